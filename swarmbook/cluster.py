@@ -1,0 +1,271 @@
+"""A cluster's folder on disk: its nodes, SSH key, known hosts, CA, secrets, lock.
+
+::
+
+    clusters/NAME/
+      cluster.json     what was provisioned: provider and nodes (no secret in it)
+      id_ed25519(.pub) the operator's key to the nodes
+      known_hosts      host keys pinned when the machines were made
+      pki/             CA and leaf certificates with their keys
+      secrets/         generated secrets, one a file
+      lock, lock.json  who works on the cluster now
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from . import secrets
+from .errors import LockHeld, OutOfOrder, WorldError
+from .files import write_atomic, write_private
+
+__all__ = ["FORMAT", "Cluster", "Endpoint", "Node", "home"]
+
+#: Format of a cluster's folder. A newer one is refused.
+FORMAT = 1
+_LOCK_ENV = "SWARMBOOK_LOCK_OWNER"
+
+
+def home() -> Path:
+    """Where ``clusters/`` and ``runs/`` lie.
+
+    ``SWARMBOOK_HOME`` if set, else the nearest folder from here upwards that holds a book (``notebooks/`` and
+    ``params/``), else the working folder: a notebook opened in JupyterLab runs inside ``notebooks/``.
+    """
+    chosen = os.environ.get("SWARMBOOK_HOME")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    return here
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where something is reached from here."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine, as phases see it: nothing in it says where it came from."""
+
+    name: str
+    id: str
+    private_address: str
+    public_address: str
+    ssh: Endpoint
+    host_key: str
+    user: str = "root"
+    disk: str = ""
+    ports: Mapping[int, Endpoint] = field(default_factory=dict)
+
+    def reach(self, port: int) -> Endpoint:
+        """How a port of this node is reached from here."""
+        return self.ports.get(port) or Endpoint(self.public_address, port)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Node:
+        """A node from ``cluster.json``."""
+        return cls(
+            **{
+                **data,
+                "ssh": Endpoint(**data["ssh"]),
+                "ports": {int(port): Endpoint(**end) for port, end in data["ports"].items()},
+            }
+        )
+
+
+class Cluster:
+    """A cluster by name; what is known of it lies in its folder."""
+
+    def __init__(self, name: str, root: Path | None = None) -> None:
+        self.name = name
+        self.root = root or home()
+        self.folder = self.root / "clusters" / name
+        self._held: filelock.FileLock | None = None
+
+    # -- inventory ---------------------------------------------------------------------------------------------
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "cluster.json"
+
+    def exists(self) -> bool:
+        """Whether the folder holds an inventory."""
+        return self.file.exists()
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self.file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {"format": FORMAT, "name": self.name, "nodes": []}
+        except ValueError as error:
+            raise WorldError("the cluster's inventory is not readable", where=str(self.file), seen=str(error), next="restore the file, or remove the folder and run 01 again") from None
+        if not isinstance(data, dict) or int(data.get("format", 0)) > FORMAT:
+            raise WorldError(
+                "the cluster's folder was written by a newer swarmbook",
+                where=str(self.file),
+                wanted=f"format {FORMAT} or older",
+                seen=f"format {data.get('format') if isinstance(data, dict) else '?'}",
+                next="use that newer swarmbook for this cluster: pip install --upgrade swarmbook",
+            )
+        return data
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Every node that was provisioned, in the order of the parameters."""
+        return [Node.from_json(node) for node in self._load()["nodes"]]
+
+    def save_nodes(self, nodes: list[Node], provider: str) -> None:
+        """Write the inventory and the pinned host keys."""
+        data = {"format": FORMAT, "name": self.name, "provider": provider, "nodes": [asdict(node) for node in nodes]}
+        known = "".join(f"[{node.ssh.host}]:{node.ssh.port} {node.host_key}\n" for node in nodes)
+        write_private(self.folder / "known_hosts", known)
+        write_private(self.file, json.dumps(data, indent=2) + "\n")
+
+    def require_nodes(self, wanted: list[str], phase: str) -> list[Node]:
+        """The nodes of the parameters, from the inventory.
+
+        Raises:
+            OutOfOrder: 01 has not provisioned one of them.
+            WorldError: The inventory has one that the parameters no longer name.
+        """
+        have = {node.name: node for node in self.nodes}
+        missing = [name for name in wanted if name not in have]
+        if missing:
+            raise OutOfOrder(
+                f"run 01 first: no machine for {', '.join(missing)}",
+                where=str(self.file),
+                wanted=f"a node each for {', '.join(wanted)}",
+                seen=", ".join(have) or "no nodes",
+                next="swarmbook run PARAMS --only 01",
+            )
+        self.refuse_removal(wanted)
+        return [have[name] for name in wanted]
+
+    def refuse_removal(self, wanted: list[str]) -> None:
+        """Taking a node out of the parameters is refused, not ignored."""
+        gone = [node.name for node in self.nodes if node.name not in wanted]
+        if gone:
+            raise WorldError(
+                f"{', '.join(gone)} is no longer among the parameters' nodes, and the book does not take single nodes away yet",
+                where=str(self.file),
+                wanted="every node that was provisioned is named in `nodes`",
+                seen=f"nodes: {', '.join(wanted)}",
+                next=f"put {', '.join(gone)} back into `nodes`; a manager or a Galera member has to be drained and leave before its machine goes, "
+                "and that is not built. To take everything away: swarmbook cancel PARAMS",
+            )
+
+    # -- keys and secrets --------------------------------------------------------------------------------------
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    def secret(self, name: str, reference: str = "generate", make: Callable[[], str] = secrets.password) -> secrets.Secret:
+        """A secret of this cluster; see :func:`swarmbook.secrets.resolve`."""
+        return secrets.resolve(name, reference, self.folder / "secrets", make)
+
+    def register_secrets(self) -> None:
+        """Make every secret in the folder known to the mask."""
+        for path in sorted((self.folder / "secrets").glob("*")):
+            secrets.register(path.read_text(encoding="utf-8").strip())
+
+    def remove(self) -> None:
+        """Remove the folder with everything in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- lock --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, what: str) -> Iterator[None]:
+        """Hold the cluster: one run at a time changes it.
+
+        The lock belongs to a process and goes with it, so a killed run leaves none behind. A kernel that a run has
+        started works under the lock of that run.
+
+        Args:
+            what: What is going on, for the message another run gets.
+
+        Raises:
+            LockHeld: Somebody else works on the cluster; says who, since when, and what.
+        """
+        if self._held is not None or self._parent_holds():
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = filelock.FileLock(self.folder / "lock", mode=0o600)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise self._held_by_other() from None
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "what": what, "since": time.time(), "command": " ".join(sys.argv)[:200]}
+        write_atomic(self.folder / "lock.json", json.dumps(owner), 0o600)
+        self._held = lock
+        try:
+            yield
+        finally:
+            self._held = None
+            with contextlib.suppress(OSError):  # 91 has removed the folder
+                (self.folder / "lock.json").unlink()
+            lock.release()
+            with contextlib.suppress(OSError):
+                if not self.exists():  # nothing was made: no empty folder stays
+                    (self.folder / "lock").unlink(missing_ok=True)
+                    self.folder.rmdir()
+
+    def child_environment(self) -> dict[str, str]:
+        """What a kernel started under this process's lock needs in its environment."""
+        return {_LOCK_ENV: f"{self.name}:{os.getpid()}"}
+
+    def _owner(self) -> dict[str, Any]:
+        try:
+            data = json.loads((self.folder / "lock.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def _parent_holds(self) -> bool:
+        return os.environ.get(_LOCK_ENV) == f"{self.name}:{self._owner().get('pid')}"
+
+    def _held_by_other(self) -> LockHeld:
+        owner = self._owner()
+        since = float(owner.get("since", time.time()))
+        stamp = datetime.fromtimestamp(since, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return LockHeld(
+            f"the cluster {self.name} is being worked on",
+            where=str(self.folder / "lock"),
+            wanted="nobody else",
+            seen=f"{owner.get('user', '?')}@{owner.get('host', '?')}, process {owner.get('pid', '?')}: {owner.get('what', '?')}, "
+            f"for {time.time() - since:.0f} s (since {stamp})",
+            next=f"wait for it, or look at it: ps -fp {owner.get('pid', 'PID')}",
+        )
+
+
+def _user() -> str:
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())

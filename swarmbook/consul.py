@@ -1,0 +1,480 @@
+"""Phase 04: an HA Consul as a service of the swarm itself: servers on the managers, client agents on the rest."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import secrets, stack
+from .book import Book, Change, StepResult, converge
+from .checks import Check, equal
+from .cluster import Node
+from .consul_api import ConsulApi
+from .errors import WorldError
+from .hosts import Host, fan_out
+from .params import ParamView
+from .pki import Leaf
+from .swarm import require_swarm
+from .wait import wait_for
+
+__all__ = ["STACK", "Agents", "NodeState", "api", "deploy", "document", "plan_consul", "policy_token"]
+
+STACK = "consul"
+_FOLDER = "/etc/swarmbook/consul"
+_API_PORT = 2376
+_DNS_RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n'
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What of Consul lies on a node.
+
+    Args:
+        config: node.json as it is there, or nothing.
+        files: Hashes of the other files there.
+        label: The swarm node label ``consul``.
+        image: Whether the engine has the image.
+        running: Name of the Consul service that runs a container there, or nothing.
+        nameservers: Name servers of the node itself.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
+    image: bool = False
+    running: str = ""
+    nameservers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Agents:
+    """Consul as it is.
+
+    Args:
+        nodes: Per node.
+        specs: Hash on each service of the stack.
+        secrets: Names of the swarm's secrets.
+        leader: The raft leader, or nothing.
+        tokens: Accessor ids of the tokens that are there.
+        stale: Policies whose rules are not as wanted.
+    """
+
+    nodes: Mapping[str, NodeState]
+    specs: Mapping[str, str] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
+    leader: str = ""
+    tokens: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Consul as it should be; ``private`` and ``secrets`` are never shown."""
+
+    document: Mapping[str, Any]
+    configs: Mapping[str, Mapping[str, Any]]
+    private: Mapping[str, Mapping[str, bytes]] = field(repr=False)
+    secrets: Mapping[str, str] = field(repr=False)
+    tokens: Mapping[str, tuple[str, str]]
+
+
+# -- what is wanted ----------------------------------------------------------------------------------------------------
+
+
+def agent_config(params: ParamView, node: Node, role: str, servers: list[str], nameservers: tuple[str, ...], modern: bool) -> dict[str, Any]:
+    """One agent's configuration, without anything secret.
+
+    Args:
+        params: The parameters.
+        node: Its node.
+        role: ``server`` or ``client``.
+        servers: Private addresses of all servers.
+        nameservers: Name servers of the node, for names that are not Consul's.
+        modern: Consul 1.12 or newer, which wants its TLS settings in a stanza of their own.
+    """
+    files = {"ca_file": "/run/consul/ca.pem", "cert_file": "/run/consul/cert.pem", "key_file": "/run/consul/key.pem"}
+    config: dict[str, Any] = {
+        "node_name": node.name,
+        "datacenter": params.datacenter,
+        "primary_datacenter": params.datacenter,
+        "server": role == "server",
+        "bind_addr": node.private_address,
+        "retry_join": sorted(servers),
+        "retry_interval": "1s",
+        "ports": {"dns": 53, "https": params.consul_https_port, "http": -1, "grpc": -1},
+        "addresses": {"dns": node.private_address, "https": f"{node.private_address} 127.0.0.1"},
+        "recursors": [a for a in (params.dns_primary, params.dns_secondary) if a] or list(nameservers),
+        "acl": {"enabled": True, "default_policy": "deny", "down_policy": "extend-cache"},
+        # A server that leaves takes its vote with it: a restarted task would shrink the quorum. 90 says `leave`.
+        "leave_on_terminate": False,
+        "skip_leave_on_interrupt": True,
+        "disable_update_check": True,
+        "performance": {"raft_multiplier": 1},
+    }
+    if role == "server":
+        config["bootstrap_expect"] = len(servers)
+    if modern:
+        config["ports"]["grpc_tls"] = -1
+        config["tls"] = {
+            "defaults": {**files, "verify_outgoing": True},
+            "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
+            "https": {"verify_incoming": False},
+        }
+    else:
+        config |= {**files, "verify_outgoing": True, "verify_incoming_rpc": True, "verify_server_hostname": True}
+    return config
+
+
+def document(cluster: str, image: str, server_secret: str, client_secret: str) -> dict[str, Any]:
+    """The stack file: two global services, told apart by a node label.
+
+    Args:
+        cluster: The cluster's name.
+        image: Consul's image.
+        server_secret: Full name of the secret with the servers' keys.
+        client_secret: Of the one with the clients'.
+    """
+
+    def service(role: str, secret: str) -> dict[str, Any]:
+        return stack.stamp(
+            cluster,
+            {
+                "image": image,
+                "networks": ["host"],
+                "secrets": [{"source": secret, "target": "keys.json", "mode": 0o400}],
+                "volumes": [f"{_FOLDER}:{_FOLDER}:ro", "data:/consul/data"],
+                "stop_grace_period": "20s",
+                "deploy": {
+                    "mode": "global",
+                    "placement": {"constraints": [f"node.labels.consul == {role}"]},
+                    "restart_policy": {"condition": "any", "delay": "2s"},
+                    # One at a time and slowly: raft has to find its majority again in between.
+                    "update_config": {"parallelism": 1, "delay": "10s", "failure_action": "pause", "order": "stop-first"},
+                },
+            },
+        )
+
+    return {
+        "version": "3.8",
+        "services": {"server": service("server", server_secret), "client": service("client", client_secret)},
+        "networks": {"host": {"external": True, "name": "host"}},
+        "secrets": {name: {"external": True} for name in sorted({server_secret, client_secret})},
+        "volumes": {"data": {}},
+    }
+
+
+def accessor(cluster: str, name: str) -> str:
+    """A token's public id, the same on every run, so that it is found again."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"swarmbook:{cluster}:{name}"))
+
+
+def _agent_rules(node: str) -> str:
+    return f'node "{node}" {{ policy = "write" }}\nagent "{node}" {{ policy = "write" }}\nservice_prefix "" {{ policy = "read" }}\n'
+
+
+def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
+    """Names in an agent's certificate; only servers carry ``server.DC.consul``, by which clients know a server."""
+    names = [node.name, node.private_address, node.public_address, "127.0.0.1", "localhost", "consul.service.consul"]
+    return [*dict.fromkeys(names), *([f"server.{datacenter}.consul"] if role == "server" else [])]
+
+
+def _wanted(book: Book, seen: Agents, managers: list[str], modern: bool, image: str) -> Wanted:
+    params = book.params
+    gossip = book.cluster.secret("consul-gossip-key", params.consul_gossip_key, secrets.gossip_key)
+    management = book.cluster.secret("consul-management-token", params.consul_management_token, secrets.token)
+    dns = book.cluster.secret("consul-dns-token", make=secrets.token)
+    nodes = {node.name: node for node in book.nodes}
+    servers = [nodes[name].private_address for name in nodes if name in managers]
+    first = {"initial_management": management.reveal()} if modern else {"master": management.reveal()}
+    keys = {
+        "server": json.dumps({"encrypt": gossip.reveal(), "acl": {"tokens": first}}),
+        "client": json.dumps({"encrypt": gossip.reveal()}),
+    }
+    names = {role: stack.secret_name(book, f"consul-{role}", content) for role, content in keys.items()}
+    configs, private, tokens = {}, {}, {"dns": (dns.name, _DNS_RULES)}
+    authority = book.authority.certificate
+    for name, node in nodes.items():
+        role = "server" if name in managers else "client"
+        agent = book.cluster.secret(f"consul-agent-{name}-token", make=secrets.token)
+        leaf: Leaf = book.leaf(f"consul-{name}", certificate_names(node, role, params.datacenter))
+        configs[name] = agent_config(params, node, role, servers, seen.nodes[name].nameservers, modern)
+        private[name] = {
+            "tokens.json": json.dumps({"acl": {"tokens": {"agent": agent.reveal(), "default": dns.reveal()}}}).encode(),
+            "ca.pem": authority,
+            "cert.pem": leaf.certificate,
+            "key.pem": leaf.key,
+        }
+        tokens[f"agent-{name}"] = (agent.name, _agent_rules(name))
+    return Wanted(document(book.cluster.name, image, names["server"], names["client"]), configs, private, {names[r]: keys[r] for r in keys}, tokens)
+
+
+# -- observe -----------------------------------------------------------------------------------------------------------
+
+
+_PROBE = f"""
+cd {_FOLDER} 2>/dev/null && for f in tokens.json ca.pem cert.pem key.pem; do [ -e $f ] && sha256sum $f; done
+echo "config $(base64 -w0 {_FOLDER}/node.json 2>/dev/null)"
+echo "running $(docker ps --filter label=com.docker.stack.namespace={STACK} --format '{{{{.Label "com.docker.swarm.service.name"}}}}' | head -n 1)"
+echo "nameservers $(sed -n 's/^nameserver *//p' /etc/resolv.conf | tr '\\n' ' ')"
+"""
+
+
+def _observe(book: Book) -> Agents:
+    manager = require_swarm(book)
+    engines = book.engines(book.params.nodes, _API_PORT)
+    client = engines[manager]
+    image = stack.wanted_image(book, "consul")
+    lacking = stack.nodes_without_image(engines, image)
+    labels = {(e["Spec"].get("Labels") or {}).get("name"): (e["Spec"].get("Labels") or {}).get("consul", "") for e in client.api.nodes()}
+
+    def one(host: Host) -> NodeState:
+        config: Any = {}
+        files, running, nameservers = {}, "", ()
+        for line in host.run(_PROBE).stdout.splitlines():
+            head, _, rest = line.partition(" ")
+            if head == "config":
+                config = json.loads(base64.b64decode(rest)) if rest else {}
+            elif head == "running":
+                running = rest.strip()
+            elif head == "nameservers":
+                nameservers = tuple(rest.split())
+            elif rest:
+                files[rest.strip()] = head
+        return NodeState(config, files, labels.get(host.name, ""), host.name not in lacking, running, nameservers)
+
+    nodes = book.fleet.each(one)
+    specs = {name: stack.spec_of(attrs) for name, attrs in stack.services(client, STACK).items()}
+    leader, tokens = "", frozenset[str]()
+    server = next((name for name, state in nodes.items() if state.running == f"{STACK}_server"), None)
+    if server is not None:
+        consul = api(book, server)
+        leader = consul.leader()
+        if leader:
+            answer = consul.request("GET", "acl/tokens")
+            tokens = frozenset(entry["AccessorID"] + _rules_hash(entry["Description"]) for entry in answer.json()) if answer.ok else frozenset()
+    return Agents(nodes, specs, frozenset(stack.secret_names(client)), leader, tokens)
+
+
+def _rules_hash(description: str) -> str:
+    return description.rpartition(" ")[2]
+
+
+def _token_mark(cluster: str, name: str, rules: str) -> str:
+    return accessor(cluster, name) + hashlib.sha256(rules.encode()).hexdigest()[:12]
+
+
+def api(book: Book, name: str, *, anonymous: bool = False) -> ConsulApi:
+    """The API of one node's agent, asked with the management token unless as nobody."""
+    token = None if anonymous else book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
+    return ConsulApi(book.node(name), book.params.consul_https_port, book.authority.file, token)
+
+
+# -- plan --------------------------------------------------------------------------------------------------------------
+
+#: Only read when an agent first starts: a node that joins later changes nothing on those that run.
+_AT_FIRST_START = ("retry_join", "bootstrap_expect")
+
+
+def plan_consul(cluster: str, wanted: Wanted, seen: Agents) -> list[Change]:
+    """Changes that bring Consul to what is wanted; pure."""
+    changes = []
+    for name in wanted.secrets:
+        if name not in seen.secrets:
+            changes.append(Change("cluster", "secret", f"swarm secret {name}", {"name": name}))
+    for name, state in seen.nodes.items():
+        config = wanted.configs[name]
+        if not state.image:
+            changes.append(Change(name, "image", "Consul's image loaded"))
+        stale = [file for file, content in wanted.private[name].items() if state.files.get(file) != hashlib.sha256(content).hexdigest()]
+        if _lasting(state.config) != _lasting(config):
+            stale.append("node.json")
+        if stale:
+            changes.append(Change(name, "files", f"{' '.join(sorted(stale))} put in {_FOLDER}", {"files": stale}))
+        role = "server" if config["server"] else "client"
+        if state.label != role:
+            changes.append(Change(name, "label", f"node label consul={role}", {"role": role}))
+        elif stale and state.running:
+            changes.append(Change(name, "restart", "agent restarted", {"service": state.running}))
+    for service, spec in wanted.document["services"].items():
+        if seen.specs.get(service) != spec["deploy"]["labels"][stack.SPEC_LABEL]:
+            changes.append(Change("cluster", "deploy", f"service {STACK}_{service} {'updated' if service in seen.specs else 'created'}"))
+    for name, (_, rules) in wanted.tokens.items():
+        if _token_mark(cluster, name, rules) not in seen.tokens:
+            changes.append(Change("cluster", "token", f"token and policy {name}", {"name": name}))
+    return changes
+
+
+def _lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _AT_FIRST_START}
+
+
+# -- apply -------------------------------------------------------------------------------------------------------------
+
+
+def _apply(book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> None:
+    manager = require_swarm(book)
+    client = book.engine(manager, _API_PORT)
+    todo: dict[str, list[Change]] = {}
+    for change in changes:
+        todo.setdefault(change.action, []).append(change)
+    stack.ensure_secrets(book, client, manager, {c.data["name"]: wanted.secrets[c.data["name"]] for c in todo.get("secret", [])}, {})
+    files = {change.host: change.data["files"] for change in todo.get("files", [])}
+
+    def put(host: Host) -> None:
+        for file in files[host.name]:
+            # A server that comes later finds a cluster that is formed already, and must not expect to form one.
+            config = dict(wanted.configs[host.name])
+            if seen.leader:
+                config.pop("bootstrap_expect", None)
+            content = json.dumps(config, indent=2).encode() if file == "node.json" else wanted.private[host.name][file]
+            host.put(f"{_FOLDER}/{file}", content, mode=0o600)
+
+    book.fleet.each(put, files)
+    if seen.leader:  # before an agent starts that would be told, and remember, that its token is not known
+        _make_tokens(book, wanted, todo.pop("token", []))
+    labels = [f"docker node update --label-add consul={c.data['role']} $(docker node ls -q --filter node.label=name={c.host})" for c in todo.get("label", [])]
+    if labels:
+        book.fleet[manager].run("set -e\n" + "\n".join(labels))
+    if "deploy" in todo:
+        stack.deploy(book, manager, STACK, wanted.document)
+    for change in todo.get("restart", []):  # one after the other, so that raft keeps its majority
+        book.fleet[change.host].run(f"docker rm -f $(docker ps -q --filter label=com.docker.swarm.service.name={change.data['service']})")
+        _wait_for_agents(book, wanted)
+    _wait_for_agents(book, wanted)
+    _make_tokens(book, wanted, todo.get("token", []))
+
+
+def _wait_for_agents(book: Book, wanted: Wanted) -> None:
+    servers = [name for name, config in wanted.configs.items() if config["server"]]
+    consul = {name: api(book, name) for name in servers}
+
+    def settled() -> tuple[bool, str]:
+        leaders = {name: server.leader() for name, server in consul.items()}
+        if len(set(leaders.values())) != 1 or not leaders[servers[0]]:
+            return False, "; ".join(f"{name}: {leader or 'no leader'}" for name, leader in leaders.items())
+        members = consul[servers[0]].request("GET", "agent/members")
+        alive = {m["Name"] for m in members.json() if m["Status"] == 1} if members.ok else set()
+        late = [name for name in wanted.configs if name not in alive]
+        if late:
+            return False, f"not members yet: {', '.join(late)}"
+        # For a moment after the election a new cluster answers "the ACL system is currently in legacy mode".
+        policies = consul[servers[0]].request("GET", "acl/policies")
+        return policies.ok, f"ACLs: {policies.text.strip()[:200]}"
+
+    wait_for("Consul has a leader that every server follows, and every agent is a member", settled, timeout_s=book.params.wait_timeout, where=", ".join(servers), next=f"swarmbook ssh {servers[0]} docker service logs --tail 30 {STACK}_server")
+
+
+def _make_tokens(book: Book, wanted: Wanted, changes: list[Change]) -> None:
+    if not changes:
+        return
+    server = next(name for name, config in wanted.configs.items() if config["server"])
+    consul = api(book, server)
+    for change in changes:
+        secret_name, rules = wanted.tokens[change.data["name"]]
+        policy_token(book, consul, server, change.data["name"], rules, book.cluster.secret(secret_name, make=secrets.token))
+
+
+def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
+    """Have a policy and a token of the same name that carries it; safe to repeat.
+
+    Args:
+        book: The open book.
+        consul: A server's API.
+        server: Its node's name.
+        name: Of both.
+        rules: The policy's.
+        secret: The token.
+    """
+    import time
+
+    started = time.monotonic()
+    mark = hashlib.sha256(rules.encode()).hexdigest()[:12]
+    policy = {"Name": name, "Description": f"swarmbook {mark}", "Rules": rules}
+    known = {entry["Name"]: entry["ID"] for entry in consul.get("acl/policies")}
+    if name in known:
+        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": known[name]})
+    else:
+        consul.put("acl/policy", policy)
+    accessor_id = accessor(book.cluster.name, name)
+    token = {"AccessorID": accessor_id, "SecretID": secret.reveal(), "Description": f"swarmbook {name} {mark}", "Policies": [{"Name": name}]}
+    exists = consul.request("GET", f"acl/token/{accessor_id}").ok
+    consul.put(f"acl/token/{accessor_id}" if exists else "acl/token", token)
+    book.transcript.record(server, f"consul acl policy create -name {name} -rules - && consul acl token create -policy-name {name}   # over the HTTPS API", 0, time.monotonic() - started)
+
+
+# -- verify ------------------------------------------------------------------------------------------------------------
+
+
+def _verify(book: Book, wanted: Wanted, seen: Agents) -> list[Check]:
+    stack.keep_file(book, STACK)
+    servers = [name for name, config in wanted.configs.items() if config["server"]]
+    consul = {name: api(book, name) for name in wanted.configs}
+    members = {m["Name"]: m for m in consul[servers[0]].get("agent/members")}
+    peers = consul[servers[0]].get("operator/raft/configuration")["Servers"]
+    key, value = "swarmbook/verify", str(uuid.uuid4())
+    consul[servers[0]].put(f"kv/{key}", value.encode())
+    stored = fan_out(lambda name: consul[name].read_back(key, value), {name: name for name in servers})
+    consul[servers[0]].request("DELETE", f"kv/{key}")
+    leaders = fan_out(lambda name: consul[name].leader(), {name: name for name in servers})
+    selves = fan_out(lambda name: consul[name].get("agent/self")["DebugConfig"], {name: name for name in wanted.configs})
+    nobody = fan_out(lambda name: api(book, name, anonymous=True).request("GET", f"kv/{key}").status_code, {name: name for name in wanted.configs})
+    rows = []
+    for name, config in wanted.configs.items():
+        role = "server" if config["server"] else "client"
+        member = members.get(name)
+        seen_role = {"consul": "server", "node": "client"}.get(member["Tags"].get("role", ""), "?") if member else "no member"
+        rows.append(equal(name, "member", f"alive {role}", f"{'alive' if member and member['Status'] == 1 else 'not alive'} {seen_role}"))
+        if role == "server":
+            rows.append(equal(name, "follows leader", leaders[servers[0]] or "one leader", leaders[name] or "none"))
+            rows.append(equal(name, "KV write read back", "the same", "the same" if stored[name] == value else stored[name]))
+        rows += [
+            equal(name, "TLS to servers, their name checked", True, _tls(selves[name])),
+            equal(name, "a stranger reads KV", 403, nobody[name]),
+            equal(name, "DNS listens on", f"{config['bind_addr']}:53", " ".join(sorted({a.rpartition('://')[2] for a in selves[name].get("DNSAddrs") or []}))),
+            Check(name, "the node's own resolv.conf", "not ours", " ".join(seen.nodes[name].nameservers), config["bind_addr"] not in seen.nodes[name].nameservers),
+        ]
+    rows.append(equal("cluster", "raft peers", len(servers), len([p for p in peers if p["Voter"]])))
+    return rows
+
+
+def _tls(config: Mapping[str, Any]) -> bool:
+    modern = (config.get("TLS") or {}).get("InternalRPC") or {}
+    return bool(modern.get("VerifyServerHostname") or config.get("VerifyServerHostname"))
+
+
+def deploy(book: Book) -> StepResult:
+    """Deploy Consul, wait for its leader, give every agent a token of its own."""
+    params = book.params
+    manager = require_swarm(book)
+    image = stack.wanted_image(book, "consul")
+    engines = book.engines(params.nodes, _API_PORT)
+    lacking = stack.nodes_without_image(engines, image)
+    if lacking:  # first, since its label says which Consul it is, and so what the agents' files have to look like
+        with book.cluster.lock(f"{book.phase}: Consul's image"):
+            stack.ensure_images(book, {name: engines[name] for name in lacking}, ["consul"])
+    labels = engines[manager].api.inspect_image(image)["Config"]["Labels"] or {}
+    version = tuple(int(part) for part in labels.get("swarmbook.consul.version", "1.8").split("."))
+    managers = {
+        (entry["Spec"].get("Labels") or {}).get("name") for entry in engines[manager].api.nodes() if entry["Spec"]["Role"] == "manager"
+    }
+    if not managers:
+        raise WorldError("the swarm lists no manager", where=manager, next="swarmbook run PARAMS --from 03")
+    current: dict[str, Wanted] = {}
+
+    def observe(book: Book) -> Agents:
+        seen = _observe(book)
+        current["wanted"] = _wanted(book, seen, sorted(m for m in managers if m), version >= (1, 12), image)
+        return seen
+
+    return converge(
+        book,
+        observe=observe,
+        plan=lambda params, seen: [Change(name, "image", "Consul's image loaded") for name in lacking] + plan_consul(book.cluster.name, current["wanted"], seen),
+        apply=lambda book, seen, changes: _apply(book, current["wanted"], seen, changes),
+        verify=lambda params, seen: _verify(book, current["wanted"], seen),
+        what="Consul",
+    )

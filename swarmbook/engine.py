@@ -1,0 +1,310 @@
+"""Phase 03, first half: the Docker Engine of each node, its settings and its API over mutual TLS."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .book import Book, Change, StepResult, converge
+from .checks import Check, equal
+from .cluster import Node
+from .errors import EngineUnavailable, SwarmbookError, WorldError
+from .hosts import Host
+from .params import ParamView
+from .pki import Leaf, reason_to_renew
+from .wait import wait_for
+
+__all__ = ["Engine", "Wanted", "configure", "merge_settings", "plan_engine"]
+
+_FOLDER = "/etc/docker/swarmbook"
+_SETTINGS = "/etc/docker/daemon.json"
+_BEFORE = f"{_SETTINGS}.before-swarmbook"
+_DROP_IN = "/etc/systemd/system/docker.service.d/swarmbook.conf"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A node's engine as it is.
+
+    Args:
+        version: Of the installed engine, or nothing.
+        active: Whether the service runs.
+        enabled: Whether it starts at boot.
+        start_line: ``ExecStart`` of the packaged unit.
+        settings: Text of daemon.json.
+        drop_in: Text of our drop-in.
+        certificate: PEM of the API's certificate.
+        nameservers: Name servers of the node itself.
+        driver: Storage driver of the running engine.
+        labels: Labels of the running engine.
+        api: What our client and a stranger got from the API; empty when it was not asked.
+    """
+
+    version: str = ""
+    active: bool = False
+    enabled: bool = False
+    start_line: str = ""
+    settings: str = ""
+    drop_in: str = ""
+    certificate: str = ""
+    nameservers: tuple[str, ...] = ()
+    driver: str = ""
+    labels: tuple[str, ...] = ()
+    api: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one node's engine should be set to."""
+
+    node: Node
+    authority: bytes
+    leaf: Leaf = field(repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """Names its certificate carries."""
+        return api_names(self.node)
+
+
+def api_names(node: Node) -> list[str]:
+    """Subject alternative names of an engine's certificate: name, private, public, loopback."""
+    return list(dict.fromkeys([node.name, node.private_address, node.public_address, "127.0.0.1"]))
+
+
+def settings_for(params: ParamView, node: Node, nameservers: tuple[str, ...]) -> dict[str, Any]:
+    """What daemon.json has to say on a node.
+
+    Args:
+        params: The parameters.
+        node: The node.
+        nameservers: Name servers the node itself uses; those on its loopback cannot be reached from a container.
+    """
+    upstream = [a for a in (params.dns_primary, params.dns_secondary) if a] or [a for a in nameservers if not a.startswith("127.") and a != "::1"]
+    settings: dict[str, Any] = {
+        "storage-driver": params.storage_driver,
+        "dns": list(dict.fromkeys([node.private_address, *upstream])),
+        "log-driver": "json-file",
+        "log-opts": {"max-size": params.log_max_size, "max-file": str(params.log_max_files)},
+        "labels": [f"dc={params.datacenter}", f"instance_type={params.instance_type}"],
+        "tlsverify": True,
+        "tlscacert": f"{_FOLDER}/ca.pem",
+        "tlscert": f"{_FOLDER}/cert.pem",
+        "tlskey": f"{_FOLDER}/key.pem",
+    }
+    if params.dns_search_domain:
+        settings["dns-search"] = [params.dns_search_domain]
+    return settings
+
+
+def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
+    """Merge our settings into a daemon.json; what is not ours stays.
+
+    Args:
+        host: For the message.
+        existing: Its text, perhaps empty.
+        ours: Our keys.
+
+    Raises:
+        WorldError: The file is not JSON, so that nothing can be merged into it.
+    """
+    try:
+        settings = json.loads(existing) if existing.strip() else {}
+        if not isinstance(settings, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise WorldError("the engine's settings are not readable, and were left alone", where=f"{host}: {_SETTINGS}", wanted="a JSON object", seen=str(error), next=f"mend it: swarmbook ssh {host}") from None
+    merged = {**settings, **ours}
+    merged["log-opts"] = {**settings.get("log-opts", {}), **ours["log-opts"]} if settings.get("log-driver") == ours["log-driver"] else ours["log-opts"]
+    keys = {label.partition("=")[0] for label in ours["labels"]}
+    merged["labels"] = [label for label in settings.get("labels", []) if label.partition("=")[0] not in keys] + list(ours["labels"])
+    return json.dumps(merged, indent=2, sort_keys=True) + "\n"
+
+
+def drop_in_for(start_line: str, port: int) -> str:
+    """The unit's own start line with the API's address added; systemd wants it emptied first."""
+    return f"[Service]\nExecStart=\nExecStart={start_line} -H tcp://0.0.0.0:{port}\n"
+
+
+_PROBE = f"""
+b64() {{ base64 -w0 "$1" 2>/dev/null || true; }}
+unit=$(systemctl show -p FragmentPath --value docker.service 2>/dev/null)
+cat <<END
+{{"version": "$(dockerd --version 2>/dev/null | sed -n 's/^Docker version \\([^,]*\\),.*/\\1/p')",
+ "active": $(systemctl is-active -q docker.service && echo true || echo false),
+ "enabled": $(systemctl is-enabled -q docker.service 2>/dev/null && echo true || echo false),
+ "start_line": "$([ -n "$unit" ] && sed -n 's/^ExecStart=//p' "$unit" | head -n 1)",
+ "settings": "$(b64 {_SETTINGS})", "drop_in": "$(b64 {_DROP_IN})", "certificate": "$(b64 {_FOLDER}/cert.pem)",
+ "nameservers": "$(sed -n 's/^nameserver *//p' /etc/resolv.conf | tr '\\n' ' ')",
+ "info": $(systemctl is-active -q docker.service && docker info --format '{{{{json .}}}}' 2>/dev/null || echo null)}}
+END
+"""
+
+
+def _observe(book: Book) -> dict[str, Engine]:
+    folder = book.cluster.folder / "pki"
+
+    def one(host: Host) -> Engine:
+        data = json.loads(host.run(_PROBE).stdout)
+        info = data.pop("info") or {}
+        for key in ("settings", "drop_in", "certificate"):
+            data[key] = base64.b64decode(data[key]).decode(errors="replace")
+        data["nameservers"] = tuple(data["nameservers"].split())
+        engine = Engine(**data, driver=info.get("Driver", ""), labels=tuple(info.get("Labels") or ()))
+        ready = engine.active and engine.certificate and (folder / "client.pem").exists()
+        return Engine(**{**engine.__dict__, "api": _ask_api(book, host.node)}) if ready else engine
+
+    return book.fleet.each(one)
+
+
+def _ask_api(book: Book, node: Node) -> str:
+    """What our client gets, and what one without a certificate of our CA gets."""
+    port = book.params.docker_api_port
+    try:
+        book.engine(node.name, port).ping()
+    except SwarmbookError as error:
+        return f"refused us: {error.seen}"
+    return "answers us, refuses strangers" if _refuses_strangers(node, port) else "answers strangers too"
+
+
+def _refuses_strangers(node: Node, port: int) -> bool:
+    import socket
+
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a stranger asks: what matters is what he is told
+    end = node.reach(port)
+    try:
+        with socket.create_connection((end.host, end.port), timeout=10) as raw, context.wrap_socket(raw) as stranger:
+            stranger.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return not stranger.recv(1)
+    except OSError:  # an alert: certificate required
+        return True
+
+
+def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[str, Engine]) -> list[Change]:
+    """Changes that bring every engine to its settings; pure.
+
+    Raises:
+        WorldError: A daemon.json cannot be merged into.
+    """
+    changes = []
+    for name, engine in seen.items():
+        target = wanted[name]
+        start = len(changes)
+        if not engine.version:
+            changes.append(Change(name, "install", "engine installed"))
+        reason = reason_to_renew(engine.certificate.encode(), target.authority, target.names, params.certificate_renew_days)
+        if engine.certificate.encode() != target.leaf.certificate:
+            changes.append(Change(name, "certificate", f"certificate put in place ({reason or 'another one was issued'})" if engine.certificate else "certificate put in place"))
+        merged = merge_settings(name, engine.settings, settings_for(params, target.node, engine.nameservers))
+        if engine.settings != merged:
+            changes.append(Change(name, "settings", "daemon.json merged", {"content": merged, "first": not engine.drop_in}))
+        if not engine.start_line or engine.drop_in != drop_in_for(engine.start_line, params.docker_api_port):
+            changes.append(Change(name, "listen", f"API on port {params.docker_api_port}"))
+        if not engine.enabled:
+            changes.append(Change(name, "enable", "starts at boot"))
+        if len(changes) > start and engine.active:
+            changes.append(Change(name, "restart", "engine restarted"))
+        elif not engine.active:
+            changes.append(Change(name, "start", "engine started"))
+    return changes
+
+
+_INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends docker.io iptables $(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)"
+
+
+def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> None:
+    by_host: dict[str, list[Change]] = {}
+    for change in changes:
+        by_host.setdefault(change.host, []).append(change)
+
+    def prepare(host: Host) -> None:
+        target = wanted[host.name]
+        for change in by_host[host.name]:
+            if change.action == "install":
+                host.run(_INSTALL, timeout_s=book.params.wait_timeout)
+            elif change.action == "certificate":
+                host.put(f"{_FOLDER}/ca.pem", target.authority)
+                host.put(f"{_FOLDER}/key.pem", target.leaf.key, mode=0o600)
+                host.put(f"{_FOLDER}/cert.pem", target.leaf.certificate)
+            elif change.action == "settings":
+                if change.data["first"]:  # what 90 puts back
+                    host.run(f"[ ! -e {_SETTINGS} ] || cp -n {_SETTINGS} {_BEFORE}")
+                host.put(_SETTINGS, change.data["content"])
+            elif change.action == "listen":
+                line = host.run("sed -n 's/^ExecStart=//p' \"$(systemctl show -p FragmentPath --value docker.service)\" | head -n 1").stdout.strip()
+                host.put(_DROP_IN, drop_in_for(line, book.params.docker_api_port))
+            elif change.action == "enable":
+                host.run("systemctl enable -q docker.service")
+        if any(change.action == "start" for change in by_host[host.name]):
+            _start(book, host, "start")
+
+    book.fleet.each(prepare, by_host)
+    # One after the other: restarting several managers at once would cost the swarm its quorum.
+    for name in [change.host for change in changes if change.action == "restart"]:
+        _start(book, book.fleet[name], "restart")
+
+
+def _start(book: Book, host: Host, verb: str) -> None:
+    # enable does not take a socket away that an earlier start of the packaged unit has left behind
+    done = host.run(f"systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; systemctl {verb} docker.service", check=False, timeout_s=book.params.wait_timeout)
+    if not done.ok:
+        log = host.run("journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5", check=False).stdout
+        raise EngineUnavailable(
+            f"the engine on {host.name} does not start",
+            where=f"{host.name}: systemctl {verb} docker",
+            wanted="docker.service active",
+            seen=log.strip() or done.stderr.strip(),
+            next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; after mending it: swarmbook run PARAMS --from 03",
+        )
+    port = book.params.docker_api_port
+    wait_for(
+        f"the engine's API on {host.name} answers",
+        lambda: _try_api(book, host.name, port),
+        timeout_s=min(60, book.params.wait_timeout),
+        where=host.name,
+        next=f"swarmbook ssh {host.name} journalctl -u docker -n 50",
+    )
+
+
+def _try_api(book: Book, name: str, port: int) -> tuple[bool, str]:
+    try:
+        book.engine(name, port).ping()
+    except SwarmbookError as error:
+        return False, str(error.seen)
+    except OSError as error:
+        return False, str(error)
+    return True, "answers"
+
+
+def configure(book: Book) -> StepResult:
+    """Install the engine where it is missing, merge its settings, put its API behind mutual TLS, start it."""
+    authority = book.authority
+    book.leaf("client", ["swarmbook"])
+    wanted = {node.name: Wanted(node, authority.certificate, book.leaf(f"engine-{node.name}", api_names(node))) for node in book.nodes}
+
+    def verify(params: ParamView, seen: Mapping[str, Engine]) -> list[Check]:
+        rows = []
+        for name, engine in seen.items():
+            labels = {f"dc={params.datacenter}", f"instance_type={params.instance_type}"}
+            rows += [
+                Check(name, "engine", "running, starts at boot", f"{engine.version} {'running' if engine.active else 'stopped'}{', starts at boot' if engine.enabled else ''}", engine.active and engine.enabled),
+                equal(name, "storage driver", params.storage_driver, engine.driver),
+                Check(name, "labels", " ".join(sorted(labels)), " ".join(sorted(engine.labels)), labels <= set(engine.labels)),
+                equal(name, f"API on {shlex.quote(str(params.docker_api_port))} (mutual TLS)", "answers us, refuses strangers", engine.api or "was not there to ask"),
+            ]
+        return rows
+
+    return converge(
+        book,
+        observe=_observe,
+        plan=lambda params, seen: plan_engine(params, wanted, seen),
+        apply=lambda book, seen, changes: _apply(book, wanted, changes),
+        verify=verify,
+        what="Docker Engine",
+    )

@@ -1,0 +1,1 @@
+"""The lab: machines as containers on a Docker Engine of this computer."""

@@ -1,0 +1,59 @@
+"""What a provider must do: plan with cost, provision, wait, list, destroy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..book import Change
+from ..cluster import Node
+
+__all__ = ["Found", "Offer", "Provider"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A machine as its provider knows it; ``state`` is ``running`` or the provider's own word."""
+
+    name: str
+    id: str
+    state: str
+    private_address: str
+    public_address: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one machine would be and cost."""
+
+    name: str
+    what: str
+    hourly_cost: float
+
+
+class Provider(Protocol):
+    """Machines of one cluster. Every method may be called again at any time and goes on from what is there."""
+
+    name: str
+
+    def offers(self, names: Sequence[str]) -> list[Offer]:
+        """What the machines would be and cost; nothing is ordered."""
+
+    def list(self) -> list[Found]:
+        """The cluster's machines that are there, in whatever state."""
+
+    def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
+        """What has to be done so that every named machine runs; pure."""
+
+    def provision(self, changes: Sequence[Change]) -> None:
+        """Do it, for all machines at once."""
+
+    def wait(self, names: Sequence[str]) -> list[Node]:
+        """Wait until the machines run and are addressed; gives what the phases need to know of them."""
+
+    def doomed(self) -> list[str]:
+        """Names of all that :meth:`destroy` would remove."""
+
+    def destroy(self) -> list[str]:
+        """Remove machines, disks, keys and networks; gives their names."""

@@ -1,0 +1,84 @@
+"""The lab provider: machines as containers on a Docker Engine of this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from ..book import Book, Change
+from ..cluster import Node
+from ..docker_api import local_engine
+from ..hosts import fan_out
+from ..host_engine import ensure_engine
+from ..images import ensure_image
+from ..lab.machines import Machines
+from .base import Found, Offer
+
+__all__ = ["LabProvider"]
+
+#: What a lab machine shows on 127.0.0.1: SSH, the engine's API, Consul's HTTPS API, MariaDB.
+_SSH, _DOCKER, _CONSUL, _MARIADB = 22, 2376, 8501, 3306
+
+
+class LabProvider:
+    """See :class:`swarmbook.providers.base.Provider`."""
+
+    name = "lab"
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    @cached_property
+    def _machines(self) -> Machines:
+        return Machines(ensure_engine(), self._book.cluster.name, self._book.cluster.folder)
+
+    def offers(self, names: Sequence[str]) -> list[Offer]:
+        disk = self._book.params.lab_disk_gb
+        return [Offer(name, f"container with systemd, second disk {disk} GiB (sparse)", 0.0) for name in names]
+
+    def list(self) -> list[Found]:
+        return [Found(m.name, m.id, m.state, m.private_address, m.private_address) for m in self._machines.list()]
+
+    def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
+        states = {machine.name: machine.state for machine in found}
+        changes = []
+        for name in names:
+            if name not in states:
+                changes.append(Change(name, "create", "machine created"))
+            elif states[name] != "running":
+                changes.append(Change(name, "start", f"machine started (was {states[name]})"))
+        return changes
+
+    def provision(self, changes: Sequence[Change]) -> None:
+        params = self._book.params
+        image, _ = ensure_image(self._machines.client, "node", params.lab_base_image)
+        key = self._book.cluster.key_file.with_suffix(".pub").read_text()
+        self._machines.ensure_network()
+
+        def one(change: Change) -> None:
+            if change.action == "create":
+                self._machines.create(change.host, image, params.lab_disk_gb, key, [_SSH, _DOCKER, _CONSUL, _MARIADB])
+            else:
+                self._machines.start(change.host, key)
+
+        fan_out(one, {change.host: change for change in changes})
+
+    def wait(self, names: Sequence[str]) -> list[Node]:
+        timeout_s = self._book.params.wait_timeout
+        return list(fan_out(lambda name: self._machines.node(name, timeout_s), {name: name for name in names}).values())
+
+    def doomed(self) -> list[str]:
+        client: Any = local_engine()  # an engine that is not running runs no machine: none is started to find that out
+        if client is None:
+            return []
+        machines = Machines(client, self._book.cluster.name, self._book.cluster.folder)
+        return [f"machine {machine.name} with its disk" for machine in machines.list()]
+
+    def destroy(self) -> list[str]:
+        client: Any = local_engine()
+        if client is None:
+            return []
+        machines = Machines(client, self._book.cluster.name, self._book.cluster.folder)
+        node_images = client.images.list(filters={"label": "swarmbook.image=node"})
+        return machines.destroy(node_images[0].id if node_images else None)

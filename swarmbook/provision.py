@@ -1,0 +1,140 @@
+"""Phase 01: an SSH key, the price, the machines. Phase 91: their end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .book import Book, Change, StepResult, converge, look
+from .checks import Check, CheckTable, Table, equal
+from .cluster import Node
+from .errors import ConfirmationMissing
+from .hosts import generate_key
+from .params import ParamView
+from .providers import provider_for
+from .providers.base import Found
+
+__all__ = ["cancel", "doomed", "key", "machines", "price", "reach"]
+
+
+def key(book: Book) -> StepResult:
+    """Have the cluster's SSH key."""
+
+    def apply(book: Book, seen: bool, changes: list[Change]) -> None:
+        generate_key(book.cluster.key_file, f"swarmbook-{book.cluster.name}")
+
+    return converge(
+        book,
+        observe=lambda book: book.cluster.key_file.exists(),
+        plan=lambda params, there: [] if there else [Change("here", "generate", "SSH key generated")],
+        apply=apply,
+        verify=lambda params, there: [equal("here", "private key, readable by its owner only", True, there and _private(book))],
+        what="SSH key",
+        hosts=0,
+    )
+
+
+def _private(book: Book) -> bool:
+    return book.cluster.key_file.stat().st_mode & 0o077 == 0
+
+
+def price(book: Book) -> StepResult:
+    """What the machines are and cost, before anything is ordered."""
+
+    def table(book: Book) -> Table:
+        offers = provider_for(book).offers(book.params.nodes)
+        rows = [[o.name, o.what, f"{o.hourly_cost:.3f}"] for o in offers]
+        return Table(["node", "what", "per hour"], [*rows, ["all", f"{len(offers)} machines", f"{sum(o.hourly_cost for o in offers):.3f}"]])
+
+    return look(book, table, hosts=0)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    found: tuple[Found, ...]
+    inventory: tuple[Node, ...]
+
+
+def machines(book: Book) -> StepResult:
+    """Have every machine of the parameters running, and write the inventory."""
+    provider = provider_for(book)
+
+    def observe(book: Book) -> _Seen:
+        return _Seen(tuple(provider.list()), tuple(book.cluster.nodes))
+
+    def plan(params: ParamView, seen: _Seen) -> list[Change]:
+        book.cluster.refuse_removal(params.nodes)
+        changes = provider.plan(params.nodes, seen.found)
+        touched = {change.host for change in changes}
+        known = {node.name: node.id for node in seen.inventory}
+        ids = {machine.name: machine.id for machine in seen.found}
+        return changes + [Change(name, "inventory", "written to the inventory") for name in params.nodes if name not in touched and known.get(name) != ids.get(name)]
+
+    def apply(book: Book, seen: _Seen, changes: list[Change]) -> None:
+        provider.provision([change for change in changes if change.action != "inventory"])
+        book.cluster.save_nodes(provider.wait(book.params.nodes), provider.name)
+
+    def verify(params: ParamView, seen: _Seen) -> list[Check]:
+        states = {machine.name: machine for machine in seen.found}
+        return [equal(name, f"machine {states[name].id} at {states[name].private_address}" if name in states else "machine", "running", states[name].state if name in states else "absent") for name in params.nodes]
+
+    return converge(book, observe=observe, plan=plan, apply=apply, verify=verify, what="machines")
+
+
+def reach(book: Book) -> StepResult:
+    """Log in to every node over SSH, with the host key that was pinned."""
+
+    def checks(book: Book) -> CheckTable:
+        seen = book.fleet.each(lambda host: host.run("cat /etc/hostname; . /etc/os-release; echo $PRETTY_NAME; uname -r").stdout.split("\n"))
+        rows = []
+        for name, (hostname, system, kernel, *_) in seen.items():
+            rows += [equal(name, "answers over SSH as", name, hostname.split(".")[0]), Check(name, "system", "Linux with systemd", f"{system}, kernel {kernel}", bool(system))]
+        return CheckTable(rows)
+
+    return look(book, checks)
+
+
+def doomed(book: Book) -> StepResult:
+    """Name all that 91 would remove; nothing is touched."""
+    things = provider_for(book).doomed()
+    if book.cluster.folder.exists():
+        things.append(f"folder {book.cluster.folder} with the cluster's keys, certificates and secrets")
+    return look(book, lambda book: Table(["will be removed"], [[thing] for thing in things]), hosts=0)
+
+
+def cancel(book: Book) -> StepResult:
+    """Remove machines, disks, network, keys and the cluster's folder.
+
+    Raises:
+        ConfirmationMissing: The parameter ``confirm`` is not ``CANCEL``.
+    """
+    provider = provider_for(book)
+    confirmed(book, "CANCEL", provider.doomed())
+
+    def observe(book: Book) -> list[str]:
+        return provider.doomed() + ([f"folder {book.cluster.folder}"] if book.cluster.exists() else [])
+
+    def apply(book: Book, seen: list[str], changes: list[Change]) -> None:
+        provider.destroy()
+        book.close()
+        book.cluster.remove()
+
+    return converge(
+        book,
+        observe=observe,
+        plan=lambda params, seen: [Change("cluster", "remove", f"{thing} removed") for thing in seen],
+        apply=apply,
+        verify=lambda params, seen: [equal("cluster", "what is left of the cluster", "nothing", ", ".join(seen) or "nothing")],
+        what="cancel",
+        hosts=len(book.cluster.nodes),
+    )
+
+
+def confirmed(book: Book, word: str, doomed: list[str]) -> None:
+    """Refuse to destroy without the typed word, unless there is nothing to destroy."""
+    if doomed and book.params.confirm != word:
+        raise ConfirmationMissing(
+            f"not confirmed: {len(doomed)} things would be removed",
+            wanted=f"confirm = {word!r}",
+            seen=f"confirm = {book.params.confirm!r}\n" + "\n".join(doomed),
+            next=f"set confirm to {word!r} in the parameters cell, or on a terminal type the word when asked",
+        )

@@ -1,0 +1,1 @@
+"""Executing the book: the papermill engine, the run over all chapters, and what a terminal sees."""

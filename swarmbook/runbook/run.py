@@ -1,0 +1,372 @@
+"""The run over all chapters: each notebook in a fresh kernel, each saved, the first failure stops it."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from swarmbook.errors import Interrupted, SwarmbookError, UsageError, exit_code_for
+from swarmbook.files import write_atomic
+from swarmbook.runbook import execution as states
+from swarmbook.runbook.console import Console
+from swarmbook.runbook.engine import register
+from swarmbook.runbook.kernels import KernelPool, StopSignals, log
+
+__all__ = ["STEP_MIME", "Chapter", "ChapterRecord", "RunResult", "StepRecord", "run_chapters", "step_titles"]
+
+STEP_MIME = "application/vnd.swarmbook.step+json"
+_COUNTS = ("hosts", "changes", "checks", "failed")
+_PARAMETER_TAGS = ("parameters", "injected-parameters")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One notebook to execute: its file, its parameters, its number ``04`` and name ``deploy_consul``."""
+
+    path: Path
+    parameters: Mapping[str, Any]
+    number: str
+    name: str
+
+    @property
+    def notebook(self) -> str:
+        """File name of the executed notebook in the run's folder."""
+        return f"{self.number}_{self.name}.ipynb"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One code cell below an H2. ``status`` is the engine's word for the cell."""
+
+    number: str
+    chapter: str
+    title: str
+    status: str
+    hosts: int = 0
+    changes: int = 0
+    checks: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ChapterRecord:
+    """What became of one notebook."""
+
+    number: str
+    name: str
+    status: str
+    seconds: float = 0.0
+    kernel_seconds: float = 0.0
+    cell_seconds: float = 0.0
+    import_seconds: float = 0.0
+    notebook: str = ""
+    steps: tuple[StepRecord, ...] = ()
+    error: Mapping[str, str] | None = None
+
+    @property
+    def changes(self) -> int:
+        return sum(step.changes for step in self.steps)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of the run; ``status`` is that of the chapter which ended it."""
+
+    folder: Path
+    status: str
+    exit_code: int
+    seconds: float
+    chapters: tuple[ChapterRecord, ...] = field(default=())
+
+    @property
+    def changes(self) -> int:
+        return sum(chapter.changes for chapter in self.chapters)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain data; ``exit_code`` is null while the run goes on."""
+        chapters = [{**asdict(chapter), "changes": chapter.changes} for chapter in self.chapters]
+        return {
+            "status": self.status,
+            "exit_code": None if self.status == states.RUNNING else self.exit_code,
+            "seconds": self.seconds,
+            "changes": self.changes,
+            "folder": str(self.folder),
+            "chapters": chapters,
+        }
+
+
+def step_titles(nb: Any) -> list[str | None]:
+    """For every cell the title of the step it belongs to; None for cells that are no step's code.
+
+    Headings above the ``parameters`` cell are front matter. A cell tagged ``bootstrap`` is no step.
+    """
+    tags = [cell.metadata.get("tags", []) for cell in nb.cells]
+    start = max((i for i, found in enumerate(tags) if set(found) & set(_PARAMETER_TAGS)), default=-1)
+    titles: list[str | None] = []
+    title: str | None = None
+    for index, cell in enumerate(nb.cells):
+        if cell.cell_type == "markdown" and index > start:
+            title = _heading(cell.source) or title
+        is_step = cell.cell_type == "code" and cell.source.strip() and "bootstrap" not in tags[index]
+        titles.append(title if is_step and index > start else None)
+    return titles
+
+
+def _heading(source: str) -> str | None:
+    found, fenced = None, False
+    for line in source.splitlines():
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        elif line.startswith("## ") and not fenced:
+            found = line[3:].strip().strip("#").strip()
+    return found
+
+
+def _parameter_names(nb: Any, path: Path) -> set[str]:
+    names: set[str] = set()
+    for cell in nb.cells:
+        if cell.cell_type != "code" or "parameters" not in cell.metadata.get("tags", []):
+            continue
+        try:
+            body = ast.parse(cell.source).body
+        except SyntaxError as error:
+            raise UsageError("the parameters cell is not plain Python", where=str(path), seen=str(error)) from error
+        for statement in body:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
+    return names
+
+
+def _plain(value: Any) -> Any:
+    """What papermill can write as a literal: it refuses paths and dates, and makes text of tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (os.PathLike, date)):
+        return str(value)
+    return value
+
+
+class _Steps:
+    """Listens to one notebook's execution, keeps its step records, feeds the console."""
+
+    def __init__(self, chapter: Chapter, console: Console) -> None:
+        self.chapter, self.console = chapter, console
+        self.title = ""
+        self.titles: list[str | None] = []
+
+    def record(self, cell: Any, title: str) -> StepRecord:
+        counts = dict.fromkeys(_COUNTS, 0)
+        for output in cell.get("outputs", []):
+            said = output.get("data", {}).get(STEP_MIME)
+            if isinstance(said, Mapping):
+                for key in _COUNTS:
+                    counts[key] += int(said.get(key) or 0)
+        done = cell.metadata.get("papermill", {})
+        seconds = round(float(done.get("duration") or 0.0), 3)
+        status = str(done.get("status", states.NOT_RUN))
+        return StepRecord(self.chapter.number, self.chapter.name, title, status, seconds=seconds, **counts)
+
+    def of(self, nb: Any) -> tuple[StepRecord, ...]:
+        return tuple(self.record(cell, title) for cell, title in zip(nb.cells, step_titles(nb)) if title)
+
+    # The engine's Listener:
+
+    def notebook_started(self, nb: Any) -> None:
+        self.titles = step_titles(nb)
+
+    def cell_started(self, cell: Any, index: int, total: int) -> None:
+        self.title = self.titles[index] or ""
+        self.console.step_started(self.chapter.number, self.chapter.name, self.title)
+
+    def cell_output(self, cell: Any, index: int, output: Any) -> None:
+        """What a cell shows is in the notebook."""
+
+    def cell_waiting(self, cell: Any, index: int, seconds: float) -> None:
+        self.console.waiting(self.title or f"{self.chapter.number} {self.chapter.name}", seconds)
+
+    def cell_finished(self, cell: Any, index: int, total: int, status: str, seconds: float) -> None:
+        if self.title:
+            self.console.step_finished(self.record(cell, self.title))
+
+
+def run_chapters(
+    chapters: Sequence[Chapter],
+    folder: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    console: Console | None = None,
+    cell_timeout_s: float | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+) -> RunResult:
+    """Executes chapters one after the other into ``folder`` and stops at the first that fails.
+
+    A failed step is a result, not an exception. ``folder/summary.json`` is up to date after every
+    chapter; a run that was killed says ``running`` there.
+
+    Args:
+        chapters: What to execute, in this order.
+        folder: Gets one notebook per chapter and the summary; made if missing.
+        env: Environment variables for every kernel, on top of this process's.
+        console: What the terminal sees; None for silence.
+        cell_timeout_s: Time limit per cell.
+        cwd: The kernels' working directory.
+
+    Returns:
+        The records of all chapters, also of those that were not reached, and the exit code.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    console = console if console is not None else Console(io.StringIO())
+    began = time.monotonic()
+    records = [ChapterRecord(c.number, c.name, states.PENDING, notebook=c.notebook) for c in chapters]
+    status, exit_code = states.COMPLETED, 0
+    register()
+
+    def result(now: str) -> RunResult:
+        return RunResult(folder, now, exit_code, round(time.monotonic() - began, 3), tuple(records))
+
+    with StopSignals() as stop, KernelPool(env=env, cwd=cwd, notebooks=len(chapters)) as pool:
+        if chapters:
+            pool.warm()  # boots while the notebooks are read
+        console.run_started([(c.number, c.name) for c in chapters], sum(_count(c) for c in chapters))
+        for index, chapter in enumerate(chapters):
+            if stop.requested:
+                status, exit_code = states.INTERRUPTED, Interrupted.exit_code
+                break
+            records[index] = replace(records[index], status=states.RUNNING)
+            _summarize(result(states.RUNNING), console)
+            records[index], exit_code = _execute(chapter, folder, console, pool, stop, cell_timeout_s)
+            status = records[index].status
+            if status != states.COMPLETED:
+                break
+    records = [replace(r, status=states.NOT_RUN) if r.status == states.PENDING else r for r in records]
+    ended = result(status)
+    _summarize(ended, console)
+    console.run_finished(ended)
+    return ended
+
+
+def _count(chapter: Chapter) -> int:
+    try:
+        nb = nbformat.reads(chapter.path.read_text("utf-8"), as_version=4)
+    except Exception:  # told when its turn comes
+        return 0
+    return sum(1 for title in step_titles(nb) if title)
+
+
+def _summarize(result: RunResult, console: Console) -> None:
+    try:
+        write_atomic(result.folder / "summary.json", json.dumps(result.to_json(), indent=1) + "\n")
+    except OSError as error:  # a full disk: the result is still returned and shown
+        console.note(f"summary.json could not be written: {error}")
+
+
+def _execute(
+    chapter: Chapter,
+    folder: Path,
+    console: Console,
+    pool: KernelPool,
+    stop: StopSignals,
+    cell_timeout_s: float | None,
+) -> tuple[ChapterRecord, int]:
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").addHandler(logging.NullHandler())
+    steps = _Steps(chapter, console)
+    target = folder / chapter.notebook
+    began = time.monotonic()
+    error: dict[str, str] | None = None
+    status, exit_code = states.COMPLETED, 0
+    since = time.time()
+    try:
+        nb = _read(chapter.path)
+        known = _parameter_names(nb, chapter.path)
+        execute_notebook(
+            str(chapter.path).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
+            None,
+            parameters={key: _plain(value) for key, value in chapter.parameters.items() if key in known},
+            engine_name="swarmbook",
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            save_path=target,
+            pool=pool,
+            stop=stop,
+            listener=steps,
+            timeout=cell_timeout_s,
+        )
+    except PapermillExecutionError as failure:
+        error = {"ename": str(failure.ename), "evalue": str(failure.evalue)}
+        status, exit_code = states.FAILED, exit_code_for(error["ename"])
+    except Interrupted as failure:
+        error = {"ename": "Interrupted", "evalue": str(failure)}
+        status, exit_code = states.INTERRUPTED, failure.exit_code
+    except Exception as failure:
+        log.debug("chapter %s", chapter.notebook, exc_info=True)
+        error = {"ename": type(failure).__name__, "evalue": str(failure)}
+        status, exit_code = states.FAILED, getattr(failure, "exit_code", SwarmbookError.exit_code)
+    record = ChapterRecord(chapter.number, chapter.name, status, notebook=chapter.notebook, error=error)
+    record = _from_notebook(record, target, steps, since)
+    record = replace(record, seconds=round(time.monotonic() - began, 3))
+    if error is None:
+        console.chapter_finished(record)
+    else:
+        console.chapter_failed(record, target)
+    return record, exit_code
+
+
+def _read(path: Path) -> Any:
+    try:
+        nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
+        nbformat.validate(nb)
+        return nb
+    except OSError as error:
+        raise UsageError("the notebook cannot be read", where=str(path), seen=str(error.strerror)) from error
+    except Exception as error:  # nbformat meets malformed files with errors of many kinds
+        raise UsageError("this is no notebook", where=str(path), seen=repr(error)[:200]) from error
+
+
+def _from_notebook(record: ChapterRecord, path: Path, steps: _Steps, since: float) -> ChapterRecord:
+    """Completes a record from the saved notebook: the record and the artifact cannot disagree."""
+    try:
+        if path.stat().st_mtime < since - 2:  # an older run's, when this one could not even start to save
+            return record
+        nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
+    except (OSError, ValueError):  # nothing was saved
+        return replace(record, notebook="")
+    done = nb.metadata.get("papermill", {})
+    spans = [(cell, float(cell.metadata.papermill.get("duration") or 0.0)) for cell in nb.cells]
+    titles = step_titles(nb)
+    before = next((i for i, title in enumerate(titles) if title), len(titles))
+    start_up = [
+        seconds
+        for index, (cell, seconds) in enumerate(spans)
+        if cell.cell_type == "code"
+        and (index < before or "bootstrap" in cell.metadata.get("tags", []))
+        and not set(cell.metadata.get("tags", [])) & set(_PARAMETER_TAGS)
+    ]
+    status = str(done.get("status", record.status))
+    return replace(
+        record,
+        # A chapter that raised is never completed, whatever its notebook says.
+        status=record.status if record.error and status in (states.COMPLETED, states.RUNNING) else status,
+        kernel_seconds=round(float(done.get("kernel_seconds") or 0.0), 3),
+        cell_seconds=round(sum(seconds for cell, seconds in spans if cell.cell_type == "code"), 3),
+        import_seconds=round(sum(start_up), 3),
+        steps=steps.of(nb),
+    )

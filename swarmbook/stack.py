@@ -1,0 +1,158 @@
+"""Swarm stacks: rendered to a file that ``docker stack deploy`` reads, and deployed by just that command.
+
+What runs is what the file says, so the file in the run's folder is all that somebody needs who goes on without us.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .book import Book
+from .docker_api import api_errors, send_images
+from .errors import WorldError
+from .files import write_atomic
+from .host_engine import ensure_engine
+from .images import ensure_image, image_name
+
+__all__ = ["SPEC_LABEL", "deploy", "ensure_images", "nodes_without_image", "secret_name", "services", "stamp"]
+
+#: On every service: hash of its part of the file, by which a second run sees that nothing has changed.
+SPEC_LABEL = "swarmbook.spec"
+CLUSTER_LABEL = "swarmbook.cluster"
+_FOLDER = "/etc/swarmbook/stacks"
+
+
+def stamp(cluster: str, service: Mapping[str, Any]) -> dict[str, Any]:
+    """A service with its labels: the cluster's, and the hash of what it says."""
+    digest = hashlib.sha256(json.dumps(service, sort_keys=True).encode()).hexdigest()[:16]
+    deploy = {**service.get("deploy", {}), "labels": {SPEC_LABEL: digest, CLUSTER_LABEL: cluster}}
+    return {**service, "deploy": deploy}
+
+
+def deploy(book: Book, manager: str, name: str, document: Mapping[str, Any]) -> None:
+    """Deploy a stack from a manager; services that the file does not name are left alone.
+
+    Args:
+        book: The open book.
+        manager: A manager's name.
+        name: The stack's.
+        document: The stack file.
+    """
+    text = f"# Stack {name} of cluster {book.cluster.name}; deploy: docker stack deploy --resolve-image never -c {name}.yaml {name}\n"
+    text += yaml.safe_dump(dict(document), sort_keys=False)
+    host = book.fleet[manager]
+    host.put(f"{_FOLDER}/{name}.yaml", text)
+    host.run(f"docker stack deploy --resolve-image never -c {_FOLDER}/{name}.yaml {name}", timeout_s=120)
+    write_atomic(book.cluster.folder / "stacks" / f"{name}.yaml", text)
+    if folder := os.environ.get("SWARMBOOK_RUN_DIR"):
+        write_atomic(Path(folder) / f"stack-{name}.yaml", text)
+
+
+def keep_file(book: Book, name: str) -> None:
+    """Put the file of a stack that needed no change into this run's folder, too."""
+    kept = book.cluster.folder / "stacks" / f"{name}.yaml"
+    if (folder := os.environ.get("SWARMBOOK_RUN_DIR")) and kept.exists():
+        write_atomic(Path(folder) / f"stack-{name}.yaml", kept.read_text())
+
+
+def services(client: Any, stack: str) -> dict[str, dict[str, Any]]:
+    """The services of a stack as the swarm knows them, by name without the stack's."""
+    found = client.services.list(filters={"label": f"com.docker.stack.namespace={stack}"})
+    return {service.name.removeprefix(f"{stack}_"): service.attrs for service in found}
+
+
+def spec_of(attrs: Mapping[str, Any]) -> str:
+    """The hash on a service."""
+    return str((attrs["Spec"].get("Labels") or {}).get(SPEC_LABEL, ""))
+
+
+def secret_name(book: Book, name: str, content: str | bytes) -> str:
+    """The name of a swarm secret: a secret cannot be changed, so its content's hash is part of its name.
+
+    The hash is keyed, so that a weak secret of the operator's own cannot be tried out against it.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    salt = book.cluster.secret("secret-name-salt").reveal().encode()
+    return f"{name}-{hmac.new(salt, data, hashlib.sha256).hexdigest()[:10]}"
+
+
+def ensure_secrets(book: Book, client: Any, manager: str, wanted: Mapping[str, str | bytes], labels: Mapping[str, str]) -> None:
+    """Create the swarm secrets that are not there.
+
+    Args:
+        book: The open book.
+        client: A manager's engine.
+        manager: Its name.
+        wanted: Content by full name.
+        labels: Labels besides the cluster's.
+    """
+    import docker.errors
+
+    have = secret_names(client)
+    for name, content in wanted.items():
+        if name in have:
+            continue
+        started = time.monotonic()
+        data = content.encode() if isinstance(content, str) else content
+        try:
+            # Over the API: on a command line, or in a file on the node, it could be read.
+            client.api.create_secret(name, data, labels={CLUSTER_LABEL: book.cluster.name, **labels})
+        except docker.errors.APIError as error:
+            raise api_errors(manager, f"creating the secret {name}", error) from None
+        book.transcript.record(manager, f"docker secret create {name} -   # content over standard input", 0, time.monotonic() - started)
+
+
+def secret_names(client: Any) -> set[str]:
+    """Names of the swarm's secrets."""
+    return {entry["Spec"]["Name"] for entry in client.api.secrets()}
+
+
+def nodes_without_image(engines: Mapping[str, Any], tag: str) -> list[str]:
+    """Names of the nodes whose engine does not have an image."""
+    import docker.errors
+
+    missing = []
+    for name, client in engines.items():
+        try:
+            client.api.inspect_image(tag)
+        except docker.errors.ImageNotFound:
+            missing.append(name)
+    return missing
+
+
+def ensure_images(book: Book, engines: Mapping[str, Any], names: list[str]) -> None:
+    """Build images here if need be, and send them to the given nodes' engines.
+
+    Args:
+        book: The open book.
+        engines: Clients of the nodes that lack them.
+        names: Folders of ``swarmbook/images``.
+
+    Raises:
+        WorldError: A build failed or an engine did not take an image.
+    """
+    if not engines:
+        return
+    local = ensure_engine()
+    started = time.monotonic()
+    tags = [ensure_image(local, name, book.params.lab_base_image)[0] for name in names]
+    send_images(local, tags, engines)
+    for name in engines:
+        book.transcript.record(name, f"docker load   # {' '.join(tags)}, streamed from here over the API", 0, time.monotonic() - started)
+    still = [f"{name}: {tag}" for tag in tags for name in nodes_without_image(engines, tag)]
+    if still:
+        raise WorldError("an image was sent and is not there", where="; ".join(still), next="look at the space: swarmbook ssh NODE df -h /var/lib/docker")
+
+
+def wanted_image(book: Book, name: str) -> str:
+    """The tag an image should have by the parameters."""
+    return image_name(name, book.params.lab_base_image)

@@ -1,0 +1,94 @@
+"""What ran where: one record per command, folded under its step, copyable into a shell."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .secrets import mask
+
+__all__ = ["Command", "Transcript", "to_html", "to_text"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command on one host; everything in it is masked already.
+
+    Args:
+        host: Name of the node, or ``here``.
+        text: The command as one would type it.
+        exit: Its exit code.
+        seconds: How long it took.
+        tail: The end of what it printed when it failed.
+    """
+
+    host: str
+    text: str
+    exit: int
+    seconds: float
+    tail: str = ""
+
+
+class Transcript:
+    """Collects commands; safe to use from several threads. Also appends to the run's folder when there is one."""
+
+    def __init__(self) -> None:
+        self._commands: list[Command] = []
+        self._guard = threading.Lock()
+        folder = os.environ.get("SWARMBOOK_RUN_DIR")
+        self._file = Path(folder) / "transcript.jsonl" if folder else None
+
+    def record(self, host: str, text: str, exit: int, seconds: float, output: str = "") -> None:
+        """Add a command; masks it."""
+        tail = mask("\n".join(output.strip().splitlines()[-5:]))[-800:] if exit else ""
+        command = Command(host, mask(text), exit, round(seconds, 3), tail)
+        with self._guard:
+            self._commands.append(command)
+            if self._file is not None:
+                line = json.dumps({"time": round(time.time(), 3), **asdict(command)})
+                with self._file.open("a", encoding="utf-8") as stream:
+                    stream.write(line + "\n")
+
+    def position(self) -> int:
+        """Where the next command will stand, for :meth:`since`."""
+        with self._guard:
+            return len(self._commands)
+
+    def since(self, position: int) -> tuple[Command, ...]:
+        """The commands recorded from a position on."""
+        with self._guard:
+            return tuple(self._commands[position:])
+
+
+def _by_host(commands: Iterable[Command]) -> dict[str, list[Command]]:
+    hosts: dict[str, list[Command]] = {}
+    for command in commands:
+        hosts.setdefault(command.host, []).append(command)
+    return dict(sorted(hosts.items()))
+
+
+def to_text(commands: Iterable[Command]) -> str:
+    """Host by host, in the form of a shell script: times and exit codes are comments."""
+    lines = []
+    for host, ran in _by_host(commands).items():
+        lines.append(f"# --- {host} ---")
+        for command in ran:
+            lines += [f"# {command.seconds:.2f} s, exit {command.exit}", command.text]
+            lines += [f"#   {line}" for line in command.tail.splitlines()]
+    return "\n".join(lines)
+
+
+def to_html(commands: Iterable[Command]) -> str:
+    """The same, folded."""
+    ran = list(commands)
+    if not ran:
+        return ""
+    hosts = _by_host(ran)
+    head = f"{len(ran)} commands on {len(hosts)} hosts, {sum(c.seconds for c in ran):.1f} s of work"
+    return f"<details><summary>{html.escape(head)}</summary><pre>{html.escape(to_text(ran))}</pre></details>"

@@ -1,0 +1,175 @@
+"""The run over several chapters: records, exit codes, parameters, summary, and what the terminal sees."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from swarmbook.runbook import console as console_module
+from swarmbook.runbook.console import Console
+from swarmbook.runbook.run import Chapter, RunResult, StepRecord, run_chapters, step_titles
+
+SHOW = (
+    "display({'application/vnd.swarmbook.step+json': {'hosts': 3, 'changes': 2, 'checks': 4, 'failed': 0}}, raw=True)"
+)
+
+
+def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
+    first = book.notebook(
+        "first",
+        "# First\n\n## Not a step\n",
+        "@parameters nodes: list = []  # which\npath: str = ''",
+        "import os, time; time.sleep(0.05)",
+        "## Show {braces}\n\n```sh\n## no heading\n```",
+        f"print(nodes, path, os.getcwd(), os.environ['MARK'])\n{SHOW}\n{SHOW}",
+        "## Nothing\n",
+        "1",
+        "# Conclusion",
+    )
+    second = book.notebook("second", "# Second", "## Only", "print(os.getcwd()) if 'os' in dir() else print('fresh')")
+    chapters = [
+        Chapter(first, {"nodes": ("a", "b"), "path": tmp_path, "unknown": 1}, "04", "first"),
+        Chapter(second, {"unknown": 1}, "05", "second"),
+    ]
+    stream = io.StringIO()
+    folder = tmp_path / "runs" / "x{y}"
+    result = run_chapters(
+        chapters, folder, env={**book.env, "MARK": "m"}, console=Console(stream), cell_timeout_s=30, cwd=tmp_path
+    )
+    assert (result.status, result.exit_code, result.changes) == ("completed", 0, 4)
+    one, two = result.chapters
+    assert [(s.title, s.status, s.hosts, s.changes, s.checks, s.failed) for s in one.steps] == [
+        ("Show {braces}", "completed", 6, 4, 8, 0),
+        ("Nothing", "completed", 0, 0, 0, 0),
+    ]
+    assert one.notebook == "04_first.ipynb" and one.error is None
+    assert one.seconds >= one.cell_seconds >= one.import_seconds > 0.04 and one.kernel_seconds >= 0
+    nb = nbformat.read(folder / one.notebook, as_version=4)
+    assert "unknown" not in nb.metadata.papermill.parameters
+    assert nb.cells[5].outputs[0].text == f"['a', 'b'] {tmp_path} {tmp_path} m\n"
+    assert two.steps[0].title == "Only"
+    assert nbformat.read(folder / two.notebook, as_version=4).cells[2].outputs[0].text == "fresh\n"
+    assert summary(folder) == json.loads(json.dumps(result.to_json()))
+    lines = stream.getvalue().splitlines()
+    assert lines[0].split() == ["04", "first", "Show", "{braces}", "6", "hosts", "4", "changes", *lines[0].split()[-3:]]
+    assert lines[0].endswith("s   ✔") and lines[2].startswith("05 second  Only")
+    assert "phase" in stream.getvalue() and lines[-1].startswith("total") and "\x1b" not in stream.getvalue()
+    assert {p.name for p in folder.iterdir()} == {"04_first.ipynb", "05_second.ipynb", "summary.json"}
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "status"),
+    [
+        ("from swarmbook.errors import CheckFailed; raise CheckFailed('two of three', next='look')", 1, "failed"),
+        ("from swarmbook.errors import ParameterError; raise ParameterError('p')", 2, "failed"),
+        ("from swarmbook.errors import HostUnreachable; raise HostUnreachable('h')", 3, "failed"),
+        ("raise KeyError('k')", 3, "failed"),
+        ("import os; os._exit(7)", 3, "kernel-died"),
+    ],
+)
+def test_the_first_failure_ends_the_run(
+    book: Any, tmp_path: Path, summary: Any, raised: str, code: int, status: str
+) -> None:
+    bad = book.notebook("bad", "# B", "## Step one", "1", "## Step two", raised, "## Step three", "3")
+    good = book.notebook("good", "# G", "## Step", "1")
+    stream = io.StringIO()
+    chapters = [Chapter(bad, {}, "01", "bad"), Chapter(good, {}, "02", "good")]
+    result = run_chapters(chapters, tmp_path / "run", env=book.env, console=Console(stream))
+    assert (result.status, result.exit_code) == (status, code)
+    assert [c.status for c in result.chapters] == [status, "not-run"]
+    assert [s.status for s in result.chapters[0].steps] == ["completed", status, "not-run"]
+    assert book.statuses(tmp_path / "run" / "01_bad.ipynb", "bad")[4:] == [status, "not-run", "not-run"]
+    assert book.seen("begin", "good") == set()
+    assert summary(tmp_path / "run")["exit_code"] == code
+    said = stream.getvalue()
+    error = result.chapters[0].error
+    assert error is not None and error["evalue"] in said and "1 step of it did not run" in said
+    assert str(tmp_path / "run" / "01_bad.ipynb") in said and "not run" in said.splitlines()[-3]
+    if code == 1:
+        assert "CheckFailed: two of three\n  next:   look" in said
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"cells": 1}'])
+def test_what_is_no_notebook(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "x.ipynb"
+    if content is not None:
+        path.write_text(content)
+    result = run_chapters([Chapter(path, {}, "01", "x")], tmp_path / "run")
+    assert (result.status, result.exit_code) == ("failed", 2)
+    assert result.chapters[0].error is not None and str(path) in result.chapters[0].error["evalue"]
+
+
+def test_no_chapters(tmp_path: Path) -> None:
+    result = run_chapters([], tmp_path / "run")
+    assert (result.status, result.exit_code, result.chapters) == ("completed", 0, ())
+    assert isinstance(result, RunResult)
+
+
+def test_titles() -> None:
+    new = nbformat.v4
+    nb = new.new_notebook(
+        cells=[
+            new.new_markdown_cell("## Steps"),
+            new.new_code_cell("x = 1", metadata={"tags": ["parameters"]}),
+            new.new_code_cell("x = 2", metadata={"tags": ["injected-parameters"]}),
+            new.new_code_cell("import y"),
+            new.new_markdown_cell("## A step ##\ntext"),
+            new.new_code_cell("f()"),
+            new.new_code_cell("boot()", metadata={"tags": ["bootstrap"]}),
+            new.new_code_cell("  "),
+            new.new_markdown_cell("### detail"),
+            new.new_code_cell("g()"),
+        ]
+    )
+    assert step_titles(nb) == [None] * 5 + ["A step", None, None, None, "A step"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+STEP = StepRecord("04", "deploy_consul", "Servers on the managers", "completed", 1, 1, 1, 0, 2.14)
+
+
+def test_an_ascii_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    console = Console(io.TextIOWrapper(raw, encoding="ascii"))
+    console.run_started([("04", "deploy_consul")], 2)
+    console.step_started("04", "deploy_consul", STEP.title)
+    console.waiting(STEP.title, 3)
+    monkeypatch.setattr(console_module, "SIGN_OF_LIFE_S", 0.0)
+    console.waiting(STEP.title, 30)
+    console.step_finished(STEP)
+    console.note("\x1b[31mü\x1b[0m")
+    text = raw.getvalue().decode("ascii").splitlines()
+    assert text[0] == "... still at: Servers on the managers (30 s)"
+    assert text[1].split("  ")[0] == "04 deploy_consul" and text[1].endswith("2.1 s   ok")
+    assert "1 host " in text[1] and "1 change " in text[1] and text[2] == "?"
+
+
+def test_a_terminal_has_a_bar() -> None:
+    stream = Terminal()
+    console = Console(stream)
+    console.run_started([("04", "deploy_consul")], 2)
+    console.step_started("04", "deploy_consul", STEP.title)
+    console.waiting(STEP.title, 60)
+    console.step_finished(STEP)
+    console.run_finished(RunResult(Path("x"), "completed", 0, 1.0, ()))
+    assert "1/2 steps" in stream.getvalue() or "0/2 steps" in stream.getvalue()
+    assert "✔" in stream.getvalue() and "still at" not in stream.getvalue()
+
+
+def test_a_closed_pipe_is_survived() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    console = Console(Closed())
+    console.step_finished(STEP)
+    console.note("more")
