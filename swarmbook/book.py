@@ -124,15 +124,16 @@ class Book:
         """A certificate of the cluster's CA, by the parameters' ages."""
         return self.authority.leaf(name, names, days=self.params.certificate_days, renew_days=self.params.certificate_renew_days)
 
-    def engine(self, name: str, port: int) -> Any:
+    def engine(self, name: str) -> Any:
         """The Docker SDK's client for a node's engine, over mutual TLS; kept open."""
         if name not in self._engines:
-            self._engines[name] = connect(self.node(name), port, self.cluster.folder / "pki")
+            self._engines[name] = connect(self.node(name), self.params.docker_api_port, self.cluster.folder / "pki")
         return self._engines[name]
 
-    def engines(self, names: Iterable[str], port: int) -> dict[str, Any]:
-        """Clients for several nodes' engines."""
-        return fan_out(lambda name: self.engine(name, port), {name: name for name in names})
+    def engines(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Clients for several nodes' engines; all nodes by default."""
+        chosen = self.params.nodes if names is None else names
+        return fan_out(self.engine, {name: name for name in chosen})
 
     def close(self) -> None:
         """Close every connection."""

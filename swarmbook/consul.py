@@ -14,19 +14,18 @@ from . import secrets, stack
 from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
 from .cluster import Node
-from .consul_api import ConsulApi
+from .consul_api import api, known_tokens, policy_token, token_mark
 from .errors import WorldError
 from .hosts import Host, fan_out
 from .params import ParamView
 from .pki import Leaf
-from .swarm import require_swarm
+from .preconditions import require_swarm
 from .wait import wait_for
 
-__all__ = ["STACK", "Agents", "NodeState", "api", "deploy", "document", "plan_consul", "policy_token"]
+__all__ = ["STACK", "Agents", "NodeState", "deploy", "document", "plan_consul"]
 
 STACK = "consul"
 _FOLDER = "/etc/swarmbook/consul"
-_API_PORT = 2376
 _DNS_RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n'
 
 
@@ -167,11 +166,6 @@ def document(cluster: str, image: str, server_secret: str, client_secret: str) -
     }
 
 
-def accessor(cluster: str, name: str) -> str:
-    """A token's public id, the same on every run, so that it is found again."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"swarmbook:{cluster}:{name}"))
-
-
 def _agent_rules(node: str) -> str:
     return f'node "{node}" {{ policy = "write" }}\nagent "{node}" {{ policy = "write" }}\nservice_prefix "" {{ policy = "read" }}\n'
 
@@ -225,7 +219,7 @@ echo "nameservers $(sed -n 's/^nameserver *//p' /etc/resolv.conf | tr '\\n' ' ')
 
 def _observe(book: Book) -> Agents:
     manager = require_swarm(book)
-    engines = book.engines(book.params.nodes, _API_PORT)
+    engines = book.engines()
     client = engines[manager]
     image = stack.wanted_image(book, "consul")
     lacking = stack.nodes_without_image(engines, image)
@@ -254,23 +248,8 @@ def _observe(book: Book) -> Agents:
         consul = api(book, server)
         leader = consul.leader()
         if leader:
-            answer = consul.request("GET", "acl/tokens")
-            tokens = frozenset(entry["AccessorID"] + _rules_hash(entry["Description"]) for entry in answer.json()) if answer.ok else frozenset()
+            tokens = known_tokens(consul)
     return Agents(nodes, specs, frozenset(stack.secret_names(client)), leader, tokens)
-
-
-def _rules_hash(description: str) -> str:
-    return description.rpartition(" ")[2]
-
-
-def _token_mark(cluster: str, name: str, rules: str) -> str:
-    return accessor(cluster, name) + hashlib.sha256(rules.encode()).hexdigest()[:12]
-
-
-def api(book: Book, name: str, *, anonymous: bool = False) -> ConsulApi:
-    """The API of one node's agent, asked with the management token unless as nobody."""
-    token = None if anonymous else book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
-    return ConsulApi(book.node(name), book.params.consul_https_port, book.authority.file, token)
 
 
 # -- plan --------------------------------------------------------------------------------------------------------------
@@ -303,7 +282,7 @@ def plan_consul(cluster: str, wanted: Wanted, seen: Agents) -> list[Change]:
         if seen.specs.get(service) != spec["deploy"]["labels"][stack.SPEC_LABEL]:
             changes.append(Change("cluster", "deploy", f"service {STACK}_{service} {'updated' if service in seen.specs else 'created'}"))
     for name, (_, rules) in wanted.tokens.items():
-        if _token_mark(cluster, name, rules) not in seen.tokens:
+        if token_mark(cluster, name, rules) not in seen.tokens:
             changes.append(Change("cluster", "token", f"token and policy {name}", {"name": name}))
     return changes
 
@@ -317,7 +296,7 @@ def _lasting(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _apply(book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> None:
     manager = require_swarm(book)
-    client = book.engine(manager, _API_PORT)
+    client = book.engine(manager)
     todo: dict[str, list[Change]] = {}
     for change in changes:
         todo.setdefault(change.action, []).append(change)
@@ -378,34 +357,6 @@ def _make_tokens(book: Book, wanted: Wanted, changes: list[Change]) -> None:
         policy_token(book, consul, server, change.data["name"], rules, book.cluster.secret(secret_name, make=secrets.token))
 
 
-def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
-    """Have a policy and a token of the same name that carries it; safe to repeat.
-
-    Args:
-        book: The open book.
-        consul: A server's API.
-        server: Its node's name.
-        name: Of both.
-        rules: The policy's.
-        secret: The token.
-    """
-    import time
-
-    started = time.monotonic()
-    mark = hashlib.sha256(rules.encode()).hexdigest()[:12]
-    policy = {"Name": name, "Description": f"swarmbook {mark}", "Rules": rules}
-    known = {entry["Name"]: entry["ID"] for entry in consul.get("acl/policies")}
-    if name in known:
-        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": known[name]})
-    else:
-        consul.put("acl/policy", policy)
-    accessor_id = accessor(book.cluster.name, name)
-    token = {"AccessorID": accessor_id, "SecretID": secret.reveal(), "Description": f"swarmbook {name} {mark}", "Policies": [{"Name": name}]}
-    exists = consul.request("GET", f"acl/token/{accessor_id}").ok
-    consul.put(f"acl/token/{accessor_id}" if exists else "acl/token", token)
-    book.transcript.record(server, f"consul acl policy create -name {name} -rules - && consul acl token create -policy-name {name}   # over the HTTPS API", 0, time.monotonic() - started)
-
-
 # -- verify ------------------------------------------------------------------------------------------------------------
 
 
@@ -451,7 +402,7 @@ def deploy(book: Book) -> StepResult:
     params = book.params
     manager = require_swarm(book)
     image = stack.wanted_image(book, "consul")
-    engines = book.engines(params.nodes, _API_PORT)
+    engines = book.engines()
     lacking = stack.nodes_without_image(engines, image)
     if lacking:  # first, since its label says which Consul it is, and so what the agents' files have to look like
         with book.cluster.lock(f"{book.phase}: Consul's image"):

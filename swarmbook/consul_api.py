@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from . import secrets
+from .book import Book
 from .cluster import Node
 from .errors import WorldError
 from .secrets import Secret
 
-__all__ = ["ConsulApi"]
+__all__ = ["ConsulApi", "accessor", "api", "known_tokens", "policy_token", "token_mark"]
 
 
 class ConsulApi:
@@ -80,3 +84,55 @@ class ConsulApi:
             if answer.text == value or time.monotonic() > limit:
                 return answer.text if answer.ok else f"{answer.status_code} {answer.text.strip()[:80]}"
             time.sleep(0.05)
+
+
+def api(book: Book, name: str, *, anonymous: bool = False) -> ConsulApi:
+    """The API of one node's agent, asked with the management token unless as nobody."""
+    token = None if anonymous else book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
+    return ConsulApi(book.node(name), book.params.consul_https_port, book.authority.file, token)
+
+
+def accessor(cluster: str, name: str) -> str:
+    """A token's public id, the same on every run, so that it is found again."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"swarmbook:{cluster}:{name}"))
+
+
+def _rules_mark(rules: str) -> str:
+    return hashlib.sha256(rules.encode()).hexdigest()[:12]
+
+
+def token_mark(cluster: str, name: str, rules: str) -> str:
+    """What :func:`known_tokens` lists for a token whose policy has these rules."""
+    return accessor(cluster, name) + _rules_mark(rules)
+
+
+def known_tokens(consul: ConsulApi) -> frozenset[str]:
+    """Marks of the tokens that are there; the rules' hash ends their description."""
+    answer = consul.request("GET", "acl/tokens")
+    return frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json()) if answer.ok else frozenset()
+
+
+def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
+    """Have a policy and a token of the same name that carries it; safe to repeat.
+
+    Args:
+        book: The open book.
+        consul: A server's API.
+        server: Its node's name.
+        name: Of both.
+        rules: The policy's.
+        secret: The token.
+    """
+    started = time.monotonic()
+    mark = _rules_mark(rules)
+    policy = {"Name": name, "Description": f"swarmbook {mark}", "Rules": rules}
+    known = {entry["Name"]: entry["ID"] for entry in consul.get("acl/policies")}
+    if name in known:
+        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": known[name]})
+    else:
+        consul.put("acl/policy", policy)
+    accessor_id = accessor(book.cluster.name, name)
+    token = {"AccessorID": accessor_id, "SecretID": secret.reveal(), "Description": f"swarmbook {name} {mark}", "Policies": [{"Name": name}]}
+    exists = consul.request("GET", f"acl/token/{accessor_id}").ok
+    consul.put(f"acl/token/{accessor_id}" if exists else "acl/token", token)
+    book.transcript.record(server, f"consul acl policy create -name {name} -rules - && consul acl token create -policy-name {name}   # over the HTTPS API", 0, time.monotonic() - started)

@@ -164,12 +164,11 @@ def _observe(book: Book) -> dict[str, Engine]:
 
 def _ask_api(book: Book, node: Node) -> str:
     """What our client gets, and what one without a certificate of our CA gets."""
-    port = book.params.docker_api_port
     try:
-        book.engine(node.name, port).ping()
+        book.engine(node.name).ping()
     except SwarmbookError as error:
         return f"refused us: {error.seen}"
-    return "answers us, refuses strangers" if _refuses_strangers(node, port) else "answers strangers too"
+    return "answers us, refuses strangers" if _refuses_strangers(node, book.params.docker_api_port) else "answers strangers too"
 
 
 def _refuses_strangers(node: Node, port: int) -> bool:
@@ -262,19 +261,18 @@ def _start(book: Book, host: Host, verb: str) -> None:
             seen=log.strip() or done.stderr.strip(),
             next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; after mending it: swarmbook run PARAMS --from 03",
         )
-    port = book.params.docker_api_port
     wait_for(
         f"the engine's API on {host.name} answers",
-        lambda: _try_api(book, host.name, port),
+        lambda: _try_api(book, host.name),
         timeout_s=min(60, book.params.wait_timeout),
         where=host.name,
         next=f"swarmbook ssh {host.name} journalctl -u docker -n 50",
     )
 
 
-def _try_api(book: Book, name: str, port: int) -> tuple[bool, str]:
+def _try_api(book: Book, name: str) -> tuple[bool, str]:
     try:
-        book.engine(name, port).ping()
+        book.engine(name).ping()
     except SwarmbookError as error:
         return False, str(error.seen)
     except OSError as error:

@@ -62,31 +62,31 @@ class Params(BaseModel):
         300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200
     )
     lab_disk_gb: int = _p(10, "01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
-    lab_base_image: str = _p("debian:trixie-slim", "01 04 07", "base of the images; bootstrapped where it cannot be pulled")
+    lab_base_image: str = _p("debian:trixie-slim", "01 04 05 06 07", "base of the images; bootstrapped where it cannot be pulled")
     system_update: bool = _p(False, "02", "bring the system's packages up to date first")
     packages: list[str] = _p([], "02", "packages to install besides what the storage layout needs")
     storage_layout: Literal["btrfs"] = _p("btrfs", "02", "how the second disk is laid out under /var/lib/docker")
     docker_disk: str = _p("auto", "02", "device of the second disk on every node; auto: what the provider says")
     wipe_disks: list[Name] = _p([], "02", "nodes whose second disk may be wiped although it holds foreign data")
-    datacenter: Name = _p("lab1", "03 04 05", "engine label dc= and Consul's datacenter")
-    instance_type: Name = _p("lab", "03 05", "engine label instance_type=")
-    storage_driver: Literal["btrfs", "overlay2"] = _p("overlay2", "03 05", "the engine's storage driver")
+    datacenter: Name = _p("lab1", "03 04", "engine label dc= and Consul's datacenter")
+    instance_type: Name = _p("lab", "03", "engine label instance_type=")
+    storage_driver: Literal["btrfs", "overlay2"] = _p("overlay2", "03", "the engine's storage driver")
     dns_primary: Address = _p("", "03 04", "upstream name server; empty: the ones the node itself uses")
     dns_secondary: Address = _p("", "03 04", "second upstream name server, or empty")
     dns_search_domain: str = _p("service.consul", "03", "search domain of containers, or empty")
     log_max_size: Size = _p("10m", "03", "a container's log is rotated at this size")
     log_max_files: int = _p(3, "03", "how many rotated logs are kept", ge=1, le=100)
-    docker_api_port: Port = _p(2376, "03", "port of the engine's API (mutual TLS)")
+    docker_api_port: Port = _p(2376, "03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
     swarm_managers: int = _p(3, "03 05", "how many of the nodes are managers: 1, 3, 5 or 7; the rest are workers")
     swarm_address_pool: str = _p("10.201.0.0/16", "03", "where the swarm takes subnets from when none is asked for")
     certificate_days: int = _p(365, "03 04 07", "life of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 07", "days before its end at which a certificate is renewed", ge=0)
-    consul_https_port: Port = _p(8501, "04 05 07", "port of Consul's HTTPS API on every node")
+    consul_https_port: Port = _p(8501, "04 07 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
     consul_management_token: SecretReference = _p(
-        "generate", "04 05 07", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
+        "generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
     )
-    overlay_network: Name = _p("backend", "06 07", "name of the overlay network")
+    overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(0, "06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000)
     mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
@@ -296,5 +296,7 @@ def _cross_checks(p: Params) -> Iterator[Mistake]:
                 yield Mistake(0, key, f"{value!r} is not an address", "an address such as 9.9.9.9, or empty")
     if p.mariadb_data_path and not re.match(r"^/[\w./-]+$", p.mariadb_data_path):
         yield Mistake(0, "mariadb_data_path", f"{p.mariadb_data_path!r} is not an absolute path", "a folder on the node such as /srv/mariadb, or empty")
+    if p.mariadb_cluster_name == "consul":
+        yield Mistake(0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera")
     if bool(p.mariadb_user) != bool(p.mariadb_database):
         yield Mistake(0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty")

@@ -38,28 +38,31 @@ def stamp(cluster: str, service: Mapping[str, Any]) -> dict[str, Any]:
     return {**service, "deploy": deploy}
 
 
-def deploy(book: Book, manager: str, name: str, document: Mapping[str, Any]) -> None:
-    """Deploy a stack from a manager; services that the file does not name are left alone.
+def deploy(book: Book, manager: str, name: str, document: Mapping[str, Any], part: Mapping[str, Any] | None = None) -> None:
+    """Deploy a stack from a manager; services that are not named are left alone.
 
     Args:
         book: The open book.
         manager: A manager's name.
         name: The stack's.
-        document: The stack file.
+        document: The whole stack file, which is kept.
+        part: The part of it that is deployed now; all by default.
     """
-    text = f"# Stack {name} of cluster {book.cluster.name}; deploy: docker stack deploy --resolve-image never -c {name}.yaml {name}\n"
-    text += yaml.safe_dump(dict(document), sort_keys=False)
+    head = f"# Stack {name} of cluster {book.cluster.name}; deploy: docker stack deploy --resolve-image never -c stack-{name}.yaml {name}\n"
+    write_atomic(_kept(book, name), head + yaml.safe_dump(dict(document), sort_keys=False))
+    keep_file(book, name)
     host = book.fleet[manager]
-    host.put(f"{_FOLDER}/{name}.yaml", text)
+    host.put(f"{_FOLDER}/{name}.yaml", yaml.safe_dump(dict(part or document), sort_keys=False))
     host.run(f"docker stack deploy --resolve-image never -c {_FOLDER}/{name}.yaml {name}", timeout_s=120)
-    write_atomic(book.cluster.folder / "stacks" / f"{name}.yaml", text)
-    if folder := os.environ.get("SWARMBOOK_RUN_DIR"):
-        write_atomic(Path(folder) / f"stack-{name}.yaml", text)
+
+
+def _kept(book: Book, name: str) -> Path:
+    return book.cluster.folder / "stacks" / f"{name}.yaml"
 
 
 def keep_file(book: Book, name: str) -> None:
-    """Put the file of a stack that needed no change into this run's folder, too."""
-    kept = book.cluster.folder / "stacks" / f"{name}.yaml"
+    """Put the file of a stack among those of this run, whether or not it needed a change."""
+    kept = _kept(book, name)
     if (folder := os.environ.get("SWARMBOOK_RUN_DIR")) and kept.exists():
         write_atomic(Path(folder) / f"stack-{name}.yaml", kept.read_text())
 

@@ -15,9 +15,10 @@ from .docker_api import api_errors
 from .errors import ForeignData, OutOfOrder, UsageError, WorldError
 from .hosts import Host
 from .params import ParamView
+from .preconditions import require_swarm
 from .wait import wait_for
 
-__all__ = ["Member", "Swarm", "form", "nodes_table", "plan_swarm", "require_swarm"]
+__all__ = ["Member", "Swarm", "form", "nodes_table", "plan_swarm"]
 
 _PORT = 2377
 
@@ -158,7 +159,7 @@ def _apply(book: Book, seen: Swarm, changes: list[Change]) -> None:
         leader = next(name for name in book.params.nodes if (m := seen.member(name)) and m.role == "manager" and m.state == "ready")
     else:
         leader = book.params.managers()[0]
-    tokens = book.engine(leader, book.params.docker_api_port).swarm
+    tokens = book.engine(leader).swarm
     tokens.reload()
     joins = [change for change in changes if change.action == "join"]
     # Managers one after the other, since each changes the raft group; workers all at once.
@@ -202,7 +203,7 @@ def _join(book: Book, name: str, address: Mapping[str, str], leader: str, token:
     own, remote = address[name], f"{address[leader]}:{_PORT}"
     started = time.monotonic()
     try:
-        book.engine(name, book.params.docker_api_port).swarm.join([remote], token, listen_addr=f"{own}:{_PORT}", advertise_addr=own)
+        book.engine(name).swarm.join([remote], token, listen_addr=f"{own}:{_PORT}", advertise_addr=own)
     except docker.errors.APIError as error:
         raise api_errors(name, f"joining the swarm at {remote}", error) from None
     book.transcript.record(name, f"docker swarm join --token {token} --advertise-addr {own} --listen-addr {own}:{_PORT} {remote}", 0, time.monotonic() - started)
@@ -247,24 +248,3 @@ def nodes_table(book: Book) -> StepResult:
         return CheckTable(rows)
 
     return look(book, checks)
-
-
-def require_swarm(book: Book) -> str:
-    """The first manager by the parameters that answers as one.
-
-    Raises:
-        OutOfOrder: There is no swarm.
-    """
-    first = book.params.nodes[0]
-    probe = "docker info --format '{{.Swarm.ControlAvailable}}' 2>/dev/null || true"
-    seen = {host.name: host.run(probe, quiet=True).stdout.strip() for host in [book.fleet[first]]}
-    if seen[first] == "true":
-        return first
-    rest = [name for name in book.params.nodes if name != first]
-    seen.update(book.fleet.each(lambda host: host.run(probe, quiet=True).stdout.strip(), rest))
-    manager = next((name for name, answer in seen.items() if answer == "true"), None)
-    if manager is None:
-        raise OutOfOrder(
-            f"run 03 first: no swarm on {first}", where=", ".join(seen), wanted="a swarm manager", seen="; ".join(f"{n}: {'a worker' if a == 'false' else 'no engine'}" for n, a in seen.items()), next="swarmbook run PARAMS --from 03"
-        )
-    return manager

@@ -1,0 +1,72 @@
+# The same few commands for a person and for CI. Each sets up what it needs in .venv.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+PARAMS ?= params/lab.yaml
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+READY := .venv/.ready
+DEV := .venv/.ready-dev
+
+.PHONY: help
+help: ## these lines
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+.PHONY: run
+run: $(READY) ## the whole book on params/lab.yaml: leaves a verified cluster running
+	@$(BIN)/swarmbook run $(PARAMS)
+
+.PHONY: book
+book: $(READY) ## the book in JupyterLab
+	@[ -x $(BIN)/jupyter-lab ] || $(PIP) -e '.[book]'
+	@$(BIN)/jupyter lab notebooks
+
+.PHONY: test
+test: $(DEV) ## every test; the live ones on a lab of their own
+	@$(BIN)/pytest
+
+.PHONY: check
+check: $(DEV) ## formatter, linter, types, notebook linter
+	@$(BIN)/ruff format --check --quiet || { echo "not formatted: $(BIN)/ruff format"; exit 1; }
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python tools/lint_notebooks.py
+
+.PHONY: bench
+bench: $(DEV) ## zero to verified on 3, 5 and 7 nodes; writes bench-results/
+	@$(BIN)/python tools/bench.py
+
+.PHONY: destroy
+destroy: $(READY) ## takes the lab's cluster and machines away
+	@$(BIN)/swarmbook cancel $(PARAMS) --yes
+
+.PHONY: prune
+prune: $(READY) ## removes the images that were built
+	@$(BIN)/swarmbook prune
+
+.PHONY: clean
+clean: ## removes .venv and caches; clusters/ and runs/ stay
+	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find swarmbook tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Resolved for every supported Python at once, which pip cannot do.
+.PHONY: constraints
+constraints: $(DEV)
+	@$(PIP) uv
+	@{ head -n 1 constraints.txt; $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.10 --all-extras --no-annotate --no-header \
+		--no-emit-index-url pyproject.toml; } > constraints.new && mv constraints.new constraints.txt
+
+# Only what running needs, so that a first `make run` is soon there; tests and checks add theirs.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "swarmbook needs Python 3.10 or newer as $(PYTHON); another one: make PYTHON=python3.12 ..."; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks venv: apt-get install python3-venv"; exit 2; }
+	@echo "setting up .venv"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) -e .
+	@touch $@
+
+$(DEV): $(READY)
+	@$(PIP) -e '.[test,check]'
+	@touch $@

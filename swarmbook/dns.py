@@ -1,0 +1,34 @@
+"""Phase 05: names as containers see them. Each node's engine sends them to the Consul agent of that very node."""
+
+from __future__ import annotations
+
+from . import stack
+from .book import Book, StepResult, look
+from .checks import Check, CheckTable, equal
+from .errors import OutOfOrder
+from .preconditions import require_swarm
+from .probes import Probes
+
+__all__ = ["from_containers"]
+
+
+def from_containers(book: Book) -> StepResult:
+    """Ask for Consul's servers from inside a container on every node."""
+
+    def checks(book: Book) -> CheckTable:
+        require_swarm(book)
+        lacking = stack.nodes_without_image(book.engines(), stack.wanted_image(book, "consul"))
+        if lacking:
+            raise OutOfOrder(f"run 04 first: no Consul on {', '.join(lacking)}", where=", ".join(lacking), wanted="Consul's agent on every node", next="swarmbook run PARAMS --from 04")
+        servers = sorted(node.private_address for node in book.nodes if node.name in book.params.managers())
+        script = "getent ahostsv4 consul.service.consul | cut -d' ' -f1 | sort -u | tr '\\n' ' '; echo; sed -n 's/^nameserver //p' /etc/resolv.conf"
+        with Probes(book) as inside:
+            seen = book.fleet.each(lambda host: inside.ask(host, script))
+        rows = []
+        for node in book.nodes:
+            answer, *nameservers = seen[node.name] or [""]
+            rows.append(equal(node.name, "consul.service.consul", " ".join(servers), " ".join(sorted(answer.split())) or "not found"))
+            rows.append(Check(node.name, "a container's first name server", node.private_address, " ".join(nameservers[:1]), nameservers[:1] == [node.private_address]))
+        return CheckTable(rows)
+
+    return look(book, checks)

@@ -1,0 +1,395 @@
+"""Phase 07: bootstrap one Galera member once, let the rest join it by state transfer, wave after wave."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import secrets, stack
+from .book import Book, Change, StepResult, converge
+from .checks import Check, equal
+from .consul_api import api, known_tokens, policy_token, token_mark
+from .errors import OutOfOrder, SwarmbookError, UsageError, WorldError
+from .galera_stack import Parts, data_folder, document, member_name, parts, volume_name
+from .hosts import Host
+from .params import ParamView
+from .preconditions import require_swarm
+from .wait import wait_for
+
+__all__ = ["Galera", "Member", "bootstrap", "plan_galera", "probe_member"]
+
+#: A member may fail to join and be started again: its donor was busy, say. More often than this is no bad luck.
+_STARTS = 4
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member as it is.
+
+    Args:
+        image: Whether its node has the image.
+        folder: Whether its data folder is there.
+        data: Whether a datadir is there.
+        mark: The bootstrap mark, put there by us: the next start bootstraps.
+        used: The mark was used up by a start.
+        bootstrapped: The bootstrap was completed.
+        position: ``uuid:seqno`` from grastate.dat, or nothing.
+        spec: Hash on its service, or nothing when there is no service.
+        running: Whether its container runs.
+        healthy: Whether its healthcheck says so; names resolve only to healthy members.
+        failures: Containers of it that have ended.
+        port_taken: Who listens on its published port, when it is not itself.
+        status: What wsrep says, when it answers.
+        transfer: How it last got its data: ``SST``, ``IST`` or nothing; and seconds.
+    """
+
+    image: bool = False
+    folder: bool = False
+    data: bool = False
+    mark: bool = False
+    used: bool = False
+    bootstrapped: bool = False
+    position: str = ""
+    spec: str = ""
+    running: bool = False
+    healthy: bool = False
+    failures: int = 0
+    port_taken: str = ""
+    status: Mapping[str, Any] = field(default_factory=dict)
+    transfer: str = ""
+
+    @property
+    def synced(self) -> bool:
+        """Whether it serves, and may donate."""
+        return self.healthy and self.status.get("state_comment") == "Synced" and self.status.get("cluster_status") == "Primary" and bool(self.status.get("ready"))
+
+
+@dataclass(frozen=True)
+class Galera:
+    """The cluster as it is, by node."""
+
+    members: Mapping[str, Member]
+    secrets: frozenset[str] = frozenset()
+    configs: frozenset[str] = frozenset()
+    token: bool = False
+
+
+# -- observe -----------------------------------------------------------------------------------------------------------
+
+
+def probe_member(params: ParamView, node: str) -> str:
+    """Script that tells how the member on a node is: one line a fact, then what wsrep says."""
+    service = f"{params.mariadb_cluster_name}_{node}"
+    select = f"--filter label=com.docker.swarm.service.name={service}"
+    port = f"ss -Hltnp 'sport = :{params.mariadb_port}' | head -n 1" if getattr(params, "mariadb_port", 0) else "true"
+    return f"""
+d={shlex.quote(data_folder(params))}
+[ -d "$d" ] && echo folder
+[ -d "$d/data/mysql" ] || [ -e "$d/data/ibdata1" ] && echo data
+for f in bootstrap bootstrap.used bootstrapped; do [ -e "$d/$f" ] && echo "file $f"; done
+[ -e "$d/data/grastate.dat" ] && echo "position $(sed -n 's/^uuid: *//p' "$d/data/grastate.dat"):$(sed -n 's/^seqno: *//p' "$d/data/grastate.dat")"
+echo "failures $(docker ps -aq {select} --filter status=exited | wc -l)"
+echo "port $({port})"
+c=$(docker ps -q {select} | head -n 1)
+[ -n "$c" ] || exit 0
+echo "running $(docker inspect --format '{{{{.State.Health.Status}}}}' $c)"
+echo "transfer $(docker logs $c 2>&1 | grep -oE 'galera-transfer: .*' | tail -n 1 | cut -d' ' -f2-)"
+echo "status $(docker exec $c galera-status 2>/dev/null)"
+"""
+
+
+def read_member(output: str, *, image: bool, spec: str) -> Member:
+    """A member from the lines of :func:`probe_member`."""
+    facts: dict[str, str] = {}
+    files = set()
+    for line in output.splitlines():
+        head, _, rest = line.partition(" ")
+        if head == "file":
+            files.add(rest)
+        else:
+            facts[head] = rest
+    status: Any = {}
+    if facts.get("status", "").startswith("{"):
+        status = json.loads(facts["status"])
+    return Member(
+        image=image,
+        folder="folder" in facts,
+        data="data" in facts,
+        mark="bootstrap" in files,
+        used="bootstrap.used" in files,
+        bootstrapped="bootstrapped" in files,
+        position=facts.get("position", ""),
+        spec=spec,
+        running="running" in facts,
+        healthy=facts.get("running") == "healthy",
+        failures=int(facts.get("failures", "0")),
+        port_taken=facts.get("port", "") if "running" not in facts else "",
+        status={} if "error" in status else status,
+        transfer=facts.get("transfer", ""),
+    )
+
+
+def _observe(book: Book) -> Galera:
+    manager = require_swarm(book)
+    params = book.params
+    engines = book.engines(params.members())
+    lacking = stack.nodes_without_image(engines, stack.wanted_image(book, "galera"))
+    client = book.engine(manager)
+    specs = {name: stack.spec_of(attrs) for name, attrs in stack.services(client, params.mariadb_cluster_name).items()}
+
+    def one(host: Host) -> Member:
+        output = host.run(probe_member(params, host.name)).stdout
+        return read_member(output, image=host.name not in lacking, spec=specs.get(host.name, ""))
+
+    members = book.fleet.each(one, params.members())
+    configs = frozenset(entry["Spec"]["Name"] for entry in client.api.configs())
+    name, rules = _token(params)
+    consul = api(book, params.nodes[0])
+    return Galera(members, frozenset(stack.secret_names(client)), configs, token_mark(book.cluster.name, name, rules) in known_tokens(consul))
+
+
+def _token(params: ParamView) -> tuple[str, str]:
+    """Name and rules of the token by which members announce themselves to Consul."""
+    cluster = params.mariadb_cluster_name
+    return f"service-{cluster}", f'service "{cluster}" {{ policy = "write" }}\n'
+
+
+# -- plan --------------------------------------------------------------------------------------------------------------
+
+
+def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
+    """Changes that bring the cluster to what is wanted; pure.
+
+    Raises:
+        WorldError: No member is in service and some hold data: which of them may go on is nobody's guess. Or a port is taken.
+    """
+    members = seen.members
+    for name, member in members.items():
+        if member.port_taken:
+            raise WorldError(
+                f"port {params.mariadb_port} is in use on {name}", where=name, wanted="a free port for the member", seen=member.port_taken, next="choose another mariadb_port, or end what listens there"
+            )
+    changes = [Change(name, "image", "MariaDB's image loaded") for name, member in members.items() if not member.image]
+    changes += [Change("cluster", "secret", f"swarm secret {name}", {"name": name}) for name in made.secrets if name not in seen.secrets]
+    if made.settings[0] not in seen.configs:
+        changes.append(Change("cluster", "config", f"swarm config {made.settings[0]}"))
+    if not seen.token:
+        changes.append(Change("cluster", "token", "Consul token for the members"))
+    changes += [Change(name, "folder", "data folder made") for name, member in members.items() if not member.folder]
+    first, *_ = members
+    synced = [name for name, member in members.items() if member.synced]
+    if not synced:
+        changes += _plan_first(first, members)
+    wanted = {name: service["deploy"]["labels"][stack.SPEC_LABEL] for name, service in made.services.items()}
+    for name, member in members.items():
+        if not member.spec:
+            if name != first or synced:
+                changes.append(Change(name, "join", "joined by state transfer"))
+        elif not member.synced and name != first:
+            changes.append(Change(name, "await", "waited for until Synced"))
+        elif member.spec != wanted[name]:
+            changes.append(Change(name, "update", "member restarted with its new settings"))
+        elif not member.synced and synced:
+            changes.append(Change(name, "await", "waited for until Synced"))
+    return changes
+
+
+def _plan_first(first: str, members: Mapping[str, Member]) -> list[Change]:
+    """How the cluster is founded, when nobody is in service."""
+    founder = members[first]
+    others = {name: member for name, member in members.items() if name != first and (member.data or member.bootstrapped)}
+    half_made = founder.used and not founder.bootstrapped
+    if half_made and founder.running and not others:
+        return [Change(first, "await-first", "bootstrap waited for")]
+    if half_made and not others:
+        # Nobody was let in before it was complete (accounts are locked until then), so nothing of anybody's is in it; it is kept all the same.
+        return [Change(first, "set-aside", "half-made bootstrap set aside"), Change(first, "bootstrap", "cluster bootstrapped")]
+    if founder.bootstrapped and founder.running and not others:
+        return [Change(first, "await-first", "first member waited for")]
+    if founder.data or founder.bootstrapped or others:
+        positions = "\n".join(f"{name}: {member.position or 'no position'}, {'running' if member.running else 'stopped'}" for name, member in members.items())
+        raise WorldError(
+            "no member is in service, and there is data: the cluster is not bootstrapped over it",
+            where=", ".join(members),
+            wanted="a member that is Synced and Primary, or no data on any",
+            seen=positions,
+            next="let them find each other (swarmbook status PARAMS); after a full outage compare uuid and seqno of all members above before anyone bootstraps, "
+            "or take the cluster away with its data: swarmbook destroy PARAMS",
+        )
+    return [Change(first, "bootstrap", "cluster bootstrapped")]
+
+
+# -- apply -------------------------------------------------------------------------------------------------------------
+
+
+def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None:
+    params = book.params
+    manager = require_swarm(book)
+    client = book.engine(manager)
+    todo: dict[str, list[Change]] = {}
+    for change in changes:
+        todo.setdefault(change.action, []).append(change)
+    scripts = _init_scripts(params) if "bootstrap" in todo else {}
+    stack.ensure_images(book, {c.host: book.engine(c.host) for c in todo.get("image", [])}, ["galera"])
+    stack.ensure_secrets(book, client, manager, {c.data["name"]: made.secrets[c.data["name"]] for c in todo.get("secret", [])}, {"swarmbook.galera": params.mariadb_cluster_name})
+    if "config" in todo:
+        name, content = made.settings
+        client.api.create_config(name, content.encode(), labels={stack.CLUSTER_LABEL: book.cluster.name, "swarmbook.galera": params.mariadb_cluster_name})
+        book.transcript.record(manager, f"docker config create {name} - <<'END'\n{content}END", 0, 0.0)
+    if "token" in todo:
+        name, rules = _token(params)
+        node = params.nodes[0]
+        policy_token(book, api(book, node), node, name, rules, book.cluster.secret(f"{params.mariadb_cluster_name}-consul-token", make=secrets.token))
+    volume = f"docker volume create --label {stack.CLUSTER_LABEL}={book.cluster.name} {volume_name(params)} >/dev/null"
+    make = f"mkdir -p {shlex.quote(data_folder(params))}" if params.mariadb_data_path else volume
+    book.fleet.each(lambda host: host.run(make), [c.host for c in todo.get("folder", [])])
+    for change in todo.get("set-aside", []):
+        _remove_service(book, manager, change.host)
+        folder = shlex.quote(data_folder(params))
+        book.fleet[change.host].run(f"cd {folder} && mv data data.aborted-$(date -u +%Y%m%dT%H%M%SZ)")
+    for change in todo.get("bootstrap", []):
+        _found(book, made, manager, change.host, scripts)
+    for change in todo.get("await-first", []):
+        _wait(book, [change.host], bootstrapping=not seen.members[change.host].bootstrapped)
+    _join(book, made, manager, [c.host for c in todo.get("join", [])])
+    _wait(book, [c.host for c in todo.get("await", [])])
+    for change in todo.get("update", []):  # one after the other: each is Synced again before the next one goes
+        _deploy(book, made, manager, [change.host])
+        _wait(book, [change.host], updating=True)
+
+
+def _init_scripts(params: ParamView) -> dict[str, bytes]:
+    """The user's scripts, read before anything is touched."""
+    if not params.mariadb_init_scripts:
+        return {}
+    folder = Path(params.mariadb_init_scripts).expanduser()
+    if not folder.is_dir():
+        raise UsageError("the folder of initial scripts is not there", where=str(folder.resolve()), wanted="a folder with *.sql, *.sql.gz or *.sh", next="mend mariadb_init_scripts in the parameters")
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.endswith((".sql", ".sql.gz", ".sh"))}
+
+
+def _deploy(book: Book, made: Parts, manager: str, names: list[str]) -> None:
+    params = book.params
+    stack.deploy(book, manager, params.mariadb_cluster_name, document(params, made, params.members()), document(params, made, names))
+
+
+def _found(book: Book, made: Parts, manager: str, first: str, scripts: Mapping[str, bytes]) -> None:
+    """Put the mark, start the first member, wait until it is Synced. Its first start uses the mark up before it does anything else."""
+    folder = data_folder(book.params)
+    host = book.fleet[first]
+    host.run(f"rm -rf {shlex.quote(folder)}/init.d")
+    for name, content in scripts.items():
+        host.put(f"{folder}/init.d/{name}", content, mode=0o644)
+    host.run(f"touch {shlex.quote(folder)}/bootstrap")
+    try:
+        _deploy(book, made, manager, [first])
+        _wait(book, [first], bootstrapping=True)
+    except SwarmbookError:
+        # Restarting would not help and only fill the log: the mark is used up. The data stays; the next run sets it aside.
+        _remove_service(book, manager, first)
+        raise
+
+
+def _remove_service(book: Book, manager: str, name: str) -> None:
+    book.fleet[manager].run(f"docker service rm {book.params.mariadb_cluster_name}_{name} >/dev/null 2>&1", check=False)
+    select = f"docker ps -q --filter label=com.docker.swarm.service.name={book.params.mariadb_cluster_name}_{name}"
+    wait_for(f"the member on {name} has stopped", lambda: (not (ids := book.fleet[name].run(select, quiet=True).stdout.strip()), ids), timeout_s=200, where=name, next=f"swarmbook ssh {name} docker ps")
+
+
+def _join(book: Book, made: Parts, manager: str, names: list[str]) -> None:
+    """Start joiners in waves, never more at once than there are members to donate: a joiner without a free donor fails."""
+    donors = len(book.params.members()) - len(names)
+    while names:
+        wave, names = names[: max(donors, 1)], names[max(donors, 1) :]
+        _deploy(book, made, manager, wave)
+        _wait(book, wave)
+        donors += len(wave)
+
+
+def _wait(book: Book, names: list[str], *, bootstrapping: bool = False, updating: bool = False) -> None:
+    if not names:
+        return
+    params = book.params
+    manager = require_swarm(book)
+    started = time.monotonic()
+
+    def settled() -> tuple[bool, str]:
+        specs: Mapping[str, str] = {}
+        if updating:  # after an update the old container may still answer
+            attrs = stack.services(book.engine(manager), params.mariadb_cluster_name)
+            specs = {n: (attrs[n].get("UpdateStatus") or {}).get("State", "completed") for n in names if n in attrs}
+        outputs = book.fleet.each(lambda host: host.run(probe_member(params, host.name), quiet=True).stdout, names)
+        members = {name: read_member(output, image=True, spec="") for name, output in outputs.items()}
+        for name, member in members.items():
+            if member.failures >= (1 if bootstrapping else _STARTS):
+                raise WorldError(
+                    f"the member on {name} does not {'bootstrap' if bootstrapping else 'join'}",
+                    where=f"{name}: service {params.mariadb_cluster_name}_{name}",
+                    wanted="Synced",
+                    seen=last_words(book, name),
+                    next=f"mend what the log says, then: swarmbook run PARAMS --from {book.phase}" + ("" if bootstrapping else "; the donor's log may say more than the joiner's"),
+                )
+        late = [f"{name}: {member.status.get('state_comment') or ('starting' if member.running else 'not running')}" for name, member in members.items() if not member.synced or specs.get(name, "completed") != "completed"]
+        return not late, f"{'; '.join(late)} after {time.monotonic() - started:.0f} s"
+
+    wait_for("every member is Synced", settled, timeout_s=params.wait_timeout, where=", ".join(names), next=f"swarmbook ssh {names[0]} docker service logs --tail 40 {params.mariadb_cluster_name}_{names[0]}", first_s=0.3)
+
+
+def last_words(book: Book, name: str) -> str:
+    """The last lines that matter of a member's log, of the container that ended last."""
+    service = f"{book.params.mariadb_cluster_name}_{name}"
+    script = f"c=$(docker ps -aq --filter label=com.docker.swarm.service.name={service} | head -n 1); docker logs --tail 200 $c 2>&1 | grep -E 'ERROR|galera:|\\.sql|\\.sh' | tail -n 12"
+    return book.fleet[name].run(script, check=False).stdout.strip() or "nothing in its log"
+
+
+# -- verify ------------------------------------------------------------------------------------------------------------
+
+
+def _verify(params: ParamView, seen: Galera) -> list[Check]:
+    uuids = {member.status.get("cluster_state_uuid") for member in seen.members.values()}
+    rows = []
+    first, *_ = seen.members
+    for name, member in seen.members.items():
+        status = member.status
+        rows += [
+            equal(name, f"{member_name(params, name)} is", "Synced, Primary", f"{status.get('state_comment', 'down')}, {status.get('cluster_status', 'down')}"),
+            equal(name, "cluster size", len(seen.members), status.get("cluster_size", 0)),
+            Check(name, "cluster state uuid", "one for all", str(status.get("cluster_state_uuid")), len(uuids) == 1 and None not in uuids),
+            Check(name, "got its data by", "bootstrap" if name == first else "SST or IST", member.transfer or "not in its log any more", True),
+            equal(name, "bootstrap mark", "used up" if name == first else "none", "there" if member.mark else ("used up" if member.used else "none")),
+        ]
+    return rows
+
+
+def bootstrap(book: Book) -> StepResult:
+    """Bootstrap the first member once, let the others join, wave after wave, and see them Synced.
+
+    Raises:
+        OutOfOrder: There is no overlay network or no Consul.
+        WorldError: A member does not bootstrap or join; or there is data and nobody in service.
+    """
+    manager = require_swarm(book)
+    if not book.fleet[manager].run(f"docker network inspect {book.params.overlay_network} >/dev/null 2>&1", check=False).ok:
+        raise OutOfOrder(f"run 06 first: no network {book.params.overlay_network}", where=manager, next="swarmbook run PARAMS --from 06")
+    made = parts(book)
+
+    def observe(book: Book) -> Galera:
+        seen = _observe(book)
+        if all(member.spec for member in seen.members.values()):
+            stack.keep_file(book, book.params.mariadb_cluster_name)
+        return seen
+
+    return converge(
+        book,
+        observe=observe,
+        plan=lambda params, seen: plan_galera(params, made, seen),
+        apply=lambda book, seen, changes: _apply(book, made, seen, changes),
+        verify=_verify,
+        what="Galera",
+        hosts=len(book.params.members()),
+    )

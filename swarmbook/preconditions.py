@@ -1,0 +1,29 @@
+"""What a phase stands on: asked first, so that a notebook run out of order says which one is missing."""
+
+from __future__ import annotations
+
+from .book import Book
+from .errors import OutOfOrder
+
+__all__ = ["require_swarm"]
+
+
+def require_swarm(book: Book) -> str:
+    """The first manager by the parameters that answers as one.
+
+    Raises:
+        OutOfOrder: There is no swarm.
+    """
+    first = book.params.nodes[0]
+    probe = "docker info --format '{{.Swarm.ControlAvailable}}' 2>/dev/null || true"
+    seen = {host.name: host.run(probe, quiet=True).stdout.strip() for host in [book.fleet[first]]}
+    if seen[first] == "true":
+        return first
+    rest = [name for name in book.params.nodes if name != first]
+    seen.update(book.fleet.each(lambda host: host.run(probe, quiet=True).stdout.strip(), rest))
+    manager = next((name for name, answer in seen.items() if answer == "true"), None)
+    if manager is None:
+        raise OutOfOrder(
+            f"run 03 first: no swarm on {first}", where=", ".join(seen), wanted="a swarm manager", seen="; ".join(f"{n}: {'a worker' if a == 'false' else 'no engine'}" for n, a in seen.items()), next="swarmbook run PARAMS --from 03"
+        )
+    return manager

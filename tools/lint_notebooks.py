@@ -1,0 +1,230 @@
+"""Holds the committed notebooks to the shape that the book promises its readers.
+
+Usage: python tools/lint_notebooks.py [NOTEBOOK ...]     (default: notebooks/*.ipynb; exit 1 when something is wrong)
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swarmbook.params import PHASES, Params, phase_params
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADER = ("What it does", "What it can break", "How to undo it", "How long it takes")
+STEP_LINES = 3
+_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as promised."""
+
+    path: Path
+    cell: int | None
+    what: str
+
+    def __str__(self) -> str:
+        path = self.path.relative_to(ROOT) if self.path.is_relative_to(ROOT) else self.path
+        return f"{path}: {f'cell {self.cell}: ' if self.cell is not None else ''}{self.what}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell with its number, counted from 1 as a reader counts."""
+
+    number: int
+    kind: str
+    source: str
+    tags: tuple[str, ...]
+
+
+def lint(path: Path) -> list[Finding]:
+    """Everything that is wrong with one notebook."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        cells = [_cell(number, cell) for number, cell in enumerate(data["cells"], 1)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [Finding(path, None, f"not a notebook: {error!r}")]
+    phase = path.stem[:2]
+    if PHASES.get(phase) != path.stem[3:] or path.stem[2:3] != "_":
+        return [Finding(path, None, "no phase of that name: the file is called NN_NAME.ipynb, as swarmbook.params.PHASES has it")]
+    if not cells:
+        return [Finding(path, None, "empty")]
+    found = [*_format(data, cells), *_first(cells[0]), *_parameters(phase, cells), *_code(cells), *_last(cells), *_links(path, cells)]
+    return [Finding(path, number, what) for number, what in found]
+
+
+def parameter_line(name: str) -> str:
+    """How a parameter has to stand in a parameters cell."""
+    field = Params.model_fields[name]
+    default = json.dumps(field.default) if isinstance(field.default, (str, list)) else repr(field.default)
+    return f"{name}: {_annotation(field.annotation)} = {default}  # {field.description}"
+
+
+def _annotation(annotation: Any) -> str:
+    for kind in ("list", "bool", "int"):
+        if re.search(rf"\b{kind}\b", str(annotation)):
+            return "list[str]" if kind == "list" else kind
+    return "str"
+
+
+def _cell(number: int, cell: dict[str, Any]) -> Cell:
+    source = cell["source"]
+    return Cell(number, cell["cell_type"], source if isinstance(source, str) else "".join(source), tuple(cell["metadata"].get("tags", ())))
+
+
+Findings = Iterator[tuple["int | None", str]]
+
+
+def _format(data: dict[str, Any], cells: list[Cell]) -> Findings:
+    version = f"{data.get('nbformat')}.{data.get('nbformat_minor')}"
+    if version != "4.5":
+        yield None, f"nbformat {version}, wanted 4.5 (cells with ids)"
+    seen: dict[str, int] = {}
+    for cell, raw in zip(cells, data["cells"]):
+        id = raw.get("id")
+        if not isinstance(id, str) or not _ID.match(id):
+            yield cell.number, "no id, or one that nbformat does not take"
+        elif id in seen:
+            yield cell.number, f"has the id {id!r} of cell {seen[id]}"
+        else:
+            seen[id] = cell.number
+        if raw.get("outputs") or raw.get("execution_count") is not None:
+            yield cell.number, "carries outputs or an execution count: clear them (jupyter nbconvert --clear-output --inplace)"
+        if "papermill" in raw["metadata"] or "execution" in raw["metadata"]:
+            yield cell.number, "carries the metadata of an execution"
+    if "papermill" in data.get("metadata", {}):
+        yield None, "carries the metadata of a papermill run"
+
+
+def _first(cell: Cell) -> Findings:
+    if cell.kind != "markdown":
+        yield cell.number, "the first cell is markdown: title, what it does, what it can break, how to undo it, how long it takes"
+        return
+    if len(_headings(cell, 1)) != 1:
+        yield cell.number, f"{len(_headings(cell, 1))} H1, wanted exactly one"
+    for words in HEADER:
+        if words not in cell.source:
+            yield cell.number, f"does not say “{words}”"
+
+
+def _parameters(phase: str, cells: list[Cell]) -> Findings:
+    tagged = [cell for cell in cells if "parameters" in cell.tags]
+    if len(tagged) != 1 or tagged[0].kind != "code":
+        yield (tagged[1].number if tagged[1:] else None), f"{len(tagged)} cells tagged `parameters`, wanted exactly one code cell"
+        return
+    cell = tagged[0]
+    try:
+        body = ast.parse(cell.source).body
+    except SyntaxError as error:
+        yield cell.number, f"the parameters cell is not Python: {error.msg} in line {error.lineno}"
+        return
+    lines = cell.source.splitlines()
+    have = []
+    for statement in body:
+        line = lines[statement.lineno - 1]
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name) or statement.value is None:
+            yield cell.number, f"only `name: type = default  # help` may stand here, not: {line}"
+            continue
+        name = statement.target.id
+        have.append(name)
+        if name not in Params.model_fields:
+            continue
+        field = Params.model_fields[name]
+        try:
+            same = ast.literal_eval(statement.value) == field.default
+        except ValueError:
+            same = False
+        comment = line[statement.end_col_offset :].strip() if statement.end_lineno == statement.lineno else ""
+        annotation = ast.unparse(statement.annotation).partition("[")[0]
+        if not same or comment != f"# {field.description}" or annotation != _annotation(field.annotation).partition("[")[0]:
+            yield cell.number, f"not as the schema has it: {line}\n    wanted: {parameter_line(name)}"
+    wanted = phase_params(phase)
+    for name in [n for n in have if n not in wanted]:
+        yield cell.number, f"{name} is no parameter of phase {phase}"
+    for name in [n for n in wanted if n not in have]:
+        yield cell.number, f"missing: {parameter_line(name)}"
+    if sorted(have) == sorted(wanted) and have != wanted:
+        yield cell.number, f"not in the schema's order: {', '.join(wanted)}"
+    if any(c.kind == "code" for c in cells[: cell.number - 1]):
+        yield cell.number, "code stands before the parameters cell"
+    following = next((c for c in cells[cell.number :] if c.kind == "code"), None)
+    if following is None or "bootstrap" not in following.tags:
+        yield (following.number if following else None), "the code cell after the parameters opens the book and is tagged `bootstrap`"
+
+
+def _code(cells: list[Cell]) -> Findings:
+    for cell in cells:
+        if cell.kind != "code":
+            continue
+        for line in cell.source.splitlines():
+            if re.match(r"\s*(async\s+)?(def|class)\s", line):
+                yield cell.number, f"defines something; that belongs into the library: {line.strip()}"
+            if re.match(r"\s*[!%]", line):
+                yield cell.number, f"runs a shell command or a magic: {line.strip()}"
+        if {"parameters", "bootstrap"} & set(cell.tags):
+            continue
+        if not cell.source.strip():
+            yield cell.number, "is empty"
+        if len(cell.source.strip().splitlines()) > STEP_LINES:
+            yield cell.number, f"{len(cell.source.strip().splitlines())} lines, wanted at most {STEP_LINES}: the logic belongs into the library"
+        before = cells[cell.number - 2] if cell.number > 1 else None
+        if before is None or before.kind != "markdown" or len(_headings(before, 2)) != 1:
+            yield cell.number, "a step needs a markdown cell with exactly one H2 right before it"
+
+
+def _last(cells: list[Cell]) -> Findings:
+    cell = cells[-1]
+    if cell.kind != "markdown" or "Conclusion" not in _headings(cell, 2):
+        yield cell.number, "the last cell is markdown with “## Conclusion”"
+    elif not re.search(r"\bNext\b[^\n]*\]\([^)\s]+\)", cell.source):
+        yield cell.number, "the conclusion has no link on a line that says “Next”"
+
+
+def _links(path: Path, cells: Iterable[Cell]) -> Findings:
+    for cell in cells:
+        if cell.kind != "markdown":
+            continue
+        for target in _LINK.findall("\n".join(_prose(cell))):
+            file = target.partition("#")[0]
+            if file and not re.match(r"[a-z][a-z0-9+.-]*:", target) and not (path.parent / file).exists():
+                yield cell.number, f"the link {target} leads nowhere"
+
+
+def _prose(cell: Cell) -> Iterator[str]:
+    """Lines outside of fences: a `#` in a shell example is no heading."""
+    fenced = False
+    for line in cell.source.splitlines():
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        elif not fenced:
+            yield line
+
+
+def _headings(cell: Cell, level: int) -> list[str]:
+    mark = "#" * level + " "
+    return [line[len(mark) :].strip() for line in _prose(cell) if line.startswith(mark)]
+
+
+def main(arguments: list[str]) -> int:
+    """Lint the named notebooks, or all."""
+    paths = [Path(argument) for argument in arguments] or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    findings = [finding for path in paths for finding in lint(path)]
+    if not arguments:
+        there = {path.stem for path in paths}
+        findings += [Finding(ROOT / "notebooks" / f"{n}_{name}.ipynb", None, "not there") for n, name in PHASES.items() if f"{n}_{name}" not in there]
+    for finding in findings:
+        print(finding)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
