@@ -6,6 +6,7 @@
       cluster.json     what was provisioned: provider and nodes (no secret in it)
       id_ed25519(.pub) the operator's key to the nodes
       known_hosts      host keys pinned when the machines were made
+      ssh_config       both of them for OpenSSH: ssh -F clusters/NAME/ssh_config sw1
       pki/             CA and leaf certificates with their keys
       secrets/         generated secrets, one a file
       lock, lock.json  who works on the cluster now
@@ -142,7 +143,25 @@ class Cluster:
         data = {"format": FORMAT, "name": self.name, "provider": provider, "nodes": [asdict(node) for node in nodes]}
         known = "".join(f"[{node.ssh.host}]:{node.ssh.port} {node.host_key}\n" for node in nodes)
         write_private(self.folder / "known_hosts", known)
+        write_private(self.ssh_config, "".join(self._ssh_entry(node) for node in nodes))
         write_private(self.file, json.dumps(data, indent=2) + "\n")
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.folder / "ssh_config"
+
+    def _ssh_entry(self, node: Node) -> str:
+        options = {
+            "HostName": node.ssh.host,
+            "Port": node.ssh.port,
+            "User": node.user,
+            "IdentityFile": f'"{self.key_file}"',
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": f'"{self.known_hosts}"',
+            "GlobalKnownHostsFile": "none",
+            "StrictHostKeyChecking": "yes",
+        }
+        return f"Host {node.name}\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
 
     def require_nodes(self, wanted: list[str], phase: str) -> list[Node]:
         """The nodes of the parameters, from the inventory.

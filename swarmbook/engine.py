@@ -24,6 +24,8 @@ __all__ = ["Engine", "Wanted", "configure", "merge_settings", "plan_engine"]
 _FOLDER = "/etc/docker/swarmbook"
 _SETTINGS = "/etc/docker/daemon.json"
 _BEFORE = f"{_SETTINGS}.before-swarmbook"
+#: Says what the engine was before the book came: absent, stopped or running.
+RECORD = "/etc/swarmbook/engine-before"
 _DROP_IN = "/etc/systemd/system/docker.service.d/swarmbook.conf"
 
 
@@ -202,7 +204,7 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
             changes.append(Change(name, "certificate", f"certificate put in place ({reason or 'another one was issued'})" if engine.certificate else "certificate put in place"))
         merged = merge_settings(name, engine.settings, settings_for(params, target.node, engine.nameservers))
         if engine.settings != merged:
-            changes.append(Change(name, "settings", "daemon.json merged", {"content": merged, "first": not engine.drop_in}))
+            changes.append(Change(name, "settings", "daemon.json merged", {"content": merged, "first": not engine.drop_in, "was": "running" if engine.active else "stopped" if engine.version else "absent"}))
         if not engine.start_line or engine.drop_in != drop_in_for(engine.start_line, params.docker_api_port):
             changes.append(Change(name, "listen", f"API on port {params.docker_api_port}"))
         if not engine.enabled:
@@ -233,7 +235,7 @@ def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> N
                 host.put(f"{_FOLDER}/cert.pem", target.leaf.certificate)
             elif change.action == "settings":
                 if change.data["first"]:  # what 90 puts back
-                    host.run(f"[ ! -e {_SETTINGS} ] || cp -n {_SETTINGS} {_BEFORE}")
+                    host.run(f"mkdir -p {RECORD.rpartition('/')[0]}; [ -e {RECORD} ] || echo {change.data['was']} > {RECORD}; [ ! -e {_SETTINGS} ] || cp -n {_SETTINGS} {_BEFORE}")
                 host.put(_SETTINGS, change.data["content"])
             elif change.action == "listen":
                 line = host.run("sed -n 's/^ExecStart=//p' \"$(systemctl show -p FragmentPath --value docker.service)\" | head -n 1").stdout.strip()

@@ -110,7 +110,7 @@ class Params(BaseModel):
         return list(self.galera_nodes or self.nodes)
 
     def view(self, phase: str) -> ParamView:
-        """These parameters as one phase may see them."""
+        """These parameters as one phase may see them; all of them for no phase."""
         return ParamView(self, phase)
 
 
@@ -119,7 +119,7 @@ class ParamView:
 
     def __init__(self, params: Params, phase: str) -> None:
         self._params = params
-        self._allowed = set(phase_params(phase))
+        self._allowed = set(phase_params(phase) if phase else Params.model_fields)
         self.phase = phase
 
     def __getattr__(self, name: str) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .book import Book
-from .errors import OutOfOrder
+from .errors import ConfirmationMissing, OutOfOrder
 
-__all__ = ["require_swarm"]
+__all__ = ["confirmed", "require_swarm"]
 
 
 def require_swarm(book: Book) -> str:
@@ -27,3 +27,14 @@ def require_swarm(book: Book) -> str:
             f"run 03 first: no swarm on {first}", where=", ".join(seen), wanted="a swarm manager", seen="; ".join(f"{n}: {'a worker' if a == 'false' else 'no engine'}" for n, a in seen.items()), next="swarmbook run PARAMS --from 03"
         )
     return manager
+
+
+def confirmed(book: Book, word: str, doomed: list[str]) -> None:
+    """Refuse to destroy without the typed word, unless there is nothing to destroy."""
+    if doomed and book.params.confirm != word:
+        raise ConfirmationMissing(
+            f"not confirmed: {len(doomed)} things would be removed",
+            wanted=f"confirm = {word!r}",
+            seen=f"confirm = {book.params.confirm!r}\n" + "\n".join(doomed),
+            next=f"set confirm to {word!r} in the parameters cell, or on a terminal type the word when asked",
+        )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from .book import Book, Change, StepResult, converge, look
 from .checks import Check, CheckTable, Table, equal
 from .cluster import Node
-from .errors import ConfirmationMissing
 from .hosts import generate_key
 from .params import ParamView
+from .preconditions import confirmed
 from .providers import provider_for
 from .providers.base import Found
 
@@ -127,14 +127,3 @@ def cancel(book: Book) -> StepResult:
         what="cancel",
         hosts=len(book.cluster.nodes),
     )
-
-
-def confirmed(book: Book, word: str, doomed: list[str]) -> None:
-    """Refuse to destroy without the typed word, unless there is nothing to destroy."""
-    if doomed and book.params.confirm != word:
-        raise ConfirmationMissing(
-            f"not confirmed: {len(doomed)} things would be removed",
-            wanted=f"confirm = {word!r}",
-            seen=f"confirm = {book.params.confirm!r}\n" + "\n".join(doomed),
-            next=f"set confirm to {word!r} in the parameters cell, or on a terminal type the word when asked",
-        )

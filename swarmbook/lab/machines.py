@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ __all__ = ["CLUSTER_LABEL", "Machine", "Machines"]
 CLUSTER_LABEL = "swarmbook.cluster"
 _NODE_LABEL = "swarmbook.node"
 _FOLDER_LABEL = "swarmbook.folder"
+_ADDRESS_LABEL = "swarmbook.address"
 _DISK = "/dev/disk/by-id/lab-second-disk"
 # In the order of their bits (capability.h), as far as engines from 20.10 on know them.
 _CAPABILITIES = (
@@ -91,17 +93,45 @@ class Machines:
             )
 
     def ensure_network(self) -> bool:
-        """Have the lab's bridge; the engine picks its subnet. Returns whether it was made."""
+        """Have the lab's bridge; the engine picks its subnet. Returns whether it was made.
+
+        Addresses can be fixed only where the subnet was asked for, and a swarm's managers must keep theirs over a
+        restart: so the subnet that the engine picked is asked for again, by name.
+        """
+        import docker.errors
+        import docker.types
+
         if self.client.networks.list(names=[f"^{self.network}$"]):
             return False
-        self.client.networks.create(self.network, driver="bridge", labels=self._labels, check_duplicate=True)
-        return True
+        for _ in range(10):
+            picked = self.client.networks.create(f"{self.network}-pick", driver="bridge", labels=self._labels)
+            picked.reload()
+            subnet = picked.attrs["IPAM"]["Config"][0]["Subnet"]
+            picked.remove()
+            pool = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)])
+            try:
+                self.client.networks.create(self.network, driver="bridge", labels=self._labels, ipam=pool)
+            except docker.errors.APIError as error:
+                if "overlaps" not in str(error.explanation):
+                    raise
+                continue  # another lab took it in between
+            return True
+        raise WorldError("the engine gives no subnet for the lab's network", where=self.network, next="docker network ls; then run again")
 
-    def create(self, name: str, image: str, disk_gb: int, authorized_key: str, ports: list[int]) -> None:
+    def addresses(self, names: list[str]) -> dict[str, str]:
+        """Addresses for machines that are about to be made: the lowest free ones from the tenth on."""
+        network = self.client.networks.list(names=[f"^{self.network}$"])[0]
+        subnet = ipaddress.ip_network(network.attrs["IPAM"]["Config"][0]["Subnet"])
+        taken = {container.labels.get(_ADDRESS_LABEL) for container in self.client.containers.list(all=True, filters=self._filter)}
+        free = (str(address) for number, address in enumerate(subnet.hosts(), 1) if number >= 10 and str(address) not in taken)
+        return dict(zip(names, free))
+
+    def create(self, name: str, address: str, image: str, disk_gb: int, authorized_key: str, ports: list[int]) -> None:
         """Create and start a machine.
 
         Args:
             name: Its name, also its host name.
+            address: Its address on the lab's bridge.
             image: The machine image.
             disk_gb: Size of its second disk, GiB (sparse).
             authorized_key: The public key that may log in as root.
@@ -110,12 +140,12 @@ class Machines:
         volume = f"{self.container(name)}-disk"
         self.client.volumes.create(volume, labels={**self._labels, _NODE_LABEL: name})
         try:
-            self._create(name, image, disk_gb, authorized_key, ports, volume, privileged=not _lacks_capabilities())
+            self._create(name, address, image, disk_gb, authorized_key, ports, volume, privileged=not _lacks_capabilities())
         except _CapabilitiesRefused:
             self.client.api.remove_container(self.container(name), force=True)
-            self._create(name, image, disk_gb, authorized_key, ports, volume, privileged=False)
+            self._create(name, address, image, disk_gb, authorized_key, ports, volume, privileged=False)
 
-    def _create(self, name: str, image: str, disk_gb: int, authorized_key: str, ports: list[int], volume: str, *, privileged: bool) -> None:
+    def _create(self, name: str, address: str, image: str, disk_gb: int, authorized_key: str, ports: list[int], volume: str, *, privileged: bool) -> None:
         import docker.errors
 
         api = self.client.api
@@ -135,11 +165,11 @@ class Machines:
             image,
             name=self.container(name),
             hostname=name,
-            labels={**self._labels, _NODE_LABEL: name},
+            labels={**self._labels, _NODE_LABEL: name, _ADDRESS_LABEL: address},
             environment=environment,
             ports=ports,
             host_config=host,
-            networking_config=api.create_networking_config({self.network: api.create_endpoint_config()}),
+            networking_config=api.create_networking_config({self.network: api.create_endpoint_config(ipv4_address=address)}),
         )
         api.put_archive(made["Id"], "/root", _ssh_folder(authorized_key))
         try:

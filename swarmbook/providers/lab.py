@@ -55,10 +55,11 @@ class LabProvider:
         image, _ = ensure_image(self._machines.client, "node", params.lab_base_image)
         key = self._book.cluster.key_file.with_suffix(".pub").read_text()
         self._machines.ensure_network()
+        addresses = self._machines.addresses([change.host for change in changes if change.action == "create"])
 
         def one(change: Change) -> None:
             if change.action == "create":
-                self._machines.create(change.host, image, params.lab_disk_gb, key, [_SSH, _DOCKER, _CONSUL, _MARIADB])
+                self._machines.create(change.host, addresses[change.host], image, params.lab_disk_gb, key, [_SSH, _DOCKER, _CONSUL, _MARIADB])
             else:
                 self._machines.start(change.host, key)
 

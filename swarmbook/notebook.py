@@ -1,0 +1,44 @@
+"""What the notebooks' bootstrap cell calls.
+
+A run imports this module in a kernel before its notebook's turn has come, so nothing here may read parameters or hold
+a lock at import; what the phases need is imported so that a warm kernel has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from .book import Book
+from .params import params_from_namespace
+
+__all__ = ["open_book"]
+
+
+def open_book(phase: str, namespace: MutableMapping[str, Any]) -> Book:
+    """Open one phase of the book on the parameters of its notebook.
+
+    Args:
+        phase: Number of the notebook, such as ``"04"``.
+        namespace: The notebook's variables: ``globals()``.
+
+    Returns:
+        The book, whose steps the phase's functions take.
+
+    Raises:
+        ParameterError: Everything that is wrong with the parameters, in one message.
+    """
+    earlier = namespace.get("book")
+    if isinstance(earlier, Book):  # the cell was run again, with other parameters perhaps
+        earlier.close()
+    return Book(phase, params_from_namespace(phase, namespace))
+
+
+def _warm() -> None:
+    import fabric  # noqa: F401
+    import pymysql  # noqa: F401
+
+    from . import consul, destroy, dns, engine, galera, overlay, provision, sql, storage, swarm  # noqa: F401
+
+
+_warm()

@@ -1,0 +1,49 @@
+"""An image's name is the hash of what goes into it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from swarmbook import images
+from swarmbook.images import image_name
+
+IMAGES = ["consul", "galera", "node"]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_same_each_time(name: str) -> None:
+    assert image_name(name, "debian:trixie-slim") == image_name(name, "debian:trixie-slim")
+    assert image_name(name, "debian:trixie-slim").startswith(f"swarmbook/{name}:")
+
+
+def test_it_changes_with_base_content_and_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {image_name("consul", "a"), image_name("consul", "b")}
+    for context in ({"Dockerfile": b"1"}, {"Dockerfile": b"2"}, {"Dockerfile2": b"1"}, {"Dockerfile": b"1", "x": b""}, {"D": b"ockerfile\x001"}):
+        monkeypatch.setattr(images, "_context", lambda name, c=context: c)
+        names.add(image_name("consul", "a"))
+    assert len(names) == 7
+
+
+def test_modes_and_times_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> None:
+    before = image_name("galera", "a")
+    shutil.copytree(root / "swarmbook" / "images", tmp_path / "images")
+    for file in (tmp_path / "images" / "galera").iterdir():
+        file.chmod(0o600)
+        file.touch()
+    monkeypatch.setattr(images, "files", lambda package: tmp_path)
+    assert image_name("galera", "a") == before
+
+
+@pytest.mark.parametrize("script", ["galera/galera-entrypoint", "consul/consul-entrypoint", "node/lab-machine", "galera/galera-health"])
+def test_shell_scripts_parse(root: Path, script: str) -> None:
+    file = root / "swarmbook" / "images" / script
+    first = file.read_text().splitlines()[0]
+    assert first.startswith("#!")
+    shell = "bash" if "bash" in first else "sh"
+    if "sh" not in first.rpartition("/")[2]:
+        pytest.skip(f"not a shell script: {first}")
+    subprocess.run([shell, "-n", str(file)], check=True)

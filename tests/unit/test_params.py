@@ -1,0 +1,232 @@
+"""Parameters: every mistake at once, each with its line and its mend, and never a secret repeated."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarmbook.errors import ParameterError
+from swarmbook.params import PHASES, Params, load_params, params_from_namespace, phase_params
+
+SECRETS = ["consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"]
+
+
+def told(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    with pytest.raises(ParameterError) as caught:
+        load_params(file)
+    assert str(file) in str(caught.value)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("# nothing\n")
+    assert load_params(file) == Params()
+
+
+def test_values_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("cluster: shop\nnodes: [a1, b1, c1]\nwipe_disks:\n  - b1\nmariadb_password: env:PW\n")
+    params = load_params(file)
+    assert (params.cluster, params.nodes, params.wipe_disks) == ("shop", ["a1", "b1", "c1"], ["b1"])
+
+
+MISTAKES = {
+    "unknown key": ("clutser: x", 1, "clutser", "did you mean cluster?"),
+    "unknown key, nothing near": ("zzzzzz: 1", 1, "no such parameter", "swarmbook params"),
+    "number as text": ("\nwait_timeout: '300'", 2, "wait_timeout", "seconds any single wait may take"),
+    "text as number": ("cluster: 5", 1, "cluster: input should be a valid string (seen: 5)", "default 'lab'"),
+    "yes as text": ("system_update: 'yes'", 1, "system_update", "default False"),
+    "a scalar for a list": ("nodes: sw1", 1, "nodes", "names of the nodes"),
+    "a bad item": ("nodes: [sw1, SW2, sw3]", 1, "nodes: [1] string should match pattern", "SW2"),
+    "out of range": ("mariadb_port: 70000", 1, "mariadb_port", "65535"),
+    "duplicate key": ("cluster: a1\nwait_timeout: 20\ncluster: b1", 3, "given twice (first in line 1)", "keep one of the two"),
+    "duplicate node": ("nodes: [sw1, sw2, sw2, sw3]", 1, "sw2 is named twice", "name each node once"),
+    "two managers": ("swarm_managers: 2", 1, "2 managers: raft needs a majority", "use 1 or 3"),
+    "four managers": ("nodes: [a1, b1, c1, d1]\nswarm_managers: 4", 2, "4 managers", "use 3 or 5"),
+    "no manager": ("swarm_managers: 0", 1, "0 managers", "use 1 or 3"),
+    "nine managers": ("swarm_managers: 9", 1, "9 managers", "use 7"),
+    "more managers than nodes": ("swarm_managers: 5", 1, "5 managers, but 3 nodes", "use 3, or name more nodes"),
+    "overlapping subnets": ("overlay_subnet: 10.201.7.0/24", 1, "10.201.7.0/24 overlaps swarm_address_pool 10.201.0.0/16", "share an address"),
+    "no subnet": ("overlay_subnet: 10.200.0.0/33", 1, "overlay_subnet", "a network such as"),
+    "host bits": ("overlay_subnet: 10.200.0.5/24", 1, "has host bits set", "a network such as"),
+    "no address": ("dns_primary: 9.9.9", 1, "'9.9.9' is not an address", "9.9.9.9"),
+    "a stranger for a member": ("galera_nodes: [sw9]", 1, "sw9 is none of nodes (sw1, sw2, sw3)", "name a node of the cluster"),
+    "a stranger to be wiped": ("wipe_disks: [sw9]", 1, "sw9 is none of nodes", "name a node of the cluster"),
+    "renewed for ever": ("certificate_days: 20", 1, "renewed on every run", "less than certificate_days (20)"),
+    "a certificate for two years": ("certificate_days: 730", 1, "certificate_days", "365"),
+    "a relative path": ("mariadb_data_path: data", 1, "not an absolute path", "/srv/mariadb"),
+    "half a user": ("mariadb_user: ''", 1, "go together", "give both"),
+    "a size": ("mariadb_buffer_pool: lots", 1, "mariadb_buffer_pool", "innodb_buffer_pool_size"),
+    "another provider": ("provider: aws", 1, "provider", "where the machines come from"),
+    "a list": ("- a\n- b", 1, "not a mapping", "'name: value'"),
+    "not YAML": ("cluster: lab\nnodes: [sw1\n", 3, "not YAML", "'name: value'"),
+    "python object": ("cluster: !!python/object:os.system {}", 1, "cluster", "plain scalars"),
+    "date": ("cluster: 2026-13-45", 1, "cluster", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "what", "mend"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_with_line_and_mend(tmp_path: Path, text: str, line: int, what: str, mend: str) -> None:
+    message = told(tmp_path, text)
+    assert what in message
+    assert mend in message
+    if "renewed" not in what and "go together" not in what:  # those two lines are about a default that is in no line
+        assert re.search(rf"^ +(seen: +)?line {line}: ", message, re.MULTILINE), message
+
+
+def test_a_bad_default_combination_is_told_at_line_one(tmp_path: Path) -> None:
+    assert "line 1: certificate_renew_days" in told(tmp_path, "\n\ncertificate_days: 20")
+
+
+def test_all_mistakes_are_told_at_once_in_order(tmp_path: Path) -> None:
+    message = told(
+        tmp_path,
+        "clutser: x\nnodes: [sw1, sw1, sw2]\nwait_timeout: soon\nswarm_managers: 2\nwait_timeout: 5\noverlay_subnet: 10.201.0.0/24\nmariadb_port: -1\n",
+    )
+    assert "7 mistakes" in message
+    assert [int(n) for n in re.findall(r"line (\d+):", message)] == [1, 2, 3, 4, 5, 6, 7]
+    assert message.count("mend:") == 7
+
+
+def test_a_mistake_brings_no_second_one_with_it(tmp_path: Path) -> None:
+    message = told(tmp_path, "nodes: sw1 sw2 sw3 sw4 sw5\nswarm_managers: 5\ngalera_nodes: [sw4, sw5]\n")
+    assert "1 mistake " in message, message
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    "value", ["Tr0ub4dor&3xyz", "'Tr0ub4dor&3xyz'", "[Tr0ub4dor3xyz]", "{a: Tr0ub4dor3xyz}", "!Tr0ub4dor3xyz", "*Tr0ub4dor3xyz", "&Tr0ub4dor3xyz", "Tr0ub4dor3xyz: b"]
+)  # fmt: skip
+def test_what_looks_like_a_secret_is_not_repeated(tmp_path: Path, name: str, value: str) -> None:
+    message = told(tmp_path, f"{name}: {value}\n")
+    assert "Tr0ub4dor" not in message
+    assert name in message or "not YAML" in message
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("value", ["generate", "env:MY_PW", "file:/run/secrets/pw", "file:~/pw file"])
+def test_references_are_taken(name: str, value: str) -> None:
+    assert getattr(Params(**{name: value}), name) == value
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="cannot be read") as caught:
+        load_params(tmp_path / "none.yaml")
+    assert caught.value.next is not None
+
+
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_bytes(b"cluster: \xff\xfe\n")
+    with pytest.raises(ParameterError):
+        load_params(file)
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60) | st.text(alphabet="nodes:[]{}!&*-#'\"\n 0123456789_.,|>?%@`~", max_size=60))
+def test_any_text_gives_parameters_or_a_parameter_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(text, encoding="utf-8")
+    try:
+        load_params(file)
+    except ParameterError as error:
+        assert "mend:" in str(error)
+
+
+json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.text(max_size=5), max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from([*Params.model_fields, "nonsense"]), json_values, max_size=6))
+def test_any_values_give_parameters_or_a_parameter_error(tmp_path: Path, values: dict[str, Any]) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(values))
+    try:
+        params = load_params(file)
+    except ParameterError:
+        return
+    assert all(getattr(params, name) == value for name, value in values.items())
+    file.write_text(yaml.safe_dump(params.model_dump()))
+    assert load_params(file) == params
+
+
+@pytest.mark.parametrize("value", ["2026-13-45", "!!int abc", "!!bool maybe", "!!timestamp x", "!!float x", "[1, [2, !!int z]]", "!!binary /"])
+def test_values_that_yaml_itself_stumbles_over(tmp_path: Path, value: str) -> None:
+    assert "line 2: cluster" in told(tmp_path, f"\ncluster: {value}\n")
+
+
+def test_a_view_gives_what_its_notebook_declares() -> None:
+    view = Params(overlay_subnet="10.0.0.0/24").view("06")
+    assert view.overlay_subnet == "10.0.0.0/24"
+    assert view.nodes == ["sw1", "sw2", "sw3"]
+
+
+def test_a_view_refuses_foreign_names() -> None:
+    view = Params().view("02")
+    for name in set(Params.model_fields) - set(phase_params("02")):
+        with pytest.raises(AttributeError, match=f"phase 02 reads the parameter '{name}'"):
+            getattr(view, name)
+    with pytest.raises(AttributeError):
+        view.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(("phase", "method"), [("04", "managers"), ("05", "members")])
+def test_a_view_refuses_what_is_computed_from_a_foreign_name(phase: str, method: str) -> None:
+    needed = {"managers": "swarm_managers", "members": "galera_nodes"}[method]
+    if needed in phase_params(phase):
+        pytest.skip(f"phase {phase} declares {needed} by now")
+    with pytest.raises(AttributeError):
+        getattr(Params().view(phase), method)()
+
+
+def test_managers_and_members() -> None:
+    params = Params(nodes=["a1", "b1", "c1", "d1"], swarm_managers=3, galera_nodes=["d1", "b1"])
+    assert (params.managers(), params.members()) == (["a1", "b1", "c1"], ["d1", "b1"])
+    assert Params().members() == ["sw1", "sw2", "sw3"]
+
+
+def test_namespace_of_a_notebook() -> None:
+    params = params_from_namespace("06", {"overlay_subnet": "10.1.0.0/24", "swarm_managers": 17, "anything": object()})
+    assert params.overlay_subnet == "10.1.0.0/24"
+    assert params.swarm_managers == 3 or "swarm_managers" in phase_params("06")
+
+
+def test_namespace_names_the_notebook() -> None:
+    with pytest.raises(ParameterError, match=r"the parameters cell of 06_create_overlay") as caught:
+        params_from_namespace("06", {"overlay_subnet": "all"})
+    assert "overlay_subnet" in str(caught.value)
+
+
+def test_every_parameter_has_help_and_phases() -> None:
+    for name, field in Params.model_fields.items():
+        assert field.description, name
+        assert "\n" not in field.description
+        assert set(field.json_schema_extra["phases"]) <= set(PHASES), name  # type: ignore[index,arg-type,call-overload]
+
+
+def test_no_default_is_a_secret() -> None:
+    assert all(Params.model_fields[name].default == "generate" for name in SECRETS)
+
+
+#: Which notebooks call into a module.
+READERS = {"storage": "02", "engine": "03", "swarm": "03", "consul": "04", "dns": "05", "overlay": "06", "galera": "07", "provision": "01"}
+
+
+@pytest.mark.parametrize(("module", "phase"), READERS.items())
+def test_a_phase_declares_what_its_module_reads(root: Path, module: str, phase: str) -> None:
+    tree = ast.parse((root / "swarmbook" / f"{module}.py").read_text())
+    read = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n.value).split(".")[-1] == "params"}
+    if module == "provision":
+        phase_params_ = {*phase_params("01"), *phase_params("91")}
+    else:
+        phase_params_ = set(phase_params(phase))
+    assert read & set(Params.model_fields) <= phase_params_

@@ -1,0 +1,132 @@
+"""The cluster's CA: names, ages, and why a certificate is replaced."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from swarmbook.pki import Authority, describe, reason_to_renew
+
+NAMES = ["sw1", "10.9.0.1", "192.0.2.1", "127.0.0.1"]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "pki", "swarmbook lab CA")
+
+
+def parsed(pem: bytes) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(pem)
+
+
+def test_the_ca_is_made_once(authority: Authority) -> None:
+    again = Authority(authority.folder, "another name")
+    assert again.certificate == authority.certificate
+    assert (authority.folder / "ca.key").stat().st_mode & 0o777 == 0o600
+    basic = parsed(authority.certificate).extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (basic.ca, basic.path_length) == (True, 0)
+
+
+def test_a_ca_whose_key_was_never_written_is_made_anew(authority: Authority) -> None:
+    (authority.folder / "ca.key").unlink()
+    again = Authority(authority.folder, "swarmbook lab CA")
+    assert again.certificate != authority.certificate
+    parsed(again.leaf("x", ["x"], days=1, renew_days=0).certificate).verify_directly_issued_by(parsed(again.certificate))
+
+
+def test_a_leaf(authority: Authority) -> None:
+    leaf = authority.leaf("engine-sw1", [*NAMES, "sw1"], days=365, renew_days=30)
+    certificate = parsed(leaf.certificate)
+    certificate.verify_directly_issued_by(parsed(authority.certificate))
+    assert sorted(describe(leaf.certificate)) == sorted(NAMES)
+    alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert len(alternative.get_values_for_type(x509.IPAddress)) == 3
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usage) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    life = certificate.not_valid_after_utc - datetime.now(timezone.utc)
+    assert timedelta(days=364) < life <= timedelta(days=365)
+    assert (authority.folder / "engine-sw1.key").stat().st_mode & 0o777 == 0o600
+    assert serialization.load_pem_private_key(leaf.key, None).public_key() == certificate.public_key()
+
+
+def test_a_leaf_is_kept_until_there_is_a_reason(authority: Authority) -> None:
+    first = authority.leaf("a", NAMES, days=365, renew_days=30)
+    assert authority.leaf("a", NAMES[:2], days=90, renew_days=30) == first
+    assert authority.leaf("a", NAMES, days=365, renew_days=364) == first
+    renewed = authority.leaf("a", NAMES, days=365, renew_days=366)
+    assert renewed != first
+    named = authority.leaf("a", [*NAMES, "new"], days=365, renew_days=30)
+    assert "new" in describe(named.certificate)
+    (authority.folder / "a.key").unlink()
+    assert authority.leaf("a", NAMES, days=365, renew_days=30) != named
+
+
+def test_reasons(authority: Authority, tmp_path: Path) -> None:
+    leaf = authority.leaf("a", NAMES, days=10, renew_days=0).certificate
+    other = Authority(tmp_path / "other", "swarmbook lab CA")
+    assert reason_to_renew(leaf, authority.certificate, NAMES, 5) is None
+    assert reason_to_renew(leaf, authority.certificate, NAMES, 30) == "ends in 9 days"
+    assert reason_to_renew(leaf, authority.certificate, [*NAMES, "z", "b"], 5) == "does not name b, z"
+    assert reason_to_renew(leaf, other.certificate, NAMES, 5) == "signed by another CA"
+    for garbage in (b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", authority.leaf("k", ["k"], days=1, renew_days=0).key):
+        assert reason_to_renew(garbage, authority.certificate, NAMES, 5) == "not a certificate of this CA"
+
+
+def test_an_ended_certificate_has_no_negative_days(authority: Authority) -> None:
+    leaf = authority.leaf("a", NAMES, days=0, renew_days=0).certificate
+    assert reason_to_renew(leaf, authority.certificate, NAMES, 0) == "ends in 0 days"
+
+
+def test_a_certificate_without_names(authority: Authority) -> None:
+    """The CA's own certificate in place of a leaf, say."""
+    assert reason_to_renew(authority.certificate, authority.certificate, NAMES, 5)
+
+
+def test_a_stranger_of_the_same_subject_is_another_ca(authority: Authority) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(timezone.utc)
+    fake = (
+        x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")]))
+        .issuer_name(parsed(authority.certificate).subject).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now).not_valid_after(now + timedelta(days=99))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("sw1")]), critical=False).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    assert reason_to_renew(fake.public_bytes(serialization.Encoding.PEM), authority.certificate, ["sw1"], 5) == "signed by another CA"
+
+
+def test_openssl_takes_the_chain_both_ways(authority: Authority) -> None:
+    authority.leaf("server", ["localhost", "127.0.0.1"], days=1, renew_days=0)
+    authority.leaf("client", ["swarmbook"], days=1, renew_days=0)
+    contexts = {}
+    for name, purpose in (("server", ssl.Purpose.CLIENT_AUTH), ("client", ssl.Purpose.SERVER_AUTH)):
+        contexts[name] = ssl.create_default_context(purpose, cafile=str(authority.file))
+        contexts[name].load_cert_chain(authority.folder / f"{name}.pem", authority.folder / f"{name}.key")
+    contexts["server"].verify_mode = ssl.CERT_REQUIRED
+    if hasattr(ssl, "VERIFY_X509_STRICT"):
+        contexts["client"].verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+    import socket
+
+    one, other = socket.socketpair()
+    with one, other:
+        served: list[object] = []
+
+        def serve() -> None:
+            with contexts["server"].wrap_socket(one, server_side=True) as stream:
+                served.append(stream.getpeercert())
+                stream.sendall(b"hello")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with contexts["client"].wrap_socket(other, server_hostname="127.0.0.1") as stream:
+            assert stream.recv(5) == b"hello"
+        thread.join(10)
+    assert served[0]

@@ -1,0 +1,198 @@
+"""Plans as data: each file in plans/PHASE/ is parameters and an observed state, and the exact changes that follow.
+
+``wanted`` in a file stands for what would be wanted there by the parameters, ``{but: ...}`` for that with differences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from swarmbook import consul, destroy, engine, errors, galera, overlay, stack, storage, swarm
+from swarmbook.book import Change
+from swarmbook.cluster import Node
+from swarmbook.consul_api import token_mark
+from swarmbook.galera_stack import Parts
+from swarmbook.params import Params, ParamView
+from swarmbook.pki import Authority, Leaf
+
+PLANS = Path(__file__).parent / "plans"
+Plan = Callable[[], list[Change]]
+MakeNode = Callable[..., Node]
+
+
+def cases(phase: str) -> list[Any]:
+    return [pytest.param(file, id=file.stem) for file in sorted((PLANS / phase).glob("*.yaml"))]
+
+
+def check(file: Path, phase: str, prepare: Callable[[ParamView, Any], Plan]) -> None:
+    """Plans one case and compares; a plan is the same each time and holds what JSON can hold."""
+    case = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert set(case) <= {"case", "plan", "params", "observed", "changes", "error", "says"}, "a key that no test reads"
+    plan = prepare(Params(**case.get("params", {})).view(phase), case)
+    if "error" in case:
+        with pytest.raises(getattr(errors, case["error"])) as caught:
+            plan()
+        missing = [words for words in case["says"] if words not in str(caught.value)]
+        assert not missing, str(caught.value)
+        assert caught.value.next
+        return
+    changes = plan()
+    assert [[c.host, c.action, c.detail] for c in changes] == case["changes"]
+    assert plan() == changes
+    json.dumps([dict(c.data) for c in changes])
+
+
+def test_every_phase_is_read() -> None:
+    assert {folder.name for folder in PLANS.iterdir()} == {"storage", "engine", "swarm", "consul", "overlay", "galera", "destroy"}
+
+
+@pytest.mark.parametrize("file", cases("storage"))
+def test_storage(file: Path) -> None:
+    def prepare(params: ParamView, case: Any) -> Plan:
+        if case["plan"] == "system":
+            systems = {name: storage.System(tuple(s.get("missing", ())), s.get("updates", 0)) for name, s in case["observed"].items()}
+            return partial(storage.plan_system, params, systems)
+        disks = {name: storage.Disk(**{"device": "/dev/disk/second", **disk}) for name, disk in case["observed"].items()}
+        return partial(storage.plan_disks, params, disks)
+
+    check(file, "02", prepare)
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Authority, Leaf]]:
+    """An authority by name, and a leaf of it for a node's engine."""
+    folder = tmp_path_factory.mktemp("pki")
+
+    def make(node: Node, authority: str = "ours", days: int = 365, names: list[str] | None = None) -> tuple[Authority, Leaf]:
+        ca = Authority(folder / authority, "swarmbook lab CA")
+        return ca, ca.leaf(f"{node.name}-{days}-{len(names or [])}", engine.api_names(node) if names is None else names, days=days, renew_days=0)
+
+    return make
+
+
+@pytest.mark.parametrize("file", cases("engine"))
+def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, Leaf]]) -> None:
+    def prepare(params: ParamView, case: Any) -> Plan:
+        wanted, seen = {}, {}
+        for name, raw in case["observed"].items():
+            machine = node(name)
+            authority, leaf = pki(machine)
+            wanted[name] = engine.Wanted(machine, authority.certificate, leaf)
+            certificates = {
+                None: "", "wanted": leaf.certificate.decode(), "nonsense": "nonsense",
+                "another ca": pki(machine, "theirs")[1].certificate.decode(), "near its end": pki(machine, days=9)[1].certificate.decode(),
+                "other names": pki(machine, names=["old"])[1].certificate.decode(),
+            }  # fmt: skip
+            nameservers = tuple(raw.get("nameservers", ("192.0.2.53",)))
+            ours = engine.settings_for(params, machine, nameservers)
+            settings = raw.get("settings", "")
+            if settings == "wanted":
+                settings = engine.merge_settings(name, "", ours)
+            elif isinstance(settings, Mapping):
+                settings = engine.merge_settings(name, json.dumps(settings["but"]), ours) if "but" in settings else json.dumps(dict(settings))
+            start_line = raw.get("start_line", "")
+            port = params.docker_api_port
+            drop_in = engine.drop_in_for(start_line, port) if raw.get("drop_in") == "wanted" else raw.get("drop_in", "")
+            changed = {"settings": settings, "drop_in": drop_in, "certificate": certificates[raw.get("certificate")], "nameservers": nameservers}
+            seen[name] = engine.Engine(**{**raw, **changed})
+        return partial(engine.plan_engine, params, wanted, seen)
+
+    check(file, "03", prepare)
+
+
+@pytest.mark.parametrize("file", cases("swarm"))
+def test_swarm(file: Path) -> None:
+    def prepare(params: ParamView, case: Any) -> Plan:
+        seen = case["observed"]
+        defaults = {"state": "ready", "availability": "active", "manager": "", "engine": "26.1"}
+        members = {id: swarm.Member(**{"id": id, **defaults, **member}) for id, member in seen.get("members", {}).items()}
+        local = {name: tuple(state) for name, state in seen["local"].items()}
+        routes = {name: tuple(found) for name, found in seen.get("routes", {}).items()}
+        return partial(swarm.plan_swarm, params, swarm.Swarm(local, members, seen.get("id", ""), routes))  # type: ignore[arg-type]
+
+    check(file, "03", prepare)
+
+
+@pytest.mark.parametrize("file", cases("consul"))
+def test_consul(file: Path, node: MakeNode) -> None:
+    def prepare(params: ParamView, case: Any) -> Plan:
+        observed = case["observed"]
+        roles = {name: state.get("role", "server") for name, state in observed["nodes"].items()}
+        servers = [node(name).private_address for name, role in roles.items() if role == "server"]
+        files = ("tokens.json", "ca.pem", "cert.pem", "key.pem")
+        document = consul.document("lab", "swarmbook/consul:x", "consul-server-1", "consul-client-1")
+        configs = {name: consul.agent_config(params, node(name), role, servers, ("192.0.2.53",), True) for name, role in roles.items()}
+        private = {name: {file: f"{name} {file}".encode() for file in files} for name in roles}
+        tokens = {"dns": ("consul-dns-token", "rules of dns"), **{f"agent-{name}": (f"consul-agent-{name}-token", f"rules of {name}") for name in roles}}
+        secrets = {"consul-server-1": "-", "consul-client-1": "-"}
+        wanted = consul.Wanted(document, configs, private, secrets, tokens)
+        nodes = {}
+        for name, state in observed["nodes"].items():
+            raw = {key: value for key, value in state.items() if key not in ("role", "stale")}
+            if raw.get("config") == "wanted":
+                raw["config"] = configs[name]
+            elif "but" in raw.get("config", {}):
+                raw["config"] = {**configs[name], **raw["config"]["but"]}
+            if raw.get("files") == "wanted":
+                raw["files"] = {file: hashlib.sha256(content).hexdigest() for file, content in private[name].items() if file not in state.get("stale", ())}
+            nodes[name] = consul.NodeState(**raw)
+        specs = {service: spec["deploy"]["labels"][stack.SPEC_LABEL] for service, spec in document["services"].items()}
+        specs = specs if observed.get("specs") == "wanted" else observed.get("specs", {})
+        have = secrets if observed.get("secrets") == "wanted" else observed.get("secrets", ())
+        known = tokens if observed.get("tokens") == "wanted" else observed.get("tokens", ())
+        marks = frozenset(token_mark("lab", name, tokens[name][1]) for name in known)
+        return partial(consul.plan_consul, "lab", wanted, consul.Agents(nodes, specs, frozenset(have), observed.get("leader", ""), marks))
+
+    check(file, "04", prepare)
+
+
+@pytest.mark.parametrize("file", cases("overlay"))
+def test_overlay(file: Path) -> None:
+    def prepare(params: ParamView, case: Any) -> Plan:
+        return partial(overlay.plan_overlay, params, overlay.Overlay(**case["observed"]))
+
+    check(file, "06", prepare)
+
+
+SYNCED = {"state_comment": "Synced", "cluster_status": "Primary", "ready": True}
+
+
+@pytest.mark.parametrize("file", cases("galera"))
+def test_galera(file: Path) -> None:
+    def prepare(params: ParamView, case: Any) -> Plan:
+        observed = case["observed"]
+        services = {name: stack.stamp("lab", {"image": name}) for name in observed["members"]}
+        made = Parts(services, {"galera-root-password-1": b"-"}, ("galera-settings-1", ""), {})
+        members = {}
+        for name, raw in observed["members"].items():
+            state = {"image": True, "folder": True, **(raw or {})}
+            if state.pop("serves", False):
+                state = {"data": True, "bootstrapped": name == next(iter(services)), "spec": "wanted", "running": True, "healthy": True, "status": SYNCED, **state}
+            if state.get("spec") == "wanted":
+                state["spec"] = services[name]["deploy"]["labels"][stack.SPEC_LABEL]
+            members[name] = galera.Member(**state)
+        there = observed.get("there", True)
+        seen = galera.Galera(members, frozenset(made.secrets if there else ()), frozenset([made.settings[0]] if there else ()), there)
+        return partial(galera.plan_galera, params, made, seen)
+
+    check(file, "07", prepare)
+
+
+@pytest.mark.parametrize("file", cases("destroy"))
+def test_destroy(file: Path) -> None:
+    def prepare(params: ParamView, case: Any) -> Plan:
+        remains = {
+            name: destroy.Remains(**{key: tuple(value) if isinstance(value, list) else value for key, value in (raw or {}).items()})
+            for name, raw in case["observed"].items()
+        }
+        return partial(destroy.plan_destroy, remains)
+
+    check(file, "90", prepare)
