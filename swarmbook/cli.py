@@ -114,7 +114,11 @@ def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
         if reference != "generate":
             secrets.resolve(name, reference, cluster.folder / "secrets")
     if params.mariadb_init_scripts and not Path(params.mariadb_init_scripts).expanduser().is_dir():
-        raise UsageError("the folder of initial scripts is not there", where=str(Path(params.mariadb_init_scripts).resolve()), next="mend mariadb_init_scripts in the parameters")
+        raise UsageError(
+            "the folder of initial scripts is not there",
+            where=str(Path(params.mariadb_init_scripts).resolve()),
+            next="mend mariadb_init_scripts in the parameters",
+        )
     if cluster.exists() and numbers[-1] < "90":
         cluster.refuse_removal(params.nodes)
 
@@ -139,7 +143,11 @@ def run(params: Params, first: str, last: str, only: str | None, cell_timeout: i
     """Run the book: from nothing to a verified cluster, or on from what is there."""
     numbers = [only] if only else [n for n in _BUILD if first <= n <= last]
     if not numbers or any(n >= "90" for n in numbers):
-        raise UsageError(f"--from {first} --to {last} names no notebook to run", wanted=f"numbers among {' '.join(_BUILD)}", next="90 and 91 take away: swarmbook destroy PARAMS, swarmbook cancel PARAMS")
+        raise UsageError(
+            f"--from {first} --to {last} names no notebook to run",
+            wanted=f"numbers among {' '.join(_BUILD)}",
+            next="90 and 91 take away: swarmbook destroy PARAMS, swarmbook cancel PARAMS",
+        )
     _run(params, numbers, "run", as_json=as_json, cell_timeout=cell_timeout)
 
 
@@ -161,7 +169,9 @@ def _confirm(word: str, doomed: list[list[str]], yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise ConfirmationMissing("not confirmed; nothing was touched", wanted=f"the word {word} typed on a terminal, or --yes", next="the same command with --yes")
+        raise ConfirmationMissing(
+            "not confirmed; nothing was touched", wanted=f"the word {word} typed on a terminal, or --yes", next="the same command with --yes"
+        )
     if click.prompt(f"Type {word} to go on", default="", show_default=False).strip() != word:
         raise ConfirmationMissing("not confirmed; nothing was touched", wanted=word, next="run it again and type the word")
     return True
@@ -244,7 +254,13 @@ def _cluster(name: str | None) -> Cluster:
     if name is None and len(names) == 1:
         name = names[0]
     if name is None or name not in names:
-        raise UsageError("which cluster?" if names else "there is no cluster here", where=str(folder), wanted="--cluster with one of these" if names else None, seen=", ".join(names) or "none", next=f"swarmbook --help; for example: --cluster {names[0]}" if names else "swarmbook run PARAMS")
+        raise UsageError(
+            "which cluster?" if names else "there is no cluster here",
+            where=str(folder),
+            wanted="--cluster with one of these" if names else None,
+            seen=", ".join(names) or "none",
+            next=f"swarmbook --help; for example: --cluster {names[0]}" if names else "swarmbook run PARAMS",
+        )
     return Cluster(name)
 
 
@@ -267,7 +283,10 @@ def ls(cluster: str | None, as_json: bool) -> None:
 
     nodes = _cluster(cluster).nodes
     ports = sorted({port for node in nodes for port in node.ports})
-    table = Table(["node", "id", "private", "ssh", *(f"port {port}" for port in ports)], [[n.name, n.id, n.private_address, n.ssh, *(n.reach(p) for p in ports)] for n in nodes])
+    table = Table(
+        ["node", "id", "private", "ssh", *(f"port {port}" for port in ports)],
+        [[n.name, n.id, n.private_address, n.ssh, *(n.reach(p) for p in ports)] for n in nodes],
+    )
     click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
 
 
@@ -291,7 +310,7 @@ def scp(arguments: tuple[str, ...], cluster: str | None) -> None:
 
 def _exec(command: list[str]) -> None:
     try:
-        os.execvp(command[0], command)  # noqa: S606 - the operator's own shell command, no shell between
+        os.execvp(command[0], command)
     except FileNotFoundError:
         raise UsageError(f"{command[0]} is not installed here", next="install OpenSSH's client") from None
 

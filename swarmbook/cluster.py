@@ -122,7 +122,9 @@ class Cluster:
         except FileNotFoundError:
             return {"format": FORMAT, "name": self.name, "nodes": []}
         except ValueError as error:
-            raise WorldError("the cluster's inventory is not readable", where=str(self.file), seen=str(error), next="restore the file, or remove the folder and run 01 again") from None
+            raise WorldError(
+                "the cluster's inventory is not readable", where=str(self.file), seen=str(error), next="restore the file, or remove the folder and run 01 again"
+            ) from None
         if not isinstance(data, dict) or int(data.get("format", 0)) > FORMAT:
             raise WorldError(
                 "the cluster's folder was written by a newer swarmbook",

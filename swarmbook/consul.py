@@ -13,20 +13,14 @@ from typing import Any
 from . import secrets, stack
 from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
-from .cluster import Node
 from .consul_api import api, known_tokens, policy_token, token_mark
+from .consul_config import FOLDER, STACK, Wanted, wanted
 from .errors import WorldError
 from .hosts import Host, fan_out
-from .params import ParamView
-from .pki import Leaf
 from .preconditions import require_swarm
 from .wait import wait_for
 
-__all__ = ["STACK", "Agents", "NodeState", "deploy", "document", "plan_consul"]
-
-STACK = "consul"
-_FOLDER = "/etc/swarmbook/consul"
-_DNS_RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n'
+__all__ = ["Agents", "NodeState", "deploy", "plan_consul"]
 
 
 @dataclass(frozen=True)
@@ -70,148 +64,12 @@ class Agents:
     tokens: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Consul as it should be; ``private`` and ``secrets`` are never shown."""
-
-    document: Mapping[str, Any]
-    configs: Mapping[str, Mapping[str, Any]]
-    private: Mapping[str, Mapping[str, bytes]] = field(repr=False)
-    secrets: Mapping[str, str] = field(repr=False)
-    tokens: Mapping[str, tuple[str, str]]
-
-
-# -- what is wanted ----------------------------------------------------------------------------------------------------
-
-
-def agent_config(params: ParamView, node: Node, role: str, servers: list[str], nameservers: tuple[str, ...], modern: bool) -> dict[str, Any]:
-    """One agent's configuration, without anything secret.
-
-    Args:
-        params: The parameters.
-        node: Its node.
-        role: ``server`` or ``client``.
-        servers: Private addresses of all servers.
-        nameservers: Name servers of the node, for names that are not Consul's.
-        modern: Consul 1.12 or newer, which wants its TLS settings in a stanza of their own.
-    """
-    files = {"ca_file": "/run/consul/ca.pem", "cert_file": "/run/consul/cert.pem", "key_file": "/run/consul/key.pem"}
-    config: dict[str, Any] = {
-        "node_name": node.name,
-        "datacenter": params.datacenter,
-        "primary_datacenter": params.datacenter,
-        "server": role == "server",
-        "bind_addr": node.private_address,
-        "retry_join": sorted(servers),
-        "retry_interval": "1s",
-        "ports": {"dns": 53, "https": params.consul_https_port, "http": -1, "grpc": -1},
-        "addresses": {"dns": node.private_address, "https": f"{node.private_address} 127.0.0.1"},
-        "recursors": [a for a in (params.dns_primary, params.dns_secondary) if a] or list(nameservers),
-        "acl": {"enabled": True, "default_policy": "deny", "down_policy": "extend-cache"},
-        # A server that leaves takes its vote with it: a restarted task would shrink the quorum. 90 says `leave`.
-        "leave_on_terminate": False,
-        "skip_leave_on_interrupt": True,
-        "disable_update_check": True,
-        "performance": {"raft_multiplier": 1},
-    }
-    if role == "server":
-        config["bootstrap_expect"] = len(servers)
-    if modern:
-        config["ports"]["grpc_tls"] = -1
-        config["tls"] = {
-            "defaults": {**files, "verify_outgoing": True},
-            "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
-            "https": {"verify_incoming": False},
-        }
-    else:
-        config |= {**files, "verify_outgoing": True, "verify_incoming_rpc": True, "verify_server_hostname": True}
-    return config
-
-
-def document(cluster: str, image: str, server_secret: str, client_secret: str) -> dict[str, Any]:
-    """The stack file: two global services, told apart by a node label.
-
-    Args:
-        cluster: The cluster's name.
-        image: Consul's image.
-        server_secret: Full name of the secret with the servers' keys.
-        client_secret: Of the one with the clients'.
-    """
-
-    def service(role: str, secret: str) -> dict[str, Any]:
-        return stack.stamp(
-            cluster,
-            {
-                "image": image,
-                "networks": ["host"],
-                "secrets": [{"source": secret, "target": "keys.json", "mode": 0o400}],
-                "volumes": [f"{_FOLDER}:{_FOLDER}:ro", "data:/consul/data"],
-                "stop_grace_period": "20s",
-                "deploy": {
-                    "mode": "global",
-                    "placement": {"constraints": [f"node.labels.consul == {role}"]},
-                    "restart_policy": {"condition": "any", "delay": "2s"},
-                    # One at a time and slowly: raft has to find its majority again in between.
-                    "update_config": {"parallelism": 1, "delay": "10s", "failure_action": "pause", "order": "stop-first"},
-                },
-            },
-        )
-
-    return {
-        "version": "3.8",
-        "services": {"server": service("server", server_secret), "client": service("client", client_secret)},
-        "networks": {"host": {"external": True, "name": "host"}},
-        "secrets": {name: {"external": True} for name in sorted({server_secret, client_secret})},
-        "volumes": {"data": {}},
-    }
-
-
-def _agent_rules(node: str) -> str:
-    return f'node "{node}" {{ policy = "write" }}\nagent "{node}" {{ policy = "write" }}\nservice_prefix "" {{ policy = "read" }}\n'
-
-
-def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
-    """Names in an agent's certificate; only servers carry ``server.DC.consul``, by which clients know a server."""
-    names = [node.name, node.private_address, node.public_address, "127.0.0.1", "localhost", "consul.service.consul"]
-    return [*dict.fromkeys(names), *([f"server.{datacenter}.consul"] if role == "server" else [])]
-
-
-def _wanted(book: Book, seen: Agents, managers: list[str], modern: bool, image: str) -> Wanted:
-    params = book.params
-    gossip = book.cluster.secret("consul-gossip-key", params.consul_gossip_key, secrets.gossip_key)
-    management = book.cluster.secret("consul-management-token", params.consul_management_token, secrets.token)
-    dns = book.cluster.secret("consul-dns-token", make=secrets.token)
-    nodes = {node.name: node for node in book.nodes}
-    servers = [nodes[name].private_address for name in nodes if name in managers]
-    first = {"initial_management": management.reveal()} if modern else {"master": management.reveal()}
-    keys = {
-        "server": json.dumps({"encrypt": gossip.reveal(), "acl": {"tokens": first}}),
-        "client": json.dumps({"encrypt": gossip.reveal()}),
-    }
-    names = {role: stack.secret_name(book, f"consul-{role}", content) for role, content in keys.items()}
-    configs, private, tokens = {}, {}, {"dns": (dns.name, _DNS_RULES)}
-    authority = book.authority.certificate
-    for name, node in nodes.items():
-        role = "server" if name in managers else "client"
-        agent = book.cluster.secret(f"consul-agent-{name}-token", make=secrets.token)
-        leaf: Leaf = book.leaf(f"consul-{name}", certificate_names(node, role, params.datacenter))
-        configs[name] = agent_config(params, node, role, servers, seen.nodes[name].nameservers, modern)
-        private[name] = {
-            "tokens.json": json.dumps({"acl": {"tokens": {"agent": agent.reveal(), "default": dns.reveal()}}}).encode(),
-            "ca.pem": authority,
-            "cert.pem": leaf.certificate,
-            "key.pem": leaf.key,
-        }
-        tokens[f"agent-{name}"] = (agent.name, _agent_rules(name))
-    return Wanted(document(book.cluster.name, image, names["server"], names["client"]), configs, private, {names[r]: keys[r] for r in keys}, tokens)
-
-
 # -- observe -----------------------------------------------------------------------------------------------------------
 
 
 _PROBE = f"""
-cd {_FOLDER} 2>/dev/null && for f in tokens.json ca.pem cert.pem key.pem; do [ -e $f ] && sha256sum $f; done
-echo "config $(base64 -w0 {_FOLDER}/node.json 2>/dev/null)"
+cd {FOLDER} 2>/dev/null && for f in tokens.json ca.pem cert.pem key.pem; do [ -e $f ] && sha256sum $f; done
+echo "config $(base64 -w0 {FOLDER}/node.json 2>/dev/null)"
 echo "running $(docker ps --filter label=com.docker.stack.namespace={STACK} --format '{{{{.Label "com.docker.swarm.service.name"}}}}' | head -n 1)"
 echo "nameservers $(sed -n 's/^nameserver *//p' /etc/resolv.conf | tr '\\n' ' ')"
 """
@@ -227,7 +85,8 @@ def _observe(book: Book) -> Agents:
 
     def one(host: Host) -> NodeState:
         config: Any = {}
-        files, running, nameservers = {}, "", ()
+        files: dict[str, str] = {}
+        running, nameservers = "", tuple[str, ...]()
         for line in host.run(_PROBE).stdout.splitlines():
             head, _, rest = line.partition(" ")
             if head == "config":
@@ -272,7 +131,7 @@ def plan_consul(cluster: str, wanted: Wanted, seen: Agents) -> list[Change]:
         if _lasting(state.config) != _lasting(config):
             stale.append("node.json")
         if stale:
-            changes.append(Change(name, "files", f"{' '.join(sorted(stale))} put in {_FOLDER}", {"files": stale}))
+            changes.append(Change(name, "files", f"{' '.join(sorted(stale))} put in {FOLDER}", {"files": stale}))
         role = "server" if config["server"] else "client"
         if state.label != role:
             changes.append(Change(name, "label", f"node label consul={role}", {"role": role}))
@@ -310,7 +169,7 @@ def _apply(book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> N
             if seen.leader:
                 config.pop("bootstrap_expect", None)
             content = json.dumps(config, indent=2).encode() if file == "node.json" else wanted.private[host.name][file]
-            host.put(f"{_FOLDER}/{file}", content, mode=0o600)
+            host.put(f"{FOLDER}/{file}", content, mode=0o600)
 
     book.fleet.each(put, files)
     if seen.leader:  # before an agent starts that would be told, and remember, that its token is not known
@@ -344,7 +203,13 @@ def _wait_for_agents(book: Book, wanted: Wanted) -> None:
         policies = consul[servers[0]].request("GET", "acl/policies")
         return policies.ok, f"ACLs: {policies.text.strip()[:200]}"
 
-    wait_for("Consul has a leader that every server follows, and every agent is a member", settled, timeout_s=book.params.wait_timeout, where=", ".join(servers), next=f"swarmbook ssh {servers[0]} docker service logs --tail 30 {STACK}_server")
+    wait_for(
+        "Consul has a leader that every server follows, and every agent is a member",
+        settled,
+        timeout_s=book.params.wait_timeout,
+        where=", ".join(servers),
+        next=f"swarmbook ssh {servers[0]} docker service logs --tail 30 {STACK}_server",
+    )
 
 
 def _make_tokens(book: Book, wanted: Wanted, changes: list[Change]) -> None:
@@ -385,8 +250,10 @@ def _verify(book: Book, wanted: Wanted, seen: Agents) -> list[Check]:
         rows += [
             equal(name, "TLS to servers, their name checked", True, _tls(selves[name])),
             equal(name, "a stranger reads KV", 403, nobody[name]),
-            equal(name, "DNS listens on", f"{config['bind_addr']}:53", " ".join(sorted({a.rpartition('://')[2] for a in selves[name].get("DNSAddrs") or []}))),
-            Check(name, "the node's own resolv.conf", "not ours", " ".join(seen.nodes[name].nameservers), config["bind_addr"] not in seen.nodes[name].nameservers),
+            equal(name, "DNS listens on", f"{config['bind_addr']}:53", " ".join(sorted({a.rpartition("://")[2] for a in selves[name].get("DNSAddrs") or []}))),
+            Check(
+                name, "the node's own resolv.conf", "not ours", " ".join(seen.nodes[name].nameservers), config["bind_addr"] not in seen.nodes[name].nameservers
+            ),
         ]
     rows.append(equal("cluster", "raft peers", len(servers), len([p for p in peers if p["Voter"]])))
     return rows
@@ -399,7 +266,6 @@ def _tls(config: Mapping[str, Any]) -> bool:
 
 def deploy(book: Book) -> StepResult:
     """Deploy Consul, wait for its leader, give every agent a token of its own."""
-    params = book.params
     manager = require_swarm(book)
     image = stack.wanted_image(book, "consul")
     engines = book.engines()
@@ -409,22 +275,24 @@ def deploy(book: Book) -> StepResult:
             stack.ensure_images(book, {name: engines[name] for name in lacking}, ["consul"])
     labels = engines[manager].api.inspect_image(image)["Config"]["Labels"] or {}
     version = tuple(int(part) for part in labels.get("swarmbook.consul.version", "1.8").split("."))
-    managers = {
-        (entry["Spec"].get("Labels") or {}).get("name") for entry in engines[manager].api.nodes() if entry["Spec"]["Role"] == "manager"
-    }
+    managers = {(entry["Spec"].get("Labels") or {}).get("name") for entry in engines[manager].api.nodes() if entry["Spec"]["Role"] == "manager"}
     if not managers:
         raise WorldError("the swarm lists no manager", where=manager, next="swarmbook run PARAMS --from 03")
     current: dict[str, Wanted] = {}
 
     def observe(book: Book) -> Agents:
         seen = _observe(book)
-        current["wanted"] = _wanted(book, seen, sorted(m for m in managers if m), version >= (1, 12), image)
+        current["wanted"] = wanted(
+            book, {name: state.nameservers for name, state in seen.nodes.items()}, sorted(m for m in managers if m), version >= (1, 12), image
+        )
         return seen
 
     return converge(
         book,
         observe=observe,
-        plan=lambda params, seen: [Change(name, "image", "Consul's image loaded") for name in lacking] + plan_consul(book.cluster.name, current["wanted"], seen),
+        plan=lambda params, seen: (
+            [Change(name, "image", "Consul's image loaded") for name in lacking] + plan_consul(book.cluster.name, current["wanted"], seen)
+        ),
         apply=lambda book, seen, changes: _apply(book, current["wanted"], seen, changes),
         verify=lambda params, seen: _verify(book, current["wanted"], seen),
         what="Consul",

@@ -49,7 +49,13 @@ class ConsulApi:
         try:
             return self._session.request(method, f"{self._base}/{path}", params=query, data=data, json=json, timeout=10)
         except requests.RequestException as error:
-            raise WorldError(f"Consul on {self._node.name} does not answer", where=self._base, wanted="its HTTPS API", seen=str(error), next=f"swarmbook ssh {self._node.name} docker service logs --tail 20 consul_server") from None
+            raise WorldError(
+                f"Consul on {self._node.name} does not answer",
+                where=self._base,
+                wanted="its HTTPS API",
+                seen=str(error),
+                next=f"swarmbook ssh {self._node.name} docker service logs --tail 20 consul_server",
+            ) from None
 
     def get(self, path: str, **query: str) -> Any:
         """A read's JSON.
@@ -66,7 +72,12 @@ class ConsulApi:
     def _checked(self, method: str, path: str, body: Any, **query: str) -> requests.Response:
         answer = self.request(method, path, body, **query)
         if answer.status_code >= 400:
-            raise WorldError(f"Consul on {self._node.name} refused {method} {path}", where=self._base, seen=f"{answer.status_code} {answer.text.strip()[:300]}", next="swarmbook run PARAMS --from 04")
+            raise WorldError(
+                f"Consul on {self._node.name} refused {method} {path}",
+                where=self._base,
+                seen=f"{answer.status_code} {answer.text.strip()[:300]}",
+                next="swarmbook run PARAMS --from 04",
+            )
         return answer
 
     def leader(self) -> str:
@@ -135,4 +146,9 @@ def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: s
     token = {"AccessorID": accessor_id, "SecretID": secret.reveal(), "Description": f"swarmbook {name} {mark}", "Policies": [{"Name": name}]}
     exists = consul.request("GET", f"acl/token/{accessor_id}").ok
     consul.put(f"acl/token/{accessor_id}" if exists else "acl/token", token)
-    book.transcript.record(server, f"consul acl policy create -name {name} -rules - && consul acl token create -policy-name {name}   # over the HTTPS API", 0, time.monotonic() - started)
+    book.transcript.record(
+        server,
+        f"consul acl policy create -name {name} -rules - && consul acl token create -policy-name {name}   # over the HTTPS API",
+        0,
+        time.monotonic() - started,
+    )

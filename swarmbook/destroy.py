@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .book import Book, Change, StepResult, converge, look
 from .checks import Check, Table, equal
@@ -56,8 +57,8 @@ cat <<END
  "containers": [$( (engine ps -a --filter {label} --format '{{{{.Names}}}}'; engine ps -a --filter label=com.docker.swarm.service.name --format '{{{{.Names}}}}') | sort -u | lines)],
  "volumes": [$( (engine volume ls -q --filter {label}; engine volume ls -q --filter label=com.docker.stack.namespace) | sort -u | lines)],
  "images": [$(engine images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep '^swarmbook/' | lines)],
- "data": "$([ -n {shlex.quote(data)} ] && [ -e {shlex.quote(data or '/nonexistent')} ] && echo {shlex.quote(data)})",
- "files": [$(ls -d {' '.join(_FILES)} 2>/dev/null | lines)],
+ "data": "$([ -n {shlex.quote(data)} ] && [ -e {shlex.quote(data or "/nonexistent")} ] && echo {shlex.quote(data)})",
+ "files": [$(ls -d {" ".join(_FILES)} 2>/dev/null | lines)],
  "engine": "$(cat /etc/swarmbook/engine-before 2>/dev/null)"}}
 END
 """
@@ -69,8 +70,9 @@ def _observe(book: Book) -> dict[str, Remains]:
     script = _probe(book.cluster.name, book.params.mariadb_data_path)
 
     def one(host: Host) -> Remains:
-        data = json.loads(host.run(script).stdout)
-        return Remains(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        data: dict[str, Any] = json.loads(host.run(script).stdout)
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return Remains(**fields)
 
     return book.fleet.each(one)
 
@@ -93,7 +95,11 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
         if remains.images:
             changes.append(Change(name, "images", f"images {' '.join(remains.images)}", {"names": list(remains.images)}))
         if remains.files:
-            changes.append(Change(name, "files", f"{' '.join(remains.files)}; the engine set back to {remains.engine or 'running'}", {"engine": remains.engine or "running"}))
+            changes.append(
+                Change(
+                    name, "files", f"{' '.join(remains.files)}; the engine set back to {remains.engine or 'running'}", {"engine": remains.engine or "running"}
+                )
+            )
     return changes
 
 
@@ -112,7 +118,7 @@ def _apply(book: Book, seen: Mapping[str, Remains], changes: list[Change]) -> No
         # Asked to stop in good order first: a member flushes its buffer pool. Leaving the swarm would kill what has not ended.
         names = sorted({service for remains in seen.values() for service in remains.services})
         book.fleet[manager].run(f"docker service rm {' '.join(map(shlex.quote, names))} >/dev/null 2>&1", check=False)
-        wait = "for i in $(seq 100); do [ -z \"$(docker ps -q --filter label=com.docker.swarm.service.name)\" ] && exit 0; sleep 0.2; done"
+        wait = 'for i in $(seq 100); do [ -z "$(docker ps -q --filter label=com.docker.swarm.service.name)" ] && exit 0; sleep 0.2; done'
         book.fleet.each(lambda host: host.run(wait, check=False, timeout_s=60))
 
     def one(host: Host) -> None:
@@ -147,7 +153,9 @@ def _set_back(book: Book, host: Host, engine: str) -> None:
     else:
         # The engine was ours alone, so its state is what the book put there.
         script.append("systemctl disable -q --now docker.service docker.socket containerd.service 2>/dev/null || true")
-        script.append("umount -q /var/lib/docker/overlay2/*/merged /var/run/docker/netns/* 2>/dev/null; find /var/lib/docker -mindepth 1 -delete 2>/dev/null || rm -rf /var/lib/docker/*")
+        script.append(
+            "umount -q /var/lib/docker/overlay2/*/merged /var/run/docker/netns/* 2>/dev/null; find /var/lib/docker -mindepth 1 -delete 2>/dev/null || rm -rf /var/lib/docker/*"
+        )
         script.append(_UNDO_NETWORK)
     script.append(f"rm -rf {_FILES[0]}")  # last: it holds the record of what the engine was
     host.run("\n".join(script), timeout_s=book.params.wait_timeout)
@@ -173,6 +181,9 @@ def destroy(book: Book) -> StepResult:
     confirmed(book, "DESTROY", [f"{change.host}: {change.detail}" for change in plan_destroy(seen)])
 
     def verify(params: ParamView, seen: Mapping[str, Remains]) -> list[Check]:
-        return [equal(name, "what is left of the book", "nothing", "; ".join(c.detail for c in plan_destroy({name: remains})) or "nothing") for name, remains in seen.items()]
+        return [
+            equal(name, "what is left of the book", "nothing", "; ".join(c.detail for c in plan_destroy({name: remains})) or "nothing")
+            for name, remains in seen.items()
+        ]
 
     return converge(book, observe=_observe, plan=lambda params, seen: plan_destroy(seen), apply=_apply, verify=verify, what="destroy")

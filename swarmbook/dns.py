@@ -19,7 +19,12 @@ def from_containers(book: Book) -> StepResult:
         require_swarm(book)
         lacking = stack.nodes_without_image(book.engines(), stack.wanted_image(book, "consul"))
         if lacking:
-            raise OutOfOrder(f"run 04 first: no Consul on {', '.join(lacking)}", where=", ".join(lacking), wanted="Consul's agent on every node", next="swarmbook run PARAMS --from 04")
+            raise OutOfOrder(
+                f"run 04 first: no Consul on {', '.join(lacking)}",
+                where=", ".join(lacking),
+                wanted="Consul's agent on every node",
+                next="swarmbook run PARAMS --from 04",
+            )
         servers = sorted(node.private_address for node in book.nodes if node.name in book.params.managers())
         script = "getent ahostsv4 consul.service.consul | cut -d' ' -f1 | sort -u | tr '\\n' ' '; echo; sed -n 's/^nameserver //p' /etc/resolv.conf"
         with Probes(book) as inside:
@@ -28,7 +33,9 @@ def from_containers(book: Book) -> StepResult:
         for node in book.nodes:
             answer, *nameservers = seen[node.name] or [""]
             rows.append(equal(node.name, "consul.service.consul", " ".join(servers), " ".join(sorted(answer.split())) or "not found"))
-            rows.append(Check(node.name, "a container's first name server", node.private_address, " ".join(nameservers[:1]), nameservers[:1] == [node.private_address]))
+            rows.append(
+                Check(node.name, "a container's first name server", node.private_address, " ".join(nameservers[:1]), nameservers[:1] == [node.private_address])
+            )
         return CheckTable(rows)
 
     return look(book, checks)

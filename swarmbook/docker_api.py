@@ -114,7 +114,9 @@ def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> No
             thread.join()
     if failures:
         seen = "\n".join(f"{name}: {text}" for name, text in sorted(failures.items()))
-        raise WorldError("an engine did not take an image", where=", ".join(sorted(failures)), seen=seen, next="look at the space: swarmbook ssh NODE df -h /var/lib/docker")
+        raise WorldError(
+            "an engine did not take an image", where=", ".join(sorted(failures)), seen=seen, next="look at the space: swarmbook ssh NODE df -h /var/lib/docker"
+        )
 
 
 def api_errors(node: str, what: str, error: Exception) -> SwarmbookError:

@@ -120,7 +120,13 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
         if not isinstance(settings, dict):
             raise ValueError("not an object")
     except ValueError as error:
-        raise WorldError("the engine's settings are not readable, and were left alone", where=f"{host}: {_SETTINGS}", wanted="a JSON object", seen=str(error), next=f"mend it: swarmbook ssh {host}") from None
+        raise WorldError(
+            "the engine's settings are not readable, and were left alone",
+            where=f"{host}: {_SETTINGS}",
+            wanted="a JSON object",
+            seen=str(error),
+            next=f"mend it: swarmbook ssh {host}",
+        ) from None
     merged = {**settings, **ours}
     merged["log-opts"] = {**settings.get("log-opts", {}), **ours["log-opts"]} if settings.get("log-driver") == ours["log-driver"] else ours["log-opts"]
     keys = {label.partition("=")[0] for label in ours["labels"]}
@@ -193,7 +199,7 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
     Raises:
         WorldError: A daemon.json cannot be merged into.
     """
-    changes = []
+    changes: list[Change] = []
     for name, engine in seen.items():
         target = wanted[name]
         start = len(changes)
@@ -201,10 +207,23 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
             changes.append(Change(name, "install", "engine installed"))
         reason = reason_to_renew(engine.certificate.encode(), target.authority, target.names, params.certificate_renew_days)
         if engine.certificate.encode() != target.leaf.certificate:
-            changes.append(Change(name, "certificate", f"certificate put in place ({reason or 'another one was issued'})" if engine.certificate else "certificate put in place"))
+            changes.append(
+                Change(
+                    name,
+                    "certificate",
+                    f"certificate put in place ({reason or 'another one was issued'})" if engine.certificate else "certificate put in place",
+                )
+            )
         merged = merge_settings(name, engine.settings, settings_for(params, target.node, engine.nameservers))
         if engine.settings != merged:
-            changes.append(Change(name, "settings", "daemon.json merged", {"content": merged, "first": not engine.drop_in, "was": "running" if engine.active else "stopped" if engine.version else "absent"}))
+            changes.append(
+                Change(
+                    name,
+                    "settings",
+                    "daemon.json merged",
+                    {"content": merged, "first": not engine.drop_in, "was": "running" if engine.active else "stopped" if engine.version else "absent"},
+                )
+            )
         if not engine.start_line or engine.drop_in != drop_in_for(engine.start_line, params.docker_api_port):
             changes.append(Change(name, "listen", f"API on port {params.docker_api_port}"))
         if not engine.enabled:
@@ -235,7 +254,9 @@ def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> N
                 host.put(f"{_FOLDER}/cert.pem", target.leaf.certificate)
             elif change.action == "settings":
                 if change.data["first"]:  # what 90 puts back
-                    host.run(f"mkdir -p {RECORD.rpartition('/')[0]}; [ -e {RECORD} ] || echo {change.data['was']} > {RECORD}; [ ! -e {_SETTINGS} ] || cp -n {_SETTINGS} {_BEFORE}")
+                    host.run(
+                        f"mkdir -p {RECORD.rpartition('/')[0]}; [ -e {RECORD} ] || echo {change.data['was']} > {RECORD}; [ ! -e {_SETTINGS} ] || cp -n {_SETTINGS} {_BEFORE}"
+                    )
                 host.put(_SETTINGS, change.data["content"])
             elif change.action == "listen":
                 line = host.run("sed -n 's/^ExecStart=//p' \"$(systemctl show -p FragmentPath --value docker.service)\" | head -n 1").stdout.strip()
@@ -253,7 +274,11 @@ def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> N
 
 def _start(book: Book, host: Host, verb: str) -> None:
     # enable does not take a socket away that an earlier start of the packaged unit has left behind
-    done = host.run(f"systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; systemctl {verb} docker.service", check=False, timeout_s=book.params.wait_timeout)
+    done = host.run(
+        f"systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; systemctl {verb} docker.service",
+        check=False,
+        timeout_s=book.params.wait_timeout,
+    )
     if not done.ok:
         log = host.run("journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5", check=False).stdout
         raise EngineUnavailable(
@@ -293,10 +318,21 @@ def configure(book: Book) -> StepResult:
         for name, engine in seen.items():
             labels = {f"dc={params.datacenter}", f"instance_type={params.instance_type}"}
             rows += [
-                Check(name, "engine", "running, starts at boot", f"{engine.version} {'running' if engine.active else 'stopped'}{', starts at boot' if engine.enabled else ''}", engine.active and engine.enabled),
+                Check(
+                    name,
+                    "engine",
+                    "running, starts at boot",
+                    f"{engine.version} {'running' if engine.active else 'stopped'}{', starts at boot' if engine.enabled else ''}",
+                    engine.active and engine.enabled,
+                ),
                 equal(name, "storage driver", params.storage_driver, engine.driver),
                 Check(name, "labels", " ".join(sorted(labels)), " ".join(sorted(engine.labels)), labels <= set(engine.labels)),
-                equal(name, f"API on {shlex.quote(str(params.docker_api_port))} (mutual TLS)", "answers us, refuses strangers", engine.api or "was not there to ask"),
+                equal(
+                    name,
+                    f"API on {shlex.quote(str(params.docker_api_port))} (mutual TLS)",
+                    "answers us, refuses strangers",
+                    engine.api or "was not there to ask",
+                ),
             ]
         return rows
 

@@ -23,6 +23,8 @@ Messages say what, where, seen against wanted, and the next command.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "CheckFailed",
     "CommandFailed",
@@ -82,7 +84,7 @@ class SwarmbookError(Exception):
                 lines.extend(f"          {line}" for line in rest)
         return "\n".join(lines)
 
-    def __reduce__(self):  # kept whole when it crosses a process border
+    def __reduce__(self) -> tuple[Any, ...]:  # kept whole when it crosses a process border
         return (_rebuild, (type(self), self.what, self.where, self.wanted, self.seen, self.next))
 
     def _render_traceback_(self) -> list[str]:
@@ -95,7 +97,7 @@ class SwarmbookError(Exception):
         return f"{type(self).__name__}: {self}".splitlines()
 
 
-def _rebuild(cls: type[SwarmbookError], what: str, where, wanted, seen, next):
+def _rebuild(cls: type[SwarmbookError], what: str, where: str | None, wanted: str | None, seen: str | None, next: str | None) -> SwarmbookError:
     return cls(what, where=where, wanted=wanted, seen=seen, next=next)
 
 

@@ -2,155 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from . import secrets, stack
 from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
 from .consul_api import api, known_tokens, policy_token, token_mark
 from .errors import OutOfOrder, SwarmbookError, UsageError, WorldError
+from .galera_members import Galera, Member, probe_member, read_member
 from .galera_stack import Parts, data_folder, document, member_name, parts, volume_name
 from .hosts import Host
 from .params import ParamView
 from .preconditions import require_swarm
 from .wait import wait_for
 
-__all__ = ["Galera", "Member", "bootstrap", "plan_galera", "probe_member"]
+__all__ = ["bootstrap", "plan_galera"]
 
 #: A member may fail to join and be started again: its donor was busy, say. More often than this is no bad luck.
 _STARTS = 4
-#: Lines at the head of a member's log that tell how it got its data, and when.
-_MILESTONES = "galera: (founding|joining)|WSREP: SST received: |WSREP: Receiving IST|Synchronized with group"
-
-
-@dataclass(frozen=True)
-class Member:
-    """One member as it is.
-
-    Args:
-        image: Whether its node has the image.
-        folder: Whether its data folder is there.
-        data: Whether a datadir is there.
-        mark: The bootstrap mark, put there by us: the next start bootstraps.
-        used: The mark was used up by a start.
-        bootstrapped: The bootstrap was completed.
-        position: ``uuid:seqno`` from grastate.dat, or nothing.
-        spec: Hash on its service, or nothing when there is no service.
-        running: Whether its container runs.
-        healthy: Whether its healthcheck says so; names resolve only to healthy members.
-        failures: Containers of it that have ended.
-        port_taken: Who listens on its published port, when it is not itself.
-        status: What wsrep says, when it answers.
-        transfer: How it last got its data: ``SST``, ``IST`` or nothing; and seconds.
-    """
-
-    image: bool = False
-    folder: bool = False
-    data: bool = False
-    mark: bool = False
-    used: bool = False
-    bootstrapped: bool = False
-    position: str = ""
-    spec: str = ""
-    running: bool = False
-    healthy: bool = False
-    failures: int = 0
-    port_taken: str = ""
-    status: Mapping[str, Any] = field(default_factory=dict)
-    transfer: str = ""
-
-    @property
-    def synced(self) -> bool:
-        """Whether it serves, and may donate."""
-        return self.healthy and self.status.get("state_comment") == "Synced" and self.status.get("cluster_status") == "Primary" and bool(self.status.get("ready"))
-
-
-@dataclass(frozen=True)
-class Galera:
-    """The cluster as it is, by node."""
-
-    members: Mapping[str, Member]
-    secrets: frozenset[str] = frozenset()
-    configs: frozenset[str] = frozenset()
-    token: bool = False
 
 
 # -- observe -----------------------------------------------------------------------------------------------------------
-
-
-def probe_member(params: ParamView, node: str) -> str:
-    """Script that tells how the member on a node is: one line a fact, then what wsrep says."""
-    service = f"{params.mariadb_cluster_name}_{node}"
-    select = f"--filter label=com.docker.swarm.service.name={service}"
-    port = f"ss -Hltnp 'sport = :{params.mariadb_port}' | head -n 1" if getattr(params, "mariadb_port", 0) else "true"
-    return f"""
-d={shlex.quote(data_folder(params))}
-[ -d "$d" ] && echo folder
-[ -d "$d/data/mysql" ] || [ -e "$d/data/ibdata1" ] && echo data
-for f in bootstrap bootstrap.used bootstrapped; do [ -e "$d/$f" ] && echo "file $f"; done
-[ -e "$d/data/grastate.dat" ] && echo "position $(sed -n 's/^uuid: *//p' "$d/data/grastate.dat"):$(sed -n 's/^seqno: *//p' "$d/data/grastate.dat")"
-echo "failures $(docker ps -aq {select} --filter status=exited | wc -l)"
-echo "port $({port})"
-c=$(docker ps -q {select} | head -n 1)
-[ -n "$c" ] || exit 0
-echo "running $(docker inspect --format '{{{{.State.Health.Status}}}}' $c)"
-docker logs --timestamps $c 2>&1 | head -n 800 | grep -E '{_MILESTONES}' | cut -c1-180 | sed 's/^/log /'
-echo "status $(docker exec $c galera-status 2>/dev/null)"
-"""
-
-
-def read_member(output: str, *, image: bool, spec: str) -> Member:
-    """A member from the lines of :func:`probe_member`."""
-    facts: dict[str, str] = {}
-    files, log = set(), []
-    for line in output.splitlines():
-        head, _, rest = line.partition(" ")
-        if head == "file":
-            files.add(rest)
-        elif head == "log":
-            log.append(rest)
-        else:
-            facts[head] = rest
-    status: Any = {}
-    if facts.get("status", "").startswith("{"):
-        status = json.loads(facts["status"])
-    return Member(
-        image=image,
-        folder="folder" in facts,
-        data="data" in facts,
-        mark="bootstrap" in files,
-        used="bootstrap.used" in files,
-        bootstrapped="bootstrapped" in files,
-        position=facts.get("position", ""),
-        spec=spec,
-        running="running" in facts,
-        healthy=facts.get("running") == "healthy",
-        failures=int(facts.get("failures", "0")),
-        port_taken=facts.get("port", "") if "running" not in facts else "",
-        status={} if "error" in status else status,
-        transfer=_transfer(log),
-    )
-
-
-def _transfer(log: list[str]) -> str:
-    """How a member got its data, and how long that took, from the milestones in its log."""
-    start = next((line for line in log if "galera: founding" in line or "galera: joining" in line), None)
-    end = next((line for line in log if "Synchronized with group" in line), None)
-    if start is None or end is None:
-        return ""
-    begun, done = (datetime.fromisoformat(line[:26] + "+00:00") for line in (start, end))
-    if "founding" in start:
-        method = "bootstrap"
-    else:
-        method = "SST by mariadb-backup" if any("SST received" in line for line in log) else "IST"
-    return f"{method}, {(done - begun).total_seconds():.1f} s"
 
 
 def _observe(book: Book) -> Galera:
@@ -191,7 +66,11 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
     for name, member in members.items():
         if member.port_taken:
             raise WorldError(
-                f"port {params.mariadb_port} is in use on {name}", where=name, wanted="a free port for the member", seen=member.port_taken, next="choose another mariadb_port, or end what listens there"
+                f"port {params.mariadb_port} is in use on {name}",
+                where=name,
+                wanted="a free port for the member",
+                seen=member.port_taken,
+                next="choose another mariadb_port, or end what listens there",
             )
     changes = [Change(name, "image", "MariaDB's image loaded") for name, member in members.items() if not member.image]
     changes += [Change("cluster", "secret", f"swarm secret {name}", {"name": name}) for name in made.secrets if name not in seen.secrets]
@@ -255,7 +134,9 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
         todo.setdefault(change.action, []).append(change)
     scripts = _init_scripts(params) if "bootstrap" in todo else {}
     stack.ensure_images(book, {c.host: book.engine(c.host) for c in todo.get("image", [])}, ["galera"])
-    stack.ensure_secrets(book, client, manager, {c.data["name"]: made.secrets[c.data["name"]] for c in todo.get("secret", [])}, {"swarmbook.galera": params.mariadb_cluster_name})
+    stack.ensure_secrets(
+        book, client, manager, {c.data["name"]: made.secrets[c.data["name"]] for c in todo.get("secret", [])}, {"swarmbook.galera": params.mariadb_cluster_name}
+    )
     if "config" in todo:
         name, content = made.settings
         client.api.create_config(name, content.encode(), labels={stack.CLUSTER_LABEL: book.cluster.name, "swarmbook.galera": params.mariadb_cluster_name})
@@ -288,7 +169,12 @@ def _init_scripts(params: ParamView) -> dict[str, bytes]:
         return {}
     folder = Path(params.mariadb_init_scripts).expanduser()
     if not folder.is_dir():
-        raise UsageError("the folder of initial scripts is not there", where=str(folder.resolve()), wanted="a folder with *.sql, *.sql.gz or *.sh", next="mend mariadb_init_scripts in the parameters")
+        raise UsageError(
+            "the folder of initial scripts is not there",
+            where=str(folder.resolve()),
+            wanted="a folder with *.sql, *.sql.gz or *.sh",
+            next="mend mariadb_init_scripts in the parameters",
+        )
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.endswith((".sql", ".sql.gz", ".sh"))}
 
 
@@ -317,7 +203,13 @@ def _found(book: Book, made: Parts, manager: str, first: str, scripts: Mapping[s
 def _remove_service(book: Book, manager: str, name: str) -> None:
     book.fleet[manager].run(f"docker service rm {book.params.mariadb_cluster_name}_{name} >/dev/null 2>&1", check=False)
     select = f"docker ps -q --filter label=com.docker.swarm.service.name={book.params.mariadb_cluster_name}_{name}"
-    wait_for(f"the member on {name} has stopped", lambda: (not (ids := book.fleet[name].run(select, quiet=True).stdout.strip()), ids), timeout_s=200, where=name, next=f"swarmbook ssh {name} docker ps")
+    wait_for(
+        f"the member on {name} has stopped",
+        lambda: (not (ids := book.fleet[name].run(select, quiet=True).stdout.strip()), ids),
+        timeout_s=200,
+        where=name,
+        next=f"swarmbook ssh {name} docker ps",
+    )
 
 
 def _join(book: Book, made: Parts, manager: str, names: list[str]) -> None:
@@ -351,12 +243,24 @@ def _wait(book: Book, names: list[str], *, bootstrapping: bool = False, updating
                     where=f"{name}: service {params.mariadb_cluster_name}_{name}",
                     wanted="Synced",
                     seen=last_words(book, name),
-                    next=f"mend what the log says, then: swarmbook run PARAMS --from {book.phase}" + ("" if bootstrapping else "; the donor's log may say more than the joiner's"),
+                    next=f"mend what the log says, then: swarmbook run PARAMS --from {book.phase}"
+                    + ("" if bootstrapping else "; the donor's log may say more than the joiner's"),
                 )
-        late = [f"{name}: {member.status.get('state_comment') or ('starting' if member.running else 'not running')}" for name, member in members.items() if not member.synced or specs.get(name, "completed") != "completed"]
+        late = [
+            f"{name}: {member.status.get('state_comment') or ('starting' if member.running else 'not running')}"
+            for name, member in members.items()
+            if not member.synced or specs.get(name, "completed") != "completed"
+        ]
         return not late, f"{'; '.join(late)} after {time.monotonic() - started:.0f} s"
 
-    wait_for("every member is Synced", settled, timeout_s=params.wait_timeout, where=", ".join(names), next=f"swarmbook ssh {names[0]} docker service logs --tail 40 {params.mariadb_cluster_name}_{names[0]}", first_s=0.3)
+    wait_for(
+        "every member is Synced",
+        settled,
+        timeout_s=params.wait_timeout,
+        where=", ".join(names),
+        next=f"swarmbook ssh {names[0]} docker service logs --tail 40 {params.mariadb_cluster_name}_{names[0]}",
+        first_s=0.3,
+    )
 
 
 def last_words(book: Book, name: str) -> str:
@@ -379,7 +283,13 @@ def _verify(params: ParamView, seen: Galera) -> list[Check]:
             equal(name, f"{member_name(params, name)} is", "Synced, Primary", f"{status.get('state_comment', 'down')}, {status.get('cluster_status', 'down')}"),
             equal(name, "cluster size", len(seen.members), status.get("cluster_size", 0)),
             Check(name, "cluster state uuid", "one for all", str(status.get("cluster_state_uuid")), len(uuids) == 1 and None not in uuids),
-            Check(name, "got its data by", "bootstrap" if name == first else "SST or IST", member.transfer or "not in its log any more", not member.transfer or name == first or "bootstrap" not in member.transfer),
+            Check(
+                name,
+                "got its data by",
+                "bootstrap" if name == first else "SST or IST",
+                member.transfer or "not in its log any more",
+                not member.transfer or name == first or "bootstrap" not in member.transfer,
+            ),
             equal(name, "bootstrap mark", "used up" if name == first else "none", "there" if member.mark else ("used up" if member.used else "none")),
         ]
     return rows

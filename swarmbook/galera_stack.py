@@ -52,7 +52,16 @@ class Parts:
 def certificate_names(params: ParamView, node: Node) -> list[str]:
     """Names in a member's certificate: its own, the cluster's, and those by which it is reached from outside."""
     cluster = params.mariadb_cluster_name
-    names = [member_name(params, node.name), cluster, f"{cluster}.service.consul", node.name, node.private_address, node.public_address, "127.0.0.1", "localhost"]
+    names = [
+        member_name(params, node.name),
+        cluster,
+        f"{cluster}.service.consul",
+        node.name,
+        node.private_address,
+        node.public_address,
+        "127.0.0.1",
+        "localhost",
+    ]
     return list(dict.fromkeys(names))
 
 
@@ -107,7 +116,9 @@ def _service(params: ParamView, node: Node, image: str, names: Mapping[str, str]
         "secrets": [{"source": source, "target": target, "mode": 0o400} for target, source in sorted(names.items())],
         "configs": [{"source": settings, "target": "/etc/swarmbook/galera.cnf"}],
         "volumes": [
-            {"type": "bind", "source": data_folder(params), "target": _DATA} if params.mariadb_data_path else {"type": "volume", "source": "data", "target": _DATA},
+            {"type": "bind", "source": data_folder(params), "target": _DATA}
+            if params.mariadb_data_path
+            else {"type": "volume", "source": "data", "target": _DATA},
             {"type": "tmpfs", "target": "/run/galera"},
         ],
         # mariadbd flushes its buffer pool before it ends; killed half way it would have to recover, and could not join by IST.

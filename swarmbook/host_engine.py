@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -37,10 +38,16 @@ def ensure_engine(timeout_s: float = 60) -> Any:
     if named:
         raise EngineUnavailable("the engine that DOCKER_HOST names does not answer", where=named, next="start it, or: unset DOCKER_HOST")
     if os.geteuid() != 0:
-        raise EngineUnavailable("no Docker Engine is within reach", where="this computer", next="start Docker (or be let into its group), or run as root on Debian or Ubuntu, where this installs it")
+        raise EngineUnavailable(
+            "no Docker Engine is within reach",
+            where="this computer",
+            next="start Docker (or be let into its group), or run as root on Debian or Ubuntu, where this installs it",
+        )
     if shutil.which("dockerd") is None:
         if shutil.which("apt-get") is None:
-            raise EngineUnavailable("no Docker Engine is installed", where="this computer", next="install Docker (https://docs.docker.com/engine/install/) and run again")
+            raise EngineUnavailable(
+                "no Docker Engine is installed", where="this computer", next="install Docker (https://docs.docker.com/engine/install/) and run again"
+            )
         install_packages(["docker.io"])
     return _start(timeout_s)
 
@@ -56,7 +63,12 @@ def install_packages(names: list[str]) -> None:
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
-            raise EngineUnavailable(f"{' '.join(names)} could not be installed", where=" ".join(command), seen=tail, next=f"mend apt, or install {' '.join(names)} by hand, and run again")
+            raise EngineUnavailable(
+                f"{' '.join(names)} could not be installed",
+                where=" ".join(command),
+                seen=tail,
+                next=f"mend apt, or install {' '.join(names)} by hand, and run again",
+            )
 
 
 def _start(timeout_s: float) -> Any:
@@ -78,7 +90,13 @@ def _start(timeout_s: float) -> Any:
             return client is not None, client
 
         return wait_for("the Docker Engine answers", alive, timeout_s=timeout_s, where="this computer", next=f"tail {_LOG}")
-    return wait_for("the Docker Engine answers", lambda: ((c := local_engine()) is not None, c), timeout_s=timeout_s, where="this computer", next="journalctl -u docker -n 50")
+    return wait_for(
+        "the Docker Engine answers",
+        lambda: ((c := local_engine()) is not None, c),
+        timeout_s=timeout_s,
+        where="this computer",
+        next="journalctl -u docker -n 50",
+    )
 
 
 def stop_own_engine(timeout_s: float = 30) -> bool:
@@ -99,8 +117,6 @@ def stop_own_engine(timeout_s: float = 30) -> bool:
 
 
 def _gone(pid: int) -> bool:
-    try:  # ours is a child when the same process started it
+    with contextlib.suppress(ChildProcessError):  # ours is a child only when the same process started it
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
     return not Path(f"/proc/{pid}").exists()

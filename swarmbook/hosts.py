@@ -115,7 +115,9 @@ class Host:
                 next="swarmbook run PARAMS --only 01 (it puts the key there), or restore the key file",
             ) from None
         except FileNotFoundError as error:
-            raise HostUnreachable("the cluster's SSH key is gone", where=str(error.filename), next="restore it, or take the cluster away: swarmbook cancel PARAMS") from None
+            raise HostUnreachable(
+                "the cluster's SSH key is gone", where=str(error.filename), next="restore it, or take the cluster away: swarmbook cancel PARAMS"
+            ) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             if "not found in known_hosts" in str(error):
                 raise HostKeyMismatch(
@@ -166,7 +168,12 @@ class Host:
             raise
         except Exception as error:  # paramiko raises what it likes when a transport dies
             self.close()
-            raise HostUnreachable(f"the connection to {self.name} broke", where=f"{self.name}: {mask(command)[:200]}", seen=str(error) or type(error).__name__, next="run it again") from None
+            raise HostUnreachable(
+                f"the connection to {self.name} broke",
+                where=f"{self.name}: {mask(command)[:200]}",
+                seen=str(error) or type(error).__name__,
+                next="run it again",
+            ) from None
         seconds = time.monotonic() - started
         if not quiet:
             self._transcript.record(self.name, command, output.exit, seconds, output.stderr or output.stdout)

@@ -131,13 +131,20 @@ def reach(book: Book) -> StepResult:
 
     def checks(book: Book) -> CheckTable:
         manager = require_swarm(book)
-        probe = book.fleet[manager].run(f"docker network inspect --format '{{{{index .Options \"{_MTU_OPTION}\"}}}}' {book.params.overlay_network}", check=False)
+        probe = book.fleet[manager].run(
+            f"docker network inspect --format '{{{{index .Options \"{_MTU_OPTION}\"}}}}' {book.params.overlay_network}", check=False
+        )
         if not probe.ok:
             raise OutOfOrder(f"run the step before first: no network {book.params.overlay_network}", where=manager, next="swarmbook run PARAMS --from 06")
         mtu = int(probe.stdout) - VXLAN_BYTES
         lacking = stack.nodes_without_image(book.engines(), stack.wanted_image(book, "consul"))
         if lacking:
-            raise OutOfOrder(f"run 04 first: no Consul on {', '.join(lacking)}", where=", ".join(lacking), wanted="the image the probes run from", next="swarmbook run PARAMS --from 04")
+            raise OutOfOrder(
+                f"run 04 first: no Consul on {', '.join(lacking)}",
+                where=", ".join(lacking),
+                wanted="the image the probes run from",
+                next="swarmbook run PARAMS --from 04",
+            )
         with Probes(book, book.params.overlay_network) as inside:
             # 28: headers of IP and ICMP. DF is set, so that what does not fit is refused and not cut in two.
             # Several tries: a node learns where an address lives from gossip, a moment after the container is up.
@@ -154,7 +161,14 @@ def reach(book: Book) -> StepResult:
             for other in inside.addresses:
                 if other != name:
                     full, more = seen.get(other, ("no answer", "no answer"))
-                    rows.append(equal(name, f"{mtu} bytes to {other}, and {mtu + 1}", "passes, does not", f"{'passes' if full == 'yes' else 'does not'}, {'passes' if more == 'yes' else 'does not'}"))
+                    rows.append(
+                        equal(
+                            name,
+                            f"{mtu} bytes to {other}, and {mtu + 1}",
+                            "passes, does not",
+                            f"{'passes' if full == 'yes' else 'does not'}, {'passes' if more == 'yes' else 'does not'}",
+                        )
+                    )
         return CheckTable(rows)
 
     return look(book, checks)

@@ -58,9 +58,7 @@ class Params(BaseModel):
     cluster: Name = _p("lab", _ALL, "name of the cluster: labels everything that is made, and names its folder")
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     provider: Literal["lab"] = _p("lab", "01 91", "where the machines come from")
-    wait_timeout: int = _p(
-        300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200
-    )
+    wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
     lab_disk_gb: int = _p(10, "01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
     lab_base_image: str = _p("debian:trixie-slim", "01 04 05 06 07", "base of the images; bootstrapped where it cannot be pulled")
     system_update: bool = _p(False, "02", "bring the system's packages up to date first")
@@ -83,9 +81,7 @@ class Params(BaseModel):
     certificate_renew_days: int = _p(30, "03 04 07", "days before its end at which a certificate is renewed", ge=0)
     consul_https_port: Port = _p(8501, "04 07 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
-    consul_management_token: SecretReference = _p(
-        "generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
-    )
+    consul_management_token: SecretReference = _p("generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH")
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(0, "06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000)
@@ -130,7 +126,7 @@ class ParamView:
 
 def phase_params(phase: str) -> list[str]:
     """Names of the parameters that a phase's notebook declares, in order."""
-    return [name for name, field in Params.model_fields.items() if phase in field.json_schema_extra["phases"]]  # type: ignore[index,operator,call-overload]
+    return [name for name, field in Params.model_fields.items() if phase in field.json_schema_extra["phases"]]  # type: ignore[index,operator]
 
 
 @dataclass(frozen=True, order=True)
@@ -284,9 +280,7 @@ def _cross_checks(p: Params) -> Iterator[Mistake]:
         except ValueError as error:
             yield Mistake(0, key, str(error), "a network such as 10.200.0.0/24")
     if len(subnets) == 2 and subnets["overlay_subnet"].overlaps(subnets["swarm_address_pool"]):
-        yield Mistake(
-            0, "overlay_subnet", f"{p.overlay_subnet} overlaps swarm_address_pool {p.swarm_address_pool}", "choose two that do not share an address"
-        )
+        yield Mistake(0, "overlay_subnet", f"{p.overlay_subnet} overlaps swarm_address_pool {p.swarm_address_pool}", "choose two that do not share an address")
     for key in ("dns_primary", "dns_secondary"):
         value = getattr(p, key)
         if value:

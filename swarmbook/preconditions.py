@@ -14,7 +14,7 @@ def require_swarm(book: Book) -> str:
     Raises:
         OutOfOrder: There is no swarm.
     """
-    first = book.params.nodes[0]
+    first: str = book.params.nodes[0]
     probe = "docker info --format '{{.Swarm.ControlAvailable}}' 2>/dev/null || true"
     seen = {host.name: host.run(probe, quiet=True).stdout.strip() for host in [book.fleet[first]]}
     if seen[first] == "true":
@@ -24,7 +24,11 @@ def require_swarm(book: Book) -> str:
     manager = next((name for name, answer in seen.items() if answer == "true"), None)
     if manager is None:
         raise OutOfOrder(
-            f"run 03 first: no swarm on {first}", where=", ".join(seen), wanted="a swarm manager", seen="; ".join(f"{n}: {'a worker' if a == 'false' else 'no engine'}" for n, a in seen.items()), next="swarmbook run PARAMS --from 03"
+            f"run 03 first: no swarm on {first}",
+            where=", ".join(seen),
+            wanted="a swarm manager",
+            seen="; ".join(f"{n}: {'a worker' if a == 'false' else 'no engine'}" for n, a in seen.items()),
+            next="swarmbook run PARAMS --from 03",
         )
     return manager
 

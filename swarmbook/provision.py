@@ -59,7 +59,7 @@ def machines(book: Book) -> StepResult:
     provider = provider_for(book)
 
     def observe(book: Book) -> _Seen:
-        return _Seen(tuple(provider.list()), tuple(book.cluster.nodes))
+        return _Seen(tuple(provider.machines()), tuple(book.cluster.nodes))
 
     def plan(params: ParamView, seen: _Seen) -> list[Change]:
         book.cluster.refuse_removal(params.nodes)
@@ -67,7 +67,9 @@ def machines(book: Book) -> StepResult:
         touched = {change.host for change in changes}
         known = {node.name: node.id for node in seen.inventory}
         ids = {machine.name: machine.id for machine in seen.found}
-        return changes + [Change(name, "inventory", "written to the inventory") for name in params.nodes if name not in touched and known.get(name) != ids.get(name)]
+        return changes + [
+            Change(name, "inventory", "written to the inventory") for name in params.nodes if name not in touched and known.get(name) != ids.get(name)
+        ]
 
     def apply(book: Book, seen: _Seen, changes: list[Change]) -> None:
         provider.provision([change for change in changes if change.action != "inventory"])
@@ -75,7 +77,15 @@ def machines(book: Book) -> StepResult:
 
     def verify(params: ParamView, seen: _Seen) -> list[Check]:
         states = {machine.name: machine for machine in seen.found}
-        return [equal(name, f"machine {states[name].id} at {states[name].private_address}" if name in states else "machine", "running", states[name].state if name in states else "absent") for name in params.nodes]
+        return [
+            equal(
+                name,
+                f"machine {states[name].id} at {states[name].private_address}" if name in states else "machine",
+                "running",
+                states[name].state if name in states else "absent",
+            )
+            for name in params.nodes
+        ]
 
     return converge(book, observe=observe, plan=plan, apply=apply, verify=verify, what="machines")
 
@@ -87,7 +97,10 @@ def reach(book: Book) -> StepResult:
         seen = book.fleet.each(lambda host: host.run("cat /etc/hostname; . /etc/os-release; echo $PRETTY_NAME; uname -r").stdout.split("\n"))
         rows = []
         for name, (hostname, system, kernel, *_) in seen.items():
-            rows += [equal(name, "answers over SSH as", name, hostname.split(".")[0]), Check(name, "system", "Linux with systemd", f"{system}, kernel {kernel}", bool(system))]
+            rows += [
+                equal(name, "answers over SSH as", name, hostname.split(".")[0]),
+                Check(name, "system", "Linux with systemd", f"{system}, kernel {kernel}", bool(system)),
+            ]
         return CheckTable(rows)
 
     return look(book, checks)

@@ -112,7 +112,9 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
     if kind == "env":
         value = os.environ.get(rest, "")
         if not value:
-            raise UsageError(f"the secret {name} is not there", where=f"environment variable {rest}", seen="not set, or empty", next=f"export {rest}=... and run again")
+            raise UsageError(
+                f"the secret {name} is not there", where=f"environment variable {rest}", seen="not set, or empty", next=f"export {rest}=... and run again"
+            )
     elif kind == "file":
         try:
             value = Path(rest).expanduser().read_text(encoding="utf-8").splitlines()[0].strip()

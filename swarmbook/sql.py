@@ -50,11 +50,27 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
     with host.forward(_address(book, host), 3306) as port:
         try:
             connection = pymysql.connect(
-                host="127.0.0.1", port=port, user="root", password=password.reveal(), database=database, ssl=context, ssl_disabled=not tls, connect_timeout=10, read_timeout=30, write_timeout=30
+                host="127.0.0.1",
+                port=port,
+                user="root",
+                password=password.reveal(),
+                database=database,
+                ssl=context,
+                ssl_disabled=not tls,
+                connect_timeout=10,
+                read_timeout=30,
+                write_timeout=30,
             )
         except pymysql.MySQLError as error:
-            raise WorldError(f"the member on {name} does not let us in", where=name, wanted="root, over TLS", seen=str(error), next="swarmbook run PARAMS --from 07") from None
-        book.transcript.record("here", f"mariadb --host=127.0.0.1 --port={port} --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # {name}, through SSH", 0, 0.0)
+            raise WorldError(
+                f"the member on {name} does not let us in", where=name, wanted="root, over TLS", seen=str(error), next="swarmbook run PARAMS --from 07"
+            ) from None
+        book.transcript.record(
+            "here",
+            f"mariadb --host=127.0.0.1 --port={port} --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # {name}, through SSH",
+            0,
+            0.0,
+        )
         with contextlib.closing(connection):
             yield connection
 
@@ -66,7 +82,12 @@ def _address(book: Book, host: Host) -> str:
 [ -n "$c" ] && docker network inspect --format "{{{{(index .Containers \\"$c\\").IPv4Address}}}}" docker_gwbridge"""
     address = host.run(script, check=False).stdout.strip().partition("/")[0]
     if not address or address == "<no value>":
-        raise OutOfOrder(f"run 07 first: no member of {book.params.mariadb_cluster_name} on {host.name}", where=host.name, wanted=f"a running container of the service {service}", next="swarmbook run PARAMS --from 07")
+        raise OutOfOrder(
+            f"run 07 first: no member of {book.params.mariadb_cluster_name} on {host.name}",
+            where=host.name,
+            wanted=f"a running container of the service {service}",
+            next="swarmbook run PARAMS --from 07",
+        )
     return address
 
 
@@ -85,7 +106,7 @@ def state(book: Book) -> StepResult:
     def one(host: Host) -> _Answer:
         with connect(book, host.name) as connection, connection.cursor() as cursor:
             names = ", ".join(f"'{name}'" for name in (*_STATUS, "Ssl_version"))
-            cursor.execute(f"SHOW STATUS WHERE Variable_name IN ({names})")  # noqa: S608 - names are ours
+            cursor.execute(f"SHOW STATUS WHERE Variable_name IN ({names})")
             status = {key: str(value) for key, value in cursor.fetchall()}
             cursor.execute("SELECT @@innodb_flush_log_at_trx_commit")
             flush = str(cursor.fetchone()[0])
@@ -105,7 +126,9 @@ def state(book: Book) -> StepResult:
             rows += [
                 equal(name, "wsrep_local_state_comment", "Synced", status["wsrep_local_state_comment"]),
                 equal(name, "wsrep_cluster_size", len(members), status["wsrep_cluster_size"]),
-                Check(name, "wsrep_cluster_state_uuid", "one for all", "one for all" if len(uuids) == 1 else status["wsrep_cluster_state_uuid"], len(uuids) == 1),
+                Check(
+                    name, "wsrep_cluster_state_uuid", "one for all", "one for all" if len(uuids) == 1 else status["wsrep_cluster_state_uuid"], len(uuids) == 1
+                ),
                 equal(name, "wsrep_cluster_status", "Primary", status["wsrep_cluster_status"]),
                 equal(name, "wsrep_ready, wsrep_connected", "ON, ON", f"{status['wsrep_ready']}, {status['wsrep_connected']}"),
                 Check(name, "TLS, certificate verified", "TLSv1.2 or newer", answer.cipher or "none", answer.cipher in ("TLSv1.2", "TLSv1.3")),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .book import Book
 from .checks import Table
 from .errors import SwarmbookError
-from .galera import probe_member, read_member
+from .galera_members import probe_member, read_member
 from .hosts import Host
 
 __all__ = ["Row", "endpoints", "how_to_reach", "status"]
@@ -50,7 +50,11 @@ def status(book: Book) -> list[Row]:
             galera = "no member wanted"
             if host.name in members:
                 member = read_member(host.run(probe_member(book.params, host.name), quiet=True).stdout, image=True, spec="")
-                galera = f"{member.status.get('state_comment')}, {member.status.get('cluster_status')}" if member.status else ("starting" if member.running else "no member")
+                galera = (
+                    f"{member.status.get('state_comment')}, {member.status.get('cluster_status')}"
+                    if member.status
+                    else ("starting" if member.running else "no member")
+                )
             return Row(host.name, "ok", facts.get("engine", ""), facts.get("swarm", "") or "none", facts.get("consul", "") or "none", galera)
         except SwarmbookError as error:
             return Row(host.name, f"{type(error).__name__}: {(error.seen or error.what).splitlines()[0]}")

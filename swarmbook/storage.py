@@ -191,7 +191,12 @@ def plan_disks(params: ParamView, seen: Mapping[str, Disk]) -> list[Change]:
     changes = []
     for name, disk in seen.items():
         if not disk.size:
-            raise WorldError("the second disk is not there", where=name, wanted=f"a block device {disk.device or '(none named)'}", next="name it: docker_disk in the parameters")
+            raise WorldError(
+                "the second disk is not there",
+                where=name,
+                wanted=f"a block device {disk.device or '(none named)'}",
+                next="name it: docker_disk in the parameters",
+            )
         ours = disk.content == layout.filesystem and disk.label == "docker"
         if not ours:
             if disk.content or disk.mounted:

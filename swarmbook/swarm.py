@@ -67,7 +67,13 @@ def observe(book: Book) -> Swarm:
     def one(host: Host) -> tuple[dict[str, Any], tuple[str, ...]]:
         lines = host.run(f"{_PROBE}; ip -4 -o route show scope link | cut -d' ' -f1", check=False).stdout.splitlines()
         if not lines or not lines[0].startswith("{"):
-            raise OutOfOrder(f"run 03 first: no engine answers on {host.name}", where=host.name, wanted="a running Docker Engine", seen=" ".join(lines)[:200] or "nothing", next="swarmbook run PARAMS --from 03")
+            raise OutOfOrder(
+                f"run 03 first: no engine answers on {host.name}",
+                where=host.name,
+                wanted="a running Docker Engine",
+                seen=" ".join(lines)[:200] or "nothing",
+                next="swarmbook run PARAMS --from 03",
+            )
         return json.loads(lines[0]), tuple(line for line in lines[1:] if "/" in line)
 
     seen = book.fleet.each(one)
@@ -78,7 +84,13 @@ def observe(book: Book) -> Swarm:
         return Swarm(local, routes=routes)
     listing = book.fleet[manager].run("docker node inspect $(docker node ls -q)", check=False)
     if not listing.ok:
-        raise WorldError("the swarm has no leader: too many managers are gone", where=manager, wanted="a majority of the managers", seen=listing.stderr.strip()[:300], next="start the managers that are down: swarmbook run PARAMS --only 01; then: swarmbook status PARAMS")
+        raise WorldError(
+            "the swarm has no leader: too many managers are gone",
+            where=manager,
+            wanted="a majority of the managers",
+            seen=listing.stderr.strip()[:300],
+            next="start the managers that are down: swarmbook run PARAMS --only 01; then: swarmbook status PARAMS",
+        )
     members = {entry["ID"]: _member(entry) for entry in json.loads(listing.stdout)}
     foreign = [name for name, (state, id) in local.items() if state == "active" and id not in members]
     if foreign:
@@ -116,7 +128,13 @@ def plan_swarm(params: ParamView, seen: Swarm) -> list[Change]:
         for name, routes in seen.routes.items():
             clash = next((route for route in routes if pool.overlaps(ipaddress.ip_network(route, strict=False))), None)
             if clash:
-                raise UsageError("the swarm's address pool overlaps a network of a node", where=name, wanted="networks that do not share an address", seen=f"swarm_address_pool {pool}, {name} has a route to {clash}", next="choose another swarm_address_pool in the parameters")
+                raise UsageError(
+                    "the swarm's address pool overlaps a network of a node",
+                    where=name,
+                    wanted="networks that do not share an address",
+                    seen=f"swarm_address_pool {pool}, {name} has a route to {clash}",
+                    next="choose another swarm_address_pool in the parameters",
+                )
         changes.append(Change(managers[0], "init", "swarm initialised"))
     for name in params.nodes:
         role = "manager" if name in managers else "worker"
@@ -185,7 +203,11 @@ def _apply(book: Book, seen: Swarm, changes: list[Change]) -> None:
 
     def settled() -> tuple[bool, str]:
         now = observe(book)
-        late = [f"{m.hostname}: {m.state} {m.manager}" for m in now.members.values() if m.state != "ready" or (m.role == "manager" and m.manager not in ("leader", "reachable"))]
+        late = [
+            f"{m.hostname}: {m.state} {m.manager}"
+            for m in now.members.values()
+            if m.state != "ready" or (m.role == "manager" and m.manager not in ("leader", "reachable"))
+        ]
         return not late, "; ".join(late)
 
     wait_for("every node is ready", settled, timeout_s=min(60, book.params.wait_timeout), where="swarm", next="swarmbook status PARAMS", first_s=0.2)
@@ -206,7 +228,9 @@ def _join(book: Book, name: str, address: Mapping[str, str], leader: str, token:
         book.engine(name).swarm.join([remote], token, listen_addr=f"{own}:{_PORT}", advertise_addr=own)
     except docker.errors.APIError as error:
         raise api_errors(name, f"joining the swarm at {remote}", error) from None
-    book.transcript.record(name, f"docker swarm join --token {token} --advertise-addr {own} --listen-addr {own}:{_PORT} {remote}", 0, time.monotonic() - started)
+    book.transcript.record(
+        name, f"docker swarm join --token {token} --advertise-addr {own} --listen-addr {own}:{_PORT} {remote}", 0, time.monotonic() - started
+    )
 
 
 def _checks(params: ParamView, seen: Swarm) -> list[Check]:

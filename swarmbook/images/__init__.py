@@ -70,7 +70,7 @@ def ensure_image(client: Any, name: str, base: str) -> tuple[str, bool]:
 
 def remove_images(client: Any) -> list[str]:
     """Remove every image that this library has built; returns their names."""
-    removed = []
+    removed: list[str] = []
     for image in client.images.list(filters={"label": LABEL}):
         names = image.tags or [image.short_id]
         client.images.remove(image.id, force=True)
@@ -116,7 +116,9 @@ def _bootstrap(client: Any, tag: str) -> None:
     if shutil.which("mmdebstrap") is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise EngineUnavailable(
-                "the base image can neither be pulled nor bootstrapped", where="this computer", next="pull debian:trixie-slim by hand, or apt-get install mmdebstrap"
+                "the base image can neither be pulled nor bootstrapped",
+                where="this computer",
+                next="pull debian:trixie-slim by hand, or apt-get install mmdebstrap",
             )
         install_packages(["mmdebstrap"])
     left_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")]
@@ -125,7 +127,9 @@ def _bootstrap(client: Any, tag: str) -> None:
         done = subprocess.run(["mmdebstrap", "--variant=minbase", *left_out, _SUITE, str(tar)], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             tail = "\n".join(done.stderr.strip().splitlines()[-5:])
-            raise WorldError("the base image could not be bootstrapped", where=f"mmdebstrap {_SUITE}", seen=tail, next="look at the mirror in /etc/apt/sources.list")
+            raise WorldError(
+                "the base image could not be bootstrapped", where=f"mmdebstrap {_SUITE}", seen=tail, next="look at the mirror in /etc/apt/sources.list"
+            )
         repository, _, name = tag.partition(":")
         client.api.import_image(src=str(tar), repository=repository, tag=name, changes=[f"LABEL {LABEL}=base"])
 
@@ -145,4 +149,9 @@ def _build(client: Any, name: str, tag: str, base: str, dockerfile: str) -> None
         lines += str(event.get("stream", "")).splitlines()
         if "error" in event:
             tail = "\n".join([*lines[-8:], event["error"]])
-            raise WorldError(f"the image {name} could not be built", where=f"swarmbook/images/{name}/{dockerfile}", seen=tail, next="mend what the last lines say and run again: it goes on from there")
+            raise WorldError(
+                f"the image {name} could not be built",
+                where=f"swarmbook/images/{name}/{dockerfile}",
+                seen=tail,
+                next="mend what the last lines say and run again: it goes on from there",
+            )

@@ -22,12 +22,46 @@ _FOLDER_LABEL = "swarmbook.folder"
 _ADDRESS_LABEL = "swarmbook.address"
 _DISK = "/dev/disk/by-id/lab-second-disk"
 # In the order of their bits (capability.h), as far as engines from 20.10 on know them.
-_CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
-).split()
+_CAPABILITIES = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+]
 
 
 @dataclass(frozen=True)
@@ -65,7 +99,7 @@ class Machines:
         """Name of a machine's container; also the prefix of its volume."""
         return f"swarmbook-{self.cluster}-{name}"
 
-    def list(self) -> list[Machine]:
+    def all(self) -> list[Machine]:
         """The machines that are there, in whatever state.
 
         Raises:
@@ -151,7 +185,7 @@ class Machines:
         api = self.client.api
         host = api.create_host_config(
             binds={volume: {"bind": "/lab", "mode": "rw"}},
-            port_bindings={port: ("127.0.0.1", None) for port in ports},
+            port_bindings=dict.fromkeys(ports, ("127.0.0.1", None)),
             tmpfs={"/run": "", "/run/lock": "", "/tmp": ""},  # noqa: S108 - a mount point in the machine
             **_privileges(privileged),
         )
@@ -178,7 +212,9 @@ class Machines:
             if privileged and "apply caps" in str(error.explanation):
                 raise _CapabilitiesRefused from None
             api.remove_container(made["Id"], force=True)
-            raise WorldError(f"the machine {name} does not start", where=self.container(name), seen=str(error.explanation), next="docker info; then run again") from None
+            raise WorldError(
+                f"the machine {name} does not start", where=self.container(name), seen=str(error.explanation), next="docker info; then run again"
+            ) from None
 
     def start(self, name: str, authorized_key: str) -> None:
         """Start a machine that was stopped, or created and never started (its key may not have been put in yet)."""
@@ -199,8 +235,10 @@ class Machines:
             done = container.exec_run(["sh", "-c", script])
             return done.exit_code == 0, done.output.decode(errors="replace").strip()
 
-        seen = wait_for(f"{name} has booted", booted, timeout_s=timeout_s, where=self.container(name), next=f"docker exec {self.container(name)} journalctl -b -n 50")
-        machine = next(m for m in self.list() if m.name == name)
+        seen = wait_for(
+            f"{name} has booted", booted, timeout_s=timeout_s, where=self.container(name), next=f"docker exec {self.container(name)} journalctl -b -n 50"
+        )
+        machine = next(m for m in self.all() if m.name == name)
         ends = {port: Endpoint("127.0.0.1", outer) for port, outer in machine.ports.items()}
         key_type, key = seen.split()[:2]
         return Node(name, machine.id, machine.private_address, machine.private_address, ends.pop(22), f"{key_type} {key}", disk=_DISK, ports=ends)
@@ -212,7 +250,7 @@ class Machines:
             image: The machine image, for letting go of the loop devices of machines that are dead already.
         """
         removed = []
-        for machine in self.list():
+        for machine in self.all():
             container = self.client.containers.get(machine.id)
             if container.status == "running":
                 # Marks the loop device; the kernel lets go of it when the machine's last mount goes with the machine.

@@ -40,7 +40,7 @@ class Provider(Protocol):
     def offers(self, names: Sequence[str]) -> list[Offer]:
         """What the machines would be and cost; nothing is ordered."""
 
-    def list(self) -> list[Found]:
+    def machines(self) -> list[Found]:
         """The cluster's machines that are there, in whatever state."""
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:

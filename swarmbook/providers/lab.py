@@ -9,8 +9,8 @@ from typing import Any
 from ..book import Book, Change
 from ..cluster import Node
 from ..docker_api import local_engine
-from ..hosts import fan_out
 from ..host_engine import ensure_engine
+from ..hosts import fan_out
 from ..images import ensure_image
 from ..lab.machines import Machines
 from .base import Found, Offer
@@ -37,8 +37,8 @@ class LabProvider:
         disk = self._book.params.lab_disk_gb
         return [Offer(name, f"container with systemd, second disk {disk} GiB (sparse)", 0.0) for name in names]
 
-    def list(self) -> list[Found]:
-        return [Found(m.name, m.id, m.state, m.private_address, m.private_address) for m in self._machines.list()]
+    def machines(self) -> list[Found]:
+        return [Found(m.name, m.id, m.state, m.private_address, m.private_address) for m in self._machines.all()]
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
         states = {machine.name: machine.state for machine in found}
@@ -74,7 +74,7 @@ class LabProvider:
         if client is None:
             return []
         machines = Machines(client, self._book.cluster.name, self._book.cluster.folder)
-        return [f"machine {machine.name} with its disk" for machine in machines.list()]
+        return [f"machine {machine.name} with its disk" for machine in machines.all()]
 
     def destroy(self) -> list[str]:
         client: Any = local_engine()

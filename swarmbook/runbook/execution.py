@@ -196,9 +196,7 @@ class Execution:
         self.nb.metadata["language_info"] = nbformat.from_dict(self.kernel.language_info)
         # A notebook whose cell failed on purpose is failed by papermill in the end: so stop there.
         # Outputs that do not arrive (iopub) are an error, not a warning: they could be the error.
-        self.client = _Client(
-            self.nb, km=self.kernel.km, log=log, force_raise_errors=True, raise_on_iopub_timeout=True, iopub_timeout=30
-        )
+        self.client = _Client(self.nb, km=self.kernel.km, log=log, force_raise_errors=True, raise_on_iopub_timeout=True, iopub_timeout=30)
         self.client.kc, self.client.run = self.kernel.kc, self
         return True
 

@@ -23,7 +23,7 @@ from jupyter_client.manager import AsyncKernelManager
 
 from swarmbook.errors import WorldError
 
-__all__ = ["Kernel", "KernelPool", "StopSignals", "WARM_UP"]
+__all__ = ["WARM_UP", "Kernel", "KernelPool", "StopSignals"]
 
 T = TypeVar("T")
 
@@ -172,9 +172,7 @@ class Kernel:
         deadline = time.monotonic() + patience
         while True:
             message: dict[str, Any] = await channel.get_msg(timeout=max(0.0, deadline - time.monotonic()))
-            if message["parent_header"].get("msg_id") == asked and (
-                not state or message["content"].get("execution_state") == state
-            ):
+            if message["parent_header"].get("msg_id") == asked and (not state or message["content"].get("execution_state") == state):
                 return message
 
     def last_words(self, lines: int = 6) -> str:
@@ -324,15 +322,13 @@ class KernelPool:
             raise
         except Exception as error:
             await self.release(kernel, now=True)
-            raise WorldError(
-                "the notebook's kernel did not start", where=name, seen=f"{type(error).__name__}: {error}"
-            ) from error
+            raise WorldError("the notebook's kernel did not start", where=name, seen=f"{type(error).__name__}: {error}") from error
         return kernel
 
     def _home(self) -> Path:
         """A private folder with a path short enough for unix sockets, removed by :meth:`close`."""
         if self._folder is None:
-            for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")):
+            for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")):  # noqa: S108 - mkdtemp makes a private folder in it
                 if len(os.fsencode(base)) + len(_PREFIX) + 8 + 5 > _LONGEST_FOLDER:
                     continue
                 with contextlib.suppress(OSError):

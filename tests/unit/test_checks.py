@@ -68,5 +68,5 @@ def test_failures_are_named_with_the_next_command() -> None:
 
 
 def test_a_single_check_is_not_counted() -> None:
-    with pytest.raises(CheckFailed, match="^the check failed"):
+    with pytest.raises(CheckFailed, match=r"^the check failed"):
         CheckTable([BAD]).raise_for_failures("next")

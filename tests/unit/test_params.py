@@ -225,8 +225,5 @@ READERS = {"storage": "02", "engine": "03", "swarm": "03", "consul": "04", "dns"
 def test_a_phase_declares_what_its_module_reads(root: Path, module: str, phase: str) -> None:
     tree = ast.parse((root / "swarmbook" / f"{module}.py").read_text())
     read = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n.value).split(".")[-1] == "params"}
-    if module == "provision":
-        phase_params_ = {*phase_params("01"), *phase_params("91")}
-    else:
-        phase_params_ = set(phase_params(phase))
-    assert read & set(Params.model_fields) <= phase_params_
+    declared = {*phase_params(phase), *(phase_params("91") if module == "provision" else ())}
+    assert read & set(Params.model_fields) <= declared

@@ -175,7 +175,15 @@ def test_galera(file: Path) -> None:
         for name, raw in observed["members"].items():
             state = {"image": True, "folder": True, **(raw or {})}
             if state.pop("serves", False):
-                state = {"data": True, "bootstrapped": name == next(iter(services)), "spec": "wanted", "running": True, "healthy": True, "status": SYNCED, **state}
+                state = {
+                    "data": True,
+                    "bootstrapped": name == next(iter(services)),
+                    "spec": "wanted",
+                    "running": True,
+                    "healthy": True,
+                    "status": SYNCED,
+                    **state,
+                }
             if state.get("spec") == "wanted":
                 state["spec"] = services[name]["deploy"]["labels"][stack.SPEC_LABEL]
             members[name] = galera.Member(**state)

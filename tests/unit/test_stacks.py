@@ -113,7 +113,9 @@ def test_a_client_sees_no_more_than_its_own(open_book: Callable[..., Book]) -> N
     assert "prefix" not in rules.replace('service_prefix "" { policy = "read" }', "")
 
 
-@pytest.mark.parametrize("other", [{}, {"mariadb_port": 3306}, {"mariadb_data_path": "/srv/db"}, {"mariadb_user": "", "mariadb_database": ""}, {"galera_nodes": ["sw2", "sw4"]}])
+@pytest.mark.parametrize(
+    "other", [{}, {"mariadb_port": 3306}, {"mariadb_data_path": "/srv/db"}, {"mariadb_user": "", "mariadb_database": ""}, {"galera_nodes": ["sw2", "sw4"]}]
+)
 def test_galera(open_book: Callable[..., Book], other: dict[str, Any]) -> None:
     book = open_book("07", **other)
     made = galera_stack.parts(book)

@@ -1,0 +1,160 @@
+"""Files that say the same thing in two places cannot drift apart."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10: pytest brings it along
+    import tomli as tomllib
+
+FILES = ["pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run", ".gitignore"]
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict[str, Any]:
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def environment(root: Path) -> dict[str, Any]:
+    return yaml.safe_load((root / "environment.yml").read_text())  # type: ignore[no-any-return]
+
+
+def constraints(root: Path) -> dict[str, list[Requirement]]:
+    found: dict[str, list[Requirement]] = {}
+    for line in (root / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def test_conda_takes_everything_but_python_from_pyproject(project: dict[str, Any], environment: dict[str, Any]) -> None:
+    python, pip, inner = environment["dependencies"]
+    assert Requirement(python) == Requirement(f"python{project['requires-python']}")
+    assert pip == "pip"
+    assert set(inner) == {"pip"}
+    constraint, editable = inner["pip"]
+    assert constraint == "-c constraints.txt"
+    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", editable)
+    assert extras
+    assert set(extras[1].split(",")) == set(project["optional-dependencies"])
+
+
+def test_every_requirement_is_constrained_within_its_bounds(root: Path, project: dict[str, Any]) -> None:
+    pinned = constraints(root)
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    for requirement in map(Requirement, wanted):
+        pins = pinned[canonicalize_name(requirement.name)]
+        for pin in pins:
+            (exact,) = pin.specifier
+            assert exact.operator == "=="
+            assert requirement.specifier.contains(exact.version), f"{requirement} and {pin}"
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_constraints_name_one_version_on_each_python(root: Path, project: dict[str, Any], version: str) -> None:
+    where = {"python_version": version, "python_full_version": f"{version}.7", "sys_platform": "linux", "os_name": "posix", "platform_python_implementation": "CPython", "implementation_name": "cpython"}  # fmt: skip
+    for name, pins in constraints(root).items():
+        fitting = [str(pin) for pin in pins if pin.marker is None or pin.marker.evaluate(where)]
+        assert len(fitting) <= 1, fitting
+        if name in {canonicalize_name(Requirement(r).name) for r in project["dependencies"]}:
+            assert fitting, f"{name} on {version}"
+
+
+def test_rich_is_left_to_softlayer(project: dict[str, Any]) -> None:
+    assert "rich" not in {Requirement(r).name for r in project["dependencies"]}
+
+
+def test_what_is_imported_is_declared(root: Path, project: dict[str, Any]) -> None:
+    import ast
+    import sys
+
+    distributions = {
+        "yaml": "pyyaml",
+        "IPython": "ipykernel",
+        "traitlets": "ipykernel",
+        "zmq": "jupyter_client",
+        "jupyter_core": "jupyter_client",
+        "pymysql": "PyMySQL",
+    }
+    declared = {canonicalize_name(Requirement(r).name) for r in project["dependencies"]}
+    for file in (root / "swarmbook").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and not node.level
+                else []
+            )
+            for top in {name.split(".")[0] for name in names} - {"swarmbook"} - set(sys.stdlib_module_names):
+                assert canonicalize_name(distributions.get(top, top)) in declared, f"{file}: {top}"
+
+
+def test_the_entry_points_lead_somewhere(project: dict[str, Any]) -> None:
+    for target in [*project["scripts"].values(), *project["entry-points"]["papermill.engine"].values()]:
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_every_file_of_the_images_ships(root: Path) -> None:
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["swarmbook"]
+    package = root / "swarmbook"
+    shipped = {file for pattern in patterns for file in package.glob(pattern)}
+    wanted = {file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert wanted <= shipped, sorted(map(str, wanted - shipped))
+    assert len(wanted) > 10
+
+
+def test_no_address_of_a_registry(root: Path) -> None:
+    for name in FILES:
+        text = (root / name).read_text()
+        assert not re.search(r"index-url|find-links|trusted-host|https?://", text.replace("--no-emit-index-url", "")), name
+
+
+def test_make_help_names_every_target_that_the_readme_may_name(root: Path) -> None:
+    done = subprocess.run(["make", "-s", "help"], cwd=root, capture_output=True, text=True, check=True)
+    for target in ("run", "book", "test", "check", "bench", "destroy", "prune", "clean"):
+        assert f"make {target} " in done.stdout
+
+
+def test_a_python_that_is_too_old_or_lacks_venv_is_told_in_one_line(root: Path, tmp_path: Path) -> None:
+    """The old one is played: its `-c` exits as Python 3.9's would."""
+    for name in ("pyproject.toml", "constraints.txt", "Makefile"):
+        (tmp_path / name).write_text((root / name).read_text())
+    old = tmp_path / "python"
+    for script, words in (("exit 1", "needs Python 3.10 or newer"), ('case "$2" in *ensurepip*) exit 1;; esac', "apt-get install python3-venv")):
+        old.write_text(f"#!/bin/sh\n{script}\n")
+        old.chmod(0o755)
+        done = subprocess.run(["make", "run", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert words in done.stdout
+        assert len(done.stdout.splitlines()) == 1
+        assert not (tmp_path / ".venv").exists()
+
+
+def test_ci_says_what_the_readme_says(root: Path) -> None:
+    file = root / ".ci" / "run"
+    assert os_executable(file)
+    text = file.read_text()
+    assert text.startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail" in text
+    assert "make check" in text
+    assert text.rstrip().endswith("make test")
+    subprocess.run(["bash", "-n", str(file)], check=True)
+
+
+def os_executable(file: Path) -> bool:
+    return bool(file.stat().st_mode & 0o111)
