@@ -15,6 +15,7 @@ from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
 from .consul_api import api, known_tokens, policy_token, token_mark
 from .consul_config import FOLDER, STACK, Wanted, wanted
+from .delivery import ensure_images, nodes_without_image, wanted_image
 from .errors import WorldError
 from .hosts import Host, fan_out
 from .preconditions import require_swarm
@@ -79,8 +80,8 @@ def _observe(book: Book) -> Agents:
     manager = require_swarm(book)
     engines = book.engines()
     client = engines[manager]
-    image = stack.wanted_image(book, "consul")
-    lacking = stack.nodes_without_image(engines, image)
+    image = wanted_image(book, "consul")
+    lacking = nodes_without_image(engines, image)
     labels = {(e["Spec"].get("Labels") or {}).get("name"): (e["Spec"].get("Labels") or {}).get("consul", "") for e in client.api.nodes()}
 
     def one(host: Host) -> NodeState:
@@ -267,12 +268,12 @@ def _tls(config: Mapping[str, Any]) -> bool:
 def deploy(book: Book) -> StepResult:
     """Deploy Consul, wait for its leader, give every agent a token of its own."""
     manager = require_swarm(book)
-    image = stack.wanted_image(book, "consul")
+    image = wanted_image(book, "consul")
     engines = book.engines()
-    lacking = stack.nodes_without_image(engines, image)
+    lacking = nodes_without_image(engines, image)
     if lacking:  # first, since its label says which Consul it is, and so what the agents' files have to look like
         with book.cluster.lock(f"{book.phase}: Consul's image"):
-            stack.ensure_images(book, {name: engines[name] for name in lacking}, ["consul"])
+            ensure_images(book, {name: ["consul"] for name in lacking})
     labels = engines[manager].api.inspect_image(image)["Config"]["Labels"] or {}
     version = tuple(int(part) for part in labels.get("swarmbook.consul.version", "1.8").split("."))
     managers = {(entry["Spec"].get("Labels") or {}).get("name") for entry in engines[manager].api.nodes() if entry["Spec"]["Role"] == "manager"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import stack
 from .book import Book, StepResult, look
 from .checks import Check, CheckTable, equal
+from .delivery import nodes_without_image, wanted_image
 from .errors import OutOfOrder
 from .preconditions import require_swarm
 from .probes import Probes
@@ -17,7 +17,7 @@ def from_containers(book: Book) -> StepResult:
 
     def checks(book: Book) -> CheckTable:
         require_swarm(book)
-        lacking = stack.nodes_without_image(book.engines(), stack.wanted_image(book, "consul"))
+        lacking = nodes_without_image(book.engines(), wanted_image(book, "consul"))
         if lacking:
             raise OutOfOrder(
                 f"run 04 first: no Consul on {', '.join(lacking)}",

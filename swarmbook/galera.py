@@ -11,6 +11,7 @@ from . import secrets, stack
 from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
 from .consul_api import api, known_tokens, policy_token, token_mark
+from .delivery import ensure_images, nodes_without_image, wanted_image
 from .errors import OutOfOrder, SwarmbookError, UsageError, WorldError
 from .galera_members import Galera, Member, probe_member, read_member
 from .galera_stack import Parts, data_folder, document, member_name, parts, volume_name
@@ -32,7 +33,7 @@ def _observe(book: Book) -> Galera:
     manager = require_swarm(book)
     params = book.params
     engines = book.engines(params.members())
-    lacking = stack.nodes_without_image(engines, stack.wanted_image(book, "galera"))
+    lacking = nodes_without_image(engines, wanted_image(book, "galera"))
     client = book.engine(manager)
     specs = {name: stack.spec_of(attrs) for name, attrs in stack.services(client, params.mariadb_cluster_name).items()}
 
@@ -133,7 +134,7 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
     for change in changes:
         todo.setdefault(change.action, []).append(change)
     scripts = _init_scripts(params) if "bootstrap" in todo else {}
-    stack.ensure_images(book, {c.host: book.engine(c.host) for c in todo.get("image", [])}, ["galera"])
+    ensure_images(book, {c.host: ["galera"] for c in todo.get("image", [])})
     stack.ensure_secrets(
         book, client, manager, {c.data["name"]: made.secrets[c.data["name"]] for c in todo.get("secret", [])}, {"swarmbook.galera": params.mariadb_cluster_name}
     )

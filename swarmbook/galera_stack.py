@@ -10,6 +10,7 @@ from typing import Any
 from . import secrets, stack
 from .book import Book
 from .cluster import Node
+from .delivery import wanted_image
 from .params import ParamView
 
 __all__ = ["Parts", "data_folder", "document", "member_name", "parts", "volume_name"]
@@ -68,7 +69,7 @@ def certificate_names(params: ParamView, node: Node) -> list[str]:
 def parts(book: Book) -> Parts:
     """Everything a member needs, for every member of the parameters."""
     params, cluster = book.params, book.params.mariadb_cluster_name
-    image = stack.wanted_image(book, "galera")
+    image = wanted_image(book, "galera")
     shared = {
         "ca.pem": book.authority.certificate,
         "root_password": book.cluster.secret(f"{cluster}-root-password", params.mariadb_root_password).reveal().encode(),

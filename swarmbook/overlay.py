@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from . import stack
 from .book import Book, Change, StepResult, converge, look
 from .checks import Check, CheckTable, equal
+from .delivery import nodes_without_image, wanted_image
 from .errors import OutOfOrder, UsageError, WorldError
 from .hosts import Host
 from .params import ParamView
@@ -137,7 +138,7 @@ def reach(book: Book) -> StepResult:
         if not probe.ok:
             raise OutOfOrder(f"run the step before first: no network {book.params.overlay_network}", where=manager, next="swarmbook run PARAMS --from 06")
         mtu = int(probe.stdout) - VXLAN_BYTES
-        lacking = stack.nodes_without_image(book.engines(), stack.wanted_image(book, "consul"))
+        lacking = nodes_without_image(book.engines(), wanted_image(book, "consul"))
         if lacking:
             raise OutOfOrder(
                 f"run 04 first: no Consul on {', '.join(lacking)}",
@@ -148,12 +149,14 @@ def reach(book: Book) -> StepResult:
         with Probes(book, book.params.overlay_network) as inside:
             # 28: headers of IP and ICMP. DF is set, so that what does not fit is refused and not cut in two.
             # Several tries: a node learns where an address lives from gossip, a moment after the container is up.
-            script = "\n".join(
-                f"full=no; for i in 1 2 3 4 5; do ping -q -c 1 -W 1 -M do -s {mtu - 28} {address} >/dev/null 2>&1 && {{ full=yes; break; }}; sleep 0.2; done\n"
-                f"ping -q -c 1 -W 1 -M do -s {mtu - 27} {address} >/dev/null 2>&1 && more=yes || more=no\n"
-                f"echo {name} $full $more"
-                for name, address in inside.addresses.items()
+            # All at once: the kernel refuses what does not fit at once, but ping waits for its second all the same.
+            one = (
+                "(full=no; for i in 1 2 3 4 5; do ping -q -c 1 -W 1 -M do -s {fits} {address} >/dev/null 2>&1 && {{ full=yes; break; }}; sleep 0.2; done\n"
+                "ping -q -c 1 -W 1 -M do -s {more} {address} >/dev/null 2>&1 && more=yes || more=no\n"
+                "echo {name} $full $more) &\n"
             )
+            others = inside.addresses.items()
+            script = "".join(one.format(name=name, address=address, fits=mtu - 28, more=mtu - 27) for name, address in others) + "wait"
             answers = book.fleet.each(lambda host: inside.ask(host, script, timeout_s=120))
         rows = []
         for name, lines in answers.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,7 +60,7 @@ class Params(BaseModel):
     provider: Literal["lab"] = _p("lab", "01 91", "where the machines come from")
     wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
     lab_disk_gb: int = _p(10, "01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
-    lab_base_image: str = _p("debian:trixie-slim", "01 04 05 06 07", "base of the images; bootstrapped where it cannot be pulled")
+    lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07", "base of the images; bootstrapped where it cannot be pulled")
     system_update: bool = _p(False, "02", "bring the system's packages up to date first")
     packages: list[str] = _p([], "02", "packages to install besides what the storage layout needs")
     storage_layout: Literal["btrfs"] = _p("btrfs", "02", "how the second disk is laid out under /var/lib/docker")
@@ -86,7 +86,7 @@ class Params(BaseModel):
     overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(0, "06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000)
     mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
-    galera_nodes: list[Name] = _p([], "07 08", "nodes that carry a member; empty: all")
+    galera_nodes: list[Name] = _p([], "03 07 08", "nodes that carry a member; empty: all")
     mariadb_port: int = _p(0, "07 08", "port of the member on its host; 0: not published", ge=0, le=65535)
     mariadb_data_path: str = _p("", "07 90", "folder of the data on the node; empty: a named volume")
     mariadb_init_scripts: str = _p("", "07", "local folder of *.sql, *.sql.gz, *.sh, run once on the first member")
@@ -177,7 +177,7 @@ def params_from_namespace(phase: str, namespace: Mapping[str, Any]) -> Params:
         ParameterError: Everything that is wrong with the values.
     """
     names = phase_params(phase)
-    params, mistakes = _validate({name: namespace[name] for name in names if name in namespace})
+    params, mistakes = _validate({name: namespace[name] for name in names if name in namespace}, names)
     _raise(mistakes, f"the parameters cell of {phase}_{PHASES[phase]}")
     assert params is not None
     return params
@@ -220,7 +220,8 @@ def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
     return values, lines, mistakes
 
 
-def _validate(values: Mapping[str, Any]) -> tuple[Params | None, list[Mistake]]:
+def _validate(values: Mapping[str, Any], names: Iterable[str] = Params.model_fields) -> tuple[Params | None, list[Mistake]]:
+    """The parameters, or what is wrong with them; of ``names`` only, since a notebook leaves the others at their defaults."""
     mistakes: list[Mistake] = []
     good = dict(values)
     try:
@@ -235,7 +236,7 @@ def _validate(values: Mapping[str, Any]) -> tuple[Params | None, list[Mistake]]:
         except ValidationError:
             return None, mistakes
     told = {m.key for m in mistakes}
-    mistakes += [m for m in _cross_checks(params) if m.key not in told]
+    mistakes += [m for m in _cross_checks(params) if m.key not in told and m.key in names]
     return (None if mistakes else params), mistakes
 
 

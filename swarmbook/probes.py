@@ -8,6 +8,7 @@ from types import TracebackType
 
 from . import stack
 from .book import Book
+from .delivery import wanted_image
 from .hosts import Host
 
 __all__ = ["Probes"]
@@ -31,7 +32,7 @@ class Probes:
         self.addresses: dict[str, str] = {}
 
     def __enter__(self) -> Probes:
-        image = stack.wanted_image(self._book, "consul")  # it is on every node by now, and has ping and getent
+        image = wanted_image(self._book, "consul")  # it is on every node by now, and has ping and getent
         labels = [f"{_LABEL}=1", f"{stack.CLUSTER_LABEL}={self._book.cluster.name}"]
         network = self._network or "bridge"
         script = f"""docker ps -aq {" ".join(f"--filter label={label}" for label in labels)} | xargs -r docker rm -f >/dev/null

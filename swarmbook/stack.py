@@ -17,13 +17,10 @@ from typing import Any
 import yaml
 
 from .book import Book
-from .docker_api import api_errors, send_images
-from .errors import WorldError
+from .docker_api import api_errors
 from .files import write_atomic
-from .host_engine import ensure_engine
-from .images import ensure_image, image_name
 
-__all__ = ["SPEC_LABEL", "deploy", "ensure_images", "nodes_without_image", "secret_name", "services", "stamp"]
+__all__ = ["CLUSTER_LABEL", "SPEC_LABEL", "deploy", "ensure_secrets", "keep_file", "secret_name", "secret_names", "services", "spec_of", "stamp"]
 
 #: On every service: hash of its part of the file, by which a second run sees that nothing has changed.
 SPEC_LABEL = "swarmbook.spec"
@@ -117,45 +114,3 @@ def ensure_secrets(book: Book, client: Any, manager: str, wanted: Mapping[str, s
 def secret_names(client: Any) -> set[str]:
     """Names of the swarm's secrets."""
     return {entry["Spec"]["Name"] for entry in client.api.secrets()}
-
-
-def nodes_without_image(engines: Mapping[str, Any], tag: str) -> list[str]:
-    """Names of the nodes whose engine does not have an image."""
-    import docker.errors
-
-    missing = []
-    for name, client in engines.items():
-        try:
-            client.api.inspect_image(tag)
-        except docker.errors.ImageNotFound:
-            missing.append(name)
-    return missing
-
-
-def ensure_images(book: Book, engines: Mapping[str, Any], names: list[str]) -> None:
-    """Build images here if need be, and send them to the given nodes' engines.
-
-    Args:
-        book: The open book.
-        engines: Clients of the nodes that lack them.
-        names: Folders of ``swarmbook/images``.
-
-    Raises:
-        WorldError: A build failed or an engine did not take an image.
-    """
-    if not engines:
-        return
-    local = ensure_engine()
-    started = time.monotonic()
-    tags = [ensure_image(local, name, book.params.lab_base_image)[0] for name in names]
-    send_images(local, tags, engines)
-    for name in engines:
-        book.transcript.record(name, f"docker load   # {' '.join(tags)}, streamed from here over the API", 0, time.monotonic() - started)
-    still = [f"{name}: {tag}" for tag in tags for name in nodes_without_image(engines, tag)]
-    if still:
-        raise WorldError("an image was sent and is not there", where="; ".join(still), next="look at the space: swarmbook ssh NODE df -h /var/lib/docker")
-
-
-def wanted_image(book: Book, name: str) -> str:
-    """The tag an image should have by the parameters."""
-    return image_name(name, book.params.lab_base_image)

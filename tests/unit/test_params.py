@@ -200,6 +200,14 @@ def test_namespace_of_a_notebook() -> None:
     assert params.swarm_managers == 3 or "swarm_managers" in phase_params("06")
 
 
+@pytest.mark.parametrize(
+    ("phase", "namespace"),
+    [("02", {"nodes": ["sw1"]}), ("06", {"overlay_subnet": "10.201.0.0/24"}), ("08", {"nodes": ["a1", "b1", "c1"], "galera_nodes": ["b1"]})],
+)
+def test_a_notebook_is_not_told_of_defaults_that_it_does_not_declare(phase: str, namespace: dict[str, Any]) -> None:
+    assert all(getattr(params_from_namespace(phase, namespace), name) == value for name, value in namespace.items())
+
+
 def test_namespace_names_the_notebook() -> None:
     with pytest.raises(ParameterError, match=r"the parameters cell of 06_create_overlay") as caught:
         params_from_namespace("06", {"overlay_subnet": "all"})
@@ -218,7 +226,10 @@ def test_no_default_is_a_secret() -> None:
 
 
 #: Which notebooks call into a module.
-READERS = {"storage": "02", "engine": "03", "swarm": "03", "consul": "04", "dns": "05", "overlay": "06", "galera": "07", "provision": "01"}
+READERS = {
+    "provision": "01", "storage": "02", "engine": "03", "swarm": "03", "consul": "04", "consul_config": "04", "dns": "05", "overlay": "06",
+    "galera": "07", "galera_members": "07", "galera_stack": "07", "sql": "08", "destroy": "90",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("module", "phase"), READERS.items())

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from swarmbook import consul, destroy, engine, errors, galera, overlay, stack, storage, swarm
+from swarmbook import consul, consul_config, destroy, engine, errors, galera, overlay, stack, storage, swarm
 from swarmbook.book import Change
 from swarmbook.cluster import Node
 from swarmbook.consul_api import token_mark
@@ -128,12 +128,12 @@ def test_consul(file: Path, node: MakeNode) -> None:
         roles = {name: state.get("role", "server") for name, state in observed["nodes"].items()}
         servers = [node(name).private_address for name, role in roles.items() if role == "server"]
         files = ("tokens.json", "ca.pem", "cert.pem", "key.pem")
-        document = consul.document("lab", "swarmbook/consul:x", "consul-server-1", "consul-client-1")
-        configs = {name: consul.agent_config(params, node(name), role, servers, ("192.0.2.53",), True) for name, role in roles.items()}
+        document = consul_config.document("lab", "swarmbook/consul:x", "consul-server-1", "consul-client-1")
+        configs = {name: consul_config.agent_config(params, node(name), role, servers, ("192.0.2.53",), True) for name, role in roles.items()}
         private = {name: {file: f"{name} {file}".encode() for file in files} for name in roles}
         tokens = {"dns": ("consul-dns-token", "rules of dns"), **{f"agent-{name}": (f"consul-agent-{name}-token", f"rules of {name}") for name in roles}}
         secrets = {"consul-server-1": "-", "consul-client-1": "-"}
-        wanted = consul.Wanted(document, configs, private, secrets, tokens)
+        wanted = consul_config.Wanted(document, configs, private, secrets, tokens)
         nodes = {}
         for name, state in observed["nodes"].items():
             raw = {key: value for key, value in state.items() if key not in ("role", "stale")}

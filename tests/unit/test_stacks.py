@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from swarmbook import consul, galera_stack, stack
+from swarmbook import consul_config, galera_stack, stack
 from swarmbook.book import Book
 from swarmbook.cluster import Cluster, Node
-from swarmbook.consul import NodeState
 from swarmbook.params import Params
 
 MakeNode = Callable[..., Node]
@@ -57,7 +56,7 @@ def holds_together(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("modern", [True, False])
 def test_an_agent(node: MakeNode, role: str, modern: bool) -> None:
     params = Params(datacenter="ams3").view("04")
-    config = consul.agent_config(params, node("sw2"), role, ["10.9.0.3", "10.9.0.1", "10.9.0.2"], ("192.0.2.53",), modern)
+    config = consul_config.agent_config(params, node("sw2"), role, ["10.9.0.3", "10.9.0.1", "10.9.0.2"], ("192.0.2.53",), modern)
     assert config["server"] is (role == "server")
     assert config["retry_join"] == ["10.9.0.1", "10.9.0.2", "10.9.0.3"]
     assert config.get("bootstrap_expect") == (3 if role == "server" else None)
@@ -81,25 +80,25 @@ def test_an_agent(node: MakeNode, role: str, modern: bool) -> None:
 
 def test_upstream_name_servers_of_the_parameters_win(node: MakeNode) -> None:
     params = Params(dns_primary="9.9.9.9", dns_secondary="1.1.1.1").view("04")
-    assert consul.agent_config(params, node(), "client", [], ("192.0.2.53",), True)["recursors"] == ["9.9.9.9", "1.1.1.1"]
+    assert consul_config.agent_config(params, node(), "client", [], ("192.0.2.53",), True)["recursors"] == ["9.9.9.9", "1.1.1.1"]
 
 
 def test_only_servers_carry_the_servers_name(node: MakeNode) -> None:
-    assert "server.ams3.consul" in consul.certificate_names(node(), "server", "ams3")
-    assert not any(name.startswith("server.") for name in consul.certificate_names(node(), "client", "ams3"))
+    assert "server.ams3.consul" in consul_config.certificate_names(node(), "server", "ams3")
+    assert not any(name.startswith("server.") for name in consul_config.certificate_names(node(), "client", "ams3"))
 
 
 def test_consul(open_book: Callable[..., Book]) -> None:
     book = open_book("04")
-    seen = consul.Agents({name: NodeState(nameservers=("192.0.2.53",)) for name in NAMES})
-    made = consul._wanted(book, seen, ["sw1", "sw2", "sw3"], True, "swarmbook/consul:x")
+    seen = dict.fromkeys(NAMES, ("192.0.2.53",))
+    made = consul_config.wanted(book, seen, ["sw1", "sw2", "sw3"], True, "swarmbook/consul:x")
     holds_together(dict(made.document))
     assert [c["server"] for c in made.configs.values()] == [True, True, True, False]
     hidden = [path.read_text().strip() for path in (book.cluster.folder / "secrets").iterdir()]
     assert len(hidden) >= 7
     for shown in (yaml.safe_dump(dict(made.document)), json.dumps(made.configs), repr(made)):
         assert not [value for value in hidden if value in shown]
-    again = consul._wanted(book, seen, ["sw1", "sw2", "sw3"], True, "swarmbook/consul:x")
+    again = consul_config.wanted(book, seen, ["sw1", "sw2", "sw3"], True, "swarmbook/consul:x")
     assert (again.document, again.configs, again.private) == (made.document, made.configs, made.private)
     token = json.loads(made.private["sw4"]["tokens.json"])["acl"]["tokens"]
     assert token["agent"] != json.loads(made.private["sw1"]["tokens.json"])["acl"]["tokens"]["agent"]
@@ -108,7 +107,7 @@ def test_consul(open_book: Callable[..., Book]) -> None:
 
 
 def test_a_client_sees_no_more_than_its_own(open_book: Callable[..., Book]) -> None:
-    rules = consul._agent_rules("sw4")
+    rules = consul_config._agent_rules("sw4")
     assert 'node "sw4" { policy = "write" }' in rules
     assert "prefix" not in rules.replace('service_prefix "" { policy = "read" }', "")
 

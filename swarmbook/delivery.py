@@ -1,0 +1,108 @@
+"""Images on the nodes: built here if need be, sent over the engines' API, so that no node needs a registry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .book import Book, Change, StepResult, converge
+from .checks import Check, equal
+from .docker_api import send_images
+from .errors import WorldError
+from .host_engine import ensure_engine
+from .hosts import fan_out
+from .images import ensure_image, image_name
+from .params import ParamView
+
+__all__ = ["deliver", "ensure_images", "missing_images", "nodes_without_image", "wanted_image"]
+
+
+def wanted_image(book: Book, name: str) -> str:
+    """The tag that an image should have by the parameters.
+
+    Args:
+        book: The open book.
+        name: A folder of ``swarmbook/images``.
+    """
+    return image_name(name, book.params.lab_base_image)
+
+
+def missing_images(engines: Mapping[str, Any], wanted: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """Which of the wanted tags each engine lacks.
+
+    Args:
+        engines: Clients by node.
+        wanted: Tags by node.
+    """
+    import docker.errors
+
+    def one(name: str) -> tuple[str, ...]:
+        lacking = []
+        for tag in wanted[name]:
+            try:
+                engines[name].api.inspect_image(tag)
+            except docker.errors.ImageNotFound:
+                lacking.append(tag)
+        return tuple(lacking)
+
+    return fan_out(one, {name: name for name in wanted})
+
+
+def nodes_without_image(engines: Mapping[str, Any], tag: str) -> list[str]:
+    """Names of the nodes whose engine does not have an image."""
+    return [name for name, lacking in missing_images(engines, {name: [tag] for name in engines}).items() if lacking]
+
+
+def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
+    """Build images here if need be, and send them to the engines that lack them.
+
+    Args:
+        book: The open book.
+        wanted: Names of images (folders of ``swarmbook/images``) by node.
+
+    Raises:
+        WorldError: A build failed or an engine did not take an image.
+    """
+    names = list(dict.fromkeys(name for images in wanted.values() for name in images))
+    if not names:
+        return
+    local = ensure_engine()
+    tags = fan_out(lambda name: ensure_image(local, name, book.params.lab_base_image)[0], {name: name for name in names})
+    engines = book.engines(wanted)
+    lacking = missing_images(engines, {node: [tags[name] for name in images] for node, images in wanted.items()})
+    # Nodes that lack the same are sent one archive, in which layers that images share come once.
+    for archive in dict.fromkeys(tags for tags in lacking.values() if tags):
+        nodes = [node for node, tags in lacking.items() if tags == archive]
+        started = time.monotonic()
+        send_images(local, list(archive), {node: engines[node] for node in nodes})
+        for node in nodes:
+            book.transcript.record(node, f"docker load   # {' '.join(archive)}, streamed from here over the API", 0, time.monotonic() - started)
+    still = {node: tags for node, tags in missing_images(engines, lacking).items() if tags}
+    if still:
+        seen = "; ".join(f"{node}: {' '.join(tags)}" for node, tags in still.items())
+        raise WorldError(
+            "an image was sent and is not there", where=", ".join(still), seen=seen, next="look at the space: swarmbook ssh NODE df -h /var/lib/docker"
+        )
+
+
+def deliver(book: Book) -> StepResult:
+    """Have Consul's image on every node, and MariaDB's on those that will carry a member."""
+    members = book.params.members()
+    wanted = {name: ["consul", *(["galera"] if name in members else [])] for name in book.params.nodes}
+    tags = {node: [wanted_image(book, name) for name in images] for node, images in wanted.items()}
+
+    def plan(params: ParamView, seen: Mapping[str, tuple[str, ...]]) -> list[Change]:
+        return [Change(node, "send", f"{' '.join(lacking)} sent") for node, lacking in seen.items() if lacking]
+
+    def verify(params: ParamView, seen: Mapping[str, tuple[str, ...]]) -> list[Check]:
+        return [equal(node, f"has {' '.join(tags[node])}", "yes", f"lacks {' '.join(lacking)}" if lacking else "yes") for node, lacking in seen.items()]
+
+    return converge(
+        book,
+        observe=lambda book: missing_images(book.engines(), tags),
+        plan=plan,
+        apply=lambda book, seen, changes: ensure_images(book, {change.host: wanted[change.host] for change in changes}),
+        verify=verify,
+        what="images",
+    )

@@ -1,0 +1,108 @@
+"""What is refused before there is a machine. Needs no lab, and leaves none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MISTAKES = """\
+cluster: {name}
+nodes: [sw1, sw2, sw2]
+nodes: [sw1, sw2]
+swarm_managers: 2
+colour: green
+mariadb_prot: 3306
+lab_disk_gb: many
+overlay_subnet: 10.201.7.0/24
+mariadb_root_password: hunter2-hunter2
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., Any]) -> Any:
+    return make_lab(["sw1", "sw2", "sw3"])
+
+
+def untouched(lab: Any) -> bool:
+    return not lab.leftovers() and not (lab.home / "clusters").exists() and not (lab.home / "runs").exists()
+
+
+def test_all_mistakes_are_told_at_once(lab: Any) -> None:
+    path = lab.home / "params" / "mistakes.yaml"
+    path.write_text(MISTAKES.format(name=lab.name))
+    done = lab.swarmbook("run", "params/mistakes.yaml").expect(2, "params/mistakes.yaml", "nothing was touched", "next:")
+    lines = [line.strip().removeprefix("seen:").strip() for line in done.said.splitlines()]
+    told = {int(line.split(":")[0].removeprefix("line ")): line for line in lines if line.startswith("line ")}
+    for number, part in {3: "given twice", 5: "colour", 6: "mariadb_port", 7: "lab_disk_gb", 9: "mariadb_root_password"}.items():
+        assert any(part in line for line in done.said.splitlines()), f"{part}:{done}"
+        assert number in told, f"line {number} is not told:{done}"
+    assert done.said.count("mend:") == len(told)
+    assert "hunter2" not in done.said, "the secret that stood where a reference should"
+    assert untouched(lab)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"swarm_managers": 2}, ["swarm_managers", "2 managers", "1 or 3"]),
+        ({"swarm_managers": 5}, ["swarm_managers", "5 managers, but 3 nodes"]),
+        ({"nodes": ["sw1", "sw1", "sw3"]}, ["nodes", "sw1 is named twice"]),
+        ({"overlay_subnet": "10.201.7.0/24"}, ["overlay_subnet", "10.201.7.0/24", "10.201.0.0/16"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_only_shows_in_the_whole(lab: Any, changes: dict[str, Any], parts: list[str]) -> None:
+    lab.swarmbook("run", lab.file(**changes)).expect(2, "line ", "mend:", "next:", *parts)
+    assert untouched(lab)
+
+
+def test_a_parameter_file_that_is_not_there(lab: Any) -> None:
+    lab.swarmbook("run", "params/nowhere.yaml").refused(2, "params/nowhere.yaml")
+
+
+def test_a_folder_without_the_book(lab: Any, tmp_path: Path) -> None:
+    lab.call([*_swarmbook(), "run", str(lab.home / lab.file())], env={"SWARMBOOK_HOME": str(tmp_path)}).refused(2, str(tmp_path), "SWARMBOOK_HOME")
+
+
+def test_a_secret_reference_that_leads_nowhere(lab: Any) -> None:
+    lab.swarmbook("run", lab.file(mariadb_password="env:NO_SUCH_VARIABLE")).expect(2, "NO_SUCH_VARIABLE", "next:")
+    assert untouched(lab)
+
+
+def test_init_scripts_that_are_not_there(lab: Any) -> None:
+    lab.swarmbook("run", lab.file(mariadb_init_scripts="no/such/folder")).refused(2, "no/such/folder", "mariadb_init_scripts")
+    assert untouched(lab)
+
+
+@pytest.mark.parametrize("verb", ["verify", "status", "rebuild"])
+def test_no_cluster_yet(lab: Any, verb: str) -> None:
+    done = lab.swarmbook(verb, lab.file())
+    done.refused(2, "swarmbook run PARAMS")
+    assert not lab.leftovers()
+
+
+def test_out_of_order_without_machines(lab: Any) -> None:
+    lab.swarmbook("run", lab.file(), "--only", "03").refused(2, "run 01 first", "sw1, sw2, sw3", "swarmbook run PARAMS --only 01")
+    assert not lab.leftovers()
+
+
+def test_nothing_to_take_away(lab: Any) -> None:
+    lab.swarmbook("destroy", lab.file(), "--yes").expect(0, "Nothing to destroy.")
+    lab.swarmbook("cancel", lab.file(), "--yes").expect(0, "Nothing to cancel.")
+
+
+def test_no_engine(lab: Any) -> None:
+    nowhere = f"unix://{lab.home}/no.sock"
+    lab.swarmbook("run", lab.file(), env={"DOCKER_HOST": nowhere}).refused(3, "EngineUnavailable", "DOCKER_HOST", nowhere)
+    # Only the key had been made; what is taken away without an engine is just that.
+    lab.swarmbook("cancel", lab.file(), "--yes", env={"DOCKER_HOST": nowhere}).expect(0)
+    assert not lab.folder.exists()
+
+
+def _swarmbook() -> list[str]:
+    import sys
+
+    return [str(Path(sys.executable).parent / "swarmbook")]
