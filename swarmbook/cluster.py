@@ -122,23 +122,33 @@ class Cluster:
         except FileNotFoundError:
             return {"format": FORMAT, "name": self.name, "nodes": []}
         except ValueError as error:
-            raise WorldError(
-                "the cluster's inventory is not readable", where=str(self.file), seen=str(error), next="restore the file, or remove the folder and run 01 again"
-            ) from None
-        if not isinstance(data, dict) or int(data.get("format", 0)) > FORMAT:
+            raise self._unreadable(str(error)) from None
+        version = data.get("format") if isinstance(data, dict) else None
+        if not isinstance(version, int):
+            raise self._unreadable("no format")
+        if version > FORMAT:
             raise WorldError(
                 "the cluster's folder was written by a newer swarmbook",
                 where=str(self.file),
                 wanted=f"format {FORMAT} or older",
-                seen=f"format {data.get('format') if isinstance(data, dict) else '?'}",
+                seen=f"format {version}",
                 next="use that newer swarmbook for this cluster: pip install --upgrade swarmbook",
             )
-        return data
+        return dict(data)
+
+    def _unreadable(self, seen: str) -> WorldError:
+        return WorldError(
+            "the cluster's inventory is not readable", where=str(self.file), seen=seen, next="restore the file, or remove the folder and run 01 again"
+        )
 
     @property
     def nodes(self) -> list[Node]:
         """Every node that was provisioned, in the order of the parameters."""
-        return [Node.from_json(node) for node in self._load()["nodes"]]
+        data = self._load()
+        try:
+            return [Node.from_json(node) for node in data["nodes"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._unreadable(f"{type(error).__name__}: {error}") from None
 
     def save_nodes(self, nodes: list[Node], provider: str) -> None:
         """Write the inventory and the pinned host keys."""

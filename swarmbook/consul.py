@@ -188,6 +188,7 @@ def _apply(book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> N
 
 
 def _wait_for_agents(book: Book, wanted: Wanted) -> None:
+    """A server that was away has its vote back only when it has been stable for 10 s; until then another one must not go."""
     servers = [name for name, config in wanted.configs.items() if config["server"]]
     consul = {name: api(book, name) for name in servers}
 
@@ -202,10 +203,14 @@ def _wait_for_agents(book: Book, wanted: Wanted) -> None:
             return False, f"not members yet: {', '.join(late)}"
         # For a moment after the election a new cluster answers "the ACL system is currently in legacy mode".
         policies = consul[servers[0]].request("GET", "acl/policies")
-        return policies.ok, f"ACLs: {policies.text.strip()[:200]}"
+        raft = consul[servers[0]].request("GET", "operator/raft/configuration")
+        if not (policies.ok and raft.ok):
+            return False, f"ACLs: {policies.text.strip()[:200] if not policies.ok else 'ready'}; raft: {raft.text.strip()[:200]}"
+        voters = {peer["Node"] for peer in raft.json()["Servers"] if peer["Voter"]}
+        return set(servers) <= voters, f"voters: {', '.join(sorted(voters))}"
 
     wait_for(
-        "Consul has a leader that every server follows, and every agent is a member",
+        "Consul has a leader that every server follows, every server has its vote, and every agent is a member",
         settled,
         timeout_s=book.params.wait_timeout,
         where=", ".join(servers),
@@ -228,6 +233,7 @@ def _make_tokens(book: Book, wanted: Wanted, changes: list[Change]) -> None:
 
 def _verify(book: Book, wanted: Wanted, seen: Agents) -> list[Check]:
     stack.keep_file(book, STACK)
+    _wait_for_agents(book, wanted)
     servers = [name for name, config in wanted.configs.items() if config["server"]]
     consul = {name: api(book, name) for name in wanted.configs}
     members = {m["Name"]: m for m in consul[servers[0]].get("agent/members")}

@@ -98,6 +98,15 @@ def document(cluster: str, image: str, server_secret: str, client_secret: str) -
                 "secrets": [{"source": secret, "target": "keys.json", "mode": 0o400}],
                 "volumes": [f"{FOLDER}:{FOLDER}:ro", "data:/consul/data"],
                 "stop_grace_period": "20s",
+                # The long start period is for an agent whose token the book has not made yet.
+                "healthcheck": {
+                    "test": ["CMD", "consul-health"],
+                    "interval": "5s",
+                    "timeout": "5s",
+                    "retries": 3,
+                    "start_period": "24h",
+                    "start_interval": "1s",
+                },
                 "deploy": {
                     "mode": "global",
                     "placement": {"constraints": [f"node.labels.consul == {role}"]},
@@ -109,7 +118,7 @@ def document(cluster: str, image: str, server_secret: str, client_secret: str) -
         )
 
     return {
-        "version": "3.8",
+        "version": "3.12",
         "services": {"server": service("server", server_secret), "client": service("client", client_secret)},
         "networks": {"host": {"external": True, "name": "host"}},
         "secrets": {name: {"external": True} for name in sorted({server_secret, client_secret})},
@@ -117,8 +126,9 @@ def document(cluster: str, image: str, server_secret: str, client_secret: str) -
     }
 
 
-def _agent_rules(node: str) -> str:
-    return f'node "{node}" {{ policy = "write" }}\nagent "{node}" {{ policy = "write" }}\nservice_prefix "" {{ policy = "read" }}\n'
+def _agent_rules(node: str, role: str) -> str:
+    operator = 'operator = "read"\n' if role == "server" else ""  # by which its healthcheck sees whether it has its vote
+    return operator + f'node "{node}" {{ policy = "write" }}\nagent "{node}" {{ policy = "write" }}\nservice_prefix "" {{ policy = "read" }}\n'
 
 
 def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
@@ -153,5 +163,5 @@ def wanted(book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: lis
             "cert.pem": leaf.certificate,
             "key.pem": leaf.key,
         }
-        tokens[f"agent-{name}"] = (agent.name, _agent_rules(name))
+        tokens[f"agent-{name}"] = (agent.name, _agent_rules(name, role))
     return Wanted(document(book.cluster.name, image, names["server"], names["client"]), configs, private, {names[r]: keys[r] for r in keys}, tokens)

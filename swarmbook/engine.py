@@ -119,6 +119,9 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
         settings = json.loads(existing) if existing.strip() else {}
         if not isinstance(settings, dict):
             raise ValueError("not an object")
+        options, labels = settings.get("log-opts") or {}, settings.get("labels") or []
+        if not isinstance(options, dict) or not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ValueError("log-opts is not an object, or labels not a list of texts")
     except ValueError as error:
         raise WorldError(
             "the engine's settings are not readable, and were left alone",
@@ -127,10 +130,18 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
             seen=str(error),
             next=f"mend it: swarmbook ssh {host}",
         ) from None
+    if settings.get("hosts"):  # dockerd does not start when it is given addresses both here and by its unit's -H
+        raise WorldError(
+            "the engine's settings name addresses to listen on (hosts), which would keep it from starting beside the API's",
+            where=f"{host}: {_SETTINGS}",
+            wanted="no key hosts: the unit says where the engine listens",
+            seen=f"hosts: {json.dumps(settings['hosts'])}",
+            next=f"take the key out: swarmbook ssh {host}",
+        )
     merged = {**settings, **ours}
-    merged["log-opts"] = {**settings.get("log-opts", {}), **ours["log-opts"]} if settings.get("log-driver") == ours["log-driver"] else ours["log-opts"]
+    merged["log-opts"] = {**options, **ours["log-opts"]} if settings.get("log-driver") == ours["log-driver"] else ours["log-opts"]
     keys = {label.partition("=")[0] for label in ours["labels"]}
-    merged["labels"] = [label for label in settings.get("labels", []) if label.partition("=")[0] not in keys] + list(ours["labels"])
+    merged["labels"] = [label for label in labels if label.partition("=")[0] not in keys] + list(ours["labels"])
     return json.dumps(merged, indent=2, sort_keys=True) + "\n"
 
 
@@ -267,9 +278,28 @@ def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> N
             _start(book, host, "start")
 
     book.fleet.each(prepare, by_host)
-    # One after the other: restarting several managers at once would cost the swarm its quorum.
+    # One after the other, and each with its tasks well again before the next goes: two managers, two Consul servers or
+    # two Galera members away at once may be one too many.
     for name in [change.host for change in changes if change.action == "restart"]:
-        _start(book, book.fleet[name], "restart")
+        _restart(book, book.fleet[name])
+
+
+_SERVICES = "docker ps --filter label=com.docker.swarm.service.name --format '{{.Label \"com.docker.swarm.service.name\"}} {{.Status}}'"
+
+
+def _restart(book: Book, host: Host) -> None:
+    """Restart an engine; ends when every task that ran there runs again, and is healthy where it has a healthcheck."""
+    before = {line.split()[0] for line in host.run(_SERVICES, check=False).stdout.splitlines()}
+    # In good order, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
+    host.run("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null", check=False, timeout_s=book.params.wait_timeout)
+    _start(book, host, "restart")
+
+    def well() -> tuple[bool, str]:
+        now = dict(line.split(" ", 1) for line in host.run(_SERVICES, check=False, quiet=True).stdout.splitlines())
+        late = [f"{name}: {now.get(name, 'not started')}" for name in sorted(before) if name not in now or "starting" in now[name] or "unhealthy" in now[name]]
+        return not late, "; ".join(late)
+
+    wait_for(f"the tasks on {host.name} run again", well, timeout_s=book.params.wait_timeout, where=host.name, next=f"swarmbook ssh {host.name} docker ps -a")
 
 
 def _start(book: Book, host: Host, verb: str) -> None:

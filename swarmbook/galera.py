@@ -45,7 +45,13 @@ def _observe(book: Book) -> Galera:
     configs = frozenset(entry["Spec"]["Name"] for entry in client.api.configs())
     name, rules = _token(params)
     consul = api(book, params.nodes[0])
-    return Galera(members, frozenset(stack.secret_names(client)), configs, token_mark(book.cluster.name, name, rules) in known_tokens(consul))
+    return Galera(
+        members,
+        frozenset(stack.secret_names(client)),
+        configs,
+        token_mark(book.cluster.name, name, rules) in known_tokens(consul),
+        tuple(sorted(set(specs) - set(members))),
+    )
 
 
 def _token(params: ParamView) -> tuple[str, str]:
@@ -64,6 +70,13 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
         WorldError: No member is in service and some hold data: which of them may go on is nobody's guess. Or a port is taken.
     """
     members = seen.members
+    if seen.strays:
+        raise WorldError(
+            f"{', '.join(seen.strays)} carries a member and is no longer among the parameters' galera_nodes; the book does not take single members away yet",
+            where=", ".join(seen.strays),
+            wanted=f"members on {', '.join(members)}",
+            next="put it back into galera_nodes, or take the cluster away: swarmbook destroy PARAMS",
+        )
     for name, member in members.items():
         if member.port_taken:
             raise WorldError(
@@ -152,7 +165,7 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
     for change in todo.get("set-aside", []):
         _remove_service(book, manager, change.host)
         folder = shlex.quote(data_folder(params))
-        book.fleet[change.host].run(f"cd {folder} && mv data data.aborted-$(date -u +%Y%m%dT%H%M%SZ)")
+        book.fleet[change.host].run(f"cd {folder} && mkdir aborted && mv data bootstrap.used aborted && mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)")
     for change in todo.get("bootstrap", []):
         _found(book, made, manager, change.host, scripts)
     for change in todo.get("await-first", []):
@@ -191,7 +204,8 @@ def _found(book: Book, made: Parts, manager: str, first: str, scripts: Mapping[s
     host.run(f"rm -rf {shlex.quote(folder)}/init.d")
     for name, content in scripts.items():
         host.put(f"{folder}/init.d/{name}", content, mode=0o644)
-    host.run(f"touch {shlex.quote(folder)}/bootstrap")
+    # Not if a start that we did not see has used the mark up meanwhile: a second one would lie beside data, and be refused for ever.
+    host.run(f"cd {shlex.quote(folder)} && {{ [ -e bootstrap.used ] || touch bootstrap; }}")
     try:
         _deploy(book, made, manager, [first])
         _wait(book, [first], bootstrapping=True)

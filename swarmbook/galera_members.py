@@ -64,12 +64,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Galera:
-    """The cluster as it is, by node."""
+    """The cluster as it is, by node; ``strays`` are nodes with a member that the parameters do not name."""
 
     members: Mapping[str, Member]
     secrets: frozenset[str] = frozenset()
     configs: frozenset[str] = frozenset()
     token: bool = False
+    strays: tuple[str, ...] = ()
 
 
 def probe_member(params: ParamView, node: str) -> str:

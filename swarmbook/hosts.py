@@ -182,7 +182,7 @@ class Host:
                 f"a command failed on {self.name}" if output.exit != 124 else f"a command on {self.name} was ended after {timeout_s:g} s",
                 where=f"{self.name}: {mask(command)[:500]}",
                 wanted="exit 0",
-                seen=mask(f"exit {output.exit}\n{(output.stderr.strip() or output.stdout.strip())[-1500:]}"),
+                seen=f"exit {output.exit}\n{mask(output.stderr.strip() or output.stdout.strip())[-1500:]}",
                 next=f"look at it: swarmbook ssh {self.name}",
             )
         return output
@@ -293,6 +293,8 @@ def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
         if isinstance(first, SwarmbookError) and len(failed) > 1:
             others = ", ".join(list(failed)[1:])
             first.where = f"{first.where or next(iter(failed))}; failed as well: {others}"
+            told = [f"{name}: {getattr(error, 'what', None) or repr(error)}" for name, error in list(failed.items())[1:]]
+            first.seen = "\n".join([*filter(None, [first.seen]), *told])
         raise first
     return {name: future.result() for name, future in futures.items()}
 

@@ -119,8 +119,9 @@ class ParamView:
         self.phase = phase
 
     def __getattr__(self, name: str) -> Any:
-        if name in Params.model_fields and name not in self._allowed:
-            raise AttributeError(f"phase {self.phase} reads the parameter {name!r}, which its notebook does not declare")
+        read = {"managers": "swarm_managers", "members": "galera_nodes"}.get(name, name)
+        if read in Params.model_fields and read not in self._allowed:
+            raise AttributeError(f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare")
         return getattr(self._params, name)
 
 
@@ -158,6 +159,8 @@ def load_params(path: str | Path) -> Params:
         raise ParameterError(
             f"the parameter file cannot be read: {error.strerror}", where=str(path), next="name one that is there, such as params/lab.yaml"
         ) from None
+    except UnicodeDecodeError as error:
+        raise ParameterError("the parameter file is not text", where=str(path), wanted="UTF-8", seen=str(error.reason), next="save it as UTF-8") from None
     values, lines, mistakes = _read(text)
     params, more = _validate(values)
     mistakes += [Mistake(lines.get(m.key, 1), m.key, m.what, m.mend) for m in more]
@@ -197,7 +200,8 @@ def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "not YAML"
+        # What it quotes may be a secret that was put where a reference belongs: an alias, to YAML, when it begins with `*`.
+        problem = re.sub(r" '..+'", "", getattr(error, "problem", None) or "it does not parse")
         return {}, {}, [Mistake((mark.line + 1) if mark else 1, "(file)", f"not YAML: {problem}", "one 'name: value' a line")]
     if root is None:
         return {}, {}, []
@@ -215,8 +219,8 @@ def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
         lines[key] = line
         try:
             values[key] = loader.construct_object(value_node, deep=True)
-        except yaml.YAMLError as error:
-            mistakes.append(Mistake(line, key, f"not readable: {getattr(error, 'problem', error)}", "plain scalars and lists only"))
+        except Exception:  # PyYAML lets ValueError, KeyError and others through; its words would repeat the value, which may be a secret
+            mistakes.append(Mistake(line, key, "not readable as a value", "plain scalars and lists only; quotes around text that begins with a sign"))
     return values, lines, mistakes
 
 
@@ -236,7 +240,7 @@ def _validate(values: Mapping[str, Any], names: Iterable[str] = Params.model_fie
         except ValidationError:
             return None, mistakes
     told = {m.key for m in mistakes}
-    mistakes += [m for m in _cross_checks(params) if m.key not in told and m.key in names]
+    mistakes += [m for m in _cross_checks(params, told | (Params.model_fields.keys() - set(names))) if m.key not in told and m.key in names]
     return (None if mistakes else params), mistakes
 
 
@@ -253,13 +257,14 @@ def _mistake(key: str, item: Any) -> Mistake:
     return Mistake(0, key, f"{at}{' ' if at else ''}{item['msg'].lower()}{seen}", mend)
 
 
-def _cross_checks(p: Params) -> Iterator[Mistake]:
+def _cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
+    """Values held against each other; those in ``bad`` are defaults that stand in for what is not known, and prove nothing."""
     for key in ("nodes", "galera_nodes", "wipe_disks"):
         names: list[str] = getattr(p, key)
         for twice in sorted({n for n in names if names.count(n) > 1}):
             yield Mistake(0, key, f"{twice} is named twice", "name each node once")
     for key in ("galera_nodes", "wipe_disks"):
-        for stranger in [n for n in getattr(p, key) if n not in p.nodes]:
+        for stranger in [n for n in getattr(p, key) if n not in p.nodes and "nodes" not in bad]:
             yield Mistake(0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster")
     if p.swarm_managers not in (1, 3, 5, 7):
         lower = max(n for n in (1, 3, 5, 7) if n <= max(p.swarm_managers, 1))
@@ -269,10 +274,10 @@ def _cross_checks(p: Params) -> Iterator[Mistake]:
             f"{p.swarm_managers} managers: raft needs a majority, and an even number survives no more losses than one less",
             f"use {lower}" + (f" or {lower + 2}" if lower < 7 else ""),
         )
-    elif p.swarm_managers > len(set(p.nodes)):
+    elif p.swarm_managers > len(set(p.nodes)) and "nodes" not in bad:
         fitting = max(n for n in (1, 3, 5, 7) if n <= max(len(set(p.nodes)), 1))
         yield Mistake(0, "swarm_managers", f"{p.swarm_managers} managers, but {len(set(p.nodes))} nodes", f"use {fitting}, or name more nodes")
-    if p.certificate_renew_days >= p.certificate_days:
+    if p.certificate_renew_days >= p.certificate_days and "certificate_days" not in bad:
         yield Mistake(0, "certificate_renew_days", "a certificate would be renewed on every run", f"use less than certificate_days ({p.certificate_days})")
     subnets: dict[str, Any] = {}
     for key in ("overlay_subnet", "swarm_address_pool"):
@@ -280,7 +285,7 @@ def _cross_checks(p: Params) -> Iterator[Mistake]:
             subnets[key] = ipaddress.ip_network(getattr(p, key))
         except ValueError as error:
             yield Mistake(0, key, str(error), "a network such as 10.200.0.0/24")
-    if len(subnets) == 2 and subnets["overlay_subnet"].overlaps(subnets["swarm_address_pool"]):
+    if len(subnets) == 2 and "swarm_address_pool" not in bad and subnets["overlay_subnet"].overlaps(subnets["swarm_address_pool"]):
         yield Mistake(0, "overlay_subnet", f"{p.overlay_subnet} overlaps swarm_address_pool {p.swarm_address_pool}", "choose two that do not share an address")
     for key in ("dns_primary", "dns_secondary"):
         value = getattr(p, key)
@@ -293,5 +298,5 @@ def _cross_checks(p: Params) -> Iterator[Mistake]:
         yield Mistake(0, "mariadb_data_path", f"{p.mariadb_data_path!r} is not an absolute path", "a folder on the node such as /srv/mariadb, or empty")
     if p.mariadb_cluster_name == "consul":
         yield Mistake(0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera")
-    if bool(p.mariadb_user) != bool(p.mariadb_database):
+    if bool(p.mariadb_user) != bool(p.mariadb_database) and "mariadb_database" not in bad:
         yield Mistake(0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty")

@@ -110,7 +110,10 @@ def reason_to_renew(certificate: bytes, authority: bytes, names: list[str], rene
     left = parsed.not_valid_after_utc - datetime.now(timezone.utc)
     if left < timedelta(days=renew_days):
         return f"ends in {max(left.days, 0)} days"
-    missing = sorted(set(names) - set(describe(certificate)))
+    try:
+        missing = sorted(set(names) - set(describe(certificate)))
+    except x509.ExtensionNotFound:  # the CA's own certificate, say
+        missing = sorted(set(names))
     return f"does not name {', '.join(missing)}" if missing else None
 
 

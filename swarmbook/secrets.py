@@ -51,7 +51,7 @@ class Secret:
         return MASK
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and _random.compare_digest(self._value, other._value)
+        return isinstance(other, Secret) and _random.compare_digest(self._value.encode(), other._value.encode())
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -117,9 +117,11 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
             )
     elif kind == "file":
         try:
-            value = Path(rest).expanduser().read_text(encoding="utf-8").splitlines()[0].strip()
-        except (OSError, IndexError) as error:
-            seen = getattr(error, "strerror", None) or "empty"
+            value = Path(rest).expanduser().read_text(encoding="utf-8").partition("\n")[0].strip()
+            if not value:
+                raise ValueError("its first line is empty")
+        except (OSError, ValueError) as error:  # what does not decode may still be a secret: it is not repeated
+            seen = getattr(error, "strerror", None) or ("not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
             raise UsageError(f"the secret {name} is not there", where=rest, seen=seen, next="put it there in one line, mode 0600, and run again") from None
     else:
         path = folder / name

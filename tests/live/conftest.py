@@ -189,6 +189,7 @@ class Lab:
         self._running: list[Running] = []
         self._built: Done | None = None
         self._dirty = False
+        self._listed: dict[str, list[dict[str, str]]] = {}
         shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
         (home / "params").mkdir()
 
@@ -278,19 +279,19 @@ class Lab:
         return self.folder / "pki" / "ca.pem"
 
     def end(self, node: str, port: int) -> str:
-        """How a port of a node is reached, by ``swarmbook ls``."""
-        rows = self.swarmbook("ls", "--json").expect(0).json
-        return str(next(row for row in rows if row["node"] == node)[f"port {port}"])
+        """How a port of a node is reached, by ``swarmbook ls``; asked again when the inventory has changed."""
+        inventory = (self.folder / "cluster.json").read_text()
+        if inventory not in self._listed:
+            self._listed[inventory] = self.swarmbook("ls", "--json").expect(0).json
+        return str(next(row for row in self._listed[inventory] if row["node"] == node)[f"port {port}"])
 
     def leftovers(self) -> list[str]:
         """All that carries the cluster's label on the engine."""
         only = {"label": f"{LABEL}={self.name}"}
         api = self.docker.api
-        return [
-            *(f"container {entry['Names'][0]}" for entry in api.containers(all=True, filters=only)),
-            *(f"volume {entry['Name']}" for entry in api.volumes(filters=only)["Volumes"] or []),
-            *(f"network {entry['Name']}" for entry in api.networks(filters=only)),
-        ]
+        found = [f"container {entry['Names'][0]}" for entry in api.containers(all=True, filters=only)]
+        found += [f"volume {entry['Name']}" for entry in api.volumes(filters=only)["Volumes"] or []]
+        return sorted(found + [f"network {entry['Name']}" for entry in api.networks(filters=only)])
 
     def kernels(self) -> list[int]:
         """Processes that a run of this cluster has started and that are still there."""

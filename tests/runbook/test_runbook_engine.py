@@ -27,9 +27,7 @@ register()
 
 
 def run(path: Path, out: Path | None, **kwargs: Any) -> Any:
-    return papermill.execute_notebook(
-        str(path), None, engine_name="swarmbook", progress_bar=False, save_path=out, **kwargs
-    )
+    return papermill.execute_notebook(str(path), None, engine_name="swarmbook", progress_bar=False, save_path=out, **kwargs)
 
 
 def errors(nb: Any, index: int) -> list[str]:
@@ -59,9 +57,7 @@ def test_a_notebook_that_passes(book: Any, tmp_path: Path) -> None:
         ("import sys; sys.exit(0)", "failed", "SystemExit", {}),
     ],
 )
-def test_what_did_not_run_is_never_completed(
-    book: Any, tmp_path: Path, cell: str, status: str, ename: str, kwargs: dict[str, Any]
-) -> None:
+def test_what_did_not_run_is_never_completed(book: Any, tmp_path: Path, cell: str, status: str, ename: str, kwargs: dict[str, Any]) -> None:
     out = tmp_path / "out.ipynb"
     path = book.notebook("a", "# A", "1", cell, "# between", "2", "# end")
     with pytest.raises(PapermillExecutionError) as caught:
@@ -90,8 +86,7 @@ def test_a_cell_that_will_not_end_is_ended(book: Any, tmp_path: Path, gone: Any)
     stubborn = "while True:\n    try:\n        time.sleep(60)\n    except KeyboardInterrupt:\n        pass"
     path = book.notebook(
         "a",
-        "import os, time, subprocess\nc = subprocess.Popen(['sleep', '60'])\n"
-        f"print(os.getpid(), c.pid, flush=True)\n{stubborn}",
+        f"import os, time, subprocess\nc = subprocess.Popen(['sleep', '60'])\nprint(os.getpid(), c.pid, flush=True)\n{stubborn}",
         "2",
     )
     stop, pids = StopSignals(), []
@@ -138,9 +133,7 @@ def test_no_kernel_no_completed_cell(book: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", [1, 3, 4])
-def test_a_save_that_fails_keeps_the_last_good_version(
-    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
+def test_a_save_that_fails_keeps_the_last_good_version(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     calls, write = [], execution.write_atomic
 
     def full(path: Path, content: str) -> None:
@@ -216,9 +209,7 @@ def test_saved_while_it_runs_and_a_broken_listener(book: Any, tmp_path: Path, mo
     assert book.statuses(out, "a") == ["completed", "completed"]
 
 
-def test_plain_papermill_with_a_relative_path_within_a_running_loop(
-    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_papermill_with_a_relative_path_within_a_running_loop(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "else").mkdir()
     path = book.notebook("a", "import os; print(os.getcwd())")
@@ -276,9 +267,7 @@ def test_as_an_entry_point_of_the_papermill_command(book: Any, tmp_path: Path) -
     (info / "entry_points.txt").write_text("[papermill.engine]\nswarmbook = swarmbook.runbook.engine:SwarmbookEngine\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), book.env["PYTHONPATH"]])}
     # Our module first: papermill, while being imported, loads the entry point from it.
-    check = (
-        "import swarmbook.runbook.engine as e, papermill.engines as p; assert p.papermill_engines._engines['swarmbook']"
-    )
+    check = "import swarmbook.runbook.engine as e, papermill.engines as p; assert p.papermill_engines._engines['swarmbook']"
     subprocess.run([sys.executable, "-c", check], env=environment, check=True)
     path, out = book.notebook("a", "# A", "import os; os._exit(1)", "2"), tmp_path / "out.ipynb"
     command = [sys.executable, "-m", "papermill", "--engine", "swarmbook", "--log-output", str(path), str(out)]

@@ -14,9 +14,7 @@ from swarmbook.runbook import console as console_module
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.run import Chapter, RunResult, StepRecord, run_chapters, step_titles
 
-SHOW = (
-    "display({'application/vnd.swarmbook.step+json': {'hosts': 3, 'changes': 2, 'checks': 4, 'failed': 0}}, raw=True)"
-)
+SHOW = "display({'application/vnd.swarmbook.step+json': {'hosts': 3, 'changes': 2, 'checks': 4, 'failed': 0}}, raw=True)"
 
 
 def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
@@ -38,9 +36,7 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
     ]
     stream = io.StringIO()
     folder = tmp_path / "runs" / "x{y}"
-    result = run_chapters(
-        chapters, folder, env={**book.env, "MARK": "m"}, console=Console(stream), cell_timeout_s=30, cwd=tmp_path
-    )
+    result = run_chapters(chapters, folder, env={**book.env, "MARK": "m"}, console=Console(stream), cell_timeout_s=30, cwd=tmp_path)
     assert (result.status, result.exit_code, result.changes) == ("completed", 0, 4)
     one, two = result.chapters
     assert [(s.title, s.status, s.hosts, s.changes, s.checks, s.failed) for s in one.steps] == [
@@ -72,9 +68,7 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
         ("import os; os._exit(7)", 3, "kernel-died"),
     ],
 )
-def test_the_first_failure_ends_the_run(
-    book: Any, tmp_path: Path, summary: Any, raised: str, code: int, status: str
-) -> None:
+def test_the_first_failure_ends_the_run(book: Any, tmp_path: Path, summary: Any, raised: str, code: int, status: str) -> None:
     bad = book.notebook("bad", "# B", "## Step one", "1", "## Step two", raised, "## Step three", "3")
     good = book.notebook("good", "# G", "## Step", "1")
     stream = io.StringIO()

@@ -81,7 +81,7 @@ def test_interrupted(book: Any, tmp_path: Path, until: Any, gone: Any, summary: 
 def test_killed(book: Any, tmp_path: Path, until: Any, gone: Any, summary: Any) -> None:
     process, pid, temp = start(book, tmp_path, until)
     process.kill()
-    process.wait(10)
+    process.communicate(timeout=10)
     notebook = tmp_path / "run" / "01_one.ipynb"
     nb = nbformat.read(notebook, as_version=4)
     statuses = [cell.metadata.papermill.status for cell in nb.cells]

@@ -1,0 +1,396 @@
+"""Two nodes and all that goes wrong: runs that are killed, notebooks out of order, broken disks, engines, networks and keys.
+
+One lab is built up bit by bit, phase after phase, and at each the trouble that belongs there is made, seen refused, and mended. So the
+tests stand in the order of the phases; each brings the lab to the phase it needs by :func:`at`, which costs nothing when it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from .conftest import Lab, Running, until
+
+NODES = ["n1", "n2"]
+SQL = 3307
+DISK = "/dev/disk/by-id/lab-second-disk"
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    return make_lab(NODES, swarm_managers=1, lab_disk_gb=3, mariadb_port=SQL, wait_timeout=120)
+
+
+def at(lab: Lab, last: str) -> None:
+    """The lab with every phase up to this one done."""
+    done = getattr(lab, "done", "00")
+    if done < last:
+        lab.book("run", "--to", last).expect(0)
+        lab.done = last  # type: ignore[attr-defined]
+
+
+def reached(lab: Lab, last: str) -> None:
+    lab.done = last  # type: ignore[attr-defined]
+
+
+def killed(lab: Lab, run: Running) -> None:
+    """Kill a run as hard as can be; nothing that it has started goes on for long."""
+    run.process.send_signal(signal.SIGKILL)
+    assert run.wait().code == -signal.SIGKILL
+    until(lambda: not lab.kernels(), timeout=20, why=f"kernels left behind: {lab.kernels()}")
+    assert lab.summary()["status"] == "running", "a run that was killed cannot have said more"
+
+
+def first_status(lab: Lab, number: str) -> list[str]:
+    """Statuses of the code cells of a notebook of the last run, or nothing when it is not there yet."""
+    for path in lab.runs[-1].glob(f"{number}_*.ipynb") if lab.runs else []:
+        book = nbformat.read(path, as_version=4)
+        return [cell.metadata.papermill.status for cell in book.cells if cell.cell_type == "code"]
+    return []
+
+
+def galera_volume(lab: Lab, node: str, script: str) -> str:
+    return lab.machine(node).sh(f"cd /var/lib/docker/volumes/galera-data/_data && {script}")
+
+
+# -- 01 ----------------------------------------------------------------------------------------------------------------
+
+
+def test_killed_while_machines_are_made(lab: Lab) -> None:
+    run = lab.start("run")
+    run.until(lambda: any(name.startswith("container") for name in lab.leftovers()))
+    killed(lab, run)
+    lab.book("run", "--to", "01").expect(0)
+    reached(lab, "01")
+    assert len(lab.leftovers()) == 5, lab.leftovers()
+    for node in NODES:
+        assert lab.ssh(node, "hostname").expect(0).out.strip() == node
+
+
+@pytest.mark.parametrize(
+    ("number", "first", "seen"),
+    [("04", "03", "no swarm on n1"), ("05", "03", "no swarm on n1"), ("06", "03", "no swarm on n1"), ("07", "03", "no swarm on n1")],
+)
+def test_out_of_order_without_a_swarm(lab: Lab, number: str, first: str, seen: str) -> None:
+    at(lab, "01")
+    lab.book("run", "--only", number).refused(2, f"run {first} first", seen, f"swarmbook run PARAMS --from {first}")
+
+
+# -- 02: disks ---------------------------------------------------------------------------------------------------------
+
+
+def test_disk_with_foreign_data(lab: Lab) -> None:
+    at(lab, "01")
+    n1, n2 = lab.machine("n1"), lab.machine("n2")
+    n2.sh(f"mkfs.ext4 -q -L precious $(readlink -f {DISK})")
+    done = lab.book("run", "--only", "02").refused(3, "ForeignData", "the second disk of n2 holds data that is not ours", "ext4 precious", "wipe_disks: [n2]")
+    assert DISK in done.said
+    assert n2.sh(f"blkid -p -o value -s LABEL $(readlink -f {DISK})") == "precious"
+    assert n1.try_sh(f"blkid -p $(readlink -f {DISK})")[1] == "", "no disk of any node is touched"
+    lab.book("run", "--only", "02", wipe_disks=["n1"]).refused(3, "the second disk of n2")
+    lab.book("run", "--only", "02", wipe_disks=["n2"]).expect(0)
+    assert "ext4" in "".join(
+        str(cell.outputs) for cell in nbformat.read(lab.runs[-1] / "02_post_provision.ipynb", as_version=4).cells if cell.cell_type == "code"
+    )
+    for machine in (n1, n2):
+        assert machine.sh("findmnt -n -o FSTYPE,LABEL /var/lib/docker").split() == ["btrfs", "docker"]
+    reached(lab, "02")
+    lab.done_listing = {node: listing(lab, node) for node in NODES}  # type: ignore[attr-defined]
+
+
+def listing(lab: Lab, node: str) -> set[str]:
+    """Every file of a machine but logs, caches and what systemd and the package manager write at any time."""
+    skip = " ".join(
+        f"-path {path} -prune -o" for path in ("/proc", "/sys", "/dev", "/run", "/tmp", "/lab", "/var/log", "/var/cache", "/var/lib/systemd", "/var/lib/apt")
+    )
+    return set(lab.machine(node).sh(f"find / {skip} -print").splitlines())
+
+
+# -- 03: engines -------------------------------------------------------------------------------------------------------
+
+
+def test_broken_daemon_json(lab: Lab) -> None:
+    at(lab, "02")
+    n2 = lab.machine("n2")
+    n2.sh("mkdir -p /etc/docker && echo '{\"debug\": tru' > /etc/docker/daemon.json")
+    lab.book("run", "--only", "03").refused(3, "the engine's settings are not readable", "n2: /etc/docker/daemon.json", "swarmbook ssh n2")
+    assert n2.sh("cat /etc/docker/daemon.json") == '{"debug": tru', "it was left alone"
+    n2.sh("rm /etc/docker/daemon.json")
+
+
+def test_engine_that_does_not_start(lab: Lab) -> None:
+    at(lab, "02")
+    n2 = lab.machine("n2")
+    n2.sh("mkdir -p /etc/docker && echo '{\"no-such-setting\": true}' > /etc/docker/daemon.json")
+    lab.book("run", "--only", "03").refused(
+        3, "EngineUnavailable", "the engine on n2 does not start", "no-such-setting", "swarmbook ssh n2 journalctl -u docker", "--from 03"
+    )
+    # Mended as one would: the wrong line goes, what swarmbook has merged into the file stays.
+    n2.sh("sed -i '/no-such-setting/d' /etc/docker/daemon.json /etc/docker/daemon.json.before-swarmbook && rm -f /etc/docker/daemon.json.before-swarmbook")
+
+
+def test_interrupted(lab: Lab) -> None:
+    at(lab, "02")
+    run = lab.start("run", "--only", "03")
+    run.until(lambda: "running" in first_status(lab, "03")[2:])
+    done = run.send(signal.SIGINT).expect(130, "Interrupted", "interrupted", "next:")
+    statuses = first_status(lab, "03")
+    assert "interrupted" in statuses and statuses[-1] == "not-run", f"{statuses}{done}"
+    assert "completed" not in statuses[statuses.index("interrupted") :]
+    summary = lab.summary()
+    assert (summary["status"], summary["exit_code"]) == ("interrupted", 130)
+    assert summary["chapters"][0]["steps"][-1]["status"] == "not-run"
+    until(lambda: not lab.kernels(), timeout=10, why=f"kernels left behind: {lab.kernels()}")
+
+
+def test_killed_while_the_swarm_is_formed(lab: Lab) -> None:
+    at(lab, "02")
+    n1 = lab.machine("n1")
+    run = lab.start("run")
+    run.until(lambda: n1.try_sh("docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null")[1] == "active")
+    killed(lab, run)
+    lab.book("run", "--to", "03").expect(0)
+    reached(lab, "03")
+    nodes = n1.sh("docker node ls --format '{{.Hostname}} {{.Status}} {{.ManagerStatus}}'").splitlines()
+    assert sorted(line.strip() for line in nodes) == ["n1 Ready Leader", "n2 Ready"]
+
+
+# -- 04: Consul --------------------------------------------------------------------------------------------------------
+
+
+def test_out_of_order_without_consul(lab: Lab) -> None:
+    at(lab, "03")
+    lab.book("run", "--only", "05").refused(2, "run 04 first", "n1, n2", "--from 04")
+
+
+def test_full_disk(lab: Lab) -> None:
+    at(lab, "03")
+    n2 = lab.machine("n2")
+    # All but 60 MB: less than the image takes.
+    n2.sh("free=$(df --output=avail -B1M /var/lib/docker | tail -n 1); fallocate -l $((free - 60))M /var/lib/docker/ballast")
+    done = lab.book("run", "--only", "04").refused(3, "n2", "no space left on device", "df -h /var/lib/docker")
+    assert "n1" not in done.said.partition("where:")[2].splitlines()[0], f"n1 has room:{done}"
+    n2.sh("rm /var/lib/docker/ballast; sync")
+
+
+def test_port_of_consul_in_use(lab: Lab) -> None:
+    at(lab, "03")
+    n1 = lab.machine("n1")
+    squat(n1, 8501)
+    try:
+        lab.book("run", "--only", "04", wait_timeout=20).refused(3, "8501", "n1", "in use")
+    finally:
+        n1.sh("systemctl stop squatter")
+
+
+def squat(machine: Any, port: int) -> None:
+    """Something listens there that is not ours: a second sshd, since every machine has one."""
+    machine.sh(f"systemd-run -q --unit=squatter /usr/sbin/sshd -D -p {port} -o PidFile=none")
+    until(lambda: machine.try_sh(f"ss -Hltn 'sport = :{port}' | grep -q .")[0] == 0, timeout=20)
+
+
+# -- 06: the overlay ---------------------------------------------------------------------------------------------------
+
+
+def test_out_of_order_without_the_overlay(lab: Lab) -> None:
+    at(lab, "04")
+    lab.book("run", "--only", "07").refused(2, "run 06 first", "no network backend", "--from 06")
+    lab.book("run", "--only", "08").refused(2, "run 07 first", "no member of galera", "--from 07")
+
+
+def test_overlay_on_a_network_of_the_nodes(lab: Lab) -> None:
+    at(lab, "04")
+    route = next(r["dst"] for r in json.loads(lab.machine("n1").sh("ip -j -4 route")) if r.get("dev") == "eth0" and r["dst"] != "default")
+    lab.book("run", "--only", "06", overlay_subnet=route).refused(2, f"overlay_subnet {route}", f"n1 has a route to {route}", "choose another overlay_subnet")
+    assert lab.machine("n1").try_sh("docker network inspect backend")[0] != 0
+
+
+# -- 07: Galera --------------------------------------------------------------------------------------------------------
+
+
+def test_port_of_the_member_in_use(lab: Lab) -> None:
+    at(lab, "06")
+    n2 = lab.machine("n2")
+    squat(n2, SQL)
+    try:
+        lab.book("run", "--only", "07").refused(3, f"port {SQL} is in use on n2", "sshd", "choose another mariadb_port")
+        assert lab.machine("n1").try_sh("docker volume inspect galera-data")[0] != 0, "nothing was begun"
+    finally:
+        n2.sh("systemctl stop squatter")
+
+
+def test_killed_while_a_member_joins(lab: Lab) -> None:
+    at(lab, "06")
+    run = lab.start("run", "--from", "07")
+    n2 = lab.machine("n2")
+    run.until(lambda: n2.sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"))
+    killed(lab, run)
+    founded = galera_volume(lab, "n1", "cat bootstrapped; ls")
+    assert "bootstrap.used" in founded.split() and "bootstrap" not in founded.split()
+    lab.book("run").expect(0, "How to reach it:")
+    reached(lab, "08")
+    assert galera_volume(lab, "n1", "cat bootstrapped; ls") == founded, "bootstrapped a second time"
+    assert lab.summary()["status"] == "completed"
+    lab.book("verify").expect(0)
+
+
+# -- what was pinned and kept -------------------------------------------------------------------------------------------
+
+
+def test_another_host_key(lab: Lab) -> None:
+    at(lab, "08")
+    known = lab.folder / "known_hosts"
+    good = known.read_text()
+    lines = good.splitlines()
+    keys = [line.split()[-1] for line in lines]
+    known.write_text("".join(line.replace(keys[1], keys[0]) + "\n" for line in lines))
+    try:
+        lab.book("verify").refused(3, "HostKeyMismatch", "n2 shows another host key", keys[1], "n2 (root@127.0.0.1:")
+        rows = lab.book("status", "--json").expect(3).json
+        assert [row["ssh"].split(":")[0] for row in rows] == ["ok", "HostKeyMismatch"]
+        # The advice holds: 01 reads the keys from inside the machines and pins them.
+        lab.book("run", "--only", "01").expect(0)
+        assert known.read_text() == good
+    finally:
+        known.write_text(good)
+
+
+def test_another_ssh_key(lab: Lab, tmp_path: Path) -> None:
+    at(lab, "08")
+    key, public = lab.folder / "id_ed25519", lab.folder / "id_ed25519.pub"
+    kept = key.read_bytes(), public.read_bytes()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True, stdin=subprocess.DEVNULL)
+    key.write_bytes((tmp_path / "key").read_bytes())
+    public.write_bytes((tmp_path / "key.pub").read_bytes())
+    try:
+        lab.book("verify").refused(3, "HostUnreachable", "n1 does not accept the cluster's SSH key", "failed as well: n2", str(key))
+        # The advice holds: 01 puts the key there.
+        lab.book("run", "--only", "01").expect(0)
+        lab.book("status").expect(0)
+    finally:
+        key.write_bytes(kept[0])
+        public.write_bytes(kept[1])
+        for node in NODES:
+            lab.machine(node).sh(f"echo '{kept[1].decode().strip()}' > /root/.ssh/authorized_keys")
+
+
+def test_no_ssh_key(lab: Lab) -> None:
+    at(lab, "08")
+    key = lab.folder / "id_ed25519"
+    kept = key.read_bytes()
+    key.unlink()
+    try:
+        lab.book("verify").refused(3, "the cluster's SSH key is gone", str(key))
+    finally:
+        key.write_bytes(kept)
+        key.chmod(0o600)
+
+
+@pytest.mark.parametrize(("content", "parts"), [({"format": 99}, ["newer swarmbook", "format 99"]), ("{", ["not readable"])], ids=["newer", "torn"])
+def test_cluster_folder_that_is_not_ours_to_read(lab: Lab, content: Any, parts: list[str]) -> None:
+    at(lab, "08")
+    file = lab.folder / "cluster.json"
+    kept = file.read_text()
+    file.write_text(content if isinstance(content, str) else json.dumps({**json.loads(kept), **content}))
+    written = file.read_text()
+    try:
+        for verb in ("run", "verify", "status", "destroy"):
+            lab.book(verb, *(["--yes"] if verb == "destroy" else [])).refused(3, str(file), *parts)
+        lab.swarmbook("ls").refused(3, str(file), *parts)
+        assert file.read_text() == written
+    finally:
+        file.write_text(kept)
+
+
+def test_lab_of_another_folder(lab: Lab, make_lab: Callable[..., Lab]) -> None:
+    """The same name from another home: refused, and nothing of the first is touched."""
+    at(lab, "01")
+    other = make_lab(NODES)
+    other.params["cluster"] = lab.name
+    other.name = lab.name
+    before = lab.leftovers()
+    try:
+        other.book("run", swarm_managers=1).refused(3, "ForeignData", "belongs to another folder", str(lab.folder), "another name")
+        other.book("cancel", "--yes", swarm_managers=1).refused(3, "belongs to another folder")
+        assert lab.leftovers() == before
+    finally:
+        other.name = "t-nobody"  # it has nothing to take away
+
+
+# -- machines that are gone ---------------------------------------------------------------------------------------------
+
+
+def test_stopped_machine_is_told_and_started_again(lab: Lab) -> None:
+    at(lab, "08")
+    lab.machine("n2").stop()
+    lab.book("verify").refused(3, "HostUnreachable", "n2 does not answer over SSH", "n2 (root@127.0.0.1:", "swarmbook run PARAMS --only 01")
+    rows = lab.book("status", "--json").expect(3).json
+    assert [row["ssh"].split(":")[0] for row in rows] == ["ok", "HostUnreachable"]
+    lab.book("run").expect(0)
+    assert lab.machine("n2").inspect()["State"]["Running"]
+    lab.book("verify").expect(0)
+
+
+def test_member_that_has_failed_often_may_still_join(lab: Lab) -> None:
+    """The engine keeps the containers that have ended; they say nothing about the start that is waited for now."""
+    at(lab, "08")
+    n2 = lab.machine("n2")
+    running = "docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"
+    for _ in range(4):
+        old = until(lambda: n2.sh(running), timeout=60, why="no member on n2")
+        n2.sh(f"docker kill {old} >/dev/null")
+    lab.book("run", "--from", "07").expect(0)
+
+
+# -- away and built again ------------------------------------------------------------------------------------------------
+
+
+def test_destroy_leaves_the_machines_and_nothing_else(lab: Lab) -> None:
+    at(lab, "08")
+    ids = [lab.machine(node).inspect()["Id"] for node in NODES]
+    lab.book("destroy", "--yes").expect(0, "This will be removed, for good:", "galera-data", "consul_server")
+    assert [lab.machine(node).inspect()["Id"] for node in NODES] == ids
+    for node in NODES:
+        machine = lab.machine(node)
+        assert lab.ssh(node, "hostname").expect(0).out.strip() == node
+        if listed := getattr(lab, "done_listing", None):
+            new = listing(lab, node) - listed[node]
+            assert not new, sorted(new)[:50]
+        assert machine.sh("ls -A /var/lib/docker") == ""
+        assert machine.sh("findmnt -n -o FSTYPE /var/lib/docker") == "btrfs", "02's work stays"
+        running = machine.sh("ps -eo comm").split()
+        assert not {"dockerd", "containerd", "mariadbd", "consul"} & set(running), running
+        assert not {"docker0", "docker_gwbridge"} & {link["ifname"] for link in json.loads(machine.sh("ip -j link"))}
+        assert "DOCKER-USER" not in machine.sh("iptables-save"), "rules of the engine"
+    lab.book("destroy", "--yes").expect(0, "Nothing to destroy.")
+    lab.done = "02"  # type: ignore[attr-defined]
+
+
+def test_rebuild(lab: Lab) -> None:
+    at(lab, "02")
+    lab.book("rebuild", "--yes").expect(0, "How to reach it:")
+    assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["90", "03", "04", "05", "06", "07", "08"]
+    lab.book("verify").expect(0)
+    reached(lab, "08")
+
+
+def test_killed_in_the_middle_of_cancel(lab: Lab) -> None:
+    at(lab, "01")
+    run = lab.start("cancel", "--yes")
+    run.until(lambda: len([name for name in lab.leftovers() if name.startswith("container")]) < len(NODES))
+    run.process.send_signal(signal.SIGKILL)
+    run.wait()
+    until(lambda: not lab.kernels(), timeout=20, why=f"kernels left behind: {lab.kernels()}")
+    lab.book("cancel", "--yes").expect(0)
+    assert lab.leftovers() == []
+    assert not lab.folder.exists()
+    if os.geteuid() == 0:
+        assert not [line for line in Path("/proc/self/mounts").read_text().splitlines() if lab.name in line]
