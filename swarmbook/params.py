@@ -282,9 +282,11 @@ def _cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
     subnets: dict[str, Any] = {}
     for key in ("overlay_subnet", "swarm_address_pool"):
         try:
-            subnets[key] = ipaddress.ip_network(getattr(p, key))
+            subnets[key] = ipaddress.IPv4Network(getattr(p, key))
         except ValueError as error:
-            yield Mistake(0, key, str(error), "a network such as 10.200.0.0/24")
+            yield Mistake(0, key, str(error), "an IPv4 network such as 10.200.0.0/24")
+    if "swarm_address_pool" in subnets and subnets["swarm_address_pool"].prefixlen > 24:
+        yield Mistake(0, "swarm_address_pool", f"{p.swarm_address_pool} is smaller than the /24 each network takes from it", "a /16, say")
     if len(subnets) == 2 and "swarm_address_pool" not in bad and subnets["overlay_subnet"].overlaps(subnets["swarm_address_pool"]):
         yield Mistake(0, "overlay_subnet", f"{p.overlay_subnet} overlaps swarm_address_pool {p.swarm_address_pool}", "choose two that do not share an address")
     for key in ("dns_primary", "dns_secondary"):

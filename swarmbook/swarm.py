@@ -81,6 +81,15 @@ def observe(book: Book) -> Swarm:
     local = {name: (info["state"], info["id"]) for name, (info, _) in seen.items()}
     manager = next((name for name, (info, _) in seen.items() if info["manager"]), None)
     if manager is None:
+        stranded = [name for name, (state, _) in local.items() if state not in ("inactive", "")]
+        if stranded:
+            raise ForeignData(
+                f"{', '.join(stranded)} belongs to a swarm none of whose managers is among the nodes",
+                where=", ".join(stranded),
+                wanted="no swarm, or one with a manager here",
+                seen=", ".join(f"{name}: {local[name][0]}" for name in stranded),
+                next=f"if that swarm is lost: swarmbook ssh {stranded[0]} docker swarm leave --force",
+            )
         return Swarm(local, routes=routes)
     listing = book.fleet[manager].run("docker node inspect $(docker node ls -q)", check=False)
     if not listing.ok:

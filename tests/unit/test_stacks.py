@@ -107,7 +107,7 @@ def test_consul(open_book: Callable[..., Book]) -> None:
 
 
 def test_a_client_sees_no_more_than_its_own(open_book: Callable[..., Book]) -> None:
-    rules = consul_config._agent_rules("sw4")
+    rules = consul_config._agent_rules("sw4", "client")
     assert 'node "sw4" { policy = "write" }' in rules
     assert "prefix" not in rules.replace('service_prefix "" { policy = "read" }', "")
 
