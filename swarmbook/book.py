@@ -67,7 +67,10 @@ class StepResult:
         """One line: what was changed."""
         if not self.changes:
             return "Nothing to change."
-        return f"{len(self.changes)} changed: " + "; ".join(dict.fromkeys(f"{c.host}: {c.detail or c.action}" for c in self.changes)) + "."
+        hosts: dict[str, list[str]] = {}
+        for change in self.changes:
+            hosts.setdefault(change.detail or change.action, []).append(change.host)
+        return f"{len(self.changes)} changed: " + "; ".join(f"{what} ({', '.join(where)})" for what, where in hosts.items()) + "."
 
     def counts(self) -> dict[str, int]:
         """What the runner reads from the cell."""

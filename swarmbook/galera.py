@@ -301,7 +301,7 @@ def _verify(params: ParamView, seen: Galera) -> list[Check]:
             Check(
                 name,
                 "got its data by",
-                "bootstrap" if name == first else "SST or IST",
+                "bootstrap, SST or IST" if name == first else "SST or IST",
                 member.transfer or "not in its log any more",
                 not member.transfer or name == first or "bootstrap" not in member.transfer,
             ),

@@ -15,7 +15,7 @@ from .params import ParamView
 __all__ = ["Galera", "Member", "probe_member", "read_member"]
 
 #: Lines at the head of a member's log that tell how it got its data, and when.
-_MILESTONES = "galera: (founding|joining)|WSREP: SST received: |WSREP: Receiving IST|Synchronized with group"
+_MILESTONES = "galera: (founding|joining)|mariabackup [SI]ST completed on joiner|Synchronized with group"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,9 @@ def _transfer(log: list[str]) -> str:
     if start is None or end is None:
         return ""
     begun, done = (datetime.fromisoformat(line[:26] + "+00:00") for line in (start, end))
-    method = "SST by mariadb-backup" if any("SST received" in line for line in log) else "IST"
-    if "founding" in start:
-        method = "bootstrap"
+    # The server itself says "SST received" in both cases: the script that was asked to transfer knows what it did.
+    method = "its own data"
+    for words, name in (("SST completed", "SST by mariadb-backup"), ("IST completed", "IST"), ("founding", "bootstrap")):
+        if any(words in line for line in log):
+            method = name
     return f"{method}, {(done - begun).total_seconds():.1f} s"

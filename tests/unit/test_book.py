@@ -56,7 +56,7 @@ def test_what_differs_is_applied_and_read_again(book: Book) -> None:
     result = phase.step()
     assert phase.calls == ["observe", "plan", "apply", "observe", "verify"]
     assert result.counts() == {"hosts": 3, "changes": 2, "checks": 1, "failed": 0}
-    assert result.summary() == "2 changed: sw1: to 2; sw1: to 3."
+    assert result.summary() == "2 changed: to 2 (sw1); to 3 (sw1)."
     assert [command.text for command in result.commands] == ["count"]
 
 
