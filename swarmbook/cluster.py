@@ -249,7 +249,8 @@ class Cluster:
         if self._held is not None or self._parent_holds():
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # whoever made it
         lock = filelock.FileLock(self.folder / "lock", mode=0o600)
         try:
             lock.acquire(timeout=0)

@@ -275,7 +275,7 @@ def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> N
             elif change.action == "enable":
                 host.run("systemctl enable -q docker.service")
         if any(change.action == "start" for change in by_host[host.name]):
-            _start(book, host, "start")
+            _start(book, host)
 
     book.fleet.each(prepare, by_host)
     # One after the other, and each with its tasks well again before the next goes: two managers, two Consul servers or
@@ -292,7 +292,7 @@ def _restart(book: Book, host: Host) -> None:
     before = {line.split()[0] for line in host.run(_SERVICES, check=False).stdout.splitlines()}
     # In good order, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
     host.run("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null", check=False, timeout_s=book.params.wait_timeout)
-    _start(book, host, "restart")
+    _start(book, host)
 
     def well() -> tuple[bool, str]:
         now = dict(line.split(" ", 1) for line in host.run(_SERVICES, check=False, quiet=True).stdout.splitlines())
@@ -302,10 +302,11 @@ def _restart(book: Book, host: Host) -> None:
     wait_for(f"the tasks on {host.name} run again", well, timeout_s=book.params.wait_timeout, where=host.name, next=f"swarmbook ssh {host.name} docker ps -a")
 
 
-def _start(book: Book, host: Host, verb: str) -> None:
-    # enable does not take a socket away that an earlier start of the packaged unit has left behind
+def _start(book: Book, host: Host) -> None:
+    """Start an engine; one that its package has just started, on settings not yet ours, starts anew."""
+    # Engines that failed before have used up the starts that systemd allows.
     done = host.run(
-        f"systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; systemctl {verb} docker.service",
+        "systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; systemctl restart docker.service",
         check=False,
         timeout_s=book.params.wait_timeout,
     )
@@ -313,7 +314,7 @@ def _start(book: Book, host: Host, verb: str) -> None:
         log = host.run("journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5", check=False).stdout
         raise EngineUnavailable(
             f"the engine on {host.name} does not start",
-            where=f"{host.name}: systemctl {verb} docker",
+            where=f"{host.name}: systemctl restart docker",
             wanted="docker.service active",
             seen=log.strip() or done.stderr.strip(),
             next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; after mending it: swarmbook run PARAMS --from 03",
