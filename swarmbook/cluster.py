@@ -153,10 +153,17 @@ class Cluster:
     def save_nodes(self, nodes: list[Node], provider: str) -> None:
         """Write the inventory and the pinned host keys."""
         data = {"format": FORMAT, "name": self.name, "provider": provider, "nodes": [asdict(node) for node in nodes]}
-        known = "".join(f"[{node.ssh.host}]:{node.ssh.port} {node.host_key}\n" for node in nodes)
-        write_private(self.folder / "known_hosts", known)
+        write_private(self.known_hosts, "".join(self.pin(node) for node in nodes))
         write_private(self.ssh_config, "".join(self._ssh_entry(node) for node in nodes))
         write_private(self.file, json.dumps(data, indent=2) + "\n")
+
+    def pin(self, node: Node) -> str:
+        """A node's line among the pinned host keys."""
+        return f"[{node.ssh.host}]:{node.ssh.port} {node.host_key}\n"
+
+    def pinned(self) -> str:
+        """The pinned host keys as they are on disk."""
+        return self.known_hosts.read_text() if self.known_hosts.exists() else ""
 
     @property
     def ssh_config(self) -> Path:

@@ -35,6 +35,7 @@ class NodeState:
         image: Whether the engine has the image.
         running: Name of the Consul service that runs a container there, or nothing.
         nameservers: Name servers of the node itself.
+        listeners: Who listens there (``ss -Hltunp``), while no Consul runs.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class NodeState:
     image: bool = False
     running: str = ""
     nameservers: tuple[str, ...] = ()
+    listeners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,21 @@ cd {FOLDER} 2>/dev/null && for f in tokens.json ca.pem cert.pem key.pem; do [ -e
 echo "config $(base64 -w0 {FOLDER}/node.json 2>/dev/null)"
 echo "running $(docker ps --filter label=com.docker.stack.namespace={STACK} --format '{{{{.Label "com.docker.swarm.service.name"}}}}' | head -n 1)"
 echo "nameservers $(sed -n 's/^nameserver *//p' /etc/resolv.conf | tr '\\n' ' ')"
+ss -Hltunp | sed 's/^/listener /'
 """
+
+
+def in_the_way(listener: str, config: Mapping[str, Any]) -> bool:
+    """Whether a line of ``ss -Hltunp`` is somebody who listens where an agent has to.
+
+    Args:
+        listener: Protocol, state, queues, local address and port, peer, process.
+        config: The agent's configuration.
+    """
+    address, _, port = listener.split()[4].rpartition(":")
+    wanted = {str(config["ports"]["dns"]): {config["addresses"]["dns"]}, str(config["ports"]["https"]): set(config["addresses"]["https"].split())}
+    # A resolver on 127.0.0.53 is in nobody's way.
+    return port in wanted and address.partition("%")[0] in {"0.0.0.0", "*", "[::]", *wanted[port]}  # noqa: S104
 
 
 def _observe(book: Book) -> Agents:
@@ -88,6 +104,7 @@ def _observe(book: Book) -> Agents:
         config: Any = {}
         files: dict[str, str] = {}
         running, nameservers = "", tuple[str, ...]()
+        listeners: list[str] = []
         for line in host.run(_PROBE).stdout.splitlines():
             head, _, rest = line.partition(" ")
             if head == "config":
@@ -96,9 +113,11 @@ def _observe(book: Book) -> Agents:
                 running = rest.strip()
             elif head == "nameservers":
                 nameservers = tuple(rest.split())
+            elif head == "listener":
+                listeners.append(rest)
             elif rest:
                 files[rest.strip()] = head
-        return NodeState(config, files, labels.get(host.name, ""), host.name not in lacking, running, nameservers)
+        return NodeState(config, files, labels.get(host.name, ""), host.name not in lacking, running, nameservers, () if running else tuple(listeners))
 
     nodes = book.fleet.each(one)
     specs = {name: stack.spec_of(attrs) for name, attrs in stack.services(client, STACK).items()}
@@ -119,13 +138,26 @@ _AT_FIRST_START = ("retry_join", "bootstrap_expect")
 
 
 def plan_consul(cluster: str, wanted: Wanted, seen: Agents) -> list[Change]:
-    """Changes that bring Consul to what is wanted; pure."""
+    """Changes that bring Consul to what is wanted; pure.
+
+    Raises:
+        WorldError: A port is taken.
+    """
     changes = []
     for name in wanted.secrets:
         if name not in seen.secrets:
             changes.append(Change("cluster", "secret", f"swarm secret {name}", {"name": name}))
     for name, state in seen.nodes.items():
         config = wanted.configs[name]
+        taken = [listener for listener in state.listeners if in_the_way(listener, config)]
+        if taken:
+            raise WorldError(
+                f"a port that Consul needs is in use on {name}",
+                where=name,
+                wanted=f"port 53 on {config['bind_addr']} and port {config['ports']['https']} free",
+                seen="\n".join(taken),
+                next="end what listens there, or choose another consul_https_port",
+            )
         if not state.image:
             changes.append(Change(name, "image", "Consul's image loaded"))
         stale = [file for file, content in wanted.private[name].items() if state.files.get(file) != hashlib.sha256(content).hexdigest()]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from .book import Book, StepResult, look
 from .checks import Check, CheckTable, equal
-from .delivery import nodes_without_image, wanted_image
-from .errors import OutOfOrder
-from .preconditions import require_swarm
+from .preconditions import require_consul, require_swarm
 from .probes import Probes
 
 __all__ = ["from_containers"]
@@ -17,14 +15,7 @@ def from_containers(book: Book) -> StepResult:
 
     def checks(book: Book) -> CheckTable:
         require_swarm(book)
-        lacking = nodes_without_image(book.engines(), wanted_image(book, "consul"))
-        if lacking:
-            raise OutOfOrder(
-                f"run 04 first: no Consul on {', '.join(lacking)}",
-                where=", ".join(lacking),
-                wanted="Consul's agent on every node",
-                next="swarmbook run PARAMS --from 04",
-            )
+        require_consul(book)
         servers = sorted(node.private_address for node in book.nodes if node.name in book.params.managers())
         script = "getent ahostsv4 consul.service.consul | cut -d' ' -f1 | sort -u | tr '\\n' ' '; echo; sed -n 's/^nameserver //p' /etc/resolv.conf"
         with Probes(book) as inside:

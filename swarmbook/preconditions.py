@@ -5,7 +5,7 @@ from __future__ import annotations
 from .book import Book
 from .errors import ConfirmationMissing, OutOfOrder
 
-__all__ = ["confirmed", "require_swarm"]
+__all__ = ["confirmed", "require_consul", "require_swarm"]
 
 
 def require_swarm(book: Book) -> str:
@@ -31,6 +31,23 @@ def require_swarm(book: Book) -> str:
             next="swarmbook run PARAMS --from 03",
         )
     return manager
+
+
+def require_consul(book: Book) -> None:
+    """Every node runs a Consul agent.
+
+    Raises:
+        OutOfOrder: One does not.
+    """
+    probe = "docker ps -q --filter label=com.docker.stack.namespace=consul"
+    without = [name for name, output in book.fleet.each(lambda host: host.run(probe, quiet=True).stdout.strip()).items() if not output]
+    if without:
+        raise OutOfOrder(
+            f"run 04 first: no Consul on {', '.join(without)}",
+            where=", ".join(without),
+            wanted="a running agent of the stack consul on every node",
+            next="swarmbook run PARAMS --from 04",
+        )
 
 
 def confirmed(book: Book, word: str, doomed: list[str]) -> None:

@@ -50,8 +50,12 @@ def price(book: Book) -> StepResult:
 
 @dataclass(frozen=True)
 class _Seen:
+    """``nodes`` is what the inventory should say; empty while a machine is missing or does not run."""
+
     found: tuple[Found, ...]
     inventory: tuple[Node, ...]
+    nodes: tuple[Node, ...] = ()
+    pinned: str = ""
 
 
 def machines(book: Book) -> StepResult:
@@ -59,17 +63,22 @@ def machines(book: Book) -> StepResult:
     provider = provider_for(book)
 
     def observe(book: Book) -> _Seen:
-        return _Seen(tuple(provider.machines()), tuple(book.cluster.nodes))
+        found = tuple(provider.machines())
+        inventory = tuple(book.cluster.nodes)
+        nodes = () if provider.plan(book.params.nodes, found) else tuple(provider.wait(book.params.nodes))
+        return _Seen(found, inventory, nodes, book.cluster.pinned())
 
     def plan(params: ParamView, seen: _Seen) -> list[Change]:
         book.cluster.refuse_removal(params.nodes)
         changes = provider.plan(params.nodes, seen.found)
-        touched = {change.host for change in changes}
-        known = {node.name: node.id for node in seen.inventory}
-        ids = {machine.name: machine.id for machine in seen.found}
-        return changes + [
-            Change(name, "inventory", "written to the inventory") for name in params.nodes if name not in touched and known.get(name) != ids.get(name)
-        ]
+        known = {node.name: node for node in seen.inventory}
+        for node in seen.nodes:
+            # A machine that somebody else has restarted is published on other ports; a key file may have been edited.
+            if known.get(node.name) != node:
+                changes.append(Change(node.name, "inventory", "written to the inventory"))
+            elif book.cluster.pin(node) not in seen.pinned:
+                changes.append(Change(node.name, "inventory", "host key pinned"))
+        return changes
 
     def apply(book: Book, seen: _Seen, changes: list[Change]) -> None:
         provider.provision([change for change in changes if change.action != "inventory"])

@@ -221,6 +221,18 @@ class Machines:
         self.client.api.put_archive(self.container(name), "/root", _ssh_folder(authorized_key))
         self.client.api.start(self.container(name))
 
+    def lets_in(self, name: str, authorized_key: str) -> bool:
+        """Whether a running machine has this key among those that may log in."""
+        script = ["grep", "-qxF", authorized_key.strip(), "/root/.ssh/authorized_keys"]
+        return bool(self.client.containers.get(self.container(name)).exec_run(script).exit_code == 0)
+
+    def parts(self) -> list[str]:
+        """Names of all that :meth:`destroy` would remove: what a broken-off one has left counts, too."""
+        machines = [machine.name for machine in self.all()]
+        volumes = [volume.name for volume in self.client.volumes.list(filters=self._filter)]
+        networks = [network.name for network in self.client.networks.list(filters=self._filter)]
+        return [f"machine {name}" for name in machines] + [f"disk {name}" for name in sorted(volumes)] + [f"network {name}" for name in sorted(networks)]
+
     def node(self, name: str, timeout_s: float) -> Node:
         """Wait until a machine has booted; what the phases need to know of it.
 

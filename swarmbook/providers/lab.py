@@ -38,7 +38,11 @@ class LabProvider:
         return [Offer(name, f"container with systemd, second disk {disk} GiB (sparse)", 0.0) for name in names]
 
     def machines(self) -> list[Found]:
-        return [Found(m.name, m.id, m.state, m.private_address, m.private_address) for m in self._machines.all()]
+        public = self._book.cluster.key_file.with_suffix(".pub")
+        key = public.read_text() if public.exists() else ""
+        machines = {m.name: m for m in self._machines.all()}
+        keyless = fan_out(lambda m: m.state == "running" and bool(key) and not self._machines.lets_in(m.name, key), machines)
+        return [Found(m.name, m.id, "running without our key" if keyless[m.name] else m.state, m.private_address, m.private_address) for m in machines.values()]
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
         states = {machine.name: machine.state for machine in found}
@@ -46,6 +50,8 @@ class LabProvider:
         for name in names:
             if name not in states:
                 changes.append(Change(name, "create", "machine created"))
+            elif states[name] == "running without our key":
+                changes.append(Change(name, "key", "the cluster's SSH key put in"))
             elif states[name] != "running":
                 changes.append(Change(name, "start", f"machine started (was {states[name]})"))
         return changes
@@ -61,7 +67,7 @@ class LabProvider:
             if change.action == "create":
                 self._machines.create(change.host, addresses[change.host], image, params.lab_disk_gb, key, [_SSH, _DOCKER, _CONSUL, _MARIADB])
             else:
-                self._machines.start(change.host, key)
+                self._machines.start(change.host, key)  # a machine that runs takes the key and goes on running
 
         fan_out(one, {change.host: change for change in changes})
 
@@ -74,7 +80,7 @@ class LabProvider:
         if client is None:
             return []
         machines = Machines(client, self._book.cluster.name, self._book.cluster.folder)
-        return [f"machine {machine.name} with its disk" for machine in machines.all()]
+        return machines.parts()
 
     def destroy(self) -> list[str]:
         client: Any = local_engine()

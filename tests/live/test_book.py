@@ -361,17 +361,20 @@ def test_killed_member_comes_back_without_a_bootstrap(lab: Lab) -> None:
     uuid = wsrep(lab, "sw2")["cluster_state_uuid"]
     marks = "cd /var/lib/docker/volumes/galera-data/_data; ls bootstrap bootstrap.used bootstrapped 2>/dev/null; cat bootstrapped"
     _, before = lab.machine("sw1").try_sh(marks)
-    old = lab.machine("sw1").sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_sw1")
-    lab.ssh("sw1", f"docker exec {old} bash -c 'kill -9 $(pidof mariadbd)'").expect(0)
-    until(lambda: lab.machine("sw1").sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_sw1") not in ("", old), why="no new container")
-
-    def back() -> bool:
-        with contextlib.suppress(pymysql.MySQLError):
-            status = wsrep(lab, "sw1")
-            return (status["local_state_comment"], status["cluster_size"]) == ("Synced", "3")
-        return False
-
-    until(back, pause=1, why="sw1 is not back")
+    machine, label = lab.machine("sw1"), "com.docker.swarm.service.name=galera_sw1"
+    old = machine.sh(f"docker ps -q --filter label={label}")
+    # Containers of earlier starts, as the swarm keeps them: they say nothing about the start that is waited for now.
+    image = machine.sh(f"docker inspect --format '{{{{.Config.Image}}}}' {old}")
+    machine.sh(f"for i in 1 2 3 4 5; do docker run --name ended$i --label {label} --entrypoint false {image}; done; true")
+    try:
+        lab.ssh("sw1", f"docker exec {old} bash -c 'kill -9 $(pidof mariadbd)'").expect(0)
+        until(lambda: not machine.sh(f"docker ps -q --filter id={old}"), why="the container goes on without its server")
+        lab.book("run", "--from", "07").expect(0)
+    finally:
+        machine.sh("docker rm ended1 ended2 ended3 ended4 ended5")
+    status = wsrep(lab, "sw1")
+    assert (status["local_state_comment"], status["cluster_size"]) == ("Synced", "3")
+    assert machine.sh(f"docker ps -q --filter label={label}") != old
     assert {wsrep(lab, node)["cluster_state_uuid"] for node in NODES} == {uuid}
     assert ask(lab, "sw1", "SELECT id FROM app.kept") == [(42,)]
     _, after = lab.machine("sw1").try_sh(marks)
@@ -408,7 +411,6 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
     lab.book("run", "--from", "07", **other).expect(0)
     assert lab.summary()["changes"] == 0
     assert lab.machine("sw3").sh(f'{inside} "SELECT COUNT(*) FROM app.told"') == "2"
-    lab.book("verify").expect(0)
 
 
 # -- a fourth node ------------------------------------------------------------------------------------------------------
@@ -439,7 +441,6 @@ def test_a_node_is_added_and_only_that(lab: Lab) -> None:
     for name in FOUR:
         assert wsrep(lab, name)["cluster_size"] == "4"
     assert ask(lab, "sw4", "SELECT COUNT(*) FROM mysql.user WHERE User = 'app'") == [(1,)]
-    assert lab.book("verify", "--json", nodes=FOUR).expect(0).json["changes"] == 0
 
 
 def test_taking_a_node_out_is_refused(lab: Lab) -> None:

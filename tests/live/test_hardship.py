@@ -75,13 +75,10 @@ def test_killed_while_machines_are_made(lab: Lab) -> None:
         assert lab.ssh(node, "hostname").expect(0).out.strip() == node
 
 
-@pytest.mark.parametrize(
-    ("number", "first", "seen"),
-    [("04", "03", "no swarm on n1"), ("05", "03", "no swarm on n1"), ("06", "03", "no swarm on n1"), ("07", "03", "no swarm on n1")],
-)
-def test_out_of_order_without_a_swarm(lab: Lab, number: str, first: str, seen: str) -> None:
+@pytest.mark.parametrize("number", ["04", "07"])
+def test_out_of_order_without_a_swarm(lab: Lab, number: str) -> None:
     at(lab, "01")
-    lab.book("run", "--only", number).refused(2, f"run {first} first", seen, f"swarmbook run PARAMS --from {first}")
+    lab.book("run", "--only", number).refused(2, "run 03 first", "no swarm on n1", "swarmbook run PARAMS --from 03")
 
 
 # -- 02: disks ---------------------------------------------------------------------------------------------------------
@@ -90,16 +87,14 @@ def test_out_of_order_without_a_swarm(lab: Lab, number: str, first: str, seen: s
 def test_disk_with_foreign_data(lab: Lab) -> None:
     at(lab, "01")
     n1, n2 = lab.machine("n1"), lab.machine("n2")
-    n2.sh(f"mkfs.ext4 -q -L precious $(readlink -f {DISK})")
-    done = lab.book("run", "--only", "02").refused(3, "ForeignData", "the second disk of n2 holds data that is not ours", "ext4 precious", "wipe_disks: [n2]")
+    n2.sh(f"mkfs.btrfs -q -L precious $(readlink -f {DISK}) && mount $(readlink -f {DISK}) /mnt && echo 'do not lose me' > /mnt/letter && umount /mnt")
+    done = lab.book("run", "--only", "02").refused(3, "ForeignData", "the second disk of n2 holds data that is not ours", "btrfs precious", "wipe_disks: [n2]")
     assert DISK in done.said
-    assert n2.sh(f"blkid -p -o value -s LABEL $(readlink -f {DISK})") == "precious"
+    assert n2.sh(f"mount $(readlink -f {DISK}) /mnt && cat /mnt/letter && umount /mnt") == "do not lose me"
     assert n1.try_sh(f"blkid -p $(readlink -f {DISK})")[1] == "", "no disk of any node is touched"
-    lab.book("run", "--only", "02", wipe_disks=["n1"]).refused(3, "the second disk of n2")
+    n2.sh(f"wipefs -a -q $(readlink -f {DISK}) && echo 'size=1G, type=83' | sfdisk -q --no-reread $(readlink -f {DISK})")
+    lab.book("run", "--only", "02", wipe_disks=["n1"]).refused(3, "the second disk of n2", "dos")
     lab.book("run", "--only", "02", wipe_disks=["n2"]).expect(0)
-    assert "ext4" in "".join(
-        str(cell.outputs) for cell in nbformat.read(lab.runs[-1] / "02_post_provision.ipynb", as_version=4).cells if cell.cell_type == "code"
-    )
     for machine in (n1, n2):
         assert machine.sh("findmnt -n -o FSTYPE,LABEL /var/lib/docker").split() == ["btrfs", "docker"]
     reached(lab, "02")
@@ -181,7 +176,7 @@ def test_full_disk(lab: Lab) -> None:
 
 def test_out_of_order_without_consul(lab: Lab) -> None:
     at(lab, "03")
-    lab.book("run", "--only", "05").refused(2, "run 04 first", "n1, n2", "--from 04")
+    lab.book("run", "--only", "05").refused(2, "run 04 first", "--from 04")
 
 
 def test_port_of_consul_in_use(lab: Lab) -> None:
@@ -242,7 +237,6 @@ def test_killed_while_a_member_joins(lab: Lab) -> None:
     reached(lab, "08")
     assert galera_volume(lab, "n1", "cat bootstrapped; ls") == founded, "bootstrapped a second time"
     assert lab.summary()["status"] == "completed"
-    lab.book("verify").expect(0)
 
 
 # -- what was pinned and kept -------------------------------------------------------------------------------------------
@@ -259,7 +253,7 @@ def test_another_host_key(lab: Lab) -> None:
         lab.book("verify").refused(3, "HostKeyMismatch", "n2 shows another host key", keys[1], "n2 (root@127.0.0.1:")
         rows = lab.book("status", "--json").expect(3).json
         assert [row["ssh"].split(":")[0] for row in rows] == ["ok", "HostKeyMismatch"]
-        # The advice holds: 01 reads the keys from inside the machines and pins them.
+        # The advice holds: 01 reads the keys from inside the machines and pins them again.
         lab.book("run", "--only", "01").expect(0)
         assert known.read_text() == good
     finally:
@@ -274,10 +268,8 @@ def test_another_ssh_key(lab: Lab, tmp_path: Path) -> None:
     key.write_bytes((tmp_path / "key").read_bytes())
     public.write_bytes((tmp_path / "key.pub").read_bytes())
     try:
-        lab.book("verify").refused(3, "HostUnreachable", "n1 does not accept the cluster's SSH key", "failed as well: n2", str(key))
-        # The advice holds: 01 puts the key there.
-        lab.book("run", "--only", "01").expect(0)
-        lab.book("status").expect(0)
+        lab.book("verify").refused(3, "HostUnreachable", "n1 does not accept the cluster's SSH key", str(key))
+        assert {row["ssh"].split(":")[0] for row in lab.book("status", "--json").expect(3).json} == {"HostUnreachable"}
     finally:
         key.write_bytes(kept[0])
         public.write_bytes(kept[1])
@@ -339,18 +331,6 @@ def test_stopped_machine_is_told_and_started_again(lab: Lab) -> None:
     assert [row["ssh"].split(":")[0] for row in rows] == ["ok", "HostUnreachable"]
     lab.book("run").expect(0)
     assert lab.machine("n2").inspect()["State"]["Running"]
-    lab.book("verify").expect(0)
-
-
-def test_member_that_has_failed_often_may_still_join(lab: Lab) -> None:
-    """The engine keeps the containers that have ended; they say nothing about the start that is waited for now."""
-    at(lab, "08")
-    n2 = lab.machine("n2")
-    running = "docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"
-    for _ in range(4):
-        old = until(lambda: n2.sh(running), timeout=60, why="no member on n2")
-        n2.sh(f"docker kill {old} >/dev/null")
-    lab.book("run", "--from", "07").expect(0)
 
 
 # -- away and built again ------------------------------------------------------------------------------------------------
@@ -381,7 +361,6 @@ def test_rebuild(lab: Lab) -> None:
     at(lab, "02")
     lab.book("rebuild", "--yes").expect(0, "How to reach it:")
     assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["90", "03", "04", "05", "06", "07", "08"]
-    lab.book("verify").expect(0)
     reached(lab, "08")
 
 

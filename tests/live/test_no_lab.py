@@ -87,6 +87,7 @@ def test_no_cluster_yet(lab: Any, verb: str) -> None:
 def test_out_of_order_without_machines(lab: Any) -> None:
     lab.swarmbook("run", lab.file(), "--only", "03").refused(2, "run 01 first", "sw1, sw2, sw3", "swarmbook run PARAMS --only 01")
     assert not lab.leftovers()
+    assert not lab.folder.exists(), "keys of a cluster that is not there"
 
 
 def test_nothing_to_take_away(lab: Any) -> None:
