@@ -146,6 +146,7 @@ def _set_back(book: Book, host: Host, engine: str) -> None:
     script = [
         f"if [ -e {settings}.before-swarmbook ]; then mv -f {settings}.before-swarmbook {settings}; else rm -f {settings}; fi",
         f"rm -rf {_FILES[1]} {_FILES[2]}",
+        "rmdir /etc/systemd/system/docker.service.d /etc/cni/net.d /etc/cni 2>/dev/null || true",
         "systemctl daemon-reload",
     ]
     if engine == "running":  # it was somebody's before us: what is in it stays
@@ -156,6 +157,7 @@ def _set_back(book: Book, host: Host, engine: str) -> None:
         script.append(
             "umount -q /var/lib/docker/overlay2/*/merged /var/run/docker/netns/* 2>/dev/null; find /var/lib/docker -mindepth 1 -delete 2>/dev/null || rm -rf /var/lib/docker/*"
         )
+        script.append("rm -rf /var/lib/containerd/* /opt/containerd")
         script.append(_UNDO_NETWORK)
     script.append(f"rm -rf {_FILES[0]}")  # last: it holds the record of what the engine was
     host.run("\n".join(script), timeout_s=book.params.wait_timeout)

@@ -106,7 +106,7 @@ class Machines:
             ForeignData: A lab of the same name belongs to another folder.
         """
         found = []
-        for container in self.client.containers.list(all=True, filters=self._filter):
+        for container in self.client.containers.list(all=True, filters={"label": [self._filter["label"], _NODE_LABEL]}):
             self._refuse_foreign(container.labels)
             settings = container.attrs["NetworkSettings"]
             address = (settings["Networks"].get(self.network) or {}).get("IPAddress", "")
@@ -269,6 +269,8 @@ class Machines:
                 container.exec_run(["lab-machine", "detach"])
             container.remove(force=True, v=True)
             removed.append(f"machine {machine.name}")
+        for container in self.client.containers.list(all=True, filters=self._filter):  # helpers of a destroy that was killed
+            container.remove(force=True)
         for volume in self.client.volumes.list(filters=self._filter):
             if image is not None:
                 self._detach(volume.name, image)

@@ -345,8 +345,9 @@ def test_destroy_leaves_the_machines_and_nothing_else(lab: Lab) -> None:
         machine = lab.machine(node)
         assert lab.ssh(node, "hostname").expect(0).out.strip() == node
         if listed := getattr(lab, "done_listing", None):
-            new = listing(lab, node) - listed[node]
-            assert not new, sorted(new)[:50]
+            # containerd keeps its own state, which may be shared with others, and its package's folders.
+            new = {path for path in listing(lab, node) - listed[node] if not path.startswith(("/var/lib/containerd", "/etc/cni"))}
+            assert not new, f"on {node}: {sorted(new)}"
         assert machine.sh("ls -A /var/lib/docker") == ""
         assert machine.sh("findmnt -n -o FSTYPE /var/lib/docker") == "btrfs", "02's work stays"
         running = machine.sh("ps -eo comm").split()
