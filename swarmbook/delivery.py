@@ -75,7 +75,13 @@ def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
     for archive in dict.fromkeys(tags for tags in lacking.values() if tags):
         nodes = [node for node, tags in lacking.items() if tags == archive]
         started = time.monotonic()
-        send_images(local, list(archive), {node: engines[node] for node in nodes})
+        try:
+            send_images(local, list(archive), {node: engines[node] for node in nodes})
+        except WorldError as error:  # an engine whose disk is full often just hangs up
+            size = sum(local.api.inspect_image(tag)["Size"] for tag in archive) >> 20
+            free = book.fleet.each(lambda host: host.run("df --output=avail -B1M /var/lib/docker | tail -n 1", check=False).stdout.strip(), nodes)
+            room = "\n".join(f"{node}: {free[node]} MiB free at /var/lib/docker; the images take up to {size} MiB" for node in nodes)
+            raise WorldError(error.what, where=error.where, seen=f"{error.seen}\n{room}", next=error.next) from None
         for node in nodes:
             book.transcript.record(node, f"docker load   # {' '.join(archive)}, streamed from here over the API", 0, time.monotonic() - started)
     still = {node: tags for node, tags in missing_images(engines, lacking).items() if tags}

@@ -115,7 +115,10 @@ def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> No
     if failures:
         seen = "\n".join(f"{name}: {text}" for name, text in sorted(failures.items()))
         raise WorldError(
-            "an engine did not take an image", where=", ".join(sorted(failures)), seen=seen, next="look at the space: swarmbook ssh NODE df -h /var/lib/docker"
+            "an engine did not take an image",
+            where=", ".join(sorted(failures)),
+            seen=seen,
+            next=f"look at the space: swarmbook ssh {min(failures)} df -h /var/lib/docker",
         )
 
 

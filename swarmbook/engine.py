@@ -340,9 +340,9 @@ def _try_api(book: Book, name: str) -> tuple[bool, str]:
 
 def configure(book: Book) -> StepResult:
     """Install the engine where it is missing, merge its settings, put its API behind mutual TLS, start it."""
-    authority = book.authority
+    nodes, authority = book.nodes, book.authority  # the nodes first: out of order, nothing is made
     book.leaf("client", ["swarmbook"])
-    wanted = {node.name: Wanted(node, authority.certificate, book.leaf(f"engine-{node.name}", api_names(node))) for node in book.nodes}
+    wanted = {node.name: Wanted(node, authority.certificate, book.leaf(f"engine-{node.name}", api_names(node))) for node in nodes}
 
     def verify(params: ParamView, seen: Mapping[str, Engine]) -> list[Check]:
         rows = []

@@ -167,14 +167,14 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
         folder = shlex.quote(data_folder(params))
         book.fleet[change.host].run(f"cd {folder} && mkdir aborted && mv data bootstrap.used aborted && mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)")
     for change in todo.get("bootstrap", []):
-        _found(book, made, manager, change.host, scripts)
+        _found(book, made, seen, manager, change.host, scripts)
     for change in todo.get("await-first", []):
-        _wait(book, [change.host], bootstrapping=not seen.members[change.host].bootstrapped)
-    _join(book, made, manager, [c.host for c in todo.get("join", [])])
-    _wait(book, [c.host for c in todo.get("await", [])])
+        _wait(book, seen, [change.host], bootstrapping=not seen.members[change.host].bootstrapped)
+    _join(book, made, seen, manager, [c.host for c in todo.get("join", [])])
+    _wait(book, seen, [c.host for c in todo.get("await", [])])
     for change in todo.get("update", []):  # one after the other: each is Synced again before the next one goes
         _deploy(book, made, manager, [change.host])
-        _wait(book, [change.host], updating=True)
+        _wait(book, seen, [change.host], updating=True)
 
 
 def _init_scripts(params: ParamView) -> dict[str, bytes]:
@@ -197,7 +197,7 @@ def _deploy(book: Book, made: Parts, manager: str, names: list[str]) -> None:
     stack.deploy(book, manager, params.mariadb_cluster_name, document(params, made, params.members()), document(params, made, names))
 
 
-def _found(book: Book, made: Parts, manager: str, first: str, scripts: Mapping[str, bytes]) -> None:
+def _found(book: Book, made: Parts, seen: Galera, manager: str, first: str, scripts: Mapping[str, bytes]) -> None:
     """Put the mark, start the first member, wait until it is Synced. Its first start uses the mark up before it does anything else."""
     folder = data_folder(book.params)
     host = book.fleet[first]
@@ -208,7 +208,7 @@ def _found(book: Book, made: Parts, manager: str, first: str, scripts: Mapping[s
     host.run(f"cd {shlex.quote(folder)} && {{ [ -e bootstrap.used ] || touch bootstrap; }}")
     try:
         _deploy(book, made, manager, [first])
-        _wait(book, [first], bootstrapping=True)
+        _wait(book, seen, [first], bootstrapping=True)
     except SwarmbookError:
         # Restarting would not help and only fill the log: the mark is used up. The data stays; the next run sets it aside.
         _remove_service(book, manager, first)
@@ -227,17 +227,17 @@ def _remove_service(book: Book, manager: str, name: str) -> None:
     )
 
 
-def _join(book: Book, made: Parts, manager: str, names: list[str]) -> None:
+def _join(book: Book, made: Parts, seen: Galera, manager: str, names: list[str]) -> None:
     """Start joiners in waves, never more at once than there are members to donate: a joiner without a free donor fails."""
     donors = len(book.params.members()) - len(names)
     while names:
         wave, names = names[: max(donors, 1)], names[max(donors, 1) :]
         _deploy(book, made, manager, wave)
-        _wait(book, wave)
+        _wait(book, seen, wave)
         donors += len(wave)
 
 
-def _wait(book: Book, names: list[str], *, bootstrapping: bool = False, updating: bool = False) -> None:
+def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = False, updating: bool = False) -> None:
     if not names:
         return
     params = book.params
@@ -252,7 +252,7 @@ def _wait(book: Book, names: list[str], *, bootstrapping: bool = False, updating
         outputs = book.fleet.each(lambda host: host.run(probe_member(params, host.name), quiet=True).stdout, names)
         members = {name: read_member(output, image=True, spec="") for name, output in outputs.items()}
         for name, member in members.items():
-            if member.failures >= (1 if bootstrapping else _STARTS):
+            if len(member.ended - seen.members[name].ended) >= (1 if bootstrapping else _STARTS):
                 raise WorldError(
                     f"the member on {name} does not {'bootstrap' if bootstrapping else 'join'}",
                     where=f"{name}: service {params.mariadb_cluster_name}_{name}",

@@ -33,7 +33,7 @@ class Member:
         spec: Hash on its service, or nothing when there is no service.
         running: Whether its container runs.
         healthy: Whether its healthcheck says so; names resolve only to healthy members.
-        failures: Containers of it that have ended.
+        ended: Ids of its containers that have ended; the swarm keeps some, also of long ago.
         port_taken: Who listens on its published port, when it is not itself.
         status: What wsrep says, when it answers.
         transfer: How it last got its data: ``SST``, ``IST`` or nothing; and seconds.
@@ -49,7 +49,7 @@ class Member:
     spec: str = ""
     running: bool = False
     healthy: bool = False
-    failures: int = 0
+    ended: frozenset[str] = frozenset()
     port_taken: str = ""
     status: Mapping[str, Any] = field(default_factory=dict)
     transfer: str = ""
@@ -84,7 +84,7 @@ d={shlex.quote(data_folder(params))}
 [ -d "$d/data/mysql" ] || [ -e "$d/data/ibdata1" ] && echo data
 for f in bootstrap bootstrap.used bootstrapped; do [ -e "$d/$f" ] && echo "file $f"; done
 [ -e "$d/data/grastate.dat" ] && echo "position $(sed -n 's/^uuid: *//p' "$d/data/grastate.dat"):$(sed -n 's/^seqno: *//p' "$d/data/grastate.dat")"
-echo "failures $(docker ps -aq {select} --filter status=exited | wc -l)"
+echo "ended $(docker ps -aq {select} --filter status=exited | tr '\\n' ' ')"
 echo "port $({port})"
 c=$(docker ps -q {select} | head -n 1)
 [ -n "$c" ] || exit 0
@@ -120,7 +120,7 @@ def read_member(output: str, *, image: bool, spec: str) -> Member:
         spec=spec,
         running="running" in facts,
         healthy=facts.get("running") == "healthy",
-        failures=int(facts.get("failures", "0")),
+        ended=frozenset(facts.get("ended", "").split()),
         port_taken=facts.get("port", "") if "running" not in facts else "",
         status={} if "error" in status else status,
         transfer=_transfer(log),

@@ -102,7 +102,7 @@ class Host:
             raise HostKeyMismatch(
                 f"{self.name} shows another host key than the one pinned when it was made",
                 where=where,
-                wanted=self.node.host_key,
+                wanted=f"{error.expected_key.get_name()} {error.expected_key.get_base64()}",
                 seen=f"{error.key.get_name()} {error.key.get_base64()}",
                 next=f"find out who answers at {end}; if the machine was rightly made anew: swarmbook run PARAMS --only 01",
             ) from None
@@ -112,7 +112,7 @@ class Host:
                 where=where,
                 wanted=f"the key {self._cluster.key_file}.pub in {self.node.user}'s authorized_keys",
                 seen="permission denied (publickey)",
-                next="swarmbook run PARAMS --only 01 (it puts the key there), or restore the key file",
+                next=f"restore {self._cluster.key_file}; if it was rightly changed: swarmbook run PARAMS --only 01",
             ) from None
         except FileNotFoundError as error:
             raise HostUnreachable(

@@ -118,9 +118,15 @@ def reach(book: Book) -> StepResult:
 def doomed(book: Book) -> StepResult:
     """Name all that 91 would remove; nothing is touched."""
     things = provider_for(book).doomed()
-    if book.cluster.folder.exists():
-        things.append(f"folder {book.cluster.folder} with the cluster's keys, certificates and secrets")
+    things += _folder(book)
     return look(book, lambda book: Table(["will be removed"], [[thing] for thing in things]), hosts=0)
+
+
+def _folder(book: Book) -> list[str]:
+    """The cluster's folder, if it holds more than the lock of whoever asks; a run that got no further than the key has left one too."""
+    folder = book.cluster.folder
+    kept = {path.name for path in folder.iterdir()} - {"lock", "lock.json"} if folder.is_dir() else set()
+    return [f"folder {folder} with the cluster's keys, certificates and secrets"] if kept else []
 
 
 def cancel(book: Book) -> StepResult:
@@ -133,7 +139,7 @@ def cancel(book: Book) -> StepResult:
     confirmed(book, "CANCEL", provider.doomed())
 
     def observe(book: Book) -> list[str]:
-        return provider.doomed() + ([f"folder {book.cluster.folder}"] if book.cluster.exists() else [])
+        return provider.doomed() + _folder(book)
 
     def apply(book: Book, seen: list[str], changes: list[Change]) -> None:
         provider.destroy()
