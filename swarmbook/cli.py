@@ -95,7 +95,7 @@ def _run(params: Params, numbers: list[str], what: str, *, as_json: bool = False
         folder = new_folder(root / "runs" / params.cluster)
         env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(root), **cluster.child_environment()}
         console.note(f"{what}: cluster {params.cluster}, {len(params.nodes)} nodes, run {os.path.relpath(folder)}")
-        result = run_chapters(chapters, folder, env=env, console=console, cell_timeout_s=cell_timeout, cwd=root)
+        result = run_chapters(chapters, folder, env=env, console=console, cell_timeout_s=cell_timeout, cwd=root, cluster=cluster.folder)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     elif result.exit_code == 0 and numbers[-1] in ("07", "08") and cluster.exists():
