@@ -262,8 +262,23 @@ def run_chapters(
     records = [replace(r, status=states.NOT_RUN) if r.status == states.PENDING else r for r in records]
     ended = result(status)
     _summarize(ended, console)
+    _report(ended.folder, console)
     console.run_finished(ended)
     return ended
+
+
+def _report(folder: Path, console: Console) -> None:
+    """The report and the index over the cluster's runs; without them the run's result is the same."""
+    from swarmbook.runbook.record import STAMP
+    from swarmbook.runbook.report import write_index, write_report
+
+    try:
+        write_report(folder)
+        if STAMP.fullmatch(folder.name):
+            write_index(folder.parent)
+    except Exception as error:
+        log.debug("report of %s", folder, exc_info=True)
+        console.note(f"the report could not be written: {error}")
 
 
 def _count(chapter: Chapter) -> int:
