@@ -68,7 +68,7 @@ def lanes(record: Record) -> str:
             parts.append(_lane(f"{host}, {len(spans):,} commands", _work(spans, seconds), seconds, f"{sum(b - a for a, b in spans):.1f} s"))
     ticks = "".join(f"<span>{seconds * part / 4:.0f} s</span>" for part in range(5))
     axis = f'<div class="lane" aria-hidden="true"><span class="name"></span><span class="axis">{ticks}</span><span></span></div>'
-    return f'<p class="muted">From the run\'s begin, left, to its end. Each bar is a step; neighbours differ in shade.</p>{"".join(parts)}{axis}'
+    return f'<p class="muted">From the run\'s begin, left, to its end. Each bar is a step; neighbours differ in shade. In the gaps, kernels start and notebooks are saved.</p>{"".join(parts)}{axis}'
 
 
 def topology(record: Record) -> str:

@@ -18,8 +18,8 @@ from swarmbook.secrets import mask
 
 __all__ = ["index_html", "report_html", "write_index", "write_report"]
 
-_COMMANDS_LIMIT = 1_100_000  # characters; what is beyond stays in the transcript, and the report says so
-_CHECKS_LIMIT = 900_000
+_COMMANDS_LIMIT = 800_000  # characters; what is beyond stays in the transcript, and the report says so
+_CHECKS_LIMIT = 700_000
 _LONG = 4_000
 _WORDS = {
     "completed": ("good", "✔", "Completed"),
@@ -186,13 +186,13 @@ def _commands(commands: Sequence[Ran], budget: list[int]) -> str:
         where = ", ".join(f"{host} ({count} times)" if count > 1 else host for host, count in hosts.items())
         head = f"# {where}: {'exit 0' if code == 0 else f'EXIT {code}'}, {max(command.seconds for command in ran):.2f} s"
         shown = text if len(text) <= _LONG else f"{text[:_LONG]}\n# ... {len(text) - _LONG:,} characters more in the transcript"
-        block = f"<pre>{_e(head)}\n{_e(shown)}" + (f"\n{_e(tail)}" if tail else "") + "</pre>"
+        block = _e("\n".join(filter(None, (head, shown, tail))))
         budget[0] -= len(block)
         if budget[0] < 0 and code == 0:
-            parts.append(f'<p class="muted">{_many(len(groups) - at, "command")} more: see the transcript.</p>')
+            parts.append(f"# {_many(len(groups) - at, 'command')} more: see the transcript")
             break
         parts.append(block)
-    return "".join(parts)
+    return "<pre>" + "\n\n".join(parts) + "</pre>"
 
 
 def _difference(record: Record, before: Record | None) -> str:
