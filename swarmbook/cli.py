@@ -17,7 +17,7 @@ import click
 
 from . import __version__
 from .cluster import Cluster, home
-from .errors import ConfirmationMissing, OutOfOrder, SwarmbookError, UsageError
+from .errors import ConfirmationMissing, OutOfOrder, SwarmbookError, UsageError, WorldError
 from .params import PHASES, Params, load_params
 
 __all__ = ["main"]
@@ -95,7 +95,7 @@ def _run(params: Params, numbers: list[str], what: str, *, as_json: bool = False
         folder = new_folder(root / "runs" / params.cluster)
         env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(root), **cluster.child_environment()}
         console.note(f"{what}: cluster {params.cluster}, {len(params.nodes)} nodes, run {os.path.relpath(folder)}")
-        result = run_chapters(chapters, folder, env=env, console=console, cell_timeout_s=cell_timeout, cwd=root)
+        result = run_chapters(chapters, folder, env=env, console=console, cell_timeout_s=cell_timeout, cwd=root, cluster=cluster.folder)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     elif result.exit_code == 0 and numbers[-1] in ("07", "08") and cluster.exists():
@@ -224,6 +224,22 @@ def rebuild(params: Params, yes: bool, as_json: bool) -> None:
         raise OutOfOrder("there is nothing to rebuild: no machines", where=params.cluster, next="swarmbook run PARAMS")
     _confirm("DESTROY", _doomed(params, "90"), yes)
     _run(params, ["90", *[n for n in _BUILD if n >= "03"]], "rebuild", as_json=as_json, confirm="yes")
+
+
+@main.command(epilog=_example("swarmbook report runs/lab/2026-11-23T15-53-17Z"))
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--before", type=click.Path(path_type=Path), metavar="RUN", help="Compare with this run; the last one of the same notebooks by default.")
+def report(run: Path, before: Path | None) -> None:
+    """Write a run's report.html anew, and the index over its cluster's runs. It loads nothing: one file says all."""
+    from .runbook.record import STAMP
+    from .runbook.report import write_index, write_report
+
+    try:
+        click.echo(os.path.relpath(write_report(run, before=before)))
+        if STAMP.fullmatch(run.resolve().name):
+            click.echo(os.path.relpath(write_index(run.resolve().parent)))
+    except OSError as error:
+        raise WorldError("the report could not be written", where=str(run), seen=error.strerror or str(error), next=f"df -h {run}") from error
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------

@@ -230,9 +230,8 @@ class Cluster:
         return secrets.resolve(name, reference, self.folder / "secrets", make)
 
     def register_secrets(self) -> None:
-        """Make every secret in the folder known to the mask."""
-        for path in sorted((self.folder / "secrets").glob("*")):
-            secrets.register(path.read_text(encoding="utf-8").strip())
+        """Make every secret and private key in the folder known to the mask, also those that come later."""
+        secrets.watch(self.folder)
 
     def remove(self) -> None:
         """Remove the folder with everything in it."""

@@ -22,6 +22,7 @@ from swarmbook.runbook import execution as states
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.engine import register
 from swarmbook.runbook.kernels import KernelPool, StopSignals, log
+from swarmbook.secrets import mask, register_references, watch
 
 __all__ = ["STEP_MIME", "Chapter", "ChapterRecord", "RunResult", "StepRecord", "run_chapters", "step_titles"]
 
@@ -211,6 +212,7 @@ def run_chapters(
     console: Console | None = None,
     cell_timeout_s: float | None = None,
     cwd: str | os.PathLike[str] | None = None,
+    cluster: Path | None = None,
 ) -> RunResult:
     """Executes chapters one after the other into ``folder`` and stops at the first that fails.
 
@@ -224,6 +226,7 @@ def run_chapters(
         console: What the terminal sees; None for silence.
         cell_timeout_s: Time limit per cell.
         cwd: The kernels' working directory.
+        cluster: The cluster's folder: its secrets and keys, also those made during the run, are masked in all that is kept.
 
     Returns:
         The records of all chapters, also of those that were not reached, and the exit code.
@@ -231,6 +234,9 @@ def run_chapters(
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     console = console if console is not None else Console(io.StringIO())
+    register_references([chapter.parameters for chapter in chapters], Path(cwd) if cwd else None)
+    if cluster is not None:
+        watch(cluster)
     began = time.monotonic()
     records = [ChapterRecord(c.number, c.name, states.PENDING, notebook=c.notebook) for c in chapters]
     status, exit_code = states.COMPLETED, 0
@@ -256,8 +262,23 @@ def run_chapters(
     records = [replace(r, status=states.NOT_RUN) if r.status == states.PENDING else r for r in records]
     ended = result(status)
     _summarize(ended, console)
+    _report(ended.folder, console)
     console.run_finished(ended)
     return ended
+
+
+def _report(folder: Path, console: Console) -> None:
+    """The report and the index over the cluster's runs; without them the run's result is the same."""
+    from swarmbook.runbook.record import STAMP
+    from swarmbook.runbook.report import write_index, write_report
+
+    try:
+        write_report(folder)
+        if STAMP.fullmatch(folder.name):
+            write_index(folder.parent)
+    except Exception as error:
+        log.debug("report of %s", folder, exc_info=True)
+        console.note(f"the report could not be written: {error}")
 
 
 def _count(chapter: Chapter) -> int:
@@ -270,7 +291,7 @@ def _count(chapter: Chapter) -> int:
 
 def _summarize(result: RunResult, console: Console) -> None:
     try:
-        write_atomic(result.folder / "summary.json", json.dumps(result.to_json(), indent=1) + "\n")
+        write_atomic(result.folder / "summary.json", mask(json.dumps(result.to_json(), indent=1)) + "\n")
     except OSError as error:  # a full disk: the result is still returned and shown
         console.note(f"summary.json could not be written: {error}")
 
@@ -314,11 +335,11 @@ def _execute(
         error = {"ename": str(failure.ename), "evalue": str(failure.evalue)}
         status, exit_code = states.FAILED, exit_code_for(error["ename"])
     except Interrupted as failure:
-        error = {"ename": "Interrupted", "evalue": str(failure)}
+        error = {"ename": "Interrupted", "evalue": mask(str(failure))}
         status, exit_code = states.INTERRUPTED, failure.exit_code
     except Exception as failure:
         log.debug("chapter %s", chapter.notebook, exc_info=True)
-        error = {"ename": type(failure).__name__, "evalue": str(failure)}
+        error = {"ename": type(failure).__name__, "evalue": mask(str(failure))}
         status, exit_code = states.FAILED, getattr(failure, "exit_code", SwarmbookError.exit_code)
     record = ChapterRecord(chapter.number, chapter.name, status, notebook=chapter.notebook, error=error)
     record = _from_notebook(record, target, steps, since)

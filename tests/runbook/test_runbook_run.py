@@ -55,7 +55,7 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
     assert lines[0].split() == ["04", "first", "Show", "{braces}", "6", "hosts", "4", "changes", *lines[0].split()[-3:]]
     assert lines[0].endswith("s   ✔") and lines[2].startswith("05 second  Only")
     assert "phase" in stream.getvalue() and lines[-1].startswith("total") and "\x1b" not in stream.getvalue()
-    assert {p.name for p in folder.iterdir()} == {"04_first.ipynb", "05_second.ipynb", "summary.json"}
+    assert {p.name for p in folder.iterdir()} == {"04_first.ipynb", "05_second.ipynb", "summary.json", "report.html"}
 
 
 @pytest.mark.parametrize(

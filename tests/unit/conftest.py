@@ -26,6 +26,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _known_secrets() -> Iterator[None]:
     before = set(secrets._known)
     yield
+    secrets._watched.clear()
+    secrets._seen.clear()
     secrets._known.clear()
     secrets._known.update(before)
 
