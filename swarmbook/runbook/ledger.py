@@ -217,7 +217,7 @@ def read_chain(data: bytes) -> Chain:
 
 def _torn_lines(lines: list[bytes], index: int, number: int) -> int:
     """How many lines from here on are what a later line calls torn."""
-    for behind in range(index + 1, min(index + 9, len(lines))):
+    for behind in reversed(range(index + 1, min(index + 9, len(lines)))):  # what told of it may have been torn itself
         if b'"what":"torn line"' in lines[behind]:
             raw = b"\n".join(lines[index:behind])
             try:
