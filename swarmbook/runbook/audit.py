@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def _audit(folder: Path, root: Path, named: str | None, facts: dict[str, Any]) -
     _ledger_fits(folder, chain, signed, facts)
     if signed is not None:
         _results_fit(folder, chain)
-        facts["signature"] = _trusted(folder, raw, signed, root, named) if key else _unsigned(named)
+        facts["signature"] = _trusted(folder, raw, signed, chain, root, named) if key else _unsigned(named)
 
 
 def _refuse_newer(raw: bytes, name: str) -> None:
@@ -253,10 +254,13 @@ def _results_fit(folder: Path, chain: Chain) -> None:
         raise _Misfit("summary.json or a notebook is not what swarmbook writes") from None
 
 
-def _trusted(folder: Path, raw: bytes, signed: dict[str, Any], root: Path, named: str | None) -> str:
+def _trusted(folder: Path, raw: bytes, signed: dict[str, Any], chain: Chain, root: Path, named: str | None) -> str:
     files = allowed_signers(root, signed["cluster"], named)
     try:
-        verdict = verify(raw, folder / manifest.SIGNATURE, files)
+        when = datetime.strptime((chain.end or {})["time"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+        verdict = verify(raw, folder / manifest.SIGNATURE, files, when)
+    except (KeyError, ValueError):
+        raise _Misfit(f"{ledger.FILE}: its end has no time") from None
     except WorldError as error:
         raise _Misfit(f"all else fits, but {error.what}", error.exit_code) from None
     if verdict.who:

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from swarmbook.cluster import Cluster
@@ -216,8 +217,27 @@ def allowed_signers(root: Path, cluster: str, named: str | None = None) -> list[
     return [file for file in found if file.is_file()]
 
 
-def verify(message: bytes, signature: Path, signers: Sequence[Path]) -> Verdict:
+def _armoured(signature: bytes) -> bytes:
+    """A signature as ssh-keygen writes it: base64 that was changed may still mean the same."""
+    try:
+        blob = base64.b64decode(b"".join(signature.split(b"\n")[1:-2]))
+    except binascii.Error:
+        return b""
+    if not blob.startswith(b"SSHSIG\0\0\0\1"):  # ssh-keygen takes version 0 for 1
+        return b""
+    text = base64.b64encode(blob)
+    lines = [text[at : at + 70] for at in range(0, len(text), 70)]
+    return b"\n".join([b"-----BEGIN SSH SIGNATURE-----", *lines, b"-----END SSH SIGNATURE-----", b""])
+
+
+def verify(message: bytes, signature: Path, signers: Sequence[Path], when: datetime | None = None) -> Verdict:
     """Hold a signature against its message, then its key against those that are allowed.
+
+    Args:
+        message: What was signed.
+        signature: The signature's file.
+        signers: Files of allowed signers.
+        when: When it was signed, for keys that are allowed for a time; now, if not given.
 
     Raises:
         BadSignature: It does not fit the message, or was made for something else.
@@ -230,11 +250,14 @@ def verify(message: bytes, signature: Path, signers: Sequence[Path]) -> Verdict:
         said = _ssh_keygen("-Y", "check-novalidate", *sign, stdin=message).decode("utf-8", "replace")
     except WorldError as error:
         raise BadSignature(error.seen or error.what) from None
+    if _armoured(raw := signature.read_bytes()) != raw:
+        raise BadSignature("it is not as ssh-keygen writes it")
+    at = [f"-Overify-time={when.astimezone():%Y%m%d%H%M%S}"] if when else []  # local time, as git has it
     key = next(iter(re.findall(r"SHA256:[A-Za-z0-9+/]+", said)), "")
     for file in signers:
         try:
-            names = _ssh_keygen("-Y", "find-principals", "-s", str(signature), "-f", str(file)).decode("utf-8", "replace").split("\n")
-            _ssh_keygen("-Y", "verify", *sign, "-f", str(file), "-I", names[0].strip(), stdin=message)
+            names = _ssh_keygen("-Y", "find-principals", *at, "-s", str(signature), "-f", str(file)).decode("utf-8", "replace").split("\n")
+            _ssh_keygen("-Y", "verify", *at, *sign, "-f", str(file), "-I", names[0].strip(), stdin=message)
         except WorldError:
             continue
         return Verdict(key, names[0].strip(), str(file))

@@ -63,9 +63,9 @@ def test_unsigned_and_failed_runs_fit_too(cluster: Cluster, recorded: Recorded, 
 
 
 @settings(max_examples=40)
-@given(name=st.sampled_from([FILE, "manifest.json", NOTEBOOK, "summary.json"]), data=st.data(), signed=st.booleans())
+@given(name=st.sampled_from([FILE, "manifest.json", "manifest.json.sig", NOTEBOOK, "summary.json"]), data=st.data(), signed=st.booleans())
 def test_one_flipped_bit(run: Path, unsigned: Path, name: str, data: st.DataObject, signed: bool) -> None:
-    path = (run if signed else unsigned) / name
+    path = (run if signed or name.endswith(".sig") else unsigned) / name
     whole = path.read_bytes()
     at, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
     try:
@@ -156,6 +156,21 @@ def test_signatures(run: Path, home: Path) -> None:
     (run / "manifest.json").write_bytes(canonical(manifest))
     (run / "manifest.json.sig").write_bytes(signature[:-40])
     misfit(run, "manifest.json.sig was changed")
+
+
+def test_signers_named_by_the_environment_and_by_git(run: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = home / "clusters/lab/allowed_signers"
+    line = own.rename(home / "signers").read_text()
+    (home / "gitconfig").write_text(f'[gpg "ssh"]\n allowedSignersFile = {home}/signers\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
+    assert f"as {home}/signers allows" in audit(run, home).signature
+    (home / "other").write_text("# nobody\n")
+    monkeypatch.setenv("SWARMBOOK_ALLOWED_SIGNERS", str(home / "other"))
+    misfit(run, f"not among the allowed signers of {home}/other")
+    (home / "other").write_text(line.replace("namespaces=", 'valid-before="20200101",namespaces='))
+    misfit(run, "a foreign signature")  # it was no longer allowed when the run was signed
+    (home / "other").write_text(line.replace("namespaces=", 'valid-after="20200101",namespaces='))
+    assert "by swarmbook@lab" in audit(run, home).signature
 
 
 def test_a_stripped_signature_is_unsigned_at_best(run: Path, home: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,14 @@ def test_a_signature_for_something_else(home: Path) -> None:
     (home / "s").write_bytes(made.stdout)
     with pytest.raises(BadSignature):
         verify(b"m", home / "s", [])
+
+
+def test_a_key_counts_for_the_time_it_was_allowed(cluster: Cluster, home: Path) -> None:
+    (home / "s").write_bytes(Signing(cluster).sign(b"m"))
+    allowed = cluster.folder / "allowed_signers"
+    allowed.write_text(allowed.read_text().replace("namespaces=", 'valid-before="20200101",namespaces='))
+    assert verify(b"m", home / "s", [allowed], datetime(2019, 6, 1, tzinfo=timezone.utc)).who == "swarmbook@lab"
+    assert verify(b"m", home / "s", [allowed]).who == ""
 
 
 # -- unsigned --------------------------------------------------------------------------------------------------------
