@@ -241,7 +241,7 @@ class Machines:
         """
         container = self.client.containers.get(self.container(name))
         # The host key comes from inside, not from the first answer on the network: nothing is trusted unseen.
-        script = "cat /etc/ssh/ssh_host_ed25519_key.pub && systemctl is-active -q lab-machine ssh"
+        script = "cat /etc/ssh/ssh_host_ed25519_key.pub && systemctl is-active -q lab-machine && systemctl is-active -q ssh"  # of several units it asks for any
 
         def booted() -> tuple[bool, str]:
             done = container.exec_run(["sh", "-c", script])
