@@ -69,6 +69,9 @@ def forms(value: str) -> set[str]:
     """
     data = value.encode("utf-8", "surrogatepass")
     found = {value, *_escaped(value), *_base64(data), data.hex(), data.hex().upper()}
+    if len(value) % 4 == 0 and re.fullmatch(r"[A-Za-z0-9+/]{16,}={0,2}", value) and re.search(r"[+/=]", value):
+        raw = base64.b64decode(value)  # a key that is written in base64: the same key in other clothes
+        found |= {value.rstrip("="), base64.urlsafe_b64encode(raw).decode().rstrip("="), raw.hex(), raw.hex().upper()}
     return {form for form in found if len(form) >= _MIN}
 
 

@@ -124,13 +124,15 @@ def _refresh() -> None:
             if _seen.get(folder) == changed:
                 continue
             for entry in os.scandir(folder):
-                if not (folder.name == "secrets" or entry.name == "id_ed25519" or entry.name.endswith(".key")) or not entry.is_file():
+                wanted = folder.name == "secrets" or entry.name == "id_ed25519" or entry.name.endswith(".key")
+                if not wanted or entry.name.startswith(".") or not entry.is_file():
                     continue
                 state = entry.stat()
                 if files.get(entry.path) != (state.st_mtime_ns, state.st_size):
-                    register(Path(entry.path).read_text(encoding="utf-8").strip())
                     files[entry.path] = state.st_mtime_ns, state.st_size
-        except (OSError, ValueError):  # not there yet, or going away
+                    with contextlib.suppress(ValueError):  # what is no text is no secret of ours, and hides no other
+                        register(Path(entry.path).read_text(encoding="utf-8").strip())
+        except OSError:  # not there yet, or going away
             continue
         if time.time_ns() - changed > _FRESH_NS:
             _seen[folder] = changed

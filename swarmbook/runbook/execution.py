@@ -168,6 +168,9 @@ class Execution:
         """Adds what the masks still hold back; the cell says no more."""
         for name, held in sorted(self.streams.items()):
             if text := held.flush():
+                if (copy := self.copies.get(name)) is not None:
+                    copy.write(text)
+                    copy.flush()
                 last = next((o for o in reversed(cell.outputs) if o.output_type == "stream" and o.name == name), None)
                 if last is not None:
                     last.text = mask(last.text + text)

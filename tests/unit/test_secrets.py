@@ -133,6 +133,22 @@ def test_what_references_lead_to_is_known(tmp_path: Path, monkeypatch: pytest.Mo
     assert mask("from-the-environment from-a-file rest") == f"{MASK} {MASK} rest"
 
 
+def test_a_key_in_base64_is_known_in_other_clothes() -> None:
+    key = base64.b64encode(bytes(range(200, 232))).decode()
+    register(key)
+    for worn in (key, key.rstrip("="), base64.urlsafe_b64encode(bytes(range(200, 232))).decode(), bytes(range(200, 232)).hex()):
+        assert mask(worn).startswith(MASK) and len(mask(worn)) <= len(MASK) + 1
+
+
+def test_a_file_that_is_no_text_hides_no_secret(home: Path) -> None:
+    folder = home / "clusters" / "lab" / "secrets"
+    folder.mkdir(parents=True)
+    for name, content in (("a", b"\xff\xfe"), ("b", b"second-secret"), (".c.tmp", b"half-a-file")):
+        (folder / name).write_bytes(content)
+    Cluster("lab").register_secrets()
+    assert mask("second-secret half-a-file") == f"{MASK} half-a-file"
+
+
 def test_secrets_by_their_shape() -> None:
     token = f"SWMTKN-1-{'a1' * 25}-{'b' * 25}"
     assert mask(f"join {token} now") == f"join {MASK} now"
