@@ -233,7 +233,7 @@ def _load(folder: Path, name: str) -> dict[str, Any]:
 
 def _results_fit(folder: Path, chain: Chain) -> None:
     """Summary and notebooks tell the same story as the ledger."""
-    told = {event["chapter"]: event["status"] for event in chain.events if event["event"] == "chapter"}
+    told = {event["number"]: event["status"] for event in chain.events if event["event"] == "chapter"}
     end = chain.end or {}
     try:
         summary = _load(folder, "summary.json")

@@ -122,7 +122,7 @@ def _checks(chain: Chain) -> dict[_Key, str]:
     chapter = step = ""
     for event in chain.events:
         if event["event"] == "chapter":
-            chapter, step = f"{event.get('chapter')} {event.get('name')}", ""
+            chapter, step = f"{event.get('number')} {event.get('name')}", ""
         elif event["event"] == "step":
             step = str(event.get("title", "")) if event.get("status") == "running" else ""
         elif event["event"] == "check":

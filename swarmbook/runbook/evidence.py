@@ -128,20 +128,20 @@ class Evidence:
         self._tell("run", **about, **circumstances(root), parameters=parameters, chapters=sources, **{"host_keys": {}, **self._new_keys()})
 
     def chapter_began(self, chapter: Chapter) -> None:
-        self._tell("chapter", chapter=chapter.number, name=chapter.name, status="running")
+        self._tell("chapter", number=chapter.number, name=chapter.name, status="running")
 
     def step_began(self, chapter: Chapter, title: str) -> None:
-        self._tell("step", chapter=chapter.number, title=title, status="running")
+        self._tell("step", number=chapter.number, chapter=chapter.name, title=title, status="running")
 
     def step_ended(self, step: StepRecord) -> None:
         counts = {"hosts": step.hosts, "changes": step.changes, "checks": step.checks, "failed": step.failed}
-        self._tell("step", chapter=step.number, title=step.title, status=step.status, seconds=step.seconds, **counts)
+        self._tell("step", number=step.number, chapter=step.chapter, title=step.title, status=step.status, seconds=step.seconds, **counts)
 
     def chapter_ended(self, record: ChapterRecord) -> None:
         new = self._new_keys()
         if record.error is not None and record.status != "interrupted":
-            self._tell("failure", chapter=record.number, status=record.status, what=record.error["ename"], detail=record.error["evalue"])
-        self._tell("chapter", chapter=record.number, name=record.name, status=record.status, seconds=record.seconds, changes=record.changes, **new)
+            self._tell("failure", number=record.number, status=record.status, what=record.error["ename"], detail=record.error["evalue"])
+        self._tell("chapter", number=record.number, name=record.name, status=record.status, seconds=record.seconds, changes=record.changes, **new)
 
     def interrupted(self, signal: str) -> None:
         self._tell("interruption", signal=signal)
