@@ -241,16 +241,17 @@ def rebuild(params: Params, yes: bool, as_json: bool) -> None:
     _run(params, ["90", *[n for n in _BUILD if n >= "03"]], "rebuild", as_json=as_json, confirm="yes")
 
 
-@main.command(epilog=_example("swarmbook report runs/lab/2026-11-23T15-53-17Z"))
+@main.command(epilog=_example("swarmbook report runs/lab/2026-11-23T15-53-17Z --out report.html"))
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.option("--before", type=click.Path(path_type=Path), metavar="RUN", help="Compare with this run; the last one of the same notebooks by default.")
-def report(run: Path, before: Path | None) -> None:
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there; a sealed run's folder stays as it is.")
+def report(run: Path, before: Path | None, out: Path | None) -> None:
     """Write a run's report.html anew, and the index over its cluster's runs. It loads nothing: one file says all."""
     from .runbook.record import STAMP
     from .runbook.report import write_index, write_report
 
     try:
-        click.echo(os.path.relpath(write_report(run, before=before)))
+        click.echo(os.path.relpath(write_report(run, before=before, out=out)))
         if STAMP.fullmatch(run.resolve().name):
             click.echo(os.path.relpath(write_index(run.resolve().parent)))
     except OSError as error:

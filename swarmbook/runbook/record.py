@@ -244,9 +244,15 @@ def _read(folder: Path) -> Record:
         seen = "neither summary.json nor ledger.jsonl can be read" if folder.is_dir() else "no such folder"
         raise UsageError("this is no run's folder", where=str(folder), seen=seen, next="name one of those that `ls runs/CLUSTER` shows")
     by: dict[str, list[dict[str, Any]]] = {}
+    number = title = ""
     for event in events:
+        # The kernel that writes a check does not know its step: it is the one that the runner last said it began.
+        if event.get("event") == "step":
+            number, title = str(event.get("number")), str(event.get("title"))
+        elif event.get("event") == "check":
+            event = {"number": number, "step": title, **event}
         by.setdefault(str(event.get("event")), []).append(event)
-    run = by.get("run", [{}])[0]
+    run = _circumstances(by.get("run", [{}])[0])
     end = by.get("end", [{}])[-1]
 
     chapters = {str(c["number"]): (str(c["number"]), str(c["name"]), str(c["status"]), float(c["seconds"])) for c in summary.get("chapters", [])}
@@ -278,7 +284,7 @@ def _read(folder: Path) -> Record:
     errors = errors or [str(event.get("what")) for event in by.get("failure", [])]
     status = str(end.get("status") or ("running" if events and not summary else summary.get("status") or "running"))
     last = max([_time(event.get("time")) for event in events[-1:]] + [step.began + step.seconds for step in steps], default=0.0)
-    named = ("who", "host", "command", "git", "parent", "plan", "kind")
+    named = ("user", "sudo_user", "hostname", "command", "git", "parent", "plan", "kind")
     return Record(
         folder, status, end.get("exit_code", summary.get("exit_code")),
         float(end.get("seconds") or summary.get("seconds") or max(0.0, last - began)), began, tuple(chapters.values()),
@@ -289,6 +295,13 @@ def _read(folder: Path) -> Record:
         _texts(run.get("notebooks")), _texts(run.get("host_keys")),
         (*by.get("plan", []), *by.get("approval", [])), tuple(errors),
     )  # fmt: skip
+
+
+def _circumstances(run: dict[str, Any]) -> dict[str, Any]:
+    """The first event, as the report names its parts."""
+    versions = {name: run[name] for name in ("swarmbook", "python") if run.get(name)} | dict(run.get("packages") or {})
+    notebooks = {str(c.get("notebook")): c.get("sha256") for c in run.get("chapters") or []}
+    return {"versions": versions, "notebooks": notebooks, **run}
 
 
 def _command(line: Mapping[str, Any], time: float) -> Ran:

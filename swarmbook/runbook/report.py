@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from swarmbook.errors import UsageError
 from swarmbook.files import write_atomic
 from swarmbook.runbook.pictures import lanes, topology
 from swarmbook.runbook.record import Found, Ran, Record, StepView, earlier, read_record, runs_in
@@ -285,21 +286,26 @@ def report_html(record: Record, *, before: Record | None = None, signature: str 
     return mask(_page(f"{record.status}: run of {cluster}, {_utc(record.began)}", page))
 
 
-def write_report(folder: Path, *, before: Path | None = None, signature: str = "") -> Path:
-    """Write ``report.html`` into a run's folder.
+def write_report(folder: Path, *, before: Path | None = None, signature: str = "", out: Path | None = None) -> Path:
+    """Write ``report.html`` into a run's folder, or elsewhere.
 
     Args:
         folder: The run's folder.
+        out: The file to write, for a folder that is sealed already.
         before: Folder of the run to compare with; by default the last one that ran the same notebooks.
         signature: What is known of the run's signature; nothing means unsigned.
 
     Raises:
-        UsageError: It is no run's folder.
+        UsageError: It is no run's folder, or it is sealed and no other file is named.
         OSError: It cannot be written.
     """
     record = read_record(folder)
+    if out is None and (record.folder / "manifest.json").exists():
+        raise UsageError(
+            "this run is sealed: a page written anew would break its record", where=str(record.folder), next=f"swarmbook report {folder} --out FILE.html"
+        )
     earlier_run = read_record(before) if before else earlier(record)
-    path = record.folder / "report.html"
+    path = out or record.folder / "report.html"
     write_atomic(path, report_html(record, before=earlier_run, signature=signature))
     return path
 

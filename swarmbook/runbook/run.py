@@ -290,7 +290,8 @@ def _report(folder: Path, console: Console) -> None:
     from swarmbook.runbook.report import write_index, write_report
 
     try:
-        write_report(folder)
+        # Signed is the whole folder, this page included, so the page can only say who knows.
+        write_report(folder, signature="`swarmbook audit` tells")
         if STAMP.fullmatch(folder.name):
             write_index(folder.parent)
     except Exception as error:

@@ -125,7 +125,7 @@ def test_the_ledger_is_believed(tmp_path: Path) -> None:
     (folder / "summary.json").unlink()
     when = "2026-11-23T16:00:0{}Z".format
     events: list[dict[str, Any]] = [
-        {"event": "run", "time": when(0), "who": "ana", "command": "swarmbook run", "versions": {"swarmbook": "9.9"}, "parameters": {"cluster": "lab"}},
+        {"event": "run", "time": when(0), "user": "ana", "command": "swarmbook run", "versions": {"swarmbook": "9.9"}, "parameters": {"cluster": "lab"}},
         {"event": "approval", "time": when(0), "who": "ana", "word": "ORDER"},
         {"event": "chapter", "time": when(1), "number": "08", "name": "verify_galera", "phase": "start"},
         {"event": "command", "time": when(2), "host": "sw1", "text": "true", "exit": 0, "seconds": 0.1, "tail": ""},
