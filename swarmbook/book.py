@@ -154,6 +154,8 @@ class _Step:
 
     def result(self, changes: Iterable[Change], table: Table | Iterable[Check], hosts: int | None = None) -> StepResult:
         shown = table if isinstance(table, Table) else CheckTable(table)
+        if isinstance(shown, CheckTable):
+            self._book.transcript.checked(shown.checks)
         commands = self._book.transcript.since(self._position)
         result = StepResult(tuple(changes), shown, commands, len(self._book.params.nodes) if hosts is None else hosts, time.monotonic() - self._started)
         if result.failed:

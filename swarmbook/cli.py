@@ -17,7 +17,7 @@ import click
 
 from . import __version__
 from .cluster import Cluster, home
-from .errors import ConfirmationMissing, OutOfOrder, SwarmbookError, UsageError
+from .errors import ConfirmationMissing, OutOfOrder, SwarmbookError, UsageError, WorldError
 from .params import PHASES, Params, load_params
 
 __all__ = ["main"]
@@ -74,9 +74,13 @@ def _parameters(command: Callable[..., Any]) -> Callable[..., Any]:
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def _run(params: Params, numbers: list[str], what: str, *, as_json: bool = False, confirm: str = "", cell_timeout: int | None = None) -> None:
+def _run(
+    params: Params, numbers: list[str], what: str, *, as_json: bool = False, confirm: str = "", cell_timeout: int | None = None, signing_key: str | None = None
+) -> None:
     from .runbook.console import Console
+    from .runbook.evidence import Evidence
     from .runbook.run import Chapter, run_chapters
+    from .runbook.signing import Signing
     from .runbook.stamp import new_folder
 
     root = home()
@@ -90,12 +94,22 @@ def _run(params: Params, numbers: list[str], what: str, *, as_json: bool = False
         chapters.append(Chapter(path, {**params.model_dump(), "confirm": word}, number, PHASES[number]))
     cluster = Cluster(params.cluster, root)
     _preflight(params, cluster, numbers)
+    signing = Signing(cluster, signing_key)
     console = Console(sys.stderr if as_json else sys.stdout)
     with cluster.lock(what):
         folder = new_folder(root / "runs" / params.cluster)
         env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(root), **cluster.child_environment()}
         console.note(f"{what}: cluster {params.cluster}, {len(params.nodes)} nodes, run {os.path.relpath(folder)}")
-        result = run_chapters(chapters, folder, env=env, console=console, cell_timeout_s=cell_timeout, cwd=root)
+        result = run_chapters(
+            chapters,
+            folder,
+            env=env,
+            console=console,
+            cell_timeout_s=cell_timeout,
+            cwd=root,
+            cluster=cluster.folder,
+            evidence=Evidence(folder, cluster, signing),
+        )
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     elif result.exit_code == 0 and numbers[-1] in ("07", "08") and cluster.exists():
@@ -138,8 +152,9 @@ _phase = click.Choice(list(PHASES))
 @click.option("--to", "last", type=_phase, default="08", show_default=True, help="Last notebook to run.")
 @click.option("--only", type=_phase, help="Run this one alone.")
 @click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="End a cell that takes longer.")
+@click.option("--signing-key", metavar="KEY", help="SSH key that signs the run's record; a .pub: by the agent. Default: git's, else the cluster's.")
 @_json
-def run(params: Params, first: str, last: str, only: str | None, cell_timeout: int | None, as_json: bool) -> None:
+def run(params: Params, first: str, last: str, only: str | None, cell_timeout: int | None, signing_key: str | None, as_json: bool) -> None:
     """Run the book: from nothing to a verified cluster, or on from what is there."""
     numbers = [only] if only else [n for n in _BUILD if first <= n <= last]
     if not numbers or any(n >= "90" for n in numbers):
@@ -148,7 +163,7 @@ def run(params: Params, first: str, last: str, only: str | None, cell_timeout: i
             wanted=f"numbers among {' '.join(_BUILD)}",
             next="90 and 91 take away: swarmbook destroy PARAMS, swarmbook cancel PARAMS",
         )
-    _run(params, numbers, "run", as_json=as_json, cell_timeout=cell_timeout)
+    _run(params, numbers, "run", as_json=as_json, cell_timeout=cell_timeout, signing_key=signing_key)
 
 
 @main.command(epilog=_example("swarmbook verify params/lab.yaml"))
@@ -224,6 +239,23 @@ def rebuild(params: Params, yes: bool, as_json: bool) -> None:
         raise OutOfOrder("there is nothing to rebuild: no machines", where=params.cluster, next="swarmbook run PARAMS")
     _confirm("DESTROY", _doomed(params, "90"), yes)
     _run(params, ["90", *[n for n in _BUILD if n >= "03"]], "rebuild", as_json=as_json, confirm="yes")
+
+
+@main.command(epilog=_example("swarmbook report runs/lab/2026-11-23T15-53-17Z --out report.html"))
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--before", type=click.Path(path_type=Path), metavar="RUN", help="Compare with this run; the last one of the same notebooks by default.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there; a sealed run's folder stays as it is.")
+def report(run: Path, before: Path | None, out: Path | None) -> None:
+    """Write a run's report.html anew, and the index over its cluster's runs. It loads nothing: one file says all."""
+    from .runbook.record import STAMP
+    from .runbook.report import write_index, write_report
+
+    try:
+        click.echo(os.path.relpath(write_report(run, before=before, out=out)))
+        if STAMP.fullmatch(run.resolve().name):
+            click.echo(os.path.relpath(write_index(run.resolve().parent)))
+    except OSError as error:
+        raise WorldError("the report could not be written", where=str(run), seen=error.strerror or str(error), next=f"df -h {run}") from error
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------
@@ -337,6 +369,32 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
     write_private(folder / "key.pem", (pki / "client.key").read_bytes())
     click.echo(f"export DOCKER_HOST=tcp://{end}\nexport DOCKER_TLS_VERIFY=1\nexport DOCKER_CERT_PATH='{folder}'")
     click.echo(f'# eval "$(swarmbook env {node})"')
+
+
+@main.command(epilog=_example("swarmbook audit runs/lab/2026-11-23T15-32-20Z --allowed-signers ~/.ssh/allowed_signers"))
+@click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--allowed-signers", metavar="FILE", help="Whose signature counts. Default: git's gpg.ssh.allowedSignersFile and the cluster's own.")
+@_json
+def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
+    """Hold a run's folder against its own record, offline: was anything changed since?"""
+    from .runbook.audit import audit as hold
+
+    report = hold(folder, home(), allowed_signers)
+    click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
+    sys.exit(report.exit_code)
+
+
+@main.command(epilog=_example("swarmbook diff runs/lab/2026-11-23T15-32-20Z runs/lab/2026-11-24T15-30-02Z"))
+@click.argument("before", type=click.Path(path_type=Path), metavar="A")
+@click.argument("after", type=click.Path(path_type=Path), metavar="B")
+@_json
+def diff(before: Path, after: Path, as_json: bool) -> None:
+    """Compare two runs, check by check and parameter by parameter. Exit code 1: something differs."""
+    from .runbook.diff import compare
+
+    found = compare(before, after)
+    click.echo(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
+    sys.exit(found.exit_code)
 
 
 @main.command("params", epilog=_example("swarmbook params --json"))

@@ -9,6 +9,7 @@
       ssh_config       both of them for OpenSSH: ssh -F clusters/NAME/ssh_config sw1
       pki/             CA and leaf certificates with their keys
       secrets/         generated secrets, one a file
+      signing_ed25519(.pub), allowed_signers   signs the cluster's runs where no other key is named; the keys that did
       lock, lock.json  who works on the cluster now
 """
 
@@ -230,9 +231,8 @@ class Cluster:
         return secrets.resolve(name, reference, self.folder / "secrets", make)
 
     def register_secrets(self) -> None:
-        """Make every secret in the folder known to the mask."""
-        for path in sorted((self.folder / "secrets").glob("*")):
-            secrets.register(path.read_text(encoding="utf-8").strip())
+        """Make every secret and private key in the folder known to the mask, also those that come later."""
+        secrets.watch(self.folder)
 
     def remove(self) -> None:
         """Remove the folder with everything in it."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import html
-import json
-import os
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from .checks import Check
+from .runbook.ledger import Ledger
 from .secrets import mask
 
 __all__ = ["Command", "Transcript", "to_html", "to_text"]
@@ -36,13 +34,12 @@ class Command:
 
 
 class Transcript:
-    """Collects commands; safe to use from several threads. Also appends to the run's folder when there is one."""
+    """Collects commands; safe to use from several threads. What it is told also goes into the ledger of the run, when there is one."""
 
     def __init__(self) -> None:
         self._commands: list[Command] = []
         self._guard = threading.Lock()
-        folder = os.environ.get("SWARMBOOK_RUN_DIR")
-        self._file = Path(folder) / "transcript.jsonl" if folder else None
+        self._ledger = Ledger.of_this_process()
 
     def record(self, host: str, text: str, exit: int, seconds: float, output: str = "") -> None:
         """Add a command; masks it."""
@@ -50,10 +47,13 @@ class Transcript:
         command = Command(host, mask(text), exit, round(seconds, 3), tail)
         with self._guard:
             self._commands.append(command)
-            if self._file is not None:
-                line = json.dumps({"time": round(time.time(), 3), **asdict(command)})
-                with self._file.open("a", encoding="utf-8") as stream:
-                    stream.write(line + "\n")
+        if self._ledger is not None:
+            self._ledger.append("command", **asdict(command))
+
+    def checked(self, checks: Iterable[Check]) -> None:
+        """Note what a step's checks wanted and saw; the ledger is their only place."""
+        if self._ledger is not None:
+            self._ledger.extend(("check", asdict(check)) for check in checks)
 
     def position(self) -> int:
         """Where the next command will stand, for :meth:`since`."""

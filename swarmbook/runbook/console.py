@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from swarmbook.secrets import mask
+
 if TYPE_CHECKING:
     from swarmbook.runbook.run import ChapterRecord, RunResult, StepRecord
 
@@ -128,7 +130,7 @@ class Console:
             return
         self._said = time.monotonic()
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        text = _ANSI.sub("", text).encode(encoding, "replace").decode(encoding)
+        text = mask(_ANSI.sub("", text)).encode(encoding, "replace").decode(encoding)
         try:
             if self._bar is not None:
                 self._bar.write(text, file=self.stream)

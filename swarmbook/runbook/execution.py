@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from swarmbook.errors import Interrupted, WorldError
 from swarmbook.files import write_atomic
 from swarmbook.runbook.kernels import Kernel, KernelPool, StopSignals, log
+from swarmbook.secrets import StreamMask, mask, mask_data
 
 __all__ = [
     "COMPLETED", "FAILED", "INTERRUPTED", "KERNEL_DIED", "NOT_RUN", "PENDING", "RUNNING", "TIMEOUT",
@@ -55,7 +56,8 @@ def save_notebook(nb: Any, path: Path) -> None:
     Raises:
         WorldError: It could not be written; what was there before is still there, whole.
     """
-    text = str(nbformat.v4.writes_json(nb)) + "\n"  # without the schema check of nbformat.write: 10 times a notebook
+    # Masked once more as a whole: also what stands in sources and parameters, or reached the outputs by another way.
+    text = mask(str(nbformat.v4.writes_json(nb))) + "\n"  # without the schema check of nbformat.write: 10 times a notebook
     try:
         if path.exists() and not path.is_file():  # /dev/null and the like must not be replaced
             path.write_text(text, "utf-8")
@@ -75,7 +77,8 @@ def _now() -> str:
 
 
 def _error(ename: str, evalue: str, trace: str = "") -> Any:
-    lines = [f"{ename}: {evalue}", *trace.splitlines()]
+    evalue = mask(evalue)
+    lines = [f"{ename}: {evalue}", *mask(trace).splitlines()]
     return nbformat.v4.new_output("error", ename=ename, evalue=evalue, traceback=lines)
 
 
@@ -85,8 +88,18 @@ class _Client(NotebookClient):
     run: Execution
 
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
-        if msg["msg_type"] == "execute_input":
+        kind, content = msg["msg_type"], msg.get("content", {})
+        if kind == "execute_input":
             self.run.begun.set()
+        elif kind == "stream":
+            # What a listener, a copy or a saved notebook gets is masked already, also when it came in pieces.
+            content["text"] = self.run.stream(content["name"]).feed(content["text"])
+            if not content["text"]:
+                return None
+        elif kind != "status":
+            for key in ("data", "metadata", "ename", "evalue", "traceback"):
+                if key in content:
+                    content[key] = _masked_lines(content[key]) if key == "traceback" else mask_data(content[key])
         output = super().process_message(msg, cell, cell_index)
         if msg["msg_type"] not in ("status", "execute_input"):
             self.run.unsaved = True
@@ -99,6 +112,12 @@ class _Client(NotebookClient):
                 copy.flush()
             self.run.tell("cell_output", cell, cell_index, output)
         return output
+
+
+def _masked_lines(lines: Any) -> Any:
+    """A traceback, masked as one text: what IPython breaks into lines may begin in one and end in another."""
+    whole = "\n".join(map(str, lines))
+    return mask(whole).split("\n") if "\n" in whole else mask_data(lines)
 
 
 class Execution:
@@ -125,6 +144,7 @@ class Execution:
         self.saved = 0.0
         self.current: int | None = None
         self.kernel: Kernel | None = None
+        self.streams: dict[str, StreamMask] = {}
 
     # -- what is recorded -----------------------------------------------------------------------
 
@@ -139,6 +159,24 @@ class Execution:
         self.saved, self.unsaved = time.monotonic(), False
         if self.path is not None:
             save_notebook(self.nb, self.path)
+
+    def stream(self, name: str) -> StreamMask:
+        """The mask over the current cell's standard output or error."""
+        return self.streams.setdefault(name, StreamMask())
+
+    def end_streams(self, cell: Any) -> None:
+        """Adds what the masks still hold back; the cell says no more."""
+        for name, held in sorted(self.streams.items()):
+            if text := held.flush():
+                if (copy := self.copies.get(name)) is not None:
+                    copy.write(text)
+                    copy.flush()
+                last = next((o for o in reversed(cell.outputs) if o.output_type == "stream" and o.name == name), None)
+                if last is not None:
+                    last.text = mask(last.text + text)
+                else:
+                    cell.outputs.insert(0, nbformat.v4.new_output("stream", name=name, text=text))
+        self.streams.clear()
 
     def prepare(self) -> None:
         blank: dict[str, Any] = dict.fromkeys(("start_time", "end_time", "duration", "exception"))
@@ -237,6 +275,12 @@ class Execution:
         return COMPLETED
 
     async def code_cell(self, index: int, cell: Any, since: float) -> str:
+        try:
+            return await self._code_cell(index, cell, since)
+        finally:
+            self.end_streams(cell)
+
+    async def _code_cell(self, index: int, cell: Any, since: float) -> str:
         self.begun.clear()
         task = asyncio.ensure_future(self.client.async_execute_cell(cell, index))
         verdict = ""
@@ -315,6 +359,10 @@ class Execution:
             elif cell.metadata.papermill["status"] == PENDING:
                 cell.metadata.papermill["status"] = NOT_RUN
         self.mark(self.nb, status, since)
+        if self.kernel is not None and self.client.widget_state:
+            with contextlib.suppress(Exception):  # widgets are pictures: without them the notebook is still true
+                self.client.set_widgets_metadata()
+                self.nb.metadata.widgets = nbformat.from_dict(mask_data(self.nb.metadata.widgets))
         if status == COMPLETED:
             self.nb.metadata.papermill["exception"] = None  # as papermill leaves it
         try:

@@ -21,7 +21,9 @@ from swarmbook.files import write_atomic
 from swarmbook.runbook import execution as states
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.engine import register
+from swarmbook.runbook.evidence import Evidence
 from swarmbook.runbook.kernels import KernelPool, StopSignals, log
+from swarmbook.secrets import mask, register_references, watch
 
 __all__ = ["STEP_MIME", "Chapter", "ChapterRecord", "RunResult", "StepRecord", "run_chapters", "step_titles"]
 
@@ -161,10 +163,10 @@ def _plain(value: Any) -> Any:
 
 
 class _Steps:
-    """Listens to one notebook's execution, keeps its step records, feeds the console."""
+    """Listens to one notebook's execution, keeps its step records, feeds the ledger and the console."""
 
-    def __init__(self, chapter: Chapter, console: Console) -> None:
-        self.chapter, self.console = chapter, console
+    def __init__(self, chapter: Chapter, console: Console, evidence: Evidence) -> None:
+        self.chapter, self.console, self.evidence = chapter, console, evidence
         self.title = ""
         self.titles: list[str | None] = []
 
@@ -190,6 +192,8 @@ class _Steps:
 
     def cell_started(self, cell: Any, index: int, total: int) -> None:
         self.title = self.titles[index] or ""
+        if self.title:  # before the cell runs: what its kernel writes belongs to it
+            self.evidence.step_began(self.chapter, self.title)
         self.console.step_started(self.chapter.number, self.chapter.name, self.title)
 
     def cell_output(self, cell: Any, index: int, output: Any) -> None:
@@ -200,7 +204,9 @@ class _Steps:
 
     def cell_finished(self, cell: Any, index: int, total: int, status: str, seconds: float) -> None:
         if self.title:
-            self.console.step_finished(self.record(cell, self.title))
+            step = self.record(cell, self.title)
+            self.evidence.step_ended(step)
+            self.console.step_finished(step)
 
 
 def run_chapters(
@@ -211,11 +217,14 @@ def run_chapters(
     console: Console | None = None,
     cell_timeout_s: float | None = None,
     cwd: str | os.PathLike[str] | None = None,
+    cluster: Path | None = None,
+    evidence: Evidence | None = None,
 ) -> RunResult:
     """Executes chapters one after the other into ``folder`` and stops at the first that fails.
 
     A failed step is a result, not an exception. ``folder/summary.json`` is up to date after every
-    chapter; a run that was killed says ``running`` there.
+    chapter; a run that was killed says ``running`` there. The ledger is written as things happen, the
+    manifest at the end, also of a run that failed or was interrupted.
 
     Args:
         chapters: What to execute, in this order.
@@ -224,6 +233,8 @@ def run_chapters(
         console: What the terminal sees; None for silence.
         cell_timeout_s: Time limit per cell.
         cwd: The kernels' working directory.
+        cluster: The cluster's folder: its secrets and keys, also those made during the run, are masked in all that is kept.
+        evidence: Writes ledger and manifest; None for one that knows of no cluster and does not sign.
 
     Returns:
         The records of all chapters, also of those that were not reached, and the exit code.
@@ -231,6 +242,10 @@ def run_chapters(
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     console = console if console is not None else Console(io.StringIO())
+    register_references([chapter.parameters for chapter in chapters], Path(cwd) if cwd else None)
+    if cluster is not None:
+        watch(cluster)
+    evidence = evidence if evidence is not None else Evidence(folder)
     began = time.monotonic()
     records = [ChapterRecord(c.number, c.name, states.PENDING, notebook=c.notebook) for c in chapters]
     status, exit_code = states.COMPLETED, 0
@@ -239,25 +254,49 @@ def run_chapters(
     def result(now: str) -> RunResult:
         return RunResult(folder, now, exit_code, round(time.monotonic() - began, 3), tuple(records))
 
-    with StopSignals() as stop, KernelPool(env=env, cwd=cwd, notebooks=len(chapters)) as pool:
-        if chapters:
-            pool.warm()  # boots while the notebooks are read
-        console.run_started([(c.number, c.name) for c in chapters], sum(_count(c) for c in chapters))
-        for index, chapter in enumerate(chapters):
-            if stop.requested:
-                status, exit_code = states.INTERRUPTED, Interrupted.exit_code
-                break
-            records[index] = replace(records[index], status=states.RUNNING)
-            _summarize(result(states.RUNNING), console)
-            records[index], exit_code = _execute(chapter, folder, console, pool, stop, cell_timeout_s)
-            status = records[index].status
-            if status != states.COMPLETED:
-                break
-    records = [replace(r, status=states.NOT_RUN) if r.status == states.PENDING else r for r in records]
-    ended = result(status)
-    _summarize(ended, console)
-    console.run_finished(ended)
+    with StopSignals() as stop:
+        with KernelPool(env=env, cwd=cwd, notebooks=len(chapters)) as pool:
+            if chapters:
+                pool.warm()  # boots while the notebooks are read
+            evidence.began(chapters, {key: _plain(value) for c in chapters for key, value in c.parameters.items() if key != "confirm"})
+            console.run_started([(c.number, c.name) for c in chapters], sum(_count(c) for c in chapters))
+            for index, chapter in enumerate(chapters):
+                if stop.requested:
+                    status, exit_code = states.INTERRUPTED, Interrupted.exit_code
+                    evidence.interrupted(stop.name)
+                    break
+                records[index] = replace(records[index], status=states.RUNNING)
+                _summarize(result(states.RUNNING), console)
+                evidence.chapter_began(chapter)
+                records[index], exit_code = _execute(chapter, folder, console, pool, stop, cell_timeout_s, evidence)
+                status = records[index].status
+                if status == states.INTERRUPTED:
+                    evidence.interrupted(stop.name)
+                evidence.chapter_ended(records[index])
+                if status != states.COMPLETED:
+                    break
+        records = [replace(r, status=states.NOT_RUN) if r.status == states.PENDING else r for r in records]
+        ended = result(status)
+        _summarize(ended, console)
+        _report(ended.folder, console)  # before the folder is sealed: the page is part of the record
+        console.run_finished(ended)
+        console.line(f"record: {evidence.ended(ended)}", loud=evidence.trouble is not None)
     return ended
+
+
+def _report(folder: Path, console: Console) -> None:
+    """The report and the index over the cluster's runs; without them the run's result is the same."""
+    from swarmbook.runbook.record import STAMP
+    from swarmbook.runbook.report import write_index, write_report
+
+    try:
+        # Signed is the whole folder, this page included, so the page can only say who knows.
+        write_report(folder, signature="`swarmbook audit` tells")
+        if STAMP.fullmatch(folder.name):
+            write_index(folder.parent)
+    except Exception as error:
+        log.debug("report of %s", folder, exc_info=True)
+        console.note(f"the report could not be written: {error}")
 
 
 def _count(chapter: Chapter) -> int:
@@ -270,7 +309,7 @@ def _count(chapter: Chapter) -> int:
 
 def _summarize(result: RunResult, console: Console) -> None:
     try:
-        write_atomic(result.folder / "summary.json", json.dumps(result.to_json(), indent=1) + "\n")
+        write_atomic(result.folder / "summary.json", mask(json.dumps(result.to_json(), indent=1)) + "\n")
     except OSError as error:  # a full disk: the result is still returned and shown
         console.note(f"summary.json could not be written: {error}")
 
@@ -282,12 +321,13 @@ def _execute(
     pool: KernelPool,
     stop: StopSignals,
     cell_timeout_s: float | None,
+    evidence: Evidence,
 ) -> tuple[ChapterRecord, int]:
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("papermill").addHandler(logging.NullHandler())
-    steps = _Steps(chapter, console)
+    steps = _Steps(chapter, console, evidence)
     target = folder / chapter.notebook
     began = time.monotonic()
     error: dict[str, str] | None = None
@@ -314,11 +354,11 @@ def _execute(
         error = {"ename": str(failure.ename), "evalue": str(failure.evalue)}
         status, exit_code = states.FAILED, exit_code_for(error["ename"])
     except Interrupted as failure:
-        error = {"ename": "Interrupted", "evalue": str(failure)}
+        error = {"ename": "Interrupted", "evalue": mask(str(failure))}
         status, exit_code = states.INTERRUPTED, failure.exit_code
     except Exception as failure:
         log.debug("chapter %s", chapter.notebook, exc_info=True)
-        error = {"ename": type(failure).__name__, "evalue": str(failure)}
+        error = {"ename": type(failure).__name__, "evalue": mask(str(failure))}
         status, exit_code = states.FAILED, getattr(failure, "exit_code", SwarmbookError.exit_code)
     record = ChapterRecord(chapter.number, chapter.name, status, notebook=chapter.notebook, error=error)
     record = _from_notebook(record, target, steps, since)

@@ -11,7 +11,10 @@ import nbformat
 import pytest
 
 from swarmbook.runbook import console as console_module
+from swarmbook.runbook.audit import audit
 from swarmbook.runbook.console import Console
+from swarmbook.runbook.diff import compare
+from swarmbook.runbook.ledger import FILE, read_chain
 from swarmbook.runbook.run import Chapter, RunResult, StepRecord, run_chapters, step_titles
 
 SHOW = "display({'application/vnd.swarmbook.step+json': {'hosts': 3, 'changes': 2, 'checks': 4, 'failed': 0}}, raw=True)"
@@ -54,8 +57,13 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0].split() == ["04", "first", "Show", "{braces}", "6", "hosts", "4", "changes", *lines[0].split()[-3:]]
     assert lines[0].endswith("s   ✔") and lines[2].startswith("05 second  Only")
-    assert "phase" in stream.getvalue() and lines[-1].startswith("total") and "\x1b" not in stream.getvalue()
-    assert {p.name for p in folder.iterdir()} == {"04_first.ipynb", "05_second.ipynb", "summary.json"}
+    assert (
+        "phase" in stream.getvalue()
+        and lines[-2].startswith("total")
+        and lines[-1] == "record: unsigned: no key to sign with"
+        and "\x1b" not in stream.getvalue()
+    )
+    assert {p.name for p in folder.iterdir()} == {"04_first.ipynb", "05_second.ipynb", "ledger.jsonl", "manifest.json", "report.html", "summary.json"}
 
 
 @pytest.mark.parametrize(
@@ -80,12 +88,47 @@ def test_the_first_failure_ends_the_run(book: Any, tmp_path: Path, summary: Any,
     assert book.statuses(tmp_path / "run" / "01_bad.ipynb", "bad")[4:] == [status, "not-run", "not-run"]
     assert book.seen("begin", "good") == set()
     assert summary(tmp_path / "run")["exit_code"] == code
+    report = audit(tmp_path / "run", tmp_path)
+    assert (report.finding, report.status) == ("", status)
     said = stream.getvalue()
     error = result.chapters[0].error
     assert error is not None and error["evalue"] in said and "1 step of it did not run" in said
-    assert str(tmp_path / "run" / "01_bad.ipynb") in said and "not run" in said.splitlines()[-3]
+    assert str(tmp_path / "run" / "01_bad.ipynb") in said and "not run" in said.splitlines()[-4]
     if code == 1:
         assert "CheckFailed: two of three\n  next:   look" in said
+
+
+LOOK = """
+import threading
+from swarmbook.book import Book, look
+from swarmbook.checks import equal
+from swarmbook.params import Params
+def work(book):
+    run = lambda n: [book.transcript.record(f"sw{n}", f"echo {i}", 0, 0.1) for i in range(10)]
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    return [equal("sw1", "mounted", "yes", "SEEN")]
+look(Book("02", Params(cluster="unit")), work)
+"""
+
+
+def test_runner_and_kernels_write_one_ledger(book: Any, tmp_path: Path) -> None:
+    runs = []
+    for name, seen in (("a", "yes"), ("b", "no")):
+        notebook = book.notebook("x", "# X", "## Look", LOOK.replace("SEEN", seen), "## Again", "1")
+        env = {**book.env, "SWARMBOOK_RUN_DIR": str(tmp_path / name), "SWARMBOOK_HOME": str(tmp_path)}
+        run_chapters([Chapter(notebook, {"size": 1}, "02", "x")], tmp_path / name, env=env)
+        runs.append(tmp_path / name)
+        assert audit(tmp_path / name, tmp_path).exit_code == 0
+    good, bad = (read_chain((run / FILE).read_bytes()).events for run in runs)
+    step = ["step", *["command"] * 40, "check", "step"]
+    assert [e["event"] for e in good] == ["run", "chapter", *step, "step", "step", "chapter", "end"]
+    assert [e["event"] for e in bad] == ["run", "chapter", *step, "failure", "chapter", "end"]
+    assert bad[-3]["what"] == "CheckFailed" and bad[-1]["exit_code"] == 1
+    assert good[0]["parameters"] == {"size": 1} and len(good[0]["chapters"][0]["sha256"]) == 64
+    (difference,) = compare(*runs).differences
+    assert (difference.chapter, difference.step, difference.name, difference.before) == ("02 x", "Look", "mounted", "yes")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"cells": 1}'])
@@ -95,6 +138,7 @@ def test_what_is_no_notebook(tmp_path: Path, content: str | None) -> None:
         path.write_text(content)
     result = run_chapters([Chapter(path, {}, "01", "x")], tmp_path / "run")
     assert (result.status, result.exit_code) == ("failed", 2)
+    assert audit(tmp_path / "run", tmp_path).finding == ""
     assert result.chapters[0].error is not None and str(path) in result.chapters[0].error["evalue"]
 
 

@@ -12,6 +12,9 @@ from typing import Any
 import nbformat
 import pytest
 
+from swarmbook.runbook.audit import audit
+from swarmbook.runbook.ledger import FILE, read_chain
+
 DRIVER = """
 import signal, sys
 from pathlib import Path
@@ -75,6 +78,9 @@ def test_interrupted(book: Any, tmp_path: Path, until: Any, gone: Any, summary: 
     assert (record["status"], record["exit_code"]) == ("interrupted", 130)
     assert [c["status"] for c in record["chapters"]] == ["interrupted", "not-run"]
     assert [s["status"] for s in record["chapters"][0]["steps"]] == ["completed", "interrupted", "not-run"]
+    assert audit(tmp_path / "run", tmp_path).status == "interrupted"
+    told = read_chain((tmp_path / "run" / FILE).read_bytes()).events[-3:]
+    assert [event["event"] for event in told] == ["interruption", "chapter", "end"] and told[0]["signal"] == signum.name
     assert f"interrupted by {signum.name}" in said and str(notebook) in said and "Traceback" not in said
 
 
@@ -90,6 +96,12 @@ def test_killed(book: Any, tmp_path: Path, until: Any, gone: Any, summary: Any) 
     record = summary(tmp_path / "run")
     assert (record["status"], record["exit_code"]) == ("running", None)
     assert [c["status"] for c in record["chapters"]] == ["running", "pending"]
+    chain = read_chain((tmp_path / "run" / FILE).read_bytes())
+    assert [(e["event"], e.get("title", ""), e.get("status", "")) for e in chain.events] == [
+        ("run", "", ""), ("chapter", "", "running"), ("step", "Before", "running"), ("step", "Before", "completed"), ("step", "Long", "running"),
+    ]  # fmt: skip
+    report = audit(tmp_path / "run", tmp_path)
+    assert report.exit_code == 1 and "the run ended without an end: killed" in report.finding
     until(lambda: gone(pid), 10)  # ipykernel looks once a second whether its parent is still there
     for left in temp.rglob("k.json"):
         assert left.stat().st_mode & 0o077 == 0

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from swarmbook import secrets
-from swarmbook.cluster import Endpoint, Node
+from swarmbook.checks import Check
+from swarmbook.cluster import Cluster, Endpoint, Node
+from swarmbook.runbook.evidence import Evidence
+from swarmbook.runbook.ledger import Ledger
+from swarmbook.runbook.run import Chapter, ChapterRecord, RunResult, StepRecord
+from swarmbook.runbook.signing import Signing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,8 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, and nothing from the environment of whoever runs the tests."""
-    for name in ("SWARMBOOK_RUN_DIR", "SWARMBOOK_LOCK_OWNER", "SWARMBOOK_DEBUG"):
+    for name in ("SWARMBOOK_RUN_DIR", "SWARMBOOK_LOCK_OWNER", "SWARMBOOK_DEBUG", "SWARMBOOK_SIGNING_KEY", "SWARMBOOK_ALLOWED_SIGNERS"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, "/dev/null")
     monkeypatch.setenv("SWARMBOOK_HOME", str(tmp_path))
     return tmp_path
 
@@ -26,6 +36,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _known_secrets() -> Iterator[None]:
     before = set(secrets._known)
     yield
+    secrets._watched.clear()
+    secrets._seen.clear()
     secrets._known.clear()
     secrets._known.update(before)
 
@@ -49,3 +61,58 @@ def node() -> Callable[..., Node]:
         return Node(name, **{**fields, **other})  # type: ignore[arg-type]
 
     return make
+
+
+RECORDED = (Check("sw1", "mounted", "yes", "yes", True), Check("sw2", "mounted", "yes", "yes", True))
+
+
+def recorded(
+    cluster: Cluster,
+    name: str = "one",
+    *,
+    checks: Sequence[Check] = RECORDED,
+    parameters: Mapping[str, Any] | None = None,
+    steps: int = 1,
+    status: str = "completed",
+    signing: Signing | None = None,
+) -> Path:
+    """A run's folder as `swarmbook run` leaves it, without a kernel: two chapters, the second is not reached when the first fails."""
+    folder = cluster.root / "runs" / cluster.name / name
+    folder.mkdir(parents=True)
+    evidence, ledger = Evidence(folder, cluster, signing), Ledger(folder)
+    chapters = [Chapter(cluster.root / "none.ipynb", {}, "02", "post_provision"), Chapter(cluster.root / "none.ipynb", {}, "05", "verify_swarm")]
+    evidence.began(chapters, parameters or {"nodes": ["sw1", "sw2"], "mariadb_password": "generate"})
+    records = []
+    for chapter in chapters:
+        if records and status != "completed":
+            records.append(ChapterRecord(chapter.number, chapter.name, "not-run", notebook=chapter.notebook))
+            continue
+        evidence.chapter_began(chapter)
+        done = []
+        for number in range(steps):
+            evidence.step_began(chapter, f"Step {number}")
+            ledger.extend([("command", {"host": "sw1", "text": "true", "exit": 0, "seconds": 0.1}), *(("check", asdict(check)) for check in checks)])
+            done.append(StepRecord(chapter.number, chapter.name, f"Step {number}", status, 2, 1, len(checks), 0, 0.5))
+            evidence.step_ended(done[-1])
+        notebook = {"cells": [{"cell_type": "code", "source": chapter.name}], "metadata": {"papermill": {"status": status}}}
+        (folder / chapter.notebook).write_text(json.dumps(notebook))
+        error = None if status == "completed" else {"ename": "CheckFailed", "evalue": "one of two"}
+        records.append(ChapterRecord(chapter.number, chapter.name, status, 1.0, notebook=chapter.notebook, steps=tuple(done), error=error))
+        evidence.chapter_ended(records[-1])
+    result = RunResult(folder, status, 0 if status == "completed" else 1, 2.0, tuple(records))
+    (folder / "summary.json").write_text(json.dumps(result.to_json()))
+    evidence.ended(result)
+    return folder
+
+
+@pytest.fixture(scope="session", name="recorded")
+def _recorded() -> Callable[..., Path]:
+    return recorded
+
+
+@pytest.fixture
+def cluster(home: Path, node: Callable[..., Node]) -> Cluster:
+    """A cluster of two nodes, in the test's home."""
+    cluster = Cluster("lab", home)
+    cluster.save_nodes([node("sw1"), node("sw2")], "lab")
+    return cluster

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import copy
+import html
+import json
 import pickle
+import shlex
+import urllib.parse
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarmbook import secrets
 from swarmbook.cluster import Cluster
 from swarmbook.errors import UsageError
-from swarmbook.secrets import MASK, Secret, gossip_key, mask, password, register, resolve, token
+from swarmbook.pki import Authority
+from swarmbook.secrets import MASK, Secret, StreamMask, gossip_key, mask, password, register, register_references, resolve, token
 
 
 def test_a_secret_does_not_show_itself() -> None:
@@ -102,3 +109,113 @@ def test_a_cluster_makes_its_secrets_known(home: Path) -> None:
     assert mask("kept-from-an-earlier-run") != MASK
     Cluster("lab").register_secrets()
     assert mask("kept-from-an-earlier-run") == MASK
+
+
+def test_a_cluster_s_later_secrets_and_keys_are_known(home: Path) -> None:
+    cluster = Cluster("lab")
+    cluster.register_secrets()
+    resolve("late", "generate", cluster.folder / "secrets", lambda: "made-by-a-kernel")
+    secrets._known.clear()  # another process made it
+    leaf = Authority(cluster.folder / "pki", "test CA").leaf("sw1", ["sw1"], days=3, renew_days=1)
+    body = "".join(line for line in leaf.key.decode().splitlines() if "---" not in line)
+    assert mask("x made-by-a-kernel y") == f"x {MASK} y"
+    assert mask(leaf.certificate.decode()) == leaf.certificate.decode()
+    for width in (40, 64, 76, 1000):
+        again = "\n".join(body[at : at + width] for at in range(0, len(body), width))
+        assert not any(body[at : at + 31] in mask(again) for at in range(len(body) - 31))
+    assert body[:40] not in mask(leaf.key.decode().replace("\n", "\\n"))
+
+
+def test_what_references_lead_to_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PW", "from-the-environment")
+    (tmp_path / "pw").write_text("from-a-file\nrest\n")
+    register_references({"a": ["env:PW", {"b": "file:pw"}], "c": "env:NOT_THERE", "d": f"file:{tmp_path}/none", "e": 3}, tmp_path)
+    assert mask("from-the-environment from-a-file rest") == f"{MASK} {MASK} rest"
+
+
+def test_a_key_in_base64_is_known_in_other_clothes() -> None:
+    key = base64.b64encode(bytes(range(200, 232))).decode()
+    register(key)
+    for worn in (key, key.rstrip("="), base64.urlsafe_b64encode(bytes(range(200, 232))).decode(), bytes(range(200, 232)).hex()):
+        assert mask(worn).startswith(MASK) and len(mask(worn)) <= len(MASK) + 1
+
+
+def test_a_file_that_is_no_text_hides_no_secret(home: Path) -> None:
+    folder = home / "clusters" / "lab" / "secrets"
+    folder.mkdir(parents=True)
+    for name, content in (("a", b"\xff\xfe"), ("b", b"second-secret"), (".c.tmp", b"half-a-file")):
+        (folder / name).write_bytes(content)
+    Cluster("lab").register_secrets()
+    assert mask("second-secret half-a-file") == f"{MASK} half-a-file"
+
+
+def test_secrets_by_their_shape() -> None:
+    token = f"SWMTKN-1-{'a1' * 25}-{'b' * 25}"
+    assert mask(f"join {token} now") == f"join {MASK} now"
+    stream = StreamMask()
+    assert "".join(stream.feed(c) for c in f"join {token} now") + stream.flush() == f"join {MASK} now"
+    assert MASK in mask("-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----")
+
+
+def test_masking_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    register("hunter2hunter2")
+    monkeypatch.setenv("SWARMBOOK_MASK", "off")
+    assert mask("hunter2hunter2") == "hunter2hunter2"
+    assert StreamMask().feed("hunter2hunter2") == "hunter2hunter2"
+
+
+_printable = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F), min_size=8, max_size=30).filter(lambda v: len(set(v)) > 4)
+_around = st.text(max_size=12)
+CLOTHES: dict[str, Callable[[str], str]] = {
+    "plain": lambda v: v,
+    "base64": lambda v: base64.b64encode(v.encode()).decode(),
+    "url-safe base64": lambda v: base64.urlsafe_b64encode(v.encode()).decode().rstrip("="),
+    "hex": lambda v: v.encode().hex(),
+    "HEX": lambda v: v.encode().hex().upper(),
+    "json": json.dumps,
+    "json in json": lambda v: json.dumps(json.dumps({"v": v})),
+    "json, as it is": lambda v: json.dumps(v, ensure_ascii=False),
+    "url": lambda v: urllib.parse.quote(v, safe=""),
+    "form": lambda v: urllib.parse.urlencode({"v": v}),
+    "html": html.escape,
+    "html, text": lambda v: html.escape(v, quote=False),
+    "shell": shlex.quote,
+    "repr": repr,
+}
+
+
+@pytest.mark.parametrize("wear", CLOTHES.values(), ids=list(CLOTHES))
+@given(value=_printable, before=_around, after=_around)
+def test_a_secret_is_found_in_any_clothes(wear: Callable[[str], str], value: str, before: str, after: str) -> None:
+    secrets._known.clear()
+    register(value)
+    worn = wear(value)
+    masked = mask(f"{before}\n{worn}\n{after}")
+    assert MASK in masked
+    assert worn not in masked.replace(MASK, "") or len(worn) < 6
+
+
+@given(value=_printable, before=st.binary(max_size=9), after=st.binary(max_size=9))
+def test_a_secret_within_a_longer_base64_text_is_found(value: str, before: bytes, after: bytes) -> None:
+    secrets._known.clear()
+    register(value)
+    data = before + value.encode() + after
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        left = mask(encode(data).decode()).split(MASK)
+        assert len(left) >= 2
+        # What is left of it is at most the characters that it shares with its neighbours.
+        assert sum(map(len, left)) <= len(encode(before)) + len(encode(after)) + 4
+
+
+@given(values=st.lists(_printable, min_size=1, max_size=3), data=st.data())
+def test_a_secret_in_pieces_is_masked(values: list[str], data: st.DataObject) -> None:
+    secrets._known.clear()
+    for value in values:
+        register(value)
+    wear = data.draw(st.sampled_from([CLOTHES[name] for name in ("plain", "base64", "hex", "json")]))
+    text = data.draw(_around) + "\n" + "\n".join(map(wear, values)) + data.draw(_around)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)])]
+    stream = StreamMask()
+    shown = "".join(map(stream.feed, pieces)) + stream.flush()
+    assert shown == mask(text)

@@ -63,9 +63,9 @@ def test_a_run_keeps_it_in_its_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("SWARMBOOK_RUN_DIR", str(tmp_path))
     Transcript().record("sw1", "x s3cr3t-value\ny", 1, 0.1, "s3cr3t-value")
     Transcript().record("sw2", "z", 0, 0.1)
-    lines = [json.loads(line) for line in (tmp_path / "transcript.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert [(line["host"], line["exit"]) for line in lines] == [("sw1", 1), ("sw2", 0)]
-    assert "s3cr3t" not in (tmp_path / "transcript.jsonl").read_text()
+    assert "s3cr3t" not in (tmp_path / "ledger.jsonl").read_text()
 
 
 def test_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,4 +77,4 @@ def test_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in threads:
         thread.join()
     assert transcript.position() == 160
-    assert all(json.loads(line)["text"] == "x" * 500 for line in (tmp_path / "transcript.jsonl").read_text().splitlines())
+    assert all(json.loads(line)["text"] == "x" * 500 for line in (tmp_path / "ledger.jsonl").read_text().splitlines())
