@@ -88,7 +88,7 @@ def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
     if still:
         seen = "; ".join(f"{node}: {' '.join(tags)}" for node, tags in still.items())
         raise WorldError(
-            "an image was sent and is not there", where=", ".join(still), seen=seen, next="look at the space: swarmbook ssh NODE df -h /var/lib/docker"
+            "an image was sent and is not there", where=", ".join(still), seen=seen, next=f"look at the space: swarmbook ssh {min(still)} df -h /var/lib/docker"
         )
 
 
