@@ -1,0 +1,50 @@
+"""The command line: thin over the library.
+
+Exit codes: 0 fine, 1 a check failed, 2 what was asked for is wrong, 3 the world is not as expected, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import SwarmbookError
+from . import looking, records, running
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Turns our errors into one message and their exit code; a traceback only for who asks for it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SwarmbookError as error:
+            if os.environ.get("SWARMBOOK_DEBUG"):
+                raise
+            click.echo(f"{type(error).__name__}: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="swarmbook")
+@click.option("--debug", is_flag=True, help="Show Python's tracebacks.")
+def main(debug: bool) -> None:
+    """From nothing to a MariaDB Galera cluster on a Docker Swarm with Consul, by notebooks that run headless too.
+
+    Exit codes: 0 fine, 1 a check failed, 2 what was asked for is wrong, 3 the world is not as expected, 130 interrupted.
+    """
+    if debug:
+        os.environ["SWARMBOOK_DEBUG"] = "1"
+
+
+for _room in (running, looking, records):
+    for _name in _room.__all__:
+        main.add_command(getattr(_room, _name))

@@ -1,0 +1,142 @@
+"""Commands that look at a cluster, and lead to its nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from ..cluster import Cluster, home
+from ..errors import OutOfOrder, UsageError
+from ..params import PHASES, Params
+from .common import example, open_book, with_json, with_parameters
+
+__all__ = ["env", "ls", "scp", "show_params", "ssh", "status"]
+
+
+@click.command(epilog=example("swarmbook status params/lab.yaml --json"))
+@with_parameters
+@with_json
+def status(params: Params, as_json: bool) -> None:
+    """Ask every node how it is, and say how to reach the cluster."""
+    from ..status import how_to_reach, status_table
+    from ..status import status as ask
+
+    book = open_book(params)
+    if not book.cluster.exists():
+        raise OutOfOrder(f"there is no cluster {params.cluster}", where=str(book.cluster.folder), next="swarmbook run PARAMS")
+    rows = ask(book)
+    table = status_table(rows)
+    click.echo(json.dumps(table.to_json(), indent=2) if as_json else f"{table.to_text()}\n\nHow to reach it:\n{how_to_reach(book)}")
+    book.close()
+    sys.exit(3 if not all(row.reachable for row in rows) else 0 if all(row.fine for row in rows) else 1)
+
+
+def the_cluster(name: str | None) -> Cluster:
+    """The cluster by name, or the only one there is."""
+    folder = home() / "clusters"
+    names = sorted(p.parent.name for p in folder.glob("*/cluster.json"))
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name is None or name not in names:
+        raise UsageError(
+            "which cluster?" if names else "there is no cluster here",
+            where=str(folder),
+            wanted="--cluster with one of these" if names else None,
+            seen=", ".join(names) or "none",
+            next=f"swarmbook --help; for example: --cluster {names[0]}" if names else "swarmbook run PARAMS",
+        )
+    return Cluster(name)
+
+
+which_cluster = click.option("--cluster", metavar="NAME", help="Which cluster; the only one by default.")
+
+
+def _node(cluster: Cluster, name: str) -> Any:
+    for node in cluster.nodes:
+        if node.name == name:
+            return node
+    raise UsageError(f"no node {name} in cluster {cluster.name}", where=str(cluster.file), wanted=", ".join(n.name for n in cluster.nodes), next="swarmbook ls")
+
+
+@click.command(epilog=example("swarmbook ls"))
+@which_cluster
+@with_json
+def ls(cluster: str | None, as_json: bool) -> None:
+    """List the nodes and where each is reached."""
+    from ..checks import Table
+
+    nodes = the_cluster(cluster).nodes
+    ports = sorted({port for node in nodes for port in node.ports})
+    table = Table(
+        ["node", "id", "private", "ssh", *(f"port {port}" for port in ports)],
+        [[n.name, n.id, n.private_address, n.ssh, *(n.reach(p) for p in ports)] for n in nodes],
+    )
+    click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
+
+
+@click.command(context_settings={"ignore_unknown_options": True}, epilog=example("swarmbook ssh sw1 docker ps"))
+@click.argument("node")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@which_cluster
+def ssh(node: str, command: tuple[str, ...], cluster: str | None) -> None:
+    """Log in to a node, or run a command there."""
+    found = the_cluster(cluster)
+    _exec(["ssh", "-F", str(found.ssh_config), _node(found, node).name, *command])
+
+
+@click.command(context_settings={"ignore_unknown_options": True}, epilog=example("swarmbook scp sw1:/etc/docker/daemon.json ."))
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+@which_cluster
+def scp(arguments: tuple[str, ...], cluster: str | None) -> None:
+    """Copy files from or to a node, named as NODE:PATH."""
+    _exec(["scp", "-F", str(the_cluster(cluster).ssh_config), *arguments])
+
+
+def _exec(command: list[str]) -> None:
+    try:
+        os.execvp(command[0], command)
+    except FileNotFoundError:
+        raise UsageError(f"{command[0]} is not installed here", next="install OpenSSH's client") from None
+
+
+@click.command(epilog=example('eval "$(swarmbook env sw1)" && docker node ls'))
+@click.argument("node")
+@which_cluster
+@click.option("--unset", is_flag=True, help="Print what takes it back.")
+def env(node: str, cluster: str | None, unset: bool) -> None:
+    """Print what makes the docker command talk to a node, over mutual TLS."""
+    from ..files import write_atomic, write_private
+
+    if unset:
+        click.echo("unset DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH")
+        return
+    found = the_cluster(cluster)
+    end = _node(found, node).reach(2376)
+    pki, folder = found.folder / "pki", found.folder / "docker"
+    if not (pki / "client.pem").exists():
+        raise OutOfOrder("run 03 first: the engines' API is not set up", where=str(pki), next="swarmbook run PARAMS --from 03")
+    # The names that the docker command looks for.
+    write_atomic(folder / "ca.pem", (pki / "ca.pem").read_bytes())
+    write_atomic(folder / "cert.pem", (pki / "client.pem").read_bytes())
+    write_private(folder / "key.pem", (pki / "client.key").read_bytes())
+    click.echo(f"export DOCKER_HOST=tcp://{end}\nexport DOCKER_TLS_VERIFY=1\nexport DOCKER_CERT_PATH='{folder}'")
+    click.echo(f'# eval "$(swarmbook env {node})"')
+
+
+@click.command("params", epilog=example("swarmbook params --json"))
+@with_json
+def show_params(as_json: bool) -> None:
+    """List every parameter: type, default, the notebooks that use it, meaning."""
+    from ..checks import Table
+    from ..params import phase_params
+
+    rows = [
+        [name, type(field.default).__name__, json.dumps(field.default), " ".join(n for n in PHASES if name in phase_params(n)), field.description]
+        for name, field in Params.model_fields.items()
+    ]
+    table = Table(["name", "type", "default", "notebooks", "meaning"], rows)
+    click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())

@@ -1,0 +1,59 @@
+"""Commands about the record of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ..cluster import home
+from ..errors import WorldError
+from .common import example, with_json
+
+__all__ = ["audit", "diff", "report"]
+
+
+@click.command(epilog=example("swarmbook report runs/lab/2026-11-23T15-53-17Z --out report.html"))
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--before", type=click.Path(path_type=Path), metavar="RUN", help="Compare with this run; the last one of the same notebooks by default.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there; a sealed run's folder stays as it is.")
+def report(run: Path, before: Path | None, out: Path | None) -> None:
+    """Write a run's report.html anew, and the index over its cluster's runs. It loads nothing: one file says all."""
+    from ..runbook.record import STAMP
+    from ..runbook.report import write_index, write_report
+
+    try:
+        click.echo(os.path.relpath(write_report(run, before=before, out=out)))
+        if STAMP.fullmatch(run.resolve().name):
+            click.echo(os.path.relpath(write_index(run.resolve().parent)))
+    except OSError as error:
+        raise WorldError("the report could not be written", where=str(run), seen=error.strerror or str(error), next=f"df -h {run}") from error
+
+
+@click.command(epilog=example("swarmbook audit runs/lab/2026-11-23T15-32-20Z --allowed-signers ~/.ssh/allowed_signers"))
+@click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--allowed-signers", metavar="FILE", help="Whose signature counts. Default: git's gpg.ssh.allowedSignersFile and the cluster's own.")
+@with_json
+def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
+    """Hold a run's folder against its own record, offline: was anything changed since?"""
+    from ..runbook.audit import audit as hold
+
+    report = hold(folder, home(), allowed_signers)
+    click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
+    sys.exit(report.exit_code)
+
+
+@click.command(epilog=example("swarmbook diff runs/lab/2026-11-23T15-32-20Z runs/lab/2026-11-24T15-30-02Z"))
+@click.argument("before", type=click.Path(path_type=Path), metavar="A")
+@click.argument("after", type=click.Path(path_type=Path), metavar="B")
+@with_json
+def diff(before: Path, after: Path, as_json: bool) -> None:
+    """Compare two runs, check by check and parameter by parameter. Exit code 1: something differs."""
+    from ..runbook.diff import compare
+
+    found = compare(before, after)
+    click.echo(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
+    sys.exit(found.exit_code)
