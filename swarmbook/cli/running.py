@@ -24,7 +24,8 @@ def _run(
 ) -> None:
     from ..runbook.console import Console
     from ..runbook.evidence import Evidence
-    from ..runbook.run import Chapter, run_chapters
+    from ..runbook.results import Chapter
+    from ..runbook.run import run_chapters
     from ..runbook.signing import Signing
     from ..runbook.stamp import new_folder
 

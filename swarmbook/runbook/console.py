@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from swarmbook.secrets import mask
 
 if TYPE_CHECKING:
-    from swarmbook.runbook.run import ChapterRecord, RunResult, StepRecord
+    from swarmbook.runbook.results import ChapterRecord, RunResult, StepRecord
 
 __all__ = ["Console"]
 

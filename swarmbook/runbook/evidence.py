@@ -24,7 +24,7 @@ from swarmbook.runbook.manifest import seal
 from swarmbook.runbook.signing import Signing
 
 if TYPE_CHECKING:
-    from swarmbook.runbook.run import Chapter, ChapterRecord, RunResult, StepRecord
+    from swarmbook.runbook.results import Chapter, ChapterRecord, RunResult, StepRecord
 
 __all__ = ["Evidence", "circumstances"]
 

@@ -159,7 +159,7 @@ class _Page(HTMLParser):
 
 def _notebook(path: Path, number: str, name: str) -> tuple[dict[str, Any], list[StepView], list[Found]]:
     """Metadata, steps and checks of an executed notebook; nothing of one that cannot be read."""
-    from swarmbook.runbook.run import step_titles
+    from swarmbook.runbook.notebooks import step_titles
 
     nb = _json(path)
     if not nb.get("cells"):

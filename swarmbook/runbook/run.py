@@ -2,164 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import date
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from swarmbook.errors import Interrupted, SwarmbookError, UsageError, exit_code_for
+from swarmbook.errors import Interrupted, SwarmbookError, exit_code_for
 from swarmbook.files import write_atomic
 from swarmbook.runbook import execution as states
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.engine import register
 from swarmbook.runbook.evidence import Evidence
 from swarmbook.runbook.kernels import KernelPool, StopSignals, log
+from swarmbook.runbook.notebooks import PARAMETER_TAGS, count_steps, parameter_names, plain, read_notebook, step_titles
+from swarmbook.runbook.results import STEP_MIME, Chapter, ChapterRecord, RunResult, StepRecord
 from swarmbook.secrets import mask, register_references, watch
 
-__all__ = ["STEP_MIME", "Chapter", "ChapterRecord", "RunResult", "StepRecord", "run_chapters", "step_titles"]
+__all__ = ["run_chapters"]
 
-STEP_MIME = "application/vnd.swarmbook.step+json"
 _COUNTS = ("hosts", "changes", "checks", "failed")
-_PARAMETER_TAGS = ("parameters", "injected-parameters")
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """One notebook to execute: its file, its parameters, its number ``04`` and name ``deploy_consul``."""
-
-    path: Path
-    parameters: Mapping[str, Any]
-    number: str
-    name: str
-
-    @property
-    def notebook(self) -> str:
-        """File name of the executed notebook in the run's folder."""
-        return f"{self.number}_{self.name}.ipynb"
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One code cell below an H2. ``status`` is the engine's word for the cell."""
-
-    number: str
-    chapter: str
-    title: str
-    status: str
-    hosts: int = 0
-    changes: int = 0
-    checks: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class ChapterRecord:
-    """What became of one notebook."""
-
-    number: str
-    name: str
-    status: str
-    seconds: float = 0.0
-    kernel_seconds: float = 0.0
-    cell_seconds: float = 0.0
-    import_seconds: float = 0.0
-    notebook: str = ""
-    steps: tuple[StepRecord, ...] = ()
-    error: Mapping[str, str] | None = None
-
-    @property
-    def changes(self) -> int:
-        return sum(step.changes for step in self.steps)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What became of the run; ``status`` is that of the chapter which ended it."""
-
-    folder: Path
-    status: str
-    exit_code: int
-    seconds: float
-    chapters: tuple[ChapterRecord, ...] = field(default=())
-
-    @property
-    def changes(self) -> int:
-        return sum(chapter.changes for chapter in self.chapters)
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain data; ``exit_code`` is null while the run goes on."""
-        chapters = [{**asdict(chapter), "changes": chapter.changes} for chapter in self.chapters]
-        return {
-            "status": self.status,
-            "exit_code": None if self.status == states.RUNNING else self.exit_code,
-            "seconds": self.seconds,
-            "changes": self.changes,
-            "folder": str(self.folder),
-            "chapters": chapters,
-        }
-
-
-def step_titles(nb: Any) -> list[str | None]:
-    """For every cell the title of the step it belongs to; None for cells that are no step's code.
-
-    Headings above the ``parameters`` cell are front matter. A cell tagged ``bootstrap`` is no step.
-    """
-    tags = [cell.metadata.get("tags", []) for cell in nb.cells]
-    start = max((i for i, found in enumerate(tags) if set(found) & set(_PARAMETER_TAGS)), default=-1)
-    titles: list[str | None] = []
-    title: str | None = None
-    for index, cell in enumerate(nb.cells):
-        if cell.cell_type == "markdown" and index > start:
-            title = _heading(cell.source) or title
-        is_step = cell.cell_type == "code" and cell.source.strip() and "bootstrap" not in tags[index]
-        titles.append(title if is_step and index > start else None)
-    return titles
-
-
-def _heading(source: str) -> str | None:
-    found, fenced = None, False
-    for line in source.splitlines():
-        if line.lstrip().startswith(("```", "~~~")):
-            fenced = not fenced
-        elif line.startswith("## ") and not fenced:
-            found = line[3:].strip().strip("#").strip()
-    return found
-
-
-def _parameter_names(nb: Any, path: Path) -> set[str]:
-    names: set[str] = set()
-    for cell in nb.cells:
-        if cell.cell_type != "code" or "parameters" not in cell.metadata.get("tags", []):
-            continue
-        try:
-            body = ast.parse(cell.source).body
-        except SyntaxError as error:
-            raise UsageError("the parameters cell is not plain Python", where=str(path), seen=str(error)) from error
-        for statement in body:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-            names.update(target.id for target in targets if isinstance(target, ast.Name))
-    return names
-
-
-def _plain(value: Any) -> Any:
-    """What papermill can write as a literal: it refuses paths and dates, and makes text of tuples."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (os.PathLike, date)):
-        return str(value)
-    return value
 
 
 class _Steps:
@@ -258,8 +126,8 @@ def run_chapters(
         with KernelPool(env=env, cwd=cwd, notebooks=len(chapters)) as pool:
             if chapters:
                 pool.warm()  # boots while the notebooks are read
-            evidence.began(chapters, {key: _plain(value) for c in chapters for key, value in c.parameters.items() if key != "confirm"})
-            console.run_started([(c.number, c.name) for c in chapters], sum(_count(c) for c in chapters))
+            evidence.began(chapters, {key: plain(value) for c in chapters for key, value in c.parameters.items() if key != "confirm"})
+            console.run_started([(c.number, c.name) for c in chapters], sum(count_steps(c.path) for c in chapters))
             for index, chapter in enumerate(chapters):
                 if stop.requested:
                     status, exit_code = states.INTERRUPTED, Interrupted.exit_code
@@ -299,14 +167,6 @@ def _report(folder: Path, console: Console) -> None:
         console.note(f"the report could not be written: {error}")
 
 
-def _count(chapter: Chapter) -> int:
-    try:
-        nb = nbformat.reads(chapter.path.read_text("utf-8"), as_version=4)
-    except Exception:  # told when its turn comes
-        return 0
-    return sum(1 for title in step_titles(nb) if title)
-
-
 def _summarize(result: RunResult, console: Console) -> None:
     try:
         write_atomic(result.folder / "summary.json", mask(json.dumps(result.to_json(), indent=1)) + "\n")
@@ -334,12 +194,12 @@ def _execute(
     status, exit_code = states.COMPLETED, 0
     since = time.time()
     try:
-        nb = _read(chapter.path)
-        known = _parameter_names(nb, chapter.path)
+        nb = read_notebook(chapter.path)
+        known = parameter_names(nb, chapter.path)
         execute_notebook(
             str(chapter.path).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
             None,
-            parameters={key: _plain(value) for key, value in chapter.parameters.items() if key in known},
+            parameters={key: plain(value) for key, value in chapter.parameters.items() if key in known},
             engine_name="swarmbook",
             kernel_name="python3",
             language="python",
@@ -370,17 +230,6 @@ def _execute(
     return record, exit_code
 
 
-def _read(path: Path) -> Any:
-    try:
-        nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
-        nbformat.validate(nb)
-        return nb
-    except OSError as error:
-        raise UsageError("the notebook cannot be read", where=str(path), seen=str(error.strerror)) from error
-    except Exception as error:  # nbformat meets malformed files with errors of many kinds
-        raise UsageError("this is no notebook", where=str(path), seen=repr(error)[:200]) from error
-
-
 def _from_notebook(record: ChapterRecord, path: Path, steps: _Steps, since: float) -> ChapterRecord:
     """Completes a record from the saved notebook: the record and the artifact cannot disagree."""
     try:
@@ -398,7 +247,7 @@ def _from_notebook(record: ChapterRecord, path: Path, steps: _Steps, since: floa
         for index, (cell, seconds) in enumerate(spans)
         if cell.cell_type == "code"
         and (index < before or "bootstrap" in cell.metadata.get("tags", []))
-        and not set(cell.metadata.get("tags", [])) & set(_PARAMETER_TAGS)
+        and not set(cell.metadata.get("tags", [])) & set(PARAMETER_TAGS)
     ]
     status = str(done.get("status", record.status))
     return replace(

@@ -21,7 +21,8 @@ from swarmbook.runbook import report as reports
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.record import earlier, read_record, runs_in
 from swarmbook.runbook.report import index_html, report_html, write_index, write_report
-from swarmbook.runbook.run import Chapter, run_chapters
+from swarmbook.runbook.results import Chapter
+from swarmbook.runbook.run import run_chapters
 
 EVIL = '<script src="https://example.org/x.js">alert(1)</script>&amp;"\''
 NODES = ["sw1", "sw2", "sw3"]

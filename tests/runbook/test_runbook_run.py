@@ -15,7 +15,9 @@ from swarmbook.runbook.audit import audit
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.diff import compare
 from swarmbook.runbook.ledger import FILE, read_chain
-from swarmbook.runbook.run import Chapter, RunResult, StepRecord, run_chapters, step_titles
+from swarmbook.runbook.notebooks import step_titles
+from swarmbook.runbook.results import Chapter, RunResult, StepRecord
+from swarmbook.runbook.run import run_chapters
 
 SHOW = "display({'application/vnd.swarmbook.step+json': {'hosts': 3, 'changes': 2, 'checks': 4, 'failed': 0}}, raw=True)"
 

@@ -13,7 +13,8 @@ import pytest
 
 from swarmbook import secrets
 from swarmbook.runbook.console import Console
-from swarmbook.runbook.run import Chapter, run_chapters
+from swarmbook.runbook.results import Chapter
+from swarmbook.runbook.run import run_chapters
 
 FROM_FOLDER, LATE, FROM_ENV, FROM_FILE = "canary-in-folder-41", 'canary "late" <42>', "canary-by-env-43", "canary-by-file/44"
 CANARIES = (FROM_FOLDER, LATE, FROM_ENV, FROM_FILE)

@@ -19,7 +19,8 @@ DRIVER = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest may itself run with SIGINT ignored
-from swarmbook.runbook.run import Chapter, run_chapters
+from swarmbook.runbook.run import run_chapters
+from swarmbook.runbook.results import Chapter
 from swarmbook.runbook.console import Console
 here = Path(sys.argv[1])
 chapters = [Chapter(here / f"{n}.ipynb", {}, "0" + str(i), n) for i, n in enumerate(("one", "two"), 1)]

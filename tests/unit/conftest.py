@@ -15,7 +15,7 @@ from swarmbook.checks import Check
 from swarmbook.cluster import Cluster, Endpoint, Node
 from swarmbook.runbook.evidence import Evidence
 from swarmbook.runbook.ledger import Ledger
-from swarmbook.runbook.run import Chapter, ChapterRecord, RunResult, StepRecord
+from swarmbook.runbook.results import Chapter, ChapterRecord, RunResult, StepRecord
 from swarmbook.runbook.signing import Signing
 
 ROOT = Path(__file__).resolve().parents[2]
