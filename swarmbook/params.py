@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from .errors import ParameterError
 from .secrets import REFERENCE
 
-__all__ = ["PHASES", "Mistake", "ParamView", "Params", "load_params", "params_from_namespace", "phase_params"]
+__all__ = [
+    "PHASES", "Mistake", "ParamView", "Params", "differing", "load_params", "params_from_namespace", "params_from_record", "phase_params",
+]  # fmt: skip
 
 #: Number and name of each notebook.
 PHASES: dict[str, str] = {
@@ -184,6 +186,28 @@ def params_from_namespace(phase: str, namespace: Mapping[str, Any]) -> Params:
     _raise(mistakes, f"the parameters cell of {phase}_{PHASES[phase]}")
     assert params is not None
     return params
+
+
+def params_from_record(values: Mapping[str, Any], source: str) -> Params:
+    """Parameters as a run or a plan has kept them.
+
+    Args:
+        values: By name.
+        source: Where they were kept, for the message.
+
+    Raises:
+        ParameterError: This swarmbook does not take them.
+    """
+    params, mistakes = _validate(values)
+    _raise(mistakes, source)
+    assert params is not None
+    return params
+
+
+def differing(kept: Params, given: Params) -> str:
+    """What two sets of parameters differ in, a line each; what confirms a step is no part of them."""
+    old, new = kept.model_dump(exclude={"confirm"}), given.model_dump(exclude={"confirm"})
+    return "\n".join(f"{name}: {old[name]!r} then, {new[name]!r} now" for name in old if old[name] != new[name])
 
 
 def _raise(mistakes: list[Mistake], source: str) -> None:

@@ -6,13 +6,17 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..cluster import Cluster, home
 from ..errors import ConfirmationMissing, OutOfOrder, UsageError
-from ..params import PHASES, Params
+from ..params import PHASES, Params, differing, load_params, params_from_record
 from .common import example, open_book, with_json, with_parameters
+
+if TYPE_CHECKING:
+    from ..runbook.resume import Parent
 
 __all__ = ["cancel", "destroy", "prune", "rebuild", "run", "verify"]
 
@@ -20,7 +24,15 @@ BUILD = [number for number in PHASES if number < "20"]
 
 
 def _run(
-    params: Params, numbers: list[str], what: str, *, as_json: bool = False, confirm: str = "", cell_timeout: int | None = None, signing_key: str | None = None
+    params: Params,
+    numbers: list[str],
+    what: str,
+    *,
+    as_json: bool = False,
+    confirm: str = "",
+    cell_timeout: int | None = None,
+    signing_key: str | None = None,
+    parent: Parent | None = None,
 ) -> None:
     from ..runbook.console import Console
     from ..runbook.evidence import Evidence
@@ -37,7 +49,8 @@ def _run(
         if not path.exists():
             raise UsageError("a notebook is not there", where=str(path), next="run from the folder of the book, or name it: export SWARMBOOK_HOME=FOLDER")
         word = {"90": "DESTROY", "91": "CANCEL"}.get(number, "") if confirm else ""
-        chapters.append(Chapter(path, {**params.model_dump(), "confirm": word}, number, PHASES[number]))
+        before = parent is not None and number in parent.completed
+        chapters.append(Chapter(path, {**params.model_dump(), "confirm": word}, number, PHASES[number], before))
     cluster = Cluster(params.cluster, root)
     _preflight(params, cluster, numbers)
     signing = Signing(cluster, signing_key)
@@ -45,7 +58,8 @@ def _run(
     with cluster.lock(what):
         folder = new_folder(root / "runs" / params.cluster)
         env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(root), **cluster.child_environment()}
-        console.note(f"{what}: cluster {params.cluster}, {len(params.nodes)} nodes, run {os.path.relpath(folder)}")
+        resumes = f", resuming {parent.run} ({parent.status})" if parent else ""
+        console.note(f"{what}: cluster {params.cluster}, {len(params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}")
         result = run_chapters(
             chapters,
             folder,
@@ -54,7 +68,7 @@ def _run(
             cell_timeout_s=cell_timeout,
             cwd=root,
             cluster=cluster.folder,
-            evidence=Evidence(folder, cluster, signing),
+            evidence=Evidence(folder, cluster, signing, parent),
         )
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
@@ -84,26 +98,74 @@ def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
 
 
 _phase = click.Choice(list(PHASES))
+_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @click.command(epilog=example("swarmbook run params/lab.yaml --from 07"))
-@with_parameters
-@click.option("--from", "first", type=_phase, default="01", show_default=True, help="First notebook to run.")
-@click.option("--to", "last", type=_phase, default="08", show_default=True, help="Last notebook to run.")
+@click.argument("path", type=click.Path(dir_okay=False), metavar="[PARAMS]", required=False)
+@click.option("--from", "first", type=_phase, help="First notebook to run.  [default: 01]")
+@click.option("--to", "last", type=_phase, help="Last notebook to run.  [default: 08]")
 @click.option("--only", type=_phase, help="Run this one alone.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on from this run: prove what it completed, do what is missing or drifted.")
 @click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="End a cell that takes longer.")
 @click.option("--signing-key", metavar="KEY", help="SSH key that signs the run's record; a .pub: by the agent. Default: git's, else the cluster's.")
+@_yes
 @with_json
-def run(params: Params, first: str, last: str, only: str | None, cell_timeout: int | None, signing_key: str | None, as_json: bool) -> None:
-    """Run the book: from nothing to a verified cluster, or on from what is there."""
-    numbers = [only] if only else [n for n in BUILD if first <= n <= last]
-    if not numbers or any(n >= "90" for n in numbers):
+def run(
+    path: str | None,
+    first: str | None,
+    last: str | None,
+    only: str | None,
+    resume: Path | None,
+    cell_timeout: int | None,
+    signing_key: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Run the book: from nothing to a verified cluster, or on from what is there.
+
+    PARAMS may be left out with --resume: the run that is resumed has kept its parameters.
+    """
+    params = load_params(path) if path else None
+    parent = None
+    if resume is not None:
+        if first or last or only:
+            raise UsageError("--resume runs what the earlier run was to run", seen="--from, --to or --only beside it", next="leave one of them out")
+        params, parent = _parent(resume, params)
+        numbers = parent.left()
+    else:
+        if params is None:
+            raise UsageError("no parameters", wanted="a parameter file, or --resume RUN", next="swarmbook run params/lab.yaml")
+        numbers = [only] if only else [n for n in BUILD if (first or "01") <= n <= (last or "08")]
+        if not numbers or any(n >= "90" for n in numbers):
+            raise UsageError(
+                "these options name no notebook to run",
+                wanted=f"numbers among {' '.join(BUILD)}",
+                next="90 and 91 take away: swarmbook destroy PARAMS, swarmbook cancel PARAMS",
+            )
+    for number, word in (("90", "DESTROY"), ("91", "CANCEL")):
+        if number in numbers:
+            _confirm(word, _doomed(params, number), yes)
+    _run(params, numbers, "run", as_json=as_json, confirm="yes", cell_timeout=cell_timeout, signing_key=signing_key, parent=parent)
+
+
+def _parent(folder: Path, params: Params | None) -> tuple[Params, Parent]:
+    """The run that is resumed, and its parameters; those that are given must be the same."""
+    from ..runbook.resume import read_parent
+
+    parent = read_parent(folder)
+    kept = params_from_record(parent.parameters, f"the ledger of {folder}")
+    if params is not None and params.cluster != parent.cluster:
+        raise UsageError("the run to resume is another cluster's", where=str(folder), wanted=params.cluster, seen=parent.cluster, next="name a run of this one")
+    if params is not None and (seen := differing(kept, params)):
         raise UsageError(
-            f"--from {first} --to {last} names no notebook to run",
-            wanted=f"numbers among {' '.join(BUILD)}",
-            next="90 and 91 take away: swarmbook destroy PARAMS, swarmbook cancel PARAMS",
+            "the parameters are not those of the run to resume",
+            where=str(folder),
+            wanted="the same parameters; what was completed with others cannot be proven with these",
+            seen=seen,
+            next="swarmbook run PARAMS, without --resume",
         )
-    _run(params, numbers, "run", as_json=as_json, cell_timeout=cell_timeout, signing_key=signing_key)
+    return kept, parent
 
 
 @click.command(epilog=example("swarmbook verify params/lab.yaml"))
@@ -130,9 +192,6 @@ def _confirm(word: str, doomed: list[list[str]], yes: bool) -> bool:
     if click.prompt(f"Type {word} to go on", default="", show_default=False).strip() != word:
         raise ConfirmationMissing("not confirmed; nothing was touched", wanted=word, next="run it again and type the word")
     return True
-
-
-_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def _doomed(params: Params, phase: str) -> list[list[str]]:

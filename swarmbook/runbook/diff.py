@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.checks import Table
-from swarmbook.errors import UsageError
-from swarmbook.runbook import ledger
-from swarmbook.runbook.ledger import FORMAT, BrokenChain, Chain, read_chain
+from swarmbook.runbook.ledger import Chain, read_run
 
 __all__ = ["Comparison", "Difference", "compare"]
 
@@ -73,7 +71,7 @@ def compare(before: Path, after: Path) -> Comparison:
     Raises:
         UsageError: One of them is no run's folder, or its ledger does not hold together.
     """
-    chains = [_read(folder) for folder in (before, after)]
+    chains = [read_run(folder) for folder in (before, after)]
     counts: dict[str, dict[str, int]] = {}
     differences: list[Difference] = []
     pairs = {"parameter": [_parameters(chain) for chain in chains], "check": [_checks(chain) for chain in chains]}
@@ -93,21 +91,6 @@ _Key = tuple[str, str, str, str]
 
 def _in_order(new: Iterable[_Key], old: Iterable[_Key]) -> list[_Key]:
     return sorted(dict.fromkeys([*new, *old]), key=lambda key: key[0])  # by chapter, within it as they came
-
-
-def _read(folder: Path) -> Chain:
-    path = folder / ledger.FILE
-    try:
-        chain = read_chain(path.read_bytes())
-    except OSError as error:
-        raise UsageError("this is not a run folder", where=str(folder), wanted=f"a folder with {ledger.FILE}", seen=error.strerror) from None
-    except BrokenChain as error:
-        raise UsageError("the ledger does not fit", where=str(path), seen=str(error), next=f"swarmbook audit {folder}") from None
-    if not chain.run:
-        raise UsageError("the ledger does not say which run this is", where=str(path), next=f"swarmbook audit {folder}")
-    if chain.run.get("format") != FORMAT:
-        raise UsageError("the run was written by another swarmbook", where=str(path), wanted=f"format {FORMAT}", seen=f"format {chain.run.get('format')}")
-    return chain
 
 
 def _parameters(chain: Chain) -> dict[_Key, str]:

@@ -21,6 +21,7 @@ from swarmbook.cluster import Cluster
 from swarmbook.errors import SwarmbookError, WorldError
 from swarmbook.runbook.ledger import FORMAT, Ledger
 from swarmbook.runbook.manifest import seal
+from swarmbook.runbook.resume import Parent
 from swarmbook.runbook.signing import Signing
 
 if TYPE_CHECKING:
@@ -93,10 +94,11 @@ class Evidence:
         folder: The run's folder.
         cluster: Whose run it is; None for notebooks that belong to none.
         signing: Signs the manifest; None leaves it unsigned.
+        parent: The run that this one resumes.
     """
 
-    def __init__(self, folder: Path, cluster: Cluster | None = None, signing: Signing | None = None) -> None:
-        self.folder, self.cluster, self.signing = folder.absolute(), cluster, signing
+    def __init__(self, folder: Path, cluster: Cluster | None = None, signing: Signing | None = None, parent: Parent | None = None) -> None:
+        self.folder, self.cluster, self.signing, self.parent = folder.absolute(), cluster, signing, parent
         self.ledger = Ledger(self.folder)
         self.trouble: SwarmbookError | None = None
         self._keys: dict[str, str] = {}
@@ -124,7 +126,9 @@ class Evidence:
     def began(self, chapters: Sequence[Chapter], parameters: Mapping[str, Any]) -> None:
         sources = [{"number": c.number, "name": c.name, "notebook": c.notebook, "sha256": _source(c.path)} for c in chapters]
         root = self.cluster.root if self.cluster else Path.cwd()
-        about = {"format": FORMAT, "run": self.folder.name, "cluster": self.cluster.name if self.cluster else ""}
+        about: dict[str, Any] = {"format": FORMAT, "run": self.folder.name, "cluster": self.cluster.name if self.cluster else ""}
+        if self.parent is not None:
+            about["parent"] = self.parent.link()
         self._tell("run", **about, **circumstances(root), parameters=parameters, chapters=sources, **{"host_keys": {}, **self._new_keys()})
 
     def chapter_began(self, chapter: Chapter) -> None:
@@ -141,7 +145,8 @@ class Evidence:
         new = self._new_keys()
         if record.error is not None and record.status != "interrupted":
             self._tell("failure", number=record.number, status=record.status, what=record.error["ename"], detail=record.error["evalue"])
-        self._tell("chapter", number=record.number, name=record.name, status=record.status, seconds=record.seconds, changes=record.changes, **new)
+        proof = {"proof": record.proof} if record.proof else {}
+        self._tell("chapter", number=record.number, name=record.name, status=record.status, seconds=record.seconds, changes=record.changes, **proof, **new)
 
     def interrupted(self, signal: str) -> None:
         self._tell("interruption", signal=signal)

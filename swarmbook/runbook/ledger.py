@@ -21,10 +21,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from swarmbook.errors import WorldError
+from swarmbook.errors import UsageError, WorldError
 from swarmbook.secrets import mask
 
-__all__ = ["EVENTS", "FILE", "FORMAT", "START", "BrokenChain", "Chain", "Ledger", "read_chain"]
+__all__ = ["EVENTS", "FILE", "FORMAT", "START", "BrokenChain", "Chain", "Ledger", "read_chain", "read_run"]
 
 FILE = "ledger.jsonl"
 #: Format of ledger and manifest. A newer one is refused.
@@ -213,6 +213,26 @@ def read_chain(data: bytes) -> Chain:
         torn += range(index + 1, index + 1 + skipped)
         before, index = _hash(raw), index + max(1, skipped)
     return Chain(tuple(events), len(lines), before, tuple(torn))
+
+
+def read_run(folder: Path) -> Chain:
+    """The ledger of a run's folder, for whoever builds on what it says.
+
+    Raises:
+        UsageError: It is no run's folder, or its ledger does not hold together, or another swarmbook wrote it.
+    """
+    path = folder / FILE
+    try:
+        chain = read_chain(path.read_bytes())
+    except OSError as error:
+        raise UsageError("this is not a run folder", where=str(folder), wanted=f"a folder with {FILE}", seen=error.strerror) from None
+    except BrokenChain as error:
+        raise UsageError("the ledger does not fit", where=str(path), seen=str(error), next=f"swarmbook audit {folder}") from None
+    if not chain.run:
+        raise UsageError("the ledger does not say which run this is", where=str(path), next=f"swarmbook audit {folder}")
+    if chain.run.get("format") != FORMAT:
+        raise UsageError("the run was written by another swarmbook", where=str(path), wanted=f"format {FORMAT}", seen=f"format {chain.run.get('format')}")
+    return chain
 
 
 def _torn_lines(lines: list[bytes], index: int, number: int) -> int:

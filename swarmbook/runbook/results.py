@@ -16,12 +16,16 @@ STEP_MIME = "application/vnd.swarmbook.step+json"
 
 @dataclass(frozen=True)
 class Chapter:
-    """One notebook to execute: its file, its parameters, its number ``04`` and name ``deploy_consul``."""
+    """One notebook to execute: its file, its parameters, its number ``04`` and name ``deploy_consul``.
+
+    ``before``: an earlier run, which this one resumes, says that it completed it. That is proven, not believed.
+    """
 
     path: Path
     parameters: Mapping[str, Any]
     number: str
     name: str
+    before: bool = False
 
     @property
     def notebook(self) -> str:
@@ -46,7 +50,10 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class ChapterRecord:
-    """What became of one notebook."""
+    """What became of one notebook.
+
+    ``proof``: of what an earlier run had completed: ``verified`` as it left it, or ``drifted``, and mended.
+    """
 
     number: str
     name: str
@@ -58,6 +65,7 @@ class ChapterRecord:
     notebook: str = ""
     steps: tuple[StepRecord, ...] = ()
     error: Mapping[str, str] | None = None
+    proof: str = ""
 
     @property
     def changes(self) -> int:

@@ -223,6 +223,8 @@ def _execute(
     record = ChapterRecord(chapter.number, chapter.name, status, notebook=chapter.notebook, error=error)
     record = _from_notebook(record, target, steps, since)
     record = replace(record, seconds=round(time.monotonic() - began, 3))
+    if chapter.before and record.status == states.COMPLETED:
+        record = replace(record, proof="drifted" if record.changes else "verified")
     if error is None:
         console.chapter_finished(record)
     else:
