@@ -119,6 +119,7 @@ class Book:
         """The nodes of the parameters, from the inventory; in a prospect also those that are still to be made."""
         if self.prospect is not None:
             have = {node.name: node for node in self.cluster.nodes}
+            self.cluster.refuse_removal(self.params.nodes)
             if any(name not in have for name in self.ready()):
                 self.cluster.require_nodes(self.params.nodes, self.phase)
             return [have.get(name) or _to_come(name, at) for at, name in enumerate(self.params.nodes, 1)]

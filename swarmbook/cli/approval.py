@@ -34,6 +34,7 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
         short = " (at least 16 characters of it are wanted)" if len(digest.removeprefix("sha256:")) < 16 else ""
         raise UsageError(
             "the approval is for another plan; nothing was touched",
+            where=f"cluster {plan.cluster}",
             wanted=plan.digest,
             seen=digest + short,
             next="swarmbook plan PARAMS; read what it says now, and approve its digest",
@@ -46,11 +47,11 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
         if word == "ORDER":
             new = [cost.hourly for cost in plan.costs if cost.new]
             click.echo(f"  {len(new)} machines, {sum(new):.3f} an hour", err=err)
-        approvals.append(Approval(word, f"{getpass.getuser()}@{socket.gethostname()}", _how(word, yes, digest), tuple(things)))
+        approvals.append(Approval(word, f"{getpass.getuser()}@{socket.gethostname()}", _how(plan, word, yes, digest), tuple(things)))
     return approvals
 
 
-def _how(word: str, yes: bool, digest: str | None) -> str:
+def _how(plan: Plan, word: str, yes: bool, digest: str | None) -> str:
     if digest is not None:
         return f"--approve {digest}"
     if yes:
@@ -58,9 +59,10 @@ def _how(word: str, yes: bool, digest: str | None) -> str:
     if not sys.stdin.isatty():
         raise ConfirmationMissing(
             "not confirmed; nothing was touched",
+            where=f"cluster {plan.cluster}",
             wanted=f"the word {word} typed on a terminal, or --yes, or --approve DIGEST of the plan",
             next="the same command with --yes; or swarmbook plan PARAMS, and --approve its digest",
         )
     if click.prompt(f"Type {word} to go on", default="", show_default=False).strip() != word:
-        raise ConfirmationMissing("not confirmed; nothing was touched", wanted=word, next="run it again and type the word")
+        raise ConfirmationMissing("not confirmed; nothing was touched", where=f"cluster {plan.cluster}", wanted=word, next="run it again and type the word")
     return "typed"
