@@ -385,8 +385,9 @@ def test_rebuild_by_an_approved_plan(lab: Lab) -> None:
 
 def test_a_rebuild_that_was_killed_does_not_destroy_twice(lab: Lab) -> None:
     at(lab, "08")
+    runs = len(lab.runs)
     run = lab.start("rebuild", "--yes")
-    run.until(lambda: "completed" in first_status(lab, "03")[2:])
+    run.until(lambda: len(lab.runs) > runs and "completed" in first_status(lab, "03")[2:])
     killed(lab, run)
     parent = lab.runs[-1]
     lab.swarmbook("run", "--resume", str(parent)).expect(0, "How to reach it:")
