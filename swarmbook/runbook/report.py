@@ -252,18 +252,10 @@ def _plan(record: Record) -> str:
     for event in record.approvals:
         if event.get("event") == "approval":
             what = "<br>".join(_e(line) for line in event.get("what") or ())
-            rows.append(
-                (
-                    "",
-                    (
-                        _e(event.get("time", "")),
-                        _e(event.get("by", "")),
-                        f"<b>{_e(event.get('word', ''))}</b>",
-                        f"<code>{_e(event.get('how', ''))}</code>",
-                        what,
-                    ),
-                )
-            )
+            how = str(event.get("how", ""))
+            how = f"{how[:30]}…" if how.startswith("--approve") else how  # the whole digest stands above
+            by, word = _e(event.get("by", "")), f'<span class="mark">{_e(event.get("word", ""))}</span>'
+            rows.append(("", (_e(event.get("time", ""))[:19], by, word, f"<code>{_e(how)}</code>", what)))
         elif "digest" in event:
             held = "The steps that were said yes to are held to" if event.get("partial") else "Held to"
             parts.append(f"<p>{held} the plan <code>{_e(event['digest'])}</code> ({_many(int(event.get('changes') or 0), 'change')}).</p>")
