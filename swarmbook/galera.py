@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ __all__ = ["bootstrap", "plan_galera"]
 
 #: A member may fail to join and be started again: its donor was busy, say. More often than this is no bad luck.
 _STARTS = 4
+#: What a first start that failed has said, beside its data; ``logs.sh`` reads it.
+_FAILED_LOG = "failed-start.log"
 
 
 # -- observe -----------------------------------------------------------------------------------------------------------
@@ -165,7 +168,8 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
     for change in todo.get("set-aside", []):
         _remove_service(book, manager, change.host)
         folder = shlex.quote(data_folder(params))
-        book.fleet[change.host].run(f"cd {folder} && mkdir aborted && mv data bootstrap.used aborted && mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)")
+        move = f"mv data bootstrap.used aborted && {{ [ ! -e {_FAILED_LOG} ] || mv {_FAILED_LOG} aborted; }}"
+        book.fleet[change.host].run(f"cd {folder} && mkdir aborted && {move} && mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)")
     for change in todo.get("bootstrap", []):
         _found(book, made, seen, manager, change.host, scripts)
     for change in todo.get("await-first", []):
@@ -210,9 +214,19 @@ def _found(book: Book, made: Parts, seen: Galera, manager: str, first: str, scri
         _deploy(book, made, manager, [first])
         _wait(book, seen, [first], bootstrapping=True)
     except SwarmbookError:
+        _keep_log(book, first)
         # Restarting would not help and only fill the log: the mark is used up. The data stays; the next run sets it aside.
         _remove_service(book, manager, first)
         raise
+
+
+def _keep_log(book: Book, name: str) -> None:
+    """Keep a member's log beside its data: its containers go with its service, and what they said would go with them."""
+    folder = shlex.quote(data_folder(book.params))
+    select = f"docker ps -aq --filter label=com.docker.swarm.service.name={book.params.mariadb_cluster_name}_{name}"
+    script = f"umask 077; for c in $({select} | tac); do docker logs -t --tail 400 $c; done > {folder}/{_FAILED_LOG} 2>&1"
+    with contextlib.suppress(SwarmbookError):  # what is raised already says more than this could
+        book.fleet[name].run(script, check=False, quiet=True)
 
 
 def _remove_service(book: Book, manager: str, name: str) -> None:

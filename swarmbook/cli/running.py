@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..cluster import Cluster, home
 from ..errors import ConfirmationMissing, OutOfOrder, UsageError
 from ..params import PHASES, Params
-from .common import example, open_book, with_json, with_parameters
+from .common import example, known_secrets, open_book, with_json, with_parameters
+
+if TYPE_CHECKING:
+    from ..runbook.console import Console
+    from ..runbook.failure import OnFailure
+    from ..runbook.results import ChapterRecord
 
 __all__ = ["cancel", "destroy", "prune", "rebuild", "run", "verify"]
 
@@ -55,6 +63,7 @@ def _run(
             cwd=root,
             cluster=cluster.folder,
             evidence=Evidence(folder, cluster, signing),
+            on_failure=_asks_why(params, folder, console),
         )
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
@@ -65,14 +74,28 @@ def _run(
     sys.exit(result.exit_code)
 
 
+def _asks_why(params: Params, folder: Path, console: Console) -> OnFailure:
+    """What collects the nodes' logs into the run's folder after a chapter failed."""
+    began = datetime.now(timezone.utc)
+
+    def ask(record: ChapterRecord, stopped: Callable[[], bool]) -> list[str]:
+        from ..logs import collect
+
+        book = open_book(params)
+        if not book.cluster.exists():
+            return []
+        console.note(f"asking {', '.join(book.params.nodes)} why (at most 45 s)")
+        found = collect(book, folder / "logs", phase=record.number, fresh=began, stopped=stopped)
+        where = f"logs of {', '.join(node.node for node in found.nodes)}, {found.seconds:.1f} s: {os.path.relpath(found.folder)}/"
+        told = [f"  {line}" for line in found.lines]
+        return (["the lines that matter:", *told] if told else ["no line in the logs stands out"]) + [where]
+
+    return ask
+
+
 def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
     """What can be told before anything runs, beyond the parameters themselves."""
-    from .. import secrets
-
-    for name in ("consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"):
-        reference = getattr(params, name)
-        if reference != "generate":
-            secrets.resolve(name, reference, cluster.folder / "secrets")
+    known_secrets(params)
     if params.mariadb_init_scripts and not Path(params.mariadb_init_scripts).expanduser().is_dir():
         raise UsageError(
             "the folder of initial scripts is not there",

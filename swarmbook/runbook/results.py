@@ -46,7 +46,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class ChapterRecord:
-    """What became of one notebook."""
+    """What became of one notebook; ``lines`` are those that matter of what was collected after it failed."""
 
     number: str
     name: str
@@ -58,6 +58,7 @@ class ChapterRecord:
     notebook: str = ""
     steps: tuple[StepRecord, ...] = ()
     error: Mapping[str, str] | None = None
+    lines: tuple[str, ...] = ()
 
     @property
     def changes(self) -> int:

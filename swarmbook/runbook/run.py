@@ -20,6 +20,7 @@ from swarmbook.runbook import execution as states
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.engine import register
 from swarmbook.runbook.evidence import Evidence
+from swarmbook.runbook.failure import OnFailure, look_into
 from swarmbook.runbook.kernels import KernelPool, StopSignals, log
 from swarmbook.runbook.notebooks import PARAMETER_TAGS, count_steps, parameter_names, plain, read_notebook, step_titles
 from swarmbook.runbook.results import STEP_MIME, Chapter, ChapterRecord, RunResult, StepRecord
@@ -87,6 +88,7 @@ def run_chapters(
     cwd: str | os.PathLike[str] | None = None,
     cluster: Path | None = None,
     evidence: Evidence | None = None,
+    on_failure: OnFailure | None = None,
 ) -> RunResult:
     """Executes chapters one after the other into ``folder`` and stops at the first that fails.
 
@@ -103,6 +105,7 @@ def run_chapters(
         cwd: The kernels' working directory.
         cluster: The cluster's folder: its secrets and keys, also those made during the run, are masked in all that is kept.
         evidence: Writes ledger and manifest; None for one that knows of no cluster and does not sign.
+        on_failure: Finds out why, before the folder is sealed; see :func:`swarmbook.runbook.failure.look_into`.
 
     Returns:
         The records of all chapters, also of those that were not reached, and the exit code.
@@ -138,6 +141,8 @@ def run_chapters(
                 evidence.chapter_began(chapter)
                 records[index], exit_code = _execute(chapter, folder, console, pool, stop, cell_timeout_s, evidence)
                 status = records[index].status
+                if on_failure is not None and not stop.requested:
+                    records[index] = look_into(records[index], exit_code, folder, on_failure, lambda: stop.requested, console)
                 if status == states.INTERRUPTED:
                     evidence.interrupted(stop.name)
                 evidence.chapter_ended(records[index])
