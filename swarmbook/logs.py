@@ -187,7 +187,7 @@ def collect(
     every = list(dict.fromkeys([*book.params.nodes, *inventory]))
     for name in names:
         if name not in every:
-            raise UsageError(f"no node {name} in cluster {book.cluster.name}", wanted=", ".join(every), next="swarmbook ls")
+            raise UsageError(f"no node {name} in cluster {book.cluster.name}", where=str(book.cluster.file), wanted=", ".join(every), next="swarmbook ls")
     chosen = [name for name in every if not names or name in names]
     mark = f"@@{_random.token_hex(8)}"
     script = _script(book, mark, since)
