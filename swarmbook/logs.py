@@ -113,7 +113,7 @@ def _sections(output: str, mark: str) -> list[Section]:
     for part in mask(output).split(f"{mark} ")[1:]:
         head, _, text = part.partition("\n")
         name, _, command = head.partition("\t")
-        found.append(Section(name, command, text.rstrip("\n")))
+        found.append(Section(name, command.replace("\x01", "\n  ").strip(), text.rstrip("\n")))
     return found
 
 

@@ -12,7 +12,7 @@ bound() {
 
 # section NAME COMMAND: the command as a person would type it.
 section() {
-    printf '%s %s\t%s\n' "$MARK" "$1" "$2"
+    printf '%s %s\t%s\n' "$MARK" "$1" "$(printf %s "$2" | tr '\n' '\001')"
     { timeout -k 2 8 sh -c "$2" 2>&1; code=$?; [ "$code" -eq 0 ] || echo "[exit $code]"; } | bound
 }
 
@@ -32,7 +32,7 @@ section 'engine: state, settings' 'systemctl status --no-pager --lines 0 docker.
 section 'engine: journal' "journalctl --no-pager --utc -o short-iso -u docker.service -u containerd.service -n $TAIL $from"
 
 if ! answer=$(timeout -k 2 6 docker version --format '{{.Server.Version}}' 2>&1); then
-    say 'engine: does not answer' "docker version failed to get an answer within 6 s: $answer"
+    say 'engine: does not answer' "docker version: ${answer:-no answer within 6 s, so it does not answer}"
 else
     section 'engine: info, images, containers' 'docker info; docker images; docker ps -a --no-trunc --format "{{.ID}} {{.Names}} {{.Status}}"'
     section 'swarm: nodes, services, tasks' '
@@ -47,7 +47,7 @@ else
     section 'swarm: networks, overlay peers' 'docker network ls; docker network inspect $(docker network ls -q --filter driver=overlay) --format "{{.Name}} {{json .IPAM.Config}} {{json .Options}} peers {{json .Peers}}"'
     ask_consul='export CONSUL_HTTP_TOKEN_FILE=/run/consul/agent-token CONSUL_CACERT=/run/consul/ca.pem
         export CONSUL_HTTP_ADDR=https://127.0.0.1:$(grep -o "\"https\": *[0-9]*" /run/consul/node.json | grep -o "[0-9]*$" | head -n 1)
-        consul members; consul operator raft list-peers'
+        consul members; ! grep -q "\"server\": *true" /run/consul/node.json || consul operator raft list-peers'
     form='{{.ID}}:{{.Label "com.docker.swarm.service.name"}}:{{.Label "com.docker.stack.namespace"}}:{{.State}}'
     count=0
     for entry in $(timeout -k 2 6 docker ps -a --filter label=com.docker.swarm.service.name --format "$form"); do
@@ -69,6 +69,6 @@ for folder in "$DATA" /var/lib/docker/volumes/*/_data; do
     case " $done " in *" $folder "*) continue ;; esac
     done="$done $folder"
     section "galera: data in $folder" "ls -la $folder $folder/data; cat $folder/data/grastate.dat"
-    if [ -e "$folder/failed-start.log" ]; then section "galera: founding that failed, $folder" "ls -l --time-style=full-iso $folder/failed-start.log; tail -n $TAIL $folder/failed-start.log"; fi
+    if [ -e "$folder/failed-start.log" ]; then section "galera: founding that failed, $folder" "tail -n $TAIL $folder/failed-start.log"; fi
 done
 exit 0

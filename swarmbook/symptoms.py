@@ -66,15 +66,15 @@ _GRAVE = re.compile(
     r"|unable to |[Cc]annot |Can't |[Ff]ailed (to|with)|Failed with result|Aborting|exit status|Rejected |\bFailed [0-9a-z]|non-zero exit|does not answer|[1-9]\d* failures in a row|oom=true|^exit [1-9]"
 )
 _SLIGHT = re.compile(r"level=warn|\[WARN(ING)?\]|\bWARN\b|[Tt]imed? ?out|refused|\b(9[5-9]|100)%|[Ff]ailed")
-#: What looks grave, and comes and goes while a cluster starts, or is the answer to a question of 04 and 05.
+#: What looks grave, and comes and goes while a cluster starts, is the answer to a question of 04 and 05, or is systemd's word without a cause.
 _PASSING = re.compile(
-    r"\[Warning\]|agent\.(http|client|anti_entropy|cache|auto_config)|announce: |pulling image failed|error reading the kernel parameter|set bridge default vlan|cni |level=warn|\[WARN\]"
+    r"\[Warning\]|agent\.(http|client|anti_entropy|cache|auto_config)|announce: |pulling image failed|Failed with result|Failed to start|Main process exited|error reading the kernel parameter|set bridge default vlan|cni |level=warn|\[WARN\]"
 )
 _FULL = re.compile(r"\b(9[5-9]|100)%")
 #: What is said on a healthy node as well.
 _NOISE = re.compile(
     r"level=info|level=debug|\[Note\]|\[INFO\]|\[DEBUG\]|\bDEBUG\b|SSL.*self-signed"
-    r"|ip_vs|ipvs|IPVS|[Bb]ridge-nf-call|blkio|Could not load necessary modules|skip loading plugin|cri |io_uring|innodb_use_native_aio|apparmor"
+    r"|ip_vs|ipvs|IPVS|[Bb]ridge-nf-call|blkio|Could not load necessary modules|skip loading plugin|cri |io_uring|innodb_use_native_aio|apparmor|not a swarm manager|failed-start\.log"
 )
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)[.,]?\d*(?:Z|[+-]\d\d:?\d\d)?\s*")
 #: A second clock and the process behind it: journalctl's host and unit, dockerd's own time, MariaDB's.
@@ -112,8 +112,9 @@ def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str
     """
     order = {source: at for at, source in enumerate(_SOURCES.get(phase, _SOURCES[""]))}
     found: list[tuple[int, int, str, list[Line]]] = []
+    told: dict[str, str] = {}  # every manager says the same of the swarm: the first one's word is enough
     for node, sections in collected.items():
-        kinds: dict[tuple[int, str], dict[str, Line]] = {}
+        kinds: dict[tuple[int, str, str], dict[str, Line]] = {}
         for section in sections:
             if section.source not in order:
                 continue
@@ -126,10 +127,12 @@ def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str
                 if not weight or not text:
                     continue
                 key = _VARIES.sub("#", text)
-                said = kinds.setdefault((weight, section.source), {})
+                if section.source == "swarm" and told.setdefault(key, node) != node:
+                    continue
+                said = kinds.setdefault((weight, section.source, section.name), {})
                 before = said.pop(key, None)  # put in anew: the last one of its kind counts
                 said[key] = Line(node, section.name.partition(",")[0], text[:_WIDE], (before.times if before else 0) + 1)
-        for (weight, source), kept in kinds.items():
+        for (weight, source, _), kept in kinds.items():
             found.append((-weight, order[source], node, list(kept.values())[-_EACH:]))
     found.sort(key=lambda entry: entry[:3])
     grave = any(weight == -2 for weight, *_ in found)  # warnings explain nothing where there are errors

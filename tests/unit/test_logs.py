@@ -118,7 +118,7 @@ def test_the_script_where_there_is_no_engine(book: Book, tmp_path: Path) -> None
     """The very script, with a PATH on which there is no docker: it ends well, and says what is not there."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name in ("sh", "awk", "timeout", "cat", "head", "tail", "grep", "df", "env"):
+    for name in ("sh", "awk", "timeout", "cat", "head", "tail", "grep", "df", "env", "tr"):
         found = subprocess.run(["sh", "-c", f"command -v {name}"], capture_output=True, text=True, check=True).stdout.strip()
         (tools / name).symlink_to(found)
     script = logs._script(book, "@@mark", NOW)

@@ -71,13 +71,33 @@ def test_full_disk_memory_and_silence_come_first() -> None:
 
 def test_bounded_and_no_source_hides_the_others() -> None:
     many = "\n".join(f"[ERROR] trouble {'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10]}" for n in range(100))
-    nodes = {f"n{number}": said(("galera: g, running 1", many), ("swarm: tasks", many)) for number in range(9)}
+    nodes = {f"n{number}": said(("galera: g, running 1", many), ("swarm: tasks", many.replace("trouble", "worry"))) for number in range(9)}
     found = pick(nodes, "07")
     assert len(found) == MOST
     assert [line.text for line in found[:4]] == [f"[ERROR] trouble {'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10]}" for n in range(96, 100)]
     assert len({line.node for line in found}) == 3
     long = pick({"n": said(("galera: g", "[ERROR] " + "x" * 5000))}, "07")
     assert len(long[0].text) == 400
+
+
+BROKEN = """2026-11-25T03:13:01+00:00 n2 dockerd[900]: unable to configure the Docker daemon with file /etc/docker/daemon.json: the following directives don't match any configuration option: no-such-setting
+2026-11-25T03:13:01+00:00 n2 systemd[1]: docker.service: Main process exited, code=exited, status=1/FAILURE
+2026-11-25T03:13:01+00:00 n2 systemd[1]: docker.service: Failed with result 'exit-code'.
+2026-11-25T03:13:01+00:00 n2 systemd[1]: Failed to start docker.service - Docker Application Container Engine.
+2026-11-25T03:13:03+00:00 n2 systemd[1]: docker.service: Start request repeated too quickly."""
+
+
+def test_the_cause_not_systemd_s_word_for_it() -> None:
+    silent = ("engine: does not answer", "docker version: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?")
+    assert texts({"n2": said(("engine: journal", BROKEN), silent)}, "03") == [
+        f"n2  engine: journal: {BROKEN.splitlines()[0].partition('[900]: ')[2]}",
+        f"n2  engine: does not answer: {silent[1]}",
+    ]
+
+
+def test_managers_say_the_same_of_the_swarm() -> None:
+    task = 'shop_l1.1 on l1: Shutdown, Failed 5 seconds ago "task: non-zero exit (1)"'
+    assert texts({node: said(("swarm: nodes, services, tasks", task)) for node in ("l1", "l2")}, "07") == [f"l1  swarm: nodes: {task}"]
 
 
 def test_warnings_where_there_is_nothing_worse() -> None:
