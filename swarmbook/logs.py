@@ -6,6 +6,7 @@ import concurrent.futures
 import re
 import secrets as _random
 import shlex
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _NODE_S = 30  # for one node's script
 _ALL_S = 45  # for all of them together, connecting included
 _MOST = 512 * 1024  # bytes of one node's file
 _TAIL = 400  # lines of one log
+_PROVIDER_S = 10
 _POLL_S = 0.2
 _TRUNCATED = "[... {} characters left out ...]"
 
@@ -147,11 +149,20 @@ def _ask(host: Host, script: str, mark: str) -> tuple[list[Section], str]:
 
 
 def _states(book: Book) -> dict[str, str]:
-    """What the provider says of the machines; nothing where it cannot be asked."""
-    try:
-        return provider_for(book).states()
-    except Exception as error:  # whatever it meets: this is asked because something is broken already
-        return {"": f"the provider cannot be asked: {mask(str(error)).splitlines()[0] if str(error) else type(error).__name__}"}
+    """What the provider says of the machines; under ``""`` why it says nothing."""
+    states: dict[str, str] = {}
+
+    def ask() -> None:
+        try:
+            states.update(provider_for(book).states())
+        except Exception as error:  # whatever it meets: this is asked because something is broken already
+            states[""] = f"cannot be asked: {(mask(str(error)) or type(error).__name__).splitlines()[0]}"
+
+    # A thread of its own that nobody waits for at the end: a provider may be what hangs.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_PROVIDER_S)
+    return dict(states) if not asking.is_alive() else {"": f"no answer within {_PROVIDER_S} s"}
 
 
 def collect(

@@ -39,7 +39,8 @@ def look_into(record: ChapterRecord, exit_code: int, folder: Path, on_failure: O
         return record
     try:
         lines = tuple(mask(line) for line in on_failure(record, stopped))
-        console.note("\n".join(lines))
+        if lines:
+            console.note("\n".join(lines))
         if lines and record.notebook:
             _into_notebook(folder / record.notebook, lines)
         return replace(record, lines=lines)
