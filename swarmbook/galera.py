@@ -295,7 +295,10 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
 def last_words(book: Book, name: str) -> str:
     """The last lines that matter of a member's log, of the container that ended last."""
     service = f"{book.params.mariadb_cluster_name}_{name}"
-    script = f"c=$(docker ps -aq --filter label=com.docker.swarm.service.name={service} | head -n 1); docker logs --tail 200 $c 2>&1 | grep -E 'ERROR|galera:|\\.sql|\\.sh' | tail -n 12"
+    select = f"docker ps -aq --filter label=com.docker.swarm.service.name={service}"
+    # The newest may be the next try, which has said nothing yet.
+    which = f'c=$({select} --filter status=exited | head -n 1); [ -n "$c" ] || c=$({select} | head -n 1)'
+    script = f"{which}; docker logs --tail 200 $c 2>&1 | grep -E 'ERROR|galera:|\\.sql|\\.sh' | tail -n 12"
     return book.fleet[name].run(script, check=False).stdout.strip() or "nothing in its log"
 
 

@@ -115,6 +115,7 @@ def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str
     told: dict[str, str] = {}  # every manager says the same of the swarm: the first one's word is enough
     for node, sections in collected.items():
         kinds: dict[tuple[int, str, str], dict[str, Line]] = {}
+        mine: dict[tuple[str, str], str] = {}
         for section in sections:
             if section.source not in order:
                 continue
@@ -128,6 +129,8 @@ def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str
                     continue
                 key = _VARIES.sub("#", text)
                 if section.source == "swarm" and told.setdefault(key, node) != node:
+                    continue
+                if mine.setdefault((section.source, key), section.name) != section.name:  # a log and the copy that was kept of it
                     continue
                 said = kinds.setdefault((weight, section.source, section.name), {})
                 before = said.pop(key, None)  # put in anew: the last one of its kind counts

@@ -95,6 +95,11 @@ def test_the_cause_not_systemd_s_word_for_it() -> None:
     ]
 
 
+def test_a_log_and_its_copy_are_told_once() -> None:
+    line = "2026-11-25T03:05:32Z [ERROR] Aborting"
+    assert texts({"l1": said(("galera: g, exited 1a", line), ("galera: founding that failed, /data", line))}, "07") == ["l1  galera: g: [ERROR] Aborting"]
+
+
 def test_managers_say_the_same_of_the_swarm() -> None:
     task = 'shop_l1.1 on l1: Shutdown, Failed 5 seconds ago "task: non-zero exit (1)"'
     assert texts({node: said(("swarm: nodes, services, tasks", task)) for node in ("l1", "l2")}, "07") == [f"l1  swarm: nodes: {task}"]
