@@ -374,6 +374,21 @@ def test_stopped_machine_is_told_and_started_again(lab: Lab) -> None:
     assert lab.machine("n2").inspect()["State"]["Running"]
 
 
+def test_a_member_that_does_not_run(lab: Lab) -> None:
+    at(lab, "08")
+    n1, n2 = lab.machine("n1"), lab.machine("n2")
+    n1.sh("docker service scale -d galera_n2=0")
+    until(lambda: not n2.sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"), why="the member still runs")
+    try:
+        lab.book("verify").refused(3, "the member on n2 does not run", "swarmbook logs PARAMS n2")
+        line = lab.book("verify", "--quiet").expect(3, f"{lab.name}: NOT FINE: ", "08 verify_galera failed: WorldError: the member on n2 does not run").said
+        assert line.count("\n") == 1, line
+    finally:
+        n1.sh("docker service scale -d galera_n2=1")
+    lab.book("run", "--only", "07").expect(0)
+    lab.book("verify", "--quiet").expect(0, f"{lab.name}: fine: ")
+
+
 # -- away and built again ------------------------------------------------------------------------------------------------
 
 
