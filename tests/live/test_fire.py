@@ -1,0 +1,115 @@
+"""Truth under fire: kernels, runners and helpers are killed at every border of the notebooks' cells and inside them.
+
+After each kill nothing is claimed that a witness has not seen, every file is readable, and a resume ends in the same verified cluster.
+`make test` takes a sample; `make fire` all of them (SWARMBOOK_FIRE=all), by the seed in SWARMBOOK_FIRE_SEED.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, Lab
+from .fire import Fire
+from .kills import Journey, journeys, sample
+
+SEED = int(os.environ.get("SWARMBOOK_FIRE_SEED", "905"))
+ALL = os.environ.get("SWARMBOOK_FIRE") == "all"
+JOURNEYS = journeys(SEED) if ALL else sample(SEED)
+
+
+@pytest.fixture(scope="module")
+def fire(make_lab: Callable[..., Lab], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fire]:
+    results = ROOT / "fire-results" if ALL else tmp_path_factory.mktemp("fire")
+    results.mkdir(exist_ok=True)
+    began = time.monotonic()
+    fire = Fire(make_lab(["n1", "n2"], swarm_managers=1, lab_disk_gb=3, mariadb_port=3306, wait_timeout=120), results)
+    yield fire
+    fire.close()
+    told = {"seed": SEED, "seconds": round(time.monotonic() - began, 1), "kills": [outcome.to_json() for outcome in fire.outcomes]}
+    (results / "fire.json").write_text(json.dumps(told, indent=1) + "\n")
+    plugins = request.config.pluginmanager
+    with plugins.get_plugin("capturemanager").global_and_fixture_disabled():
+        terminal: Any = plugins.get_plugin("terminalreporter")
+        terminal.write_line(f"\n{len(fire.outcomes)} kills of seed {SEED} in {told['seconds']} s")
+        for outcome in fire.outcomes if ALL else []:
+            terminal.write_line(str(outcome))
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("journey", JOURNEYS, ids=[f"{number}-{journey.kind}" for number, journey in enumerate(JOURNEYS, 1)])
+def test_truth_under_fire(fire: Fire, journey: Journey, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.id
+    before = len(fire.outcomes)
+    {"build": build, "rebuild": rebuild, "finished": finished, "cancel": cancel}[journey.kind](fire, journey, name)
+    untrue = [str(outcome) for outcome in fire.outcomes[before:] if outcome.untruths]
+    assert not untrue, "\n".join(untrue)
+
+
+def chain(fire: Fire, journey: Journey, name: str, *command: str) -> None:
+    """Each run meets the next kill, each is resumed by the next, and the last one ends well."""
+    waiting = []
+    for kill in journey.kills:
+        outcome = fire.shoot(kill, name, True, *command)
+        fire.goes_on(outcome)
+        if kill.notebook < "90":
+            fire.found_uuid()
+        waiting.append(outcome)
+        command = fire.again(*command)
+    fire.run(*command)
+    for outcome in waiting:
+        outcome.resumed = "resumed"
+
+
+def ready(fire: Fire) -> None:
+    """A finished cluster, as it was left or as it has to be built."""
+    if not fire.marker:
+        if not fire.lab.folder.exists():
+            fire.forget(machines=True)
+        fire.run("run")
+        fire.same_cluster(verify=False)
+
+
+def build(fire: Fire, journey: Journey, name: str) -> None:
+    away = Journey("cancel", tuple(kill for kill in journey.kills if kill.notebook == "91"))
+    if away.kills or fire.lab.folder.exists():
+        cancel(fire, away, name)
+    chain(fire, Journey("build", journey.kills[len(away.kills) :]), name, "run")
+    fire.same_cluster()
+    fire.sweep()
+
+
+def rebuild(fire: Fire, journey: Journey, name: str) -> None:
+    ready(fire)
+    fire.forget(machines=False)
+    chain(fire, journey, name, "rebuild", "--yes")
+    fire.same_cluster()
+    fire.sweep()
+
+
+def finished(fire: Fire, journey: Journey, name: str) -> None:
+    ready(fire)
+    for kill in journey.kills:
+        command = ("run", "--only", kill.notebook)
+        outcome = fire.shoot(kill, name, False, *command)
+        fire.run(*fire.again(*command))
+        fire.goes_on(outcome)
+        fire.same_cluster()
+        outcome.resumed = "resumed"
+        fire.sweep()
+    fire.nothing_to_change()
+
+
+def cancel(fire: Fire, journey: Journey, name: str) -> None:
+    ready(fire)
+    kept = fire.lab.folder
+    chain(fire, journey, name, "cancel", "--yes")
+    assert fire.lab.leftovers() == []
+    assert not kept.exists()
+    fire.forget(machines=True)
+    fire.sweep()
