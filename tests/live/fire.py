@@ -9,34 +9,35 @@ import os
 import resource
 import shutil
 import signal
-import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 import nbformat
-import pymysql
 
 from swarmbook.runbook.audit import audit
 from swarmbook.runbook.ledger import FILE, read_chain
 
 from .conftest import Done, Lab, Running, until
+from .identity import Identity
 from .kills import DISK, HELPER, KERNEL, LIMIT, RUNNER, Kill, traced_cells
+from .processes import helpers_of
 from .truth import Line, Trace, leftovers, steps_of, untruths
 
 __all__ = ["Fire", "Outcome"]
 
 _LOOK_S = 0.002
 _BETWEEN_S = 0.03
-_SQL = 3306
-#: Seconds that cells take which have work to do, to begin with; what is seen takes their place.
+#: Seconds that cells take on two nodes where they have work to do. What comes too late meets the cell at its end, where it is held.
 _WORK_S = {
-    "01:8": 2.5, "02:6": 0.4, "03:4": 2.5, "03:6": 1.5, "03:8": 8.0, "04:4": 6.0, "05:6": 1.5, "06:4": 0.5, "06:6": 1.5, "07:4": 18.0, "90:6": 4.0, "91:6": 3.0,
+    "01:8": 2.0, "02:6": 0.3, "03:4": 2.0, "03:6": 1.0, "03:8": 6.0, "04:4": 5.0, "05:6": 1.0, "06:4": 0.4, "06:6": 1.0, "07:4": 8.0, "90:6": 3.0, "91:6": 2.0,
 }  # fmt: skip
+#: A cell that is sooner through than this is held at its first line instead.
+_SHORT_S = 0.1
 #: Exit codes that are true of what happened. A helper may be one whose end changes nothing, or a check may see what its end did.
 _EXITS = {
     (RUNNER, "SIGKILL"): {-9}, (RUNNER, "SIGTERM"): {130}, (RUNNER, "SIGINT"): {130}, (RUNNER, DISK): {3},
@@ -60,7 +61,7 @@ class Outcome:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        what = "; ".join(self.untruths) or "true"
+        what = "; ".join(text.strip().partition("\n")[0] for text in self.untruths) or "true"
         left = f"  (left: {', '.join(self.leftovers)})" if self.leftovers else ""
         return f"{self.kill!s:<56}  exit {self.exit_code!s:>4}  audit {self.audit}  {self.resumed or 'NOT RESUMED':<11}  {self.seconds:5.1f} s  {self.hit}: {what}{left}"
 
@@ -79,10 +80,8 @@ class Fire:
     def __init__(self, lab: Lab, keep: Path) -> None:
         self.lab, self.keep = lab, keep
         self.outcomes: list[Outcome] = []
-        self.usual: dict[tuple[str, bool], float] = {(place, True): seconds for place, seconds in _WORK_S.items()}
-        self.ids: dict[str, tuple[str, str]] = {}
-        self.uuid = ""
-        self.marker = ""
+        self.usual: dict[str, float] = {}
+        self.identity = Identity(lab)
         self._count = 0
         self.sources = {path.name[:2]: path for path in sorted((lab.home / "notebooks").glob("*.ipynb"))}
         shutil.copy(Path(__file__).with_name("tracer.py"), lab.home / "fire_tracer.py")
@@ -120,23 +119,30 @@ class Fire:
         assert not found, f"{found}{done}"
         report = audit(folder, self.lab.home)
         assert (report.exit_code, report.status) == (0, "completed"), report
-        self._learn(trace, done)
+        self._learn(trace)
         return done
 
     def claims(self, folder: Path, trace: Trace, done: Done) -> list[str]:
         ran = {number: path for number, path in self.sources.items() if set(steps_of(path)) & trace.places("begin")} or self.sources
         return untruths(folder, trace, {**self.sources, **ran}, done.code, done.said)
 
-    def _learn(self, trace: Trace, done: Done) -> None:
-        """How long each cell takes: on a finished cluster, and where it has work to do."""
+    def _learn(self, trace: Trace) -> None:
+        """How long each cell takes that finds nothing to do."""
         begun = {line.place: line.time for line in trace.lines() if line.word == "begin"}
         for line in trace.lines():
             if line.word == "end" and line.place in begun:
-                seconds = line.time - begun[line.place]
-                for works in (False, True):
-                    known = self.usual.get((line.place, works))
-                    choice = max if works else min
-                    self.usual[line.place, works] = seconds if known is None else choice(known, seconds)
+                self.usual[line.place] = min(self.usual.get(line.place, 60.0), line.time - begun[line.place])
+
+    def _lasts(self, kill: Kill, works: bool) -> float:
+        seen = self.usual.get(kill.place, 0.0)
+        return max(_WORK_S.get(kill.place, seen), seen) if works else seen
+
+    def _gate(self, kill: Kill, works: bool) -> str:
+        """Where the witness holds the cell."""
+        if kill.moment == "before":
+            return f"begin {kill.place}"
+        short = kill.moment == "inside" and kill.victim != HELPER and self._lasts(kill, works) < _SHORT_S
+        return f"{'inside' if short else 'end'} {kill.place}"
 
     # -- one kill ------------------------------------------------------------------------------------------------------
 
@@ -152,7 +158,21 @@ class Fire:
         outcome = Outcome(kill, journey)
         self.outcomes.append(outcome)
         began = time.monotonic()
-        gate = f"{'begin' if kill.moment == 'before' else 'end'} {kill.place}"
+        try:
+            self._shoot(outcome, works, verb, *arguments)
+        except Exception as error:  # one kill that goes wrong must not hide the others
+            outcome.untruths += (f"{type(error).__name__}: {error}",)
+        outcome.seconds = round(time.monotonic() - began, 1)
+        self.tell()
+        return outcome
+
+    def tell(self) -> None:
+        """All that is known so far, for whoever cannot wait for the end."""
+        (self.keep / "fire.json").write_text(json.dumps([outcome.to_json() for outcome in self.outcomes], indent=1) + "\n")
+
+    def _shoot(self, outcome: Outcome, works: bool, verb: str, *arguments: str) -> None:
+        kill = outcome.kill
+        gate = self._gate(kill, works)
         before = len(self.lab.runs)
         if kill.way == LIMIT:
             # As short as the cells on the way allow.
@@ -165,7 +185,7 @@ class Fire:
             if kill.way == LIMIT:
                 outcome.hit = "cell at its time limit"
             else:
-                line = self._moment(kill, running, trace, fifo, works)
+                line = self._moment(kill, running, trace, fifo, works, gate)
                 if kill.way == DISK:
                     ballast = self._fill(running.process.pid, line.pid)
                     outcome.hit = "no space left under runs/" if self.mounted else "no process may write files"
@@ -178,23 +198,28 @@ class Fire:
         finally:
             if ballast is not None:
                 ballast.unlink()
+            if running.process.poll() is None:
+                running.process.kill()
+                running.process.wait()
         outcome.exit_code = done.code
-        self._learn(trace, done)
-        found = [] if len(self.lab.runs) == before + 1 else [f"{len(self.lab.runs) - before} run folders were made"]
-        found += self._judge(kill, trace, done, outcome)
-        outcome.untruths, outcome.seconds = tuple(found), round(time.monotonic() - began, 1)
+        self._learn(trace)
+        assert len(self.lab.runs) == before + 1, f"{len(self.lab.runs) - before} run folders were made:{done}"
+        found = tuple(self._judge(kill, trace, done, outcome))
+        outcome.untruths = found
         if found:
             self._keep(kill, trace, done)
-        return outcome
 
-    def _moment(self, kill: Kill, running: Running, trace: Trace, fifo: Path, works: bool) -> Line:
+    def _moment(self, kill: Kill, running: Running, trace: Trace, fifo: Path, works: bool, gate: str) -> Line:
         """Waits for the kill's moment; gives the trace's line with the kernel's process."""
         if kill.moment == "before":
             found: Line = running.until(lambda: trace.find("at-begin", kill.place), pause=_LOOK_S)
         elif kill.moment == "inside":
             found = running.until(lambda: trace.find("begin", kill.place), pause=_LOOK_S)
-            at = found.time + kill.share * self.usual.get((kill.place, works), 0.3)
-            running.until(lambda: time.time() >= at or trace.find("at-end", kill.place), pause=_LOOK_S)
+            if gate.startswith("inside"):
+                running.until(lambda: trace.find("at-inside", kill.place), pause=_LOOK_S)
+            elif kill.victim != HELPER:
+                at = found.time + kill.share * self._lasts(kill, works)
+                running.until(lambda: time.time() >= at or trace.find("at-end", kill.place), pause=_LOOK_S)
         else:
             found = running.until(lambda: trace.find("at-end", kill.place), pause=_LOOK_S)
             if kill.moment == "between":
@@ -209,16 +234,19 @@ class Fire:
         if kill.victim == KERNEL:
             return line.pid, "the kernel"
         machines = self._machines()
-        helpers: list[tuple[int, str]] = []
+        # One of the first that are there: the seed says which.
+        wanted = 1 + int(kill.share * 4)
+        seen: dict[int, str] = {}
 
         def look() -> bool:
-            helpers.extend(_helpers(line.pid, machines))
-            return bool(helpers) or trace.find("at-end", kill.place) is not None
+            seen.update(helpers_of(line.pid, machines))
+            return len(seen) >= wanted or trace.find("at-end", kill.place) is not None
 
         running.until(look, pause=0)
-        if helpers:
-            return helpers[0][0], f"helper: {helpers[0][1]}"
-        return line.pid, "no helper in this cell, so the kernel"
+        for pid in reversed(seen):
+            if Path(f"/proc/{pid}").exists():
+                return pid, f"helper: {seen[pid]}"
+        return line.pid, f"{'no longer a' if seen else 'no'} helper in this cell, so the kernel"
 
     def _machines(self) -> set[int]:
         """The first processes of the machines that are there."""
@@ -255,8 +283,11 @@ class Fire:
     def _judge(self, kill: Kill, trace: Trace, done: Done, outcome: Outcome) -> Iterator[str]:
         folder = self.lab.runs[-1]
         yield from self.claims(folder, trace, done)
-        if done.code not in _EXITS[kill.victim, kill.way] and not (kill.victim == HELPER and "no helper" in outcome.hit and done.code in (0, 3)):
-            yield f"exit {done.code}, wanted one of {sorted(_EXITS[kill.victim, kill.way])}"
+        wanted = _EXITS[kill.victim, kill.way]
+        if kill.moment == "between" and wanted != {-9}:  # behind the last cell there may be nothing left to stop
+            wanted = {0, *wanted}
+        if done.code not in wanted:
+            yield f"exit {done.code}, wanted one of {sorted(wanted)}"
         if "Traceback" in done.said:
             yield "a traceback on the terminal"
         report = audit(folder, self.lab.home)
@@ -304,60 +335,19 @@ class Fire:
             return (verb, *arguments)
         return ("run", "--resume", str(folder.relative_to(self.lab.home)), "--yes")
 
-    def goes_on(self, outcome: Outcome) -> None:
-        """What the kill had to leave alone."""
-        known = self._inventory()
-        wrong = [node for node, was in self.ids.items() if node in known and known[node] != was]
-        assert not wrong, f"{wrong} are other machines after {outcome.kill}"
-        self.ids.update(known)
+    def after(self, outcome: Outcome, what: Callable[[], object]) -> None:
+        """What has to hold after a kill; noted with it, so that the next kill has its turn."""
+        try:
+            what()
+            outcome.resumed = "resumed"
+        except Exception as error:
+            outcome.untruths += (f"afterwards: {type(error).__name__}: {error}",)
+        self.tell()
 
-    def _inventory(self) -> dict[str, tuple[str, str]]:
-        file = self.lab.folder / "cluster.json"
-        return {node["name"]: (node["id"], node["host_key"]) for node in json.loads(file.read_text())["nodes"]} if file.exists() else {}
-
-    def same_cluster(self, *, verify: bool = True) -> None:
-        """The cluster that was there before: verified, by the book and from outside it."""
-        if verify:
-            self.run("verify")
-        known = self._inventory()
-        assert set(known) == set(self.lab.params["nodes"]) and {**known, **self.ids} == known, (known, self.ids)
-        self.ids = known
-        uuids = {self.ask(node, "SHOW STATUS LIKE 'wsrep_cluster_state_uuid'")[0][1] for node in known}
-        assert len(uuids) == 1 and self.uuid in ("", *uuids), f"{self.uuid} was the database's cluster, now {uuids}"
-        self.uuid = str(uuids.pop())
-        if self.marker:
-            for node in known:
-                assert self.ask(node, "SELECT word FROM app.fire") == [(self.marker,)], f"the row is gone on {node}"
-        else:
-            self.marker = f"written before kill {len(self.outcomes)}"
-            self.ask("n1", "CREATE TABLE app.fire (word VARCHAR(80) PRIMARY KEY) ENGINE=InnoDB")
-            self.ask("n1", f"INSERT INTO app.fire VALUES ('{self.marker}')")
-
-    def forget(self, *, machines: bool) -> None:
-        """What is taken away on purpose need not be there."""
-        self.uuid = self.marker = ""
-        if machines:
-            self.ids = {}
-
-    def found_uuid(self) -> None:
-        """A database that has been founded keeps its identity from now on, also where no run has verified it yet."""
-        if not self.uuid and (self.lab.machine("n1").there):
-            _, said = self.lab.machine("n1").try_sh(
-                "cd /var/lib/docker/volumes/galera-data/_data && test -e bootstrap.used && sed -n 's/^uuid: *//p' grastate.dat"
-            )
-            if len(said) == 36 and set(said) - set("0-"):
-                self.uuid = said
-
-    def ask(self, node: str, query: str) -> list[tuple[Any, ...]]:
-        inventory = json.loads((self.lab.folder / "cluster.json").read_text())["nodes"]
-        end = next(entry for entry in inventory if entry["name"] == node)["ports"][str(_SQL)]
-        connection = pymysql.connect(
-            host=end["host"], port=end["port"], user="root", password=self.lab.secret("galera-root-password"), autocommit=True,
-            ssl=ssl.create_default_context(cafile=str(self.lab.ca)), connect_timeout=10, read_timeout=30,
-        )  # fmt: skip
-        with contextlib.closing(connection), connection.cursor() as cursor:
-            cursor.execute(query)
-            return list(cursor.fetchall())
+    def same_cluster(self) -> None:
+        """The cluster that was there before: verified by the book, and from outside it."""
+        self.run("verify")
+        self.identity.same()
 
     def nothing_to_change(self) -> None:
         self.run("run")
@@ -377,33 +367,3 @@ def _open(fifo: Path) -> bool:
         assert error.errno == errno.ENXIO, error
         return False
     return True
-
-
-def _helpers(kernel: int, machines: set[int]) -> list[tuple[int, str]]:
-    """What a kernel has started: its children, and the commands that the machines' sshd runs for it.
-
-    Looked up from above, child by child: a look at all of /proc takes longer than most of them live.
-    """
-    found, todo = [(child, _name(child)) for child in _children(kernel)], list(machines)
-    while todo:
-        pid = todo.pop()
-        for child in _children(pid):
-            if (name := _name(child)).startswith("sshd"):
-                todo.append(child)
-            elif name and pid not in machines:
-                found.append((child, name))
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
-def _name(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""

@@ -6,17 +6,16 @@ After each kill nothing is claimed that a witness has not seen, every file is re
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from .conftest import ROOT, Lab
-from .fire import Fire
-from .kills import Journey, journeys, sample
+from .fire import Fire, Outcome
+from .kills import LIMIT, Journey, Kill, journeys, sample
 
 SEED = int(os.environ.get("SWARMBOOK_FIRE_SEED", "905"))
 ALL = os.environ.get("SWARMBOOK_FIRE") == "all"
@@ -31,12 +30,12 @@ def fire(make_lab: Callable[..., Lab], request: pytest.FixtureRequest, tmp_path_
     fire = Fire(make_lab(["n1", "n2"], swarm_managers=1, lab_disk_gb=3, mariadb_port=3306, wait_timeout=120), results)
     yield fire
     fire.close()
-    told = {"seed": SEED, "seconds": round(time.monotonic() - began, 1), "kills": [outcome.to_json() for outcome in fire.outcomes]}
-    (results / "fire.json").write_text(json.dumps(told, indent=1) + "\n")
+    fire.tell()
+    seconds = time.monotonic() - began
     plugins = request.config.pluginmanager
     with plugins.get_plugin("capturemanager").global_and_fixture_disabled():
         terminal: Any = plugins.get_plugin("terminalreporter")
-        terminal.write_line(f"\n{len(fire.outcomes)} kills of seed {SEED} in {told['seconds']} s")
+        terminal.write_line(f"\n{len(fire.outcomes)} kills of seed {SEED} in {seconds:.0f} s")
         for outcome in fire.outcomes if ALL else []:
             terminal.write_line(str(outcome))
 
@@ -51,43 +50,48 @@ def test_truth_under_fire(fire: Fire, journey: Journey, request: pytest.FixtureR
     assert not untrue, "\n".join(untrue)
 
 
-def chain(fire: Fire, journey: Journey, name: str, *command: str) -> None:
+def chain(fire: Fire, kills: Sequence[Kill], name: str, *first: str) -> None:
     """Each run meets the next kill, each is resumed by the next, and the last one ends well."""
-    waiting = []
-    for kill in journey.kills:
-        outcome = fire.shoot(kill, name, True, *command)
-        fire.goes_on(outcome)
+    command, waiting = first, list[Outcome]()
+    if len(kills) > 1 and kills[0].way == LIMIT and first[0] != "run":  # only `run` takes a time limit, also to resume the others
+        kills = [kills[1], kills[0], *kills[2:]]
+    for kill in kills:
+        if waiting and waiting[-1].exit_code == 0 and first[0] != "run":  # that kill stopped nothing, and all is gone already
+            ready(fire)
+            fire.identity.forget(machines=False)
+            command = first
+        waiting.append(fire.shoot(kill, name, True, *command))
         if kill.notebook < "90":
-            fire.found_uuid()
-        waiting.append(outcome)
+            fire.identity.note()
         command = fire.again(*command)
-    fire.run(*command)
+    if not (waiting and waiting[-1].exit_code == 0 and first[0] == "cancel"):  # then nothing is left to go on with
+        fire.run(*command)
     for outcome in waiting:
         outcome.resumed = "resumed"
 
 
 def ready(fire: Fire) -> None:
     """A finished cluster, as it was left or as it has to be built."""
-    if not fire.marker:
-        if not fire.lab.folder.exists():
-            fire.forget(machines=True)
-        fire.run("run")
-        fire.same_cluster(verify=False)
+    if fire.identity.marker and fire.lab.folder.exists():
+        return
+    fire.identity.forget(machines=not fire.lab.folder.exists())
+    fire.run("run")
+    fire.identity.same()
 
 
 def build(fire: Fire, journey: Journey, name: str) -> None:
     away = Journey("cancel", tuple(kill for kill in journey.kills if kill.notebook == "91"))
     if away.kills or fire.lab.folder.exists():
         cancel(fire, away, name)
-    chain(fire, Journey("build", journey.kills[len(away.kills) :]), name, "run")
+    chain(fire, journey.kills[len(away.kills) :], name, "run")
     fire.same_cluster()
     fire.sweep()
 
 
 def rebuild(fire: Fire, journey: Journey, name: str) -> None:
     ready(fire)
-    fire.forget(machines=False)
-    chain(fire, journey, name, "rebuild", "--yes")
+    fire.identity.forget(machines=False)
+    chain(fire, journey.kills, name, "rebuild", "--yes")
     fire.same_cluster()
     fire.sweep()
 
@@ -97,10 +101,12 @@ def finished(fire: Fire, journey: Journey, name: str) -> None:
     for kill in journey.kills:
         command = ("run", "--only", kill.notebook)
         outcome = fire.shoot(kill, name, False, *command)
-        fire.run(*fire.again(*command))
-        fire.goes_on(outcome)
-        fire.same_cluster()
-        outcome.resumed = "resumed"
+
+        def resume(outcome: Outcome = outcome, command: tuple[str, ...] = command) -> None:
+            fire.run(*fire.again(*command))
+            fire.same_cluster()
+
+        fire.after(outcome, resume)
         fire.sweep()
     fire.nothing_to_change()
 
@@ -108,8 +114,8 @@ def finished(fire: Fire, journey: Journey, name: str) -> None:
 def cancel(fire: Fire, journey: Journey, name: str) -> None:
     ready(fire)
     kept = fire.lab.folder
-    chain(fire, journey, name, "cancel", "--yes")
+    chain(fire, journey.kills, name, "cancel", "--yes")
     assert fire.lab.leftovers() == []
     assert not kept.exists()
-    fire.forget(machines=True)
+    fire.identity.forget(machines=True)
     fire.sweep()

@@ -1,6 +1,6 @@
 """Put into a home as ``fire_tracer.py`` and called first in every cell: an independent witness of what began and what ended.
 
-It writes to a file of its own, which nothing of swarmbook knows, and can hold a cell at its begin or at its end until somebody
+It writes to a file of its own, which nothing of swarmbook knows, and can hold a cell ahead of its begin, at its first line, or at its end until somebody
 opens a gate: the border between two cells lasts too short a time to be met otherwise. What the cell shows stays as it is, since
 the end is told by a hook that runs behind the last expression.
 """
@@ -44,3 +44,4 @@ def begin(place: str) -> None:
     _stand("begin", place)
     events.register("post_run_cell", end)
     _note("begin", place)
+    _stand("inside", place)

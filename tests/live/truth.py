@@ -23,7 +23,7 @@ NOT_BEGUN = ("pending", "not-run")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the trace: a word (begin, end, at-begin, at-end), the cell's place, the kernel's process, when."""
+    """One line of the trace: a word (begin, end, or at-begin, at-inside, at-end where a gate is shut), the cell's place, the kernel's process, when."""
 
     word: str
     place: str
