@@ -256,11 +256,11 @@ class Lab:
         self._dirty = True
         return self.swarmbook(verb, self.file(**changes), *arguments, env=env)
 
-    def start(self, verb: str, *arguments: str, env: Mapping[str, str] | None = None, **changes: Any) -> Running:
+    def start(self, verb: str, *arguments: str, env: Mapping[str, str] | None = None, log: Path | None = None, **changes: Any) -> Running:
         """The same, going on."""
         self._dirty = True
         command = [*program("swarmbook"), verb, self.file(**changes), *arguments]
-        running = Running(command, {**self.env, **(env or {})}, self.home, self.home / f"out-{len(self._running)}.txt")
+        running = Running(command, {**self.env, **(env or {})}, self.home, log or self.home / f"out-{len(self._running)}.txt")
         self._running.append(running)
         return running
 

@@ -103,12 +103,12 @@ class Fire:
 
     # -- one command ---------------------------------------------------------------------------------------------------
 
-    def start(self, gate: str, verb: str, *arguments: str) -> tuple[Running, Trace, Path]:
+    def start(self, gate: str, verb: str, *arguments: str, log: Path | None = None) -> tuple[Running, Trace, Path]:
         self._count += 1
         trace, fifo = self.lab.home / f"trace-{self._count}", self.lab.home / f"gate-{self._count}"
         os.mkfifo(fifo)
         env = {"FIRE_TRACE": str(trace), "FIRE_FIFO": str(fifo), "FIRE_GATE": gate, "PYTHONPATH": str(self.lab.home)}
-        return self.lab.start(verb, *arguments, env=env), Trace(trace), fifo
+        return self.lab.start(verb, *arguments, env=env, log=log), Trace(trace), fifo
 
     def run(self, verb: str, *arguments: str) -> Done:
         """A command to its good end, itself held against its trace."""
@@ -177,7 +177,8 @@ class Fire:
         if kill.way == LIMIT:
             # As short as the cells on the way allow.
             arguments = (*arguments, "--cell-timeout", "4" if works else "2")
-        running, trace, fifo = self.start(gate, verb, *arguments)
+        # What the run says goes where its record goes, as with somebody's `swarmbook run ... > runs/log`.
+        running, trace, fifo = self.start(gate, verb, *arguments, log=self.runs / "log" if kill.way == DISK else None)
         # Where a cell stays at its gate, and what is hit does not end it there, it must be let go on.
         lets_go = kill.victim == HELPER or kill.way == DISK or (kill.victim == KERNEL and kill.way != LIMIT)
         ballast = None

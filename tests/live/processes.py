@@ -7,8 +7,8 @@ from pathlib import Path
 
 __all__ = ["helpers_of"]
 
-#: sshd's own: one belongs to a login, the other waits between transfers.
-_NOT_OURS = ("unix_chkpwd", "sftp-server")
+#: sshd's own: those of a login (the last one for the message of the day), and what waits between transfers.
+_NOT_OURS = ("unix_chkpwd", "sftp-server", "sh")
 
 
 def helpers_of(kernel: int, machines: set[int]) -> list[tuple[int, str]]:
