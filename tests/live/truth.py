@@ -13,6 +13,8 @@ import nbformat
 
 from swarmbook.runbook.ledger import FILE, BrokenChain, Chain, read_chain
 from swarmbook.runbook.notebooks import step_titles
+from swarmbook.runbook.record import read_record
+from swarmbook.runbook.report import report_html
 
 __all__ = ["CALL", "Line", "Trace", "leftovers", "untruths"]
 
@@ -77,10 +79,24 @@ def untruths(folder: Path, trace: Trace, sources: Mapping[str, Path], exit_code:
         found += _notebook(path, begun, ended, missing)
     found += _summary(folder / "summary.json", steps, ended, missing, exit_code)
     found += _ledger(folder / FILE, steps, ended, missing, exit_code)
+    found += _report(folder, exit_code)
     found += [f"the terminal: ✔ for {number} {title}" for (number, title), place in steps.items() if place not in ended and _ticked(said, number, title)]
     if "How to reach it" in said and exit_code != 0:
         found.append("the terminal: says how to reach what was not finished")
     return found
+
+
+def _report(folder: Path, exit_code: int) -> Iterator[str]:
+    """The page that the run has left, and the one that is made of it now."""
+    pages = {"report.html": (folder / "report.html").read_text("utf-8")} if (folder / "report.html").exists() else {}
+    try:
+        pages["the report made now"] = report_html(read_record(folder))
+    except Exception as error:
+        yield f"no report can be made: {error!r:.200}"
+    for name, page in pages.items():
+        verdict = re.search(r'<div class="verdict (\w+)"><b>(.*?)</b>', page)
+        if verdict is None or (verdict[1] == "good") != (exit_code == 0):
+            yield f"{name}: its verdict is {verdict and verdict[2]}, and the exit code {exit_code}"
 
 
 def _ticked(said: str, number: str, title: str) -> bool:
