@@ -8,43 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import html
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from . import transcript as transcripts
 from .checks import Check, CheckTable, Table
-from .cluster import Cluster, Node
+from .cluster import Cluster, Endpoint, Node
 from .docker_api import connect
-from .errors import SwarmbookError
+from .errors import ConfirmationMissing, OutOfOrder, SwarmbookError
 from .hosts import Fleet, fan_out
 from .params import PHASES, Params, ParamView
 from .pki import Authority, Leaf
+from .plan import FILE as PLAN_FILE
+from .plan import Change, Plan, PlannedStep, read_plan
 from .secrets import mask
 from .transcript import Command, Transcript
 
-__all__ = ["Book", "Change", "StepResult", "converge", "look"]
+__all__ = ["Book", "Change", "Prospect", "StepResult", "converge", "look"]
 
 Seen = TypeVar("Seen")
 STEP_MIME = "application/vnd.swarmbook.step+json"
-
-
-@dataclass(frozen=True)
-class Change:
-    """One thing a plan wants done.
-
-    Args:
-        host: Where; ``cluster`` for what belongs to no single host.
-        action: What, by the name its phase knows it.
-        detail: For a person.
-        data: For the phase; holds no secret.
-    """
-
-    host: str
-    action: str
-    detail: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,27 +72,64 @@ class StepResult:
         return {"text/plain": repr(self), "text/html": page, STEP_MIME: self.counts()}
 
 
+@dataclass
+class Prospect:
+    """A book that is only planned: its steps observe and plan, one phase after the other, and nothing is applied.
+
+    Args:
+        absent: Nodes that an earlier step has to make, or make ready: nothing can be asked there yet, and they are taken to come up empty.
+        unknown: Why nothing can be said of the steps to come; empty while something can.
+        managers: Nodes that will be swarm managers.
+        steps: What the steps so far would do.
+    """
+
+    absent: set[str] = field(default_factory=set)
+    unknown: str = ""
+    managers: set[str] = field(default_factory=set)
+    steps: list[PlannedStep] = field(default_factory=list)
+
+
 class Book:
     """One phase of a book, open: what its steps work on.
 
     Args:
         phase: Number of the notebook.
         params: All parameters.
+        cluster: The cluster; by default the one that the parameters name.
+        prospect: Only plan; the notes are taken here.
     """
 
-    def __init__(self, phase: str, params: Params) -> None:
-        self.phase = phase
-        self.params: ParamView = params.view(phase)
-        self.cluster = Cluster(params.cluster)
+    def __init__(self, phase: str, params: Params, *, cluster: Cluster | None = None, prospect: Prospect | None = None) -> None:
+        self._all = params
+        self.turn_to(phase)
+        self.cluster = cluster or Cluster(params.cluster)
+        self.prospect = prospect
         self.transcript = Transcript()
         self.cluster.register_secrets()
         self._fleet: Fleet | None = None
         self._engines: dict[str, Any] = {}
 
+    def turn_to(self, phase: str) -> None:
+        """Go to another phase with the same connections."""
+        self.phase = phase
+        self.params: ParamView = self._all.view(phase)
+
     @property
     def nodes(self) -> list[Node]:
-        """The nodes of the parameters, from the inventory."""
+        """The nodes of the parameters, from the inventory; in a prospect also those that are still to be made."""
+        if self.prospect is not None:
+            have = {node.name: node for node in self.cluster.nodes}
+            self.cluster.refuse_removal(self.params.nodes)
+            if any(name not in have for name in self.ready()):
+                self.cluster.require_nodes(self.params.nodes, self.phase)
+            return [have.get(name) or _to_come(name, at) for at, name in enumerate(self.params.nodes, 1)]
         return self.cluster.require_nodes(self.params.nodes, self.phase)
+
+    def ready(self, names: Iterable[str] | None = None) -> list[str]:
+        """Those of these nodes that can be asked; all nodes by default, and all can but in a prospect."""
+        chosen = self.params.nodes if names is None else names
+        absent = self.prospect.absent if self.prospect is not None else ()
+        return [name for name in chosen if name not in absent]
 
     def node(self, name: str) -> Node:
         """One node by name."""
@@ -113,15 +137,17 @@ class Book:
 
     @property
     def fleet(self) -> Fleet:
-        """SSH to every node."""
+        """SSH to every node that can be asked."""
         if self._fleet is None:
             self._fleet = Fleet(self.cluster, self.nodes, self.transcript)
+        if self.prospect is not None:
+            self._fleet.leave_out(self.prospect.absent)
         return self._fleet
 
     @property
     def authority(self) -> Authority:
         """The cluster's CA."""
-        return Authority(self.cluster.folder / "pki", f"swarmbook {self.cluster.name} CA")
+        return Authority(self.cluster.pki_folder, f"swarmbook {self.cluster.name} CA")
 
     def leaf(self, name: str, names: list[str]) -> Leaf:
         """A certificate of the cluster's CA, by the parameters' ages."""
@@ -130,13 +156,12 @@ class Book:
     def engine(self, name: str) -> Any:
         """The Docker SDK's client for a node's engine, over mutual TLS; kept open."""
         if name not in self._engines:
-            self._engines[name] = connect(self.node(name), self.params.docker_api_port, self.cluster.folder / "pki")
+            self._engines[name] = connect(self.node(name), self.params.docker_api_port, self.cluster.pki_folder)
         return self._engines[name]
 
     def engines(self, names: Iterable[str] | None = None) -> dict[str, Any]:
-        """Clients for several nodes' engines; all nodes by default."""
-        chosen = self.params.nodes if names is None else names
-        return fan_out(self.engine, {name: name for name in chosen})
+        """Clients for several nodes' engines; of all nodes by default, as far as they can be asked."""
+        return fan_out(self.engine, {name: name for name in self.ready(names)})
 
     def close(self) -> None:
         """Close every connection."""
@@ -144,6 +169,19 @@ class Book:
             self._fleet.close()
         for client in self._engines.values():
             client.close()
+
+
+def _to_come(name: str, at: int) -> Node:
+    """What stands for a machine that is not there; its address is one of those kept for examples (RFC 5737)."""
+    address = f"192.0.2.{at}"
+    return Node(name, "", address, address, Endpoint(address, 22), "", disk="the second disk")
+
+
+def _held_plan() -> Plan | None:
+    """The plan that this run is held to, if it is held to one."""
+    folder = os.environ.get("SWARMBOOK_RUN_DIR")
+    path = Path(folder, PLAN_FILE) if folder else None
+    return read_plan(path) if path is not None and path.exists() else None
 
 
 class _Step:
@@ -181,16 +219,41 @@ def converge(
     verify: Callable[[ParamView, Seen], list[Check]],
     what: str,
     hosts: int | None = None,
+    suppose: Callable[[Book, Seen | None], Seen] | None = None,
+    ahead: Callable[[Prospect, Seen, list[Change]], None] | None = None,
 ) -> StepResult:
     """One step: observe, plan, apply what differs under the cluster's lock, observe again, verify.
 
-    A step that finds nothing to change reads once.
+    A step that finds nothing to change reads once. In a prospect it ends with its plan.
+
+    Args:
+        book: The open book.
+        observe: Reads how it is.
+        plan: Pure: what would have to be changed.
+        apply: Does it.
+        verify: Pure: what is as wanted, and what not.
+        what: The step's name within its phase.
+        hosts: How many hosts it is about, if not all.
+        suppose: In a prospect, completes what was observed by how nodes come up that are not there yet; is given None where
+            nothing could be observed. A step without it asks no node.
+        ahead: In a prospect, notes what the step's changes mean for the steps to come.
+
+    Raises:
+        ConfirmationMissing: A change costs or destroys, and its word was not given.
+        PlanMismatch: The run is held to a plan, and this is not it.
+        CheckFailed: Something is not as wanted in the end.
     """
+    if book.prospect is not None:
+        return _foresee(book, book.prospect, observe, plan, what, suppose, ahead)
     step = _Step(book)
     try:
         seen = observe(book)
         changes = plan(book.params, seen)
+        if (held := _held_plan()) is not None:
+            held.hold(book.phase, what, changes)
         if changes:
+            _confirmed(book, changes)
+            book.transcript.planned(what, changes)
             with book.cluster.lock(f"{book.phase}: {what}"):
                 apply(book, seen, changes)
             seen = observe(book)
@@ -202,6 +265,51 @@ def converge(
         raise
 
 
+def _confirmed(book: Book, changes: list[Change]) -> None:
+    """Refuse what costs or destroys without its typed word."""
+    for word in dict.fromkeys(change.word for change in changes if change.word):
+        if book.params.confirm != word:
+            things = [f"{change.host}: {change.detail}" for change in changes if change.word == word]
+            raise ConfirmationMissing(
+                f"not confirmed: {len(things)} {'thing' if len(things) == 1 else 'things'} would be {'ordered' if word == 'ORDER' else 'removed'}",
+                wanted=f"confirm = {word!r}",
+                seen=f"confirm = {book.params.confirm!r}\n" + "\n".join(things),
+                next=f"set confirm to {word!r} in the parameters cell, or on a terminal type the word when asked",
+            )
+
+
+def _foresee(
+    book: Book,
+    prospect: Prospect,
+    observe: Callable[[Book], Seen],
+    plan: Callable[[ParamView, Seen], list[Change]],
+    what: str,
+    suppose: Callable[[Book, Seen | None], Seen] | None,
+    ahead: Callable[[Prospect, Seen, list[Change]], None] | None,
+) -> StepResult:
+    assumed: tuple[str, ...] = ()
+    changes: list[Change] = []
+    unknown = prospect.unknown
+    if not unknown:
+        if suppose is None:
+            seen = observe(book)
+        else:
+            found: Seen | None = None
+            if book.ready():
+                try:
+                    found = observe(book)
+                except OutOfOrder:
+                    if not any(step.changes for step in prospect.steps):  # else an earlier step makes what it stands on
+                        raise
+            assumed = tuple(name for name in book.params.nodes if found is None or name in prospect.absent)
+            seen = suppose(book, found)
+        changes = plan(book.params, seen)
+        if ahead is not None:
+            ahead(prospect, seen, changes)
+    prospect.steps.append(PlannedStep(book.phase, what, tuple(changes), assumed, unknown))
+    return StepResult(tuple(changes), Table([], []), (), 0, 0.0)
+
+
 def look(book: Book, work: Callable[[Book], Table | list[Check]], hosts: int | None = None) -> StepResult:
     """One step that only reads.
 
@@ -210,6 +318,8 @@ def look(book: Book, work: Callable[[Book], Table | list[Check]], hosts: int | N
         work: Gives a table, or checks.
         hosts: How many hosts it looked at, if not all.
     """
+    if book.prospect is not None:
+        return StepResult((), Table([], []), (), 0, 0.0)
     step = _Step(book)
     try:
         return step.result((), work(book), hosts)

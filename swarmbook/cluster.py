@@ -21,6 +21,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -105,6 +106,7 @@ class Cluster:
         self.name = name
         self.root = root or home()
         self.folder = self.root / "clusters" / name
+        self._aside: Path | None = None
         self._held: filelock.FileLock | None = None
 
     # -- inventory ---------------------------------------------------------------------------------------------
@@ -228,7 +230,30 @@ class Cluster:
 
     def secret(self, name: str, reference: str = "generate", make: Callable[[], str] = secrets.password) -> secrets.Secret:
         """A secret of this cluster; see :func:`swarmbook.secrets.resolve`."""
-        return secrets.resolve(name, reference, self.folder / "secrets", make)
+        return secrets.resolve(name, reference, self.secrets_folder, make)
+
+    @property
+    def pki_folder(self) -> Path:
+        """Where CA and certificates lie."""
+        return (self._aside or self.folder) / "pki"
+
+    @property
+    def secrets_folder(self) -> Path:
+        """Where generated secrets lie."""
+        return (self._aside or self.folder) / "secrets"
+
+    @contextlib.contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Keep the folder as it is: what is generated meanwhile goes into a copy, which is thrown away."""
+        with tempfile.TemporaryDirectory(prefix="swarmbook-") as aside:
+            self._aside = Path(aside)
+            for folder in ("pki", "secrets"):
+                if (self.folder / folder).is_dir():
+                    shutil.copytree(self.folder / folder, self._aside / folder)
+            try:
+                yield
+            finally:
+                self._aside = None
 
     def register_secrets(self) -> None:
         """Make every secret and private key in the folder known to the mask, also those that come later."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import secrets, stack
@@ -17,7 +17,9 @@ from .consul_api import api, known_tokens, policy_token, token_mark
 from .consul_config import FOLDER, STACK, Wanted, wanted
 from .delivery import ensure_images, nodes_without_image, wanted_image
 from .errors import WorldError
+from .host_engine import ensure_engine
 from .hosts import Host, fan_out
+from .images import ensure_image
 from .preconditions import require_swarm
 from .wait import wait_for
 
@@ -57,7 +59,8 @@ class Agents:
         secrets: Names of the swarm's secrets.
         leader: The raft leader, or nothing.
         tokens: Accessor ids of the tokens that are there.
-        stale: Policies whose rules are not as wanted.
+        managers: Nodes that are swarm managers, and so carry a server.
+        version: Of the Consul that the image holds.
     """
 
     nodes: Mapping[str, NodeState]
@@ -65,6 +68,8 @@ class Agents:
     secrets: frozenset[str] = frozenset()
     leader: str = ""
     tokens: frozenset[str] = frozenset()
+    managers: tuple[str, ...] = ()
+    version: tuple[int, ...] = ()
 
 
 # -- observe -----------------------------------------------------------------------------------------------------------
@@ -98,7 +103,13 @@ def _observe(book: Book) -> Agents:
     client = engines[manager]
     image = wanted_image(book, "consul")
     lacking = nodes_without_image(engines, image)
-    labels = {(e["Spec"].get("Labels") or {}).get("name"): (e["Spec"].get("Labels") or {}).get("consul", "") for e in client.api.nodes()}
+    listed = [(entry["Spec"]["Role"], entry["Spec"].get("Labels") or {}) for entry in client.api.nodes()]
+    labels = {found.get("name"): found.get("consul", "") for _, found in listed}
+    managers = tuple(sorted(found["name"] for role, found in listed if role == "manager" and found.get("name")))
+    if not managers:
+        raise WorldError("the swarm lists no manager that 03 has named", where=manager, next="swarmbook run PARAMS --from 03")
+    carriers = [name for name in engines if name not in lacking]
+    version = _version(book, image, engines[carriers[0]] if carriers else None)
 
     def one(host: Host) -> NodeState:
         config: Any = {}
@@ -128,7 +139,18 @@ def _observe(book: Book) -> Agents:
         leader = consul.leader()
         if leader:
             tokens = known_tokens(consul)
-    return Agents(nodes, specs, frozenset(stack.secret_names(client)), leader, tokens)
+    return Agents(nodes, specs, frozenset(stack.secret_names(client)), leader, tokens, managers, version)
+
+
+def _version(book: Book, image: str, engine: Any | None) -> tuple[int, ...]:
+    """Version of the Consul in an image: it says what the agents' files have to look like."""
+    if engine is None:
+        if book.prospect is not None:
+            return ()
+        engine = ensure_engine()
+        ensure_image(engine, "consul", book.params.lab_base_image)
+    labels = engine.api.inspect_image(image)["Config"]["Labels"] or {}
+    return tuple(int(part) for part in labels.get("swarmbook.consul.version", "1.8").split("."))
 
 
 # -- plan --------------------------------------------------------------------------------------------------------------
@@ -146,7 +168,7 @@ def plan_consul(cluster: str, wanted: Wanted, seen: Agents) -> list[Change]:
     changes = []
     for name in wanted.secrets:
         if name not in seen.secrets:
-            changes.append(Change("cluster", "secret", f"swarm secret {name}", {"name": name}))
+            changes.append(Change("cluster", "secret", f"swarm secret {stack.secret_base(name)}", {"name": name}))
     for name, state in seen.nodes.items():
         config = wanted.configs[name]
         taken = [listener for listener in state.listeners if in_the_way(listener, config)]
@@ -192,6 +214,7 @@ def _apply(book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> N
     todo: dict[str, list[Change]] = {}
     for change in changes:
         todo.setdefault(change.action, []).append(change)
+    ensure_images(book, {c.host: ["consul"] for c in todo.get("image", [])})
     stack.ensure_secrets(book, client, manager, {c.data["name"]: wanted.secrets[c.data["name"]] for c in todo.get("secret", [])}, {})
     files = {change.host: change.data["files"] for change in todo.get("files", [])}
 
@@ -303,36 +326,27 @@ def _tls(config: Mapping[str, Any]) -> bool:
     return bool(modern.get("VerifyServerHostname") or config.get("VerifyServerHostname"))
 
 
+def _wanted(book: Book, seen: Agents) -> Wanted:
+    nameservers = {name: state.nameservers for name, state in seen.nodes.items()}
+    return wanted(book, nameservers, list(seen.managers), seen.version >= (1, 12), wanted_image(book, "consul"))
+
+
+def _suppose(book: Book, seen: Agents | None) -> Agents:
+    """Nodes that are still to come have been sent the image by 03."""
+    assert book.prospect is not None
+    known = seen or Agents({})
+    nodes = {name: known.nodes.get(name) or NodeState(image=True) for name in book.params.nodes}
+    return replace(known, nodes=nodes, managers=tuple(sorted({*known.managers, *book.prospect.managers})))
+
+
 def deploy(book: Book) -> StepResult:
     """Deploy Consul, wait for its leader, give every agent a token of its own."""
-    manager = require_swarm(book)
-    image = wanted_image(book, "consul")
-    engines = book.engines()
-    lacking = nodes_without_image(engines, image)
-    if lacking:  # first, since its label says which Consul it is, and so what the agents' files have to look like
-        with book.cluster.lock(f"{book.phase}: Consul's image"):
-            ensure_images(book, {name: ["consul"] for name in lacking})
-    labels = engines[manager].api.inspect_image(image)["Config"]["Labels"] or {}
-    version = tuple(int(part) for part in labels.get("swarmbook.consul.version", "1.8").split("."))
-    managers = {(entry["Spec"].get("Labels") or {}).get("name") for entry in engines[manager].api.nodes() if entry["Spec"]["Role"] == "manager"}
-    if not managers:
-        raise WorldError("the swarm lists no manager", where=manager, next="swarmbook run PARAMS --from 03")
-    current: dict[str, Wanted] = {}
-
-    def observe(book: Book) -> Agents:
-        seen = _observe(book)
-        current["wanted"] = wanted(
-            book, {name: state.nameservers for name, state in seen.nodes.items()}, sorted(m for m in managers if m), version >= (1, 12), image
-        )
-        return seen
-
     return converge(
         book,
-        observe=observe,
-        plan=lambda params, seen: (
-            [Change(name, "image", "Consul's image loaded") for name in lacking] + plan_consul(book.cluster.name, current["wanted"], seen)
-        ),
-        apply=lambda book, seen, changes: _apply(book, current["wanted"], seen, changes),
-        verify=lambda params, seen: _verify(book, current["wanted"], seen),
+        observe=_observe,
+        plan=lambda params, seen: plan_consul(book.cluster.name, _wanted(book, seen), seen),
+        apply=lambda book, seen, changes: _apply(book, _wanted(book, seen), seen, changes),
+        verify=lambda params, seen: _verify(book, _wanted(book, seen), seen),
         what="Consul",
+        suppose=_suppose,
     )

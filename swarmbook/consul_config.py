@@ -156,7 +156,7 @@ def wanted(book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: lis
         role = "server" if name in managers else "client"
         agent = book.cluster.secret(f"consul-agent-{name}-token", make=secrets.token)
         leaf: Leaf = book.leaf(f"consul-{name}", certificate_names(node, role, params.datacenter))
-        configs[name] = agent_config(params, node, role, servers, nameservers[name], modern)
+        configs[name] = agent_config(params, node, role, servers, nameservers.get(name, ()), modern)
         private[name] = {
             "tokens.json": json.dumps({"acl": {"tokens": {"agent": agent.reveal(), "default": dns.reveal()}}}).encode(),
             "ca.pem": authority,

@@ -106,9 +106,10 @@ def deliver(book: Book) -> StepResult:
 
     return converge(
         book,
-        observe=lambda book: missing_images(book.engines(), tags),
+        observe=lambda book: missing_images(book.engines(), {name: tags[name] for name in book.ready()}),
         plan=plan,
         apply=lambda book, seen, changes: ensure_images(book, {change.host: wanted[change.host] for change in changes}),
         verify=verify,
         what="images",
+        suppose=lambda book, seen: {name: (seen or {}).get(name, tuple(tags[name])) for name in book.params.nodes},
     )

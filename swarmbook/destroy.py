@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .book import Book, Change, StepResult, converge, look
+from .book import Book, Change, Prospect, StepResult, converge, look
 from .checks import Check, Table, equal
 from .hosts import Host
 from .params import ParamView
-from .preconditions import confirmed
 
 __all__ = ["Remains", "destroy", "doomed", "plan_destroy"]
 
@@ -77,6 +76,11 @@ def _observe(book: Book) -> dict[str, Remains]:
     return book.fleet.each(one)
 
 
+def _short(containers: Iterable[str]) -> list[str]:
+    """Without the ids of tasks, which are others after every restart."""
+    return sorted({name.partition(".")[0] for name in containers})
+
+
 def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
     """Changes that take it all away; pure. Their details are what the operator is asked to confirm."""
     changes = []
@@ -87,7 +91,7 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
         if remains.swarm:
             changes.append(Change(name, "leave", "its place in the swarm"))
         if remains.containers:
-            changes.append(Change(name, "containers", f"containers {' '.join(remains.containers)}", {"names": list(remains.containers)}))
+            changes.append(Change(name, "containers", f"containers of {' '.join(_short(remains.containers))}", {"names": list(remains.containers)}))
         if remains.volumes:
             changes.append(Change(name, "volumes", f"volumes with their data: {' '.join(remains.volumes)}", {"names": list(remains.volumes)}))
         if remains.data:
@@ -100,7 +104,7 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
                     name, "files", f"{' '.join(remains.files)}; the engine set back to {remains.engine or 'running'}", {"engine": remains.engine or "running"}
                 )
             )
-    return changes
+    return [replace(change, word="DESTROY") for change in changes]
 
 
 #: Rules and bridges that an engine leaves behind when it stops. DOCKER_OUTPUT and DOCKER_POSTROUTING are not its own:
@@ -179,8 +183,6 @@ def destroy(book: Book) -> StepResult:
     Raises:
         ConfirmationMissing: The parameter ``confirm`` is not ``DESTROY``.
     """
-    seen = _observe(book)
-    confirmed(book, "DESTROY", [f"{change.host}: {change.detail}" for change in plan_destroy(seen)])
 
     def verify(params: ParamView, seen: Mapping[str, Remains]) -> list[Check]:
         return [
@@ -188,4 +190,7 @@ def destroy(book: Book) -> StepResult:
             for name, remains in seen.items()
         ]
 
-    return converge(book, observe=_observe, plan=lambda params, seen: plan_destroy(seen), apply=_apply, verify=verify, what="destroy")
+    def ahead(prospect: Prospect, seen: Mapping[str, Remains], changes: list[Change]) -> None:
+        prospect.absent |= set(seen)  # the engines' state goes: what comes after this finds them as 02 left them
+
+    return converge(book, observe=_observe, plan=lambda params, seen: plan_destroy(seen), apply=_apply, verify=verify, what="destroy", ahead=ahead)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shlex
 import ssl
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .book import Book, Change, StepResult, converge
+from .book import Book, Change, Prospect, StepResult, converge
 from .checks import Check, equal
 from .cluster import Node
 from .errors import EngineUnavailable, SwarmbookError, WorldError
@@ -41,6 +42,8 @@ class Engine:
         settings: Text of daemon.json.
         drop_in: Text of our drop-in.
         certificate: PEM of the API's certificate.
+        authority: PEM of the CA that clients of the API must come from.
+        key: SHA-256 of the certificate's key file.
         nameservers: Name servers of the node itself.
         driver: Storage driver of the running engine.
         labels: Labels of the running engine.
@@ -54,6 +57,8 @@ class Engine:
     settings: str = ""
     drop_in: str = ""
     certificate: str = ""
+    authority: str = ""
+    key: str = ""
     nameservers: tuple[str, ...] = ()
     driver: str = ""
     labels: tuple[str, ...] = ()
@@ -159,23 +164,22 @@ cat <<END
  "enabled": $(systemctl is-enabled -q docker.service 2>/dev/null && echo true || echo false),
  "start_line": "$([ -n "$unit" ] && sed -n 's/^ExecStart=//p' "$unit" | head -n 1)",
  "settings": "$(b64 {_SETTINGS})", "drop_in": "$(b64 {_DROP_IN})", "certificate": "$(b64 {_FOLDER}/cert.pem)",
+ "authority": "$(b64 {_FOLDER}/ca.pem)", "key": "$(sha256sum {_FOLDER}/key.pem 2>/dev/null | cut -d' ' -f1)",
  "nameservers": "$(sed -n 's/^nameserver *//p' /etc/resolv.conf | tr '\\n' ' ')",
  "info": $(systemctl is-active -q docker.service && docker info --format '{{{{json .}}}}' 2>/dev/null || echo null)}}
 END
 """
 
 
-def _observe(book: Book) -> dict[str, Engine]:
-    folder = book.cluster.folder / "pki"
-
+def _observe(book: Book) -> Mapping[str, Engine]:
     def one(host: Host) -> Engine:
         data = json.loads(host.run(_PROBE).stdout)
         info = data.pop("info") or {}
-        for key in ("settings", "drop_in", "certificate"):
+        for key in ("settings", "drop_in", "certificate", "authority"):
             data[key] = base64.b64decode(data[key]).decode(errors="replace")
         data["nameservers"] = tuple(data["nameservers"].split())
         engine = Engine(**data, driver=info.get("Driver", ""), labels=tuple(info.get("Labels") or ()))
-        ready = engine.active and engine.certificate and (folder / "client.pem").exists()
+        ready = engine.active and engine.certificate and (book.cluster.pki_folder / "client.pem").exists()
         return Engine(**{**engine.__dict__, "api": _ask_api(book, host.node)}) if ready else engine
 
     return book.fleet.each(one)
@@ -217,12 +221,15 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
         if not engine.version:
             changes.append(Change(name, "install", "engine installed"))
         reason = reason_to_renew(engine.certificate.encode(), target.authority, target.names, params.certificate_renew_days)
-        if engine.certificate.encode() != target.leaf.certificate:
+        beside = (engine.authority.encode(), engine.key) == (target.authority, hashlib.sha256(target.leaf.key).hexdigest())
+        if engine.certificate.encode() != target.leaf.certificate or not beside:
             changes.append(
                 Change(
                     name,
                     "certificate",
-                    f"certificate put in place ({reason or 'another one was issued'})" if engine.certificate else "certificate put in place",
+                    f"certificate put in place ({reason or ('another one was issued' if beside else 'its key or its CA is gone')})"
+                    if engine.certificate
+                    else "certificate put in place",
                 )
             )
         merged = merge_settings(name, engine.settings, settings_for(params, target.node, engine.nameservers))
@@ -240,9 +247,9 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
         if not engine.enabled:
             changes.append(Change(name, "enable", "starts at boot"))
         if len(changes) > start and engine.active:
-            changes.append(Change(name, "restart", "engine restarted"))
+            changes.append(Change(name, "start", "engine restarted", {"restart": True}))
         elif not engine.active:
-            changes.append(Change(name, "start", "engine started"))
+            changes.append(Change(name, "start", "engine started", {"restart": False}))
     return changes
 
 
@@ -274,13 +281,13 @@ def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> N
                 host.put(_DROP_IN, drop_in_for(line, book.params.docker_api_port))
             elif change.action == "enable":
                 host.run("systemctl enable -q docker.service")
-        if any(change.action == "start" for change in by_host[host.name]):
+        if any(change.action == "start" and not change.data["restart"] for change in by_host[host.name]):
             _start(book, host)
 
     book.fleet.each(prepare, by_host)
     # One after the other, and each with its tasks well again before the next goes: two managers, two Consul servers or
     # two Galera members away at once may be one too many.
-    for name in [change.host for change in changes if change.action == "restart"]:
+    for name in [change.host for change in changes if change.action == "start" and change.data["restart"]]:
         _restart(book, book.fleet[name])
 
 
@@ -338,6 +345,14 @@ def _try_api(book: Book, name: str) -> tuple[bool, str]:
     return True, "answers"
 
 
+def _ahead(prospect: Prospect, seen: Mapping[str, Engine], changes: list[Change]) -> None:
+    """An engine that the book has never set up holds nothing of ours; one that it has, and that does not run, may hold anything."""
+    prospect.absent |= {name for name, engine in seen.items() if not engine.drop_in}
+    down = [name for name, engine in seen.items() if engine.drop_in and not engine.api.startswith("answers")]
+    if down:
+        prospect.unknown = f"the engine of {', '.join(down)} does not answer before 03 has run (swarmbook run PARAMS --only 03)"
+
+
 def configure(book: Book) -> StepResult:
     """Install the engine where it is missing, merge its settings, put its API behind mutual TLS, start it."""
     nodes, authority = book.nodes, book.authority  # the nodes first: out of order, nothing is made
@@ -374,4 +389,6 @@ def configure(book: Book) -> StepResult:
         apply=lambda book, seen, changes: _apply(book, wanted, changes),
         verify=verify,
         what="Docker Engine",
+        suppose=lambda book, seen: {name: (seen or {}).get(name) or Engine() for name in book.params.nodes},
+        ahead=_ahead,
     )

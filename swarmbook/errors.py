@@ -15,6 +15,7 @@
     │   ├── CommandFailed                   a command on a host exited non-zero
     │   ├── ForeignData                     a disk, a folder or a name belongs to somebody else
     │   ├── LockHeld                        another run works on this cluster
+    │   ├── PlanMismatch                    the world is no longer as it was when the plan was made
     │   └── WaitTimeout                     a bounded wait ran out
     └── Interrupted                exit 130 SIGINT or SIGTERM
 
@@ -37,6 +38,7 @@ __all__ = [
     "LockHeld",
     "OutOfOrder",
     "ParameterError",
+    "PlanMismatch",
     "SwarmbookError",
     "UsageError",
     "WaitTimeout",
@@ -151,6 +153,10 @@ class ForeignData(WorldError):
 
 class LockHeld(WorldError):
     """Another run holds this cluster's lock."""
+
+
+class PlanMismatch(WorldError):
+    """A step would do something else than the plan says."""
 
 
 class WaitTimeout(WorldError, TimeoutError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from . import secrets, stack
@@ -29,8 +31,7 @@ _STARTS = 4
 # -- observe -----------------------------------------------------------------------------------------------------------
 
 
-def _observe(book: Book) -> Galera:
-    manager = require_swarm(book)
+def _observe(book: Book, manager: str) -> Galera:
     params = book.params
     engines = book.engines(params.members())
     lacking = nodes_without_image(engines, wanted_image(book, "galera"))
@@ -41,17 +42,26 @@ def _observe(book: Book) -> Galera:
         output = host.run(probe_member(params, host.name)).stdout
         return read_member(output, image=host.name not in lacking, spec=specs.get(host.name, ""))
 
-    members = book.fleet.each(one, params.members())
+    members = book.fleet.each(one, book.ready(params.members()))
     configs = frozenset(entry["Spec"]["Name"] for entry in client.api.configs())
     name, rules = _token(params)
-    consul = api(book, params.nodes[0])
     return Galera(
         members,
         frozenset(stack.secret_names(client)),
         configs,
-        token_mark(book.cluster.name, name, rules) in known_tokens(consul),
-        tuple(sorted(set(specs) - set(members))),
+        token_mark(book.cluster.name, name, rules) in _tokens(book),
+        tuple(sorted(set(specs) - set(params.members()))),
     )
+
+
+def _tokens(book: Book) -> frozenset[str]:
+    """Consul's tokens; in a prospect there may be no Consul yet."""
+    try:
+        return known_tokens(api(book, book.ready()[0]))
+    except WorldError:
+        if book.prospect is None:
+            raise
+        return frozenset()
 
 
 def _token(params: ParamView) -> tuple[str, str]:
@@ -87,7 +97,7 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
                 next="choose another mariadb_port, or end what listens there",
             )
     changes = [Change(name, "image", "MariaDB's image loaded") for name, member in members.items() if not member.image]
-    changes += [Change("cluster", "secret", f"swarm secret {name}", {"name": name}) for name in made.secrets if name not in seen.secrets]
+    changes += [Change("cluster", "secret", f"swarm secret {stack.secret_base(name)}", {"name": name}) for name in made.secrets if name not in seen.secrets]
     if made.settings[0] not in seen.configs:
         changes.append(Change("cluster", "config", f"swarm config {made.settings[0]}"))
     if not seen.token:
@@ -310,6 +320,12 @@ def _verify(params: ParamView, seen: Galera) -> list[Check]:
     return rows
 
 
+def _suppose(book: Book, seen: Galera | None) -> Galera:
+    """Nodes that are still to come have been sent the image by 03."""
+    known = seen or Galera({})
+    return replace(known, members={name: known.members.get(name) or Member(image=True) for name in book.params.members()})
+
+
 def bootstrap(book: Book) -> StepResult:
     """Bootstrap the first member once, let the others join, wave after wave, and see them Synced.
 
@@ -317,23 +333,24 @@ def bootstrap(book: Book) -> StepResult:
         OutOfOrder: There is no overlay network or no Consul.
         WorldError: A member does not bootstrap or join; or there is data and nobody in service.
     """
-    manager = require_swarm(book)
-    if not book.fleet[manager].run(f"docker network inspect {book.params.overlay_network} >/dev/null 2>&1", check=False).ok:
-        raise OutOfOrder(f"run 06 first: no network {book.params.overlay_network}", where=manager, next="swarmbook run PARAMS --from 06")
-    made = parts(book)
+    made = cache(lambda: parts(book))  # not before the first look: out of order, nothing is made
 
     def observe(book: Book) -> Galera:
-        seen = _observe(book)
-        if all(member.spec for member in seen.members.values()):
+        manager = require_swarm(book)
+        if not book.fleet[manager].run(f"docker network inspect {book.params.overlay_network} >/dev/null 2>&1", check=False).ok:
+            raise OutOfOrder(f"run 06 first: no network {book.params.overlay_network}", where=manager, next="swarmbook run PARAMS --from 06")
+        seen = _observe(book, manager)
+        if book.prospect is None and all(member.spec for member in seen.members.values()):
             stack.keep_file(book, book.params.mariadb_cluster_name)
         return seen
 
     return converge(
         book,
         observe=observe,
-        plan=lambda params, seen: plan_galera(params, made, seen),
-        apply=lambda book, seen, changes: _apply(book, made, seen, changes),
+        plan=lambda params, seen: plan_galera(params, made(), seen),
+        apply=lambda book, seen, changes: _apply(book, made(), seen, changes),
         verify=_verify,
         what="Galera",
         hosts=len(book.params.members()),
+        suppose=_suppose,
     )

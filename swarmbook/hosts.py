@@ -278,6 +278,12 @@ class Fleet:
         chosen = [self.hosts[name] for name in (self.hosts if names is None else names)]
         return fan_out(work, {host.name: host for host in chosen})
 
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Ask these no more."""
+        for name in names:
+            if (host := self.hosts.pop(name, None)) is not None:
+                host.close()
+
     def close(self) -> None:
         """Close every connection."""
         for host in self:

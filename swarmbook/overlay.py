@@ -21,6 +21,8 @@ __all__ = ["Overlay", "create", "plan_overlay", "reach"]
 
 #: What VXLAN's headers take from every packet (RFC 7348: outer IP 20, UDP 8, VXLAN 8, inner Ethernet 14).
 VXLAN_BYTES = 50
+#: MTU of a network card that nothing else was said of, bytes.
+_ETHERNET = 1500
 #: The engine's option names the MTU below the tunnel: its overlay driver takes VXLAN's bytes off by itself.
 _MTU_OPTION = "com.docker.network.driver.mtu"
 
@@ -124,7 +126,10 @@ def create(book: Book) -> StepResult:
             equal("cluster", "MTU", wanted_mtu(params, seen), seen.network_mtu),
         ]
 
-    return converge(book, observe=_observe, plan=plan_overlay, apply=_apply, verify=verify, what="overlay network")
+    def suppose(book: Book, seen: Overlay | None) -> Overlay:
+        return seen or Overlay({}, dict.fromkeys(book.params.nodes, _ETHERNET))
+
+    return converge(book, observe=_observe, plan=plan_overlay, apply=_apply, verify=verify, what="overlay network", suppose=suppose)
 
 
 def reach(book: Book) -> StepResult:

@@ -62,6 +62,7 @@ class Params(BaseModel):
     provider: Literal["lab"] = _p("lab", "01 91", "where the machines come from")
     wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
     lab_disk_gb: int = _p(10, "01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
+    lab_hourly_cost: float = _p(0.0, "01", "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones", ge=0, le=1000)
     lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07", "base of the images; bootstrapped where it cannot be pulled")
     system_update: bool = _p(False, "02", "bring the system's packages up to date first")
     packages: list[str] = _p([], "02", "packages to install besides what the storage layout needs")
@@ -97,7 +98,7 @@ class Params(BaseModel):
     mariadb_user: str = _p("app", "07 08", "its user", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
     mariadb_password: SecretReference = _p("generate", "07", "its password: generate, env:NAME or file:PATH")
     mariadb_root_password: SecretReference = _p("generate", "07 08", "root's password: generate, env:NAME or file:PATH")
-    confirm: str = _p("", "90 91", "the typed word without which nothing is destroyed: DESTROY (90), CANCEL (91)")
+    confirm: str = _p("", "01 02 90 91", "the typed word for what costs or destroys: ORDER (01), DESTROY (02, 90), CANCEL (91)")
 
     def managers(self) -> list[str]:
         """The nodes that are swarm managers: the first ``swarm_managers`` of ``nodes``."""

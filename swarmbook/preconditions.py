@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .book import Book
-from .errors import ConfirmationMissing, OutOfOrder
+from .errors import OutOfOrder
 
-__all__ = ["confirmed", "require_consul", "require_swarm"]
+__all__ = ["require_consul", "require_swarm"]
 
 
 def require_swarm(book: Book) -> str:
@@ -47,15 +47,4 @@ def require_consul(book: Book) -> None:
             where=", ".join(without),
             wanted="a running agent of the stack consul on every node",
             next="swarmbook run PARAMS --from 04",
-        )
-
-
-def confirmed(book: Book, word: str, doomed: list[str]) -> None:
-    """Refuse to destroy without the typed word, unless there is nothing to destroy."""
-    if doomed and book.params.confirm != word:
-        raise ConfirmationMissing(
-            f"not confirmed: {len(doomed)} things would be removed",
-            wanted=f"confirm = {word!r}",
-            seen=f"confirm = {book.params.confirm!r}\n" + "\n".join(doomed),
-            next=f"set confirm to {word!r} in the parameters cell, or on a terminal type the word when asked",
         )

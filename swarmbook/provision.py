@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .book import Book, Change, StepResult, converge, look
+from .book import Book, Change, Prospect, StepResult, converge, look
 from .checks import Check, CheckTable, Table, equal
 from .cluster import Node
 from .hosts import generate_key
 from .params import ParamView
-from .preconditions import confirmed
 from .providers import provider_for
 from .providers.base import Found
 
@@ -59,7 +58,11 @@ class _Seen:
 
 
 def machines(book: Book) -> StepResult:
-    """Have every machine of the parameters running, and write the inventory."""
+    """Have every machine of the parameters running, and write the inventory.
+
+    Raises:
+        ConfirmationMissing: Machines cost money, and the parameter ``confirm`` is not ``ORDER``.
+    """
     provider = provider_for(book)
 
     def observe(book: Book) -> _Seen:
@@ -70,7 +73,13 @@ def machines(book: Book) -> StepResult:
 
     def plan(params: ParamView, seen: _Seen) -> list[Change]:
         book.cluster.refuse_removal(params.nodes)
-        changes = provider.plan(params.nodes, seen.found)
+        costs = {offer.name: offer.hourly_cost for offer in provider.offers(params.nodes)}
+        changes = [
+            replace(change, word="ORDER", detail=f"{change.detail}, {costs[change.host]:.3f} an hour")
+            if change.action == "create" and costs[change.host]
+            else change
+            for change in provider.plan(params.nodes, seen.found)
+        ]
         known = {node.name: node for node in seen.inventory}
         for node in seen.nodes:
             # A machine that somebody else has restarted is published on other ports; a key file may have been edited.
@@ -96,7 +105,13 @@ def machines(book: Book) -> StepResult:
             for name in params.nodes
         ]
 
-    return converge(book, observe=observe, plan=plan, apply=apply, verify=verify, what="machines")
+    def ahead(prospect: Prospect, seen: _Seen, changes: list[Change]) -> None:
+        prospect.absent |= {change.host for change in changes if change.action == "create"}
+        late = [change.host for change in changes if change.action != "create"]
+        if late:
+            prospect.unknown = f"{', '.join(late)} cannot be asked before 01 has run (swarmbook run PARAMS --only 01)"
+
+    return converge(book, observe=observe, plan=plan, apply=apply, verify=verify, what="machines", ahead=ahead)
 
 
 def reach(book: Book) -> StepResult:
@@ -136,7 +151,6 @@ def cancel(book: Book) -> StepResult:
         ConfirmationMissing: The parameter ``confirm`` is not ``CANCEL``.
     """
     provider = provider_for(book)
-    confirmed(book, "CANCEL", provider.doomed())
 
     def observe(book: Book) -> list[str]:
         return provider.doomed() + _folder(book)
@@ -149,7 +163,7 @@ def cancel(book: Book) -> StepResult:
     return converge(
         book,
         observe=observe,
-        plan=lambda params, seen: [Change("cluster", "remove", f"{thing} removed") for thing in seen],
+        plan=lambda params, seen: [Change("cluster", "remove", f"{thing} removed", word="CANCEL") for thing in seen],
         apply=apply,
         verify=lambda params, seen: [equal("cluster", "what is left of the cluster", "nothing", ", ".join(seen) or "nothing")],
         what="cancel",

@@ -20,7 +20,7 @@ from .book import Book
 from .docker_api import api_errors
 from .files import write_atomic
 
-__all__ = ["CLUSTER_LABEL", "SPEC_LABEL", "deploy", "ensure_secrets", "keep_file", "secret_name", "secret_names", "services", "spec_of", "stamp"]
+__all__ = ["CLUSTER_LABEL", "SPEC_LABEL", "deploy", "ensure_secrets", "keep_file", "secret_base", "secret_name", "secret_names", "services", "spec_of", "stamp"]
 
 #: On every service: hash of its part of the file, by which a second run sees that nothing has changed.
 SPEC_LABEL = "swarmbook.spec"
@@ -83,6 +83,11 @@ def secret_name(book: Book, name: str, content: str | bytes) -> str:
     data = content.encode() if isinstance(content, str) else content
     salt = book.cluster.secret("secret-name-salt").reveal().encode()
     return f"{name}-{hmac.new(salt, data, hashlib.sha256).hexdigest()[:10]}"
+
+
+def secret_base(name: str) -> str:
+    """A swarm secret's name without the hash of its content."""
+    return name.rpartition("-")[0]
 
 
 def ensure_secrets(book: Book, client: Any, manager: str, wanted: Mapping[str, str | bytes], labels: Mapping[str, str]) -> None:

@@ -62,11 +62,17 @@ def wanted_packages(params: ParamView) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*LAYOUTS[params.storage_layout].packages, "ca-certificates", *params.packages]))
 
 
-def _observe_system(book: Book) -> dict[str, System]:
+def _suppose_system(book: Book, seen: Mapping[str, System] | None) -> Mapping[str, System]:
+    missing = tuple(wanted_packages(book.params))
+    return {name: (seen or {}).get(name) or System(missing, int(book.params.system_update)) for name in book.params.nodes}
+
+
+def _observe_system(book: Book) -> Mapping[str, System]:
     wanted = wanted_packages(book.params)
     script = "dpkg-query -W -f '${Package} ${db:Status-Status}\\n' " + " ".join(map(shlex.quote, wanted)) + " 2>/dev/null || true"
     if book.params.system_update:
-        script += f"\n{_APT} update -qq >/dev/null && apt-get -s upgrade | grep -c '^Inst' | sed 's/^/updates: /' || true"
+        fresh = f"{_APT} update -qq >/dev/null && " if book.prospect is None else ""  # a plan goes by the lists that are there
+        script += f"\n{fresh}apt-get -s upgrade | grep -c '^Inst' | sed 's/^/updates: /' || true"
 
     def one(host: Host) -> System:
         lines = host.run(script, timeout_s=book.params.wait_timeout).stdout.splitlines()
@@ -115,7 +121,7 @@ def system(book: Book) -> StepResult:
                 rows.append(equal(name, "updates waiting", 0, state.updates))
         return rows
 
-    return converge(book, observe=_observe_system, plan=plan_system, apply=apply, verify=verify, what="system packages")
+    return converge(book, observe=_observe_system, plan=plan_system, apply=apply, verify=verify, what="system packages", suppose=_suppose_system)
 
 
 # -- the disk --------------------------------------------------------------------------------------------------------
@@ -171,7 +177,12 @@ END
 """
 
 
-def _observe_disks(book: Book) -> dict[str, Disk]:
+def _suppose_disks(book: Book, seen: Mapping[str, Disk] | None) -> Mapping[str, Disk]:
+    devices = {node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes}
+    return {name: (seen or {}).get(name) or Disk(device, size=1) for name, device in devices.items()}
+
+
+def _observe_disks(book: Book) -> Mapping[str, Disk]:
     def one(host: Host) -> Disk:
         device = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk
         data: dict[str, Any] = json.loads(host.run(_probe(device)).stdout)
@@ -208,7 +219,7 @@ def plan_disks(params: ParamView, seen: Mapping[str, Disk]) -> list[Change]:
                         seen=f"{disk.content} {disk.label} {disk.uuid}".strip() + (f", mounted at {disk.mounted}" if disk.mounted else ""),
                         next=f"look at it: swarmbook ssh {name} lsblk -f; if it may go: wipe_disks: [{name}] in the parameters",
                     )
-                changes.append(Change(name, "wipe", f"{disk.device} wiped ({disk.content})", {"disk": disk.device, "mounted": disk.mounted}))
+                changes.append(Change(name, "wipe", f"{disk.device} wiped ({disk.content})", {"disk": disk.device, "mounted": disk.mounted}, word="DESTROY"))
             changes.append(Change(name, "make", f"{layout.filesystem} made on {disk.device}", {"disk": disk.device}))
         if not ours or disk.mounted != MOUNT_POINT:
             if disk.occupied:
@@ -275,5 +286,6 @@ def disks(book: Book) -> StepResult:
 
     Raises:
         ForeignData: A disk holds data that is not ours; nothing was touched on any node.
+        ConfirmationMissing: A disk is to be wiped, and the parameter ``confirm`` is not ``DESTROY``.
     """
-    return converge(book, observe=_observe_disks, plan=plan_disks, apply=_apply_disks, verify=_verify_disks, what="second disk")
+    return converge(book, observe=_observe_disks, plan=plan_disks, apply=_apply_disks, verify=_verify_disks, what="second disk", suppose=_suppose_disks)

@@ -6,10 +6,10 @@ import ipaddress
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .book import Book, Change, StepResult, converge, look
+from .book import Book, Change, Prospect, StepResult, converge, look
 from .checks import Check, CheckTable, equal
 from .docker_api import api_errors
 from .errors import ForeignData, OutOfOrder, UsageError, WorldError
@@ -242,6 +242,17 @@ def _join(book: Book, name: str, address: Mapping[str, str], leader: str, token:
     )
 
 
+def _suppose(book: Book, seen: Swarm | None) -> Swarm:
+    known = seen or Swarm({})
+    return replace(known, local={name: known.local.get(name, ("inactive", "")) for name in book.params.nodes})
+
+
+def _ahead(prospect: Prospect, seen: Swarm, changes: list[Change]) -> None:
+    prospect.absent |= {change.host for change in changes if change.action in ("init", "join")}
+    prospect.managers |= {name for name in seen.local if (member := seen.member(name)) is not None and member.role == "manager"}
+    prospect.managers |= {change.host for change in changes if change.action in ("init", "promote") or change.data.get("role") == "manager"}
+
+
 def _checks(params: ParamView, seen: Swarm) -> list[Check]:
     rows = []
     managers = params.managers()
@@ -266,7 +277,7 @@ def form(book: Book) -> StepResult:
     Raises:
         ForeignData: A node belongs to another swarm.
     """
-    return converge(book, observe=observe, plan=plan_swarm, apply=_apply, verify=_checks, what="swarm")
+    return converge(book, observe=observe, plan=plan_swarm, apply=_apply, verify=_checks, what="swarm", suppose=_suppose, ahead=_ahead)
 
 
 def nodes_table(book: Book) -> StepResult:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from .checks import Check
+from .plan import Change
 from .runbook.ledger import Ledger
 from .secrets import mask
 
@@ -54,6 +55,12 @@ class Transcript:
         """Note what a step's checks wanted and saw; the ledger is their only place."""
         if self._ledger is not None:
             self._ledger.extend(("check", asdict(check)) for check in checks)
+
+    def planned(self, step: str, changes: Iterable[Change]) -> None:
+        """Note what a step is about to do."""
+        if self._ledger is not None:
+            rows = [{"host": c.host, "action": c.action, "detail": c.detail, **({"word": c.word} if c.word else {})} for c in changes]
+            self._ledger.append("plan", step=step, changes=rows)
 
     def position(self) -> int:
         """Where the next command will stand, for :meth:`since`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.params import PHASES, Params, phase_params
+from swarmbook.planner import STEPS
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = ("What it does", "What it can break", "How to undo it", "How long it takes")
@@ -58,7 +59,7 @@ def lint(path: Path) -> list[Finding]:
         return [Finding(path, None, "no phase of that name: the file is called NN_NAME.ipynb, as swarmbook.params.PHASES has it")]
     if not cells:
         return [Finding(path, None, "empty")]
-    found = [*_format(data, cells), *_first(cells[0]), *_parameters(phase, cells), *_code(cells), *_last(cells), *_links(path, cells)]
+    found = [*_format(data, cells), *_first(cells[0]), *_parameters(phase, cells), *_code(cells), *_steps(phase, cells), *_last(cells), *_links(path, cells)]
     return [Finding(path, number, what) for number, what in found]
 
 
@@ -70,7 +71,7 @@ def parameter_line(name: str) -> str:
 
 
 def _annotation(annotation: Any) -> str:
-    for kind in ("list", "bool", "int"):
+    for kind in ("list", "bool", "float", "int"):
         if re.search(rf"\b{kind}\b", str(annotation)):
             return "list[str]" if kind == "list" else kind
     return "str"
@@ -179,6 +180,14 @@ def _code(cells: list[Cell]) -> Findings:
         before = cells[cell.number - 2] if cell.number > 1 else None
         if before is None or before.kind != "markdown" or len(_headings(before, 2)) != 1:
             yield cell.number, "a step needs a markdown cell with exactly one H2 right before it"
+
+
+def _steps(phase: str, cells: list[Cell]) -> Findings:
+    """A plan asks the steps by the library's own list; the notebook's cells have to call just those."""
+    wanted = [f"{step.__module__.rpartition('.')[2]}.{step.__name__}(book)" for step in STEPS[phase]]
+    have = [cell.source.strip() for cell in cells if cell.kind == "code" and not {"parameters", "bootstrap"} & set(cell.tags)]
+    if have != wanted:
+        yield None, f"its steps are {', '.join(have) or 'none'}; swarmbook.planner.STEPS has {', '.join(wanted)}"
 
 
 def _last(cells: list[Cell]) -> Findings:

@@ -1,243 +1,205 @@
-"""Commands that run the book, or take away what it built."""
+"""Commands that run the book, plan it, or take away what it built."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .. import __version__
 from ..cluster import Cluster, home
-from ..errors import ConfirmationMissing, OutOfOrder, UsageError
+from ..errors import OutOfOrder, SwarmbookError, UsageError
 from ..params import PHASES, Params, differing, load_params, params_from_record
-from .common import example, open_book, with_json, with_parameters
+from ..plan import Plan, read_plan
+from .common import example, with_json, with_parameters
+from .session import Session
 
 if TYPE_CHECKING:
     from ..runbook.resume import Parent
 
-__all__ = ["cancel", "destroy", "prune", "rebuild", "run", "verify"]
+__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "verify"]
 
 BUILD = [number for number in PHASES if number < "20"]
+#: Which notebooks a command runs; `run` by its options.
+_COMMANDS = {"run": [], "destroy": ["90"], "cancel": ["91"], "rebuild": ["90", *[number for number in BUILD if number >= "03"]]}
+
+_phase = click.Choice(BUILD)
+_first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
+_last = click.option("--to", "last", type=_phase, help="Last notebook.  [default: 08]")
+_only = click.option("--only", type=_phase, help="This one alone.")
+_signing_key = click.option(
+    "--signing-key", metavar="KEY", help="SSH key that signs the run's record; a .pub: by the agent. Default: git's, else the cluster's."
+)
 
 
-def _run(
-    params: Params,
-    numbers: list[str],
-    what: str,
-    *,
-    as_json: bool = False,
-    confirm: str = "",
-    cell_timeout: int | None = None,
-    signing_key: str | None = None,
-    parent: Parent | None = None,
-) -> None:
-    from ..runbook.console import Console
-    from ..runbook.evidence import Evidence
-    from ..runbook.results import Chapter
-    from ..runbook.run import run_chapters
-    from ..runbook.signing import Signing
-    from ..runbook.stamp import new_folder
-
-    root = home()
-    notebooks = root / "notebooks"
-    chapters = []
-    for number in numbers:
-        path = notebooks / f"{number}_{PHASES[number]}.ipynb"
-        if not path.exists():
-            raise UsageError("a notebook is not there", where=str(path), next="run from the folder of the book, or name it: export SWARMBOOK_HOME=FOLDER")
-        word = {"90": "DESTROY", "91": "CANCEL"}.get(number, "") if confirm else ""
-        before = parent is not None and number in parent.completed
-        chapters.append(Chapter(path, {**params.model_dump(), "confirm": word}, number, PHASES[number], before))
-    cluster = Cluster(params.cluster, root)
-    _preflight(params, cluster, numbers)
-    signing = Signing(cluster, signing_key)
-    console = Console(sys.stderr if as_json else sys.stdout)
-    with cluster.lock(what):
-        folder = new_folder(root / "runs" / params.cluster)
-        env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(root), **cluster.child_environment()}
-        resumes = f", resuming {parent.run} ({parent.status})" if parent else ""
-        console.note(f"{what}: cluster {params.cluster}, {len(params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}")
-        result = run_chapters(
-            chapters,
-            folder,
-            env=env,
-            console=console,
-            cell_timeout_s=cell_timeout,
-            cwd=root,
-            cluster=cluster.folder,
-            evidence=Evidence(folder, cluster, signing, parent),
-        )
-    if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2))
-    elif result.exit_code == 0 and numbers[-1] in ("07", "08") and cluster.exists():
-        from ..status import how_to_reach
-
-        click.echo("\nHow to reach it:\n" + how_to_reach(open_book(params)))
-    sys.exit(result.exit_code)
+def _approvals(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what stands for a typed word."""
+    approve = click.option("--approve", metavar="DIGEST", help="Do not ask: the plan of this digest was approved (swarmbook plan), and no other is applied.")
+    return click.option("--yes", is_flag=True, help="Do not ask.")(approve(command))
 
 
-def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
-    """What can be told before anything runs, beyond the parameters themselves."""
-    from .. import secrets
-
-    for name in ("consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"):
-        reference = getattr(params, name)
-        if reference != "generate":
-            secrets.resolve(name, reference, cluster.folder / "secrets")
-    if params.mariadb_init_scripts and not Path(params.mariadb_init_scripts).expanduser().is_dir():
-        raise UsageError(
-            "the folder of initial scripts is not there",
-            where=str(Path(params.mariadb_init_scripts).resolve()),
-            next="mend mariadb_init_scripts in the parameters",
-        )
-    if cluster.exists() and numbers[-1] < "90":
-        cluster.refuse_removal(params.nodes)
-
-
-_phase = click.Choice(list(PHASES))
-_yes = click.option("--yes", is_flag=True, help="Do not ask.")
+def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]:
+    numbers = [only] if only else [n for n in BUILD if (first or "01") <= n <= (last or "08")]
+    if not numbers:
+        raise UsageError("these options name no notebook", wanted=f"numbers among {' '.join(BUILD)}", next="swarmbook run --help")
+    return numbers
 
 
 @click.command(epilog=example("swarmbook run params/lab.yaml --from 07"))
 @click.argument("path", type=click.Path(dir_okay=False), metavar="[PARAMS]", required=False)
-@click.option("--from", "first", type=_phase, help="First notebook to run.  [default: 01]")
-@click.option("--to", "last", type=_phase, help="Last notebook to run.  [default: 08]")
-@click.option("--only", type=_phase, help="Run this one alone.")
+@_first
+@_last
+@_only
+@click.option("--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Apply this plan and nothing else.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on from this run: prove what it completed, do what is missing or drifted.")
+@_approvals
 @click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="End a cell that takes longer.")
-@click.option("--signing-key", metavar="KEY", help="SSH key that signs the run's record; a .pub: by the agent. Default: git's, else the cluster's.")
-@_yes
+@_signing_key
 @with_json
 def run(
     path: str | None,
     first: str | None,
     last: str | None,
     only: str | None,
+    plan_file: Path | None,
     resume: Path | None,
-    cell_timeout: int | None,
-    signing_key: str | None,
-    yes: bool,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Run the book: from nothing to a verified cluster, or on from what is there.
 
-    PARAMS may be left out with --resume: the run that is resumed has kept its parameters.
+    PARAMS may be left out with --resume and --plan, which have kept them.
     """
     params = load_params(path) if path else None
-    parent = None
+    if (plan_file or resume) and (first or last or only or (plan_file and resume)):
+        raise UsageError(
+            "--plan and --resume say themselves what is run", wanted="one of --plan, --resume, or --from, --to, --only", next="leave the others out"
+        )
+    parent, held = None, None
     if resume is not None:
-        if first or last or only:
-            raise UsageError("--resume runs what the earlier run was to run", seen="--from, --to or --only beside it", next="leave one of them out")
         params, parent = _parent(resume, params)
         numbers = parent.left()
+    elif plan_file is not None:
+        params, held = _held(plan_file, params)
+        numbers = list(held.notebooks)
     else:
         if params is None:
-            raise UsageError("no parameters", wanted="a parameter file, or --resume RUN", next="swarmbook run params/lab.yaml")
-        numbers = [only] if only else [n for n in BUILD if (first or "01") <= n <= (last or "08")]
-        if not numbers or any(n >= "90" for n in numbers):
-            raise UsageError(
-                "these options name no notebook to run",
-                wanted=f"numbers among {' '.join(BUILD)}",
-                next="90 and 91 take away: swarmbook destroy PARAMS, swarmbook cancel PARAMS",
-            )
-    for number, word in (("90", "DESTROY"), ("91", "CANCEL")):
-        if number in numbers:
-            _confirm(word, _doomed(params, number), yes)
-    _run(params, numbers, "run", as_json=as_json, confirm="yes", cell_timeout=cell_timeout, signing_key=signing_key, parent=parent)
+            raise UsageError("no parameters", wanted="a parameter file, --plan FILE or --resume RUN", next="swarmbook run params/lab.yaml")
+        numbers = _numbers(first, last, only)
+    Session(params, numbers, "run", parent=parent, plan=held, **options).run()
 
 
 def _parent(folder: Path, params: Params | None) -> tuple[Params, Parent]:
-    """The run that is resumed, and its parameters; those that are given must be the same."""
+    """The run that is resumed, and its parameters."""
     from ..runbook.resume import read_parent
 
     parent = read_parent(folder)
     kept = params_from_record(parent.parameters, f"the ledger of {folder}")
-    if params is not None and params.cluster != parent.cluster:
-        raise UsageError("the run to resume is another cluster's", where=str(folder), wanted=params.cluster, seen=parent.cluster, next="name a run of this one")
-    if params is not None and (seen := differing(kept, params)):
-        raise UsageError(
-            "the parameters are not those of the run to resume",
-            where=str(folder),
-            wanted="the same parameters; what was completed with others cannot be proven with these",
-            seen=seen,
-            next="swarmbook run PARAMS, without --resume",
-        )
+    _same(params, kept, "the run to resume", folder)
     return kept, parent
 
 
-@click.command(epilog=example("swarmbook verify params/lab.yaml"))
-@with_parameters
-@with_json
-def verify(params: Params, as_json: bool) -> None:
-    """Run the two notebooks that only look: 05 and 08."""
-    _run(params, ["05", "08"], "verify", as_json=as_json)
+def _held(file: Path, params: Params | None) -> tuple[Params, Plan]:
+    """The plan that is applied, and its parameters."""
+    from ..planner import notebook_hash
 
-
-def _confirm(word: str, doomed: list[list[str]], yes: bool) -> bool:
-    """Name what will go, and ask for the word. Returns whether there is anything to do."""
-    if not doomed:
-        return False
-    click.echo("This will be removed, for good:")
-    for row in doomed:
-        click.echo("  " + ": ".join(row))
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise ConfirmationMissing(
-            "not confirmed; nothing was touched", wanted=f"the word {word} typed on a terminal, or --yes", next="the same command with --yes"
+    held = read_plan(file)
+    kept = params_from_record(held.parameters, f"the plan {file}")
+    _same(params, kept, "the plan", file)
+    if held.swarmbook != __version__:
+        raise UsageError(
+            "the plan was made by another swarmbook", where=str(file), wanted=__version__, seen=held.swarmbook, next="swarmbook plan PARAMS --out FILE"
         )
-    if click.prompt(f"Type {word} to go on", default="", show_default=False).strip() != word:
-        raise ConfirmationMissing("not confirmed; nothing was touched", wanted=word, next="run it again and type the word")
-    return True
+    changed = [number for number, digest in held.notebooks.items() if notebook_hash(home(), number) != digest]
+    if changed:
+        raise UsageError(
+            f"{', '.join(changed)} was changed since the plan was made",
+            where=str(file),
+            wanted="the notebooks that were planned",
+            next="swarmbook plan PARAMS --out FILE",
+        )
+    return kept, held
 
 
-def _doomed(params: Params, phase: str) -> list[list[str]]:
-    from .. import destroy as destroying
-    from .. import provision
-    from ..book import Book
+def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
+    """Parameters that are given as well have to be the same."""
+    if given is None:
+        return
+    if given.cluster != kept.cluster:
+        raise UsageError(f"{whose} is another cluster's", where=str(where), wanted=given.cluster, seen=kept.cluster, next="name one of this cluster")
+    if seen := differing(kept, given):
+        raise UsageError(f"the parameters are not those of {whose}", where=str(where), wanted="the same parameters", seen=seen, next="swarmbook run PARAMS")
 
-    book = Book(phase, params)
+
+@click.command(epilog=example("swarmbook plan params/lab.yaml --out plan.json && swarmbook run --plan plan.json"))
+@with_parameters
+@_first
+@_last
+@_only
+@click.option("--for", "command", type=click.Choice(list(_COMMANDS)), default="run", show_default=True, help="Which command's plan.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the plan there, for run --plan.")
+@click.option("--check", is_flag=True, help="Exit code 1 when there is something to change.")
+@with_json
+def plan(params: Params, first: str | None, last: str | None, only: str | None, command: str, out: Path | None, check: bool, as_json: bool) -> None:
+    """Say what a run would do, phase by phase and host by host. Looks only; changes nothing.
+
+    The digest is that of the plan's file (sha256sum FILE). It is what --approve wants.
+    """
+    from ..planner import make_plan
+
+    made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
+    if out is not None:
+        made.save(out)
+    click.echo(made.canonical().decode() if as_json else made.to_text(), nl=not as_json)
+    sys.exit(1 if check and (made.changes or any(step.unknown for step in made.steps)) else 0)
+
+
+@click.command(epilog=example("swarmbook verify params/lab.yaml --quiet"))
+@with_parameters
+@click.option("-q", "--quiet", is_flag=True, help="Print one line, whatever happens: for cron.")
+@_signing_key
+@with_json
+def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) -> None:
+    """Run the two notebooks that only look: 05 and 08."""
     try:
-        return (destroying.doomed(book) if phase == "90" else provision.doomed(book)).table.rows
-    finally:
-        book.close()
+        Session(params, ["05", "08"], "verify", as_json=as_json, quiet=quiet, signing_key=signing_key).run()
+    except SwarmbookError as error:
+        if not quiet:
+            raise
+        click.echo(f"{params.cluster}: not verified: {error.what}" + (f" ({error.where})" if error.where else ""))
+        sys.exit(error.exit_code)
+
+
+def _takes_away(command: Callable[..., Any]) -> Callable[..., Any]:
+    return with_parameters(_approvals(_signing_key(with_json(command))))
 
 
 @click.command(epilog=example("swarmbook destroy params/lab.yaml"))
-@with_parameters
-@_yes
-@with_json
-def destroy(params: Params, yes: bool, as_json: bool) -> None:
+@_takes_away
+def destroy(params: Params, **options: Any) -> None:
     """Take away all that was built, data included; keep the machines (90)."""
-    if Cluster(params.cluster).exists() and _confirm("DESTROY", _doomed(params, "90"), yes):
-        _run(params, ["90"], "destroy", as_json=as_json, confirm="yes")
-    click.echo("Nothing to destroy.")
+    if not Cluster(params.cluster).exists():
+        click.echo("Nothing to destroy.")
+        return
+    Session(params, _COMMANDS["destroy"], "destroy", **options).run()
 
 
 @click.command(epilog=example("swarmbook cancel params/lab.yaml"))
-@with_parameters
-@_yes
-@with_json
-def cancel(params: Params, yes: bool, as_json: bool) -> None:
+@_takes_away
+def cancel(params: Params, **options: Any) -> None:
     """Take the machines away too, with their disks, keys and network (91)."""
-    if _confirm("CANCEL", _doomed(params, "91"), yes):
-        _run(params, ["91"], "cancel", as_json=as_json, confirm="yes")
-    click.echo("Nothing to cancel.")
+    Session(params, _COMMANDS["cancel"], "cancel", **options).run()
 
 
 @click.command(epilog=example("swarmbook rebuild params/lab.yaml --yes"))
-@with_parameters
-@_yes
-@with_json
-def rebuild(params: Params, yes: bool, as_json: bool) -> None:
+@_takes_away
+def rebuild(params: Params, **options: Any) -> None:
     """Destroy, and build again on the same machines (90, then 03 to 08)."""
     if not Cluster(params.cluster).exists():
         raise OutOfOrder("there is nothing to rebuild: no machines", where=params.cluster, next="swarmbook run PARAMS")
-    _confirm("DESTROY", _doomed(params, "90"), yes)
-    _run(params, ["90", *[n for n in BUILD if n >= "03"]], "rebuild", as_json=as_json, confirm="yes")
+    Session(params, _COMMANDS["rebuild"], "rebuild", **options).run()
 
 
 @click.command(epilog=example("swarmbook prune"))

@@ -9,6 +9,7 @@ from typing import Any
 from ..book import Book, Change
 from ..cluster import Node
 from ..docker_api import local_engine
+from ..errors import EngineUnavailable
 from ..host_engine import ensure_engine
 from ..hosts import fan_out
 from ..images import ensure_image
@@ -33,11 +34,26 @@ class LabProvider:
     def _machines(self) -> Machines:
         return Machines(ensure_engine(), self._book.cluster.name, self._book.cluster.folder)
 
+    def _there(self) -> Machines | None:
+        """The machines, as far as an engine runs that could hold any: none is started to find that out."""
+        client: Any = local_engine()
+        return None if client is None else Machines(client, self._book.cluster.name, self._book.cluster.folder)
+
     def offers(self, names: Sequence[str]) -> list[Offer]:
         disk = self._book.params.lab_disk_gb
-        return [Offer(name, f"container with systemd, second disk {disk} GiB (sparse)", 0.0) for name in names]
+        cost = self._book.params.lab_hourly_cost
+        return [Offer(name, f"container with systemd, second disk {disk} GiB (sparse)", cost) for name in names]
 
     def machines(self) -> list[Found]:
+        if self._book.prospect is not None and self._there() is None:
+            if self._book.cluster.exists():
+                raise EngineUnavailable(
+                    "no Docker Engine answers, so nobody can tell how the lab's machines are",
+                    where="this computer",
+                    wanted="the engine that they run on",
+                    next="start it, or let it be started: swarmbook run PARAMS --only 01",
+                )
+            return []
         public = self._book.cluster.key_file.with_suffix(".pub")
         key = public.read_text() if public.exists() else ""
         machines = {m.name: m for m in self._machines.all()}
@@ -76,16 +92,12 @@ class LabProvider:
         return list(fan_out(lambda name: self._machines.node(name, timeout_s), {name: name for name in names}).values())
 
     def doomed(self) -> list[str]:
-        client: Any = local_engine()  # an engine that is not running runs no machine: none is started to find that out
-        if client is None:
-            return []
-        machines = Machines(client, self._book.cluster.name, self._book.cluster.folder)
-        return machines.parts()
+        machines = self._there()
+        return [] if machines is None else machines.parts()
 
     def destroy(self) -> list[str]:
-        client: Any = local_engine()
-        if client is None:
+        machines = self._there()
+        if machines is None:
             return []
-        machines = Machines(client, self._book.cluster.name, self._book.cluster.folder)
-        node_images = client.images.list(filters={"label": "swarmbook.image=node"})
+        node_images = machines.client.images.list(filters={"label": "swarmbook.image=node"})
         return machines.destroy(node_images[0].id if node_images else None)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from swarmbook import __version__
 from swarmbook.cluster import Cluster
 from swarmbook.errors import SwarmbookError, WorldError
+from swarmbook.plan import FILE as PLAN_FILE
+from swarmbook.plan import Approval, Plan
 from swarmbook.runbook.ledger import FORMAT, Ledger
 from swarmbook.runbook.manifest import seal
 from swarmbook.runbook.resume import Parent
@@ -130,6 +133,14 @@ class Evidence:
         if self.parent is not None:
             about["parent"] = self.parent.link()
         self._tell("run", **about, **circumstances(root), parameters=parameters, chapters=sources, **{"host_keys": {}, **self._new_keys()})
+
+    def planned(self, plan: Plan | None, approvals: Sequence[Approval]) -> None:
+        """The plan that the run is held to, which is kept beside the ledger, and who said yes to what."""
+        if plan is not None:
+            plan.save(self.folder / PLAN_FILE)
+            self._tell("plan", digest=plan.digest, file=PLAN_FILE, changes=len(plan.changes), partial=plan.partial)
+        for approval in approvals:
+            self._tell("approval", **asdict(approval), **({"digest": plan.digest} if plan is not None else {}))
 
     def chapter_began(self, chapter: Chapter) -> None:
         self._tell("chapter", number=chapter.number, name=chapter.name, status="running")

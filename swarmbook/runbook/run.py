@@ -16,6 +16,7 @@ import nbformat
 
 from swarmbook.errors import Interrupted, SwarmbookError, exit_code_for
 from swarmbook.files import write_atomic
+from swarmbook.plan import Approval, Plan
 from swarmbook.runbook import execution as states
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.engine import register
@@ -87,6 +88,8 @@ def run_chapters(
     cwd: str | os.PathLike[str] | None = None,
     cluster: Path | None = None,
     evidence: Evidence | None = None,
+    plan: Plan | None = None,
+    approvals: Sequence[Approval] = (),
 ) -> RunResult:
     """Executes chapters one after the other into ``folder`` and stops at the first that fails.
 
@@ -103,6 +106,8 @@ def run_chapters(
         cwd: The kernels' working directory.
         cluster: The cluster's folder: its secrets and keys, also those made during the run, are masked in all that is kept.
         evidence: Writes ledger and manifest; None for one that knows of no cluster and does not sign.
+        plan: What the steps are held to; None leaves them free.
+        approvals: Who said yes to what costs or destroys.
 
     Returns:
         The records of all chapters, also of those that were not reached, and the exit code.
@@ -127,6 +132,7 @@ def run_chapters(
             if chapters:
                 pool.warm()  # boots while the notebooks are read
             evidence.began(chapters, {key: plain(value) for c in chapters for key, value in c.parameters.items() if key != "confirm"})
+            evidence.planned(plan, approvals)
             console.run_started([(c.number, c.name) for c in chapters], sum(count_steps(c.path) for c in chapters))
             for index, chapter in enumerate(chapters):
                 if stop.requested:

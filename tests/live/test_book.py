@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,9 @@ import pymysql
 import pytest
 import requests
 import yaml
+
+from swarmbook.cluster import Cluster
+from swarmbook.runbook.ledger import read_run
 
 from .conftest import Lab, Watch, program, until
 
@@ -218,6 +222,47 @@ def test_second_run_changes_nothing_and_nobody_else_runs(lab: Lab) -> None:
     assert not (lab.folder / "lock.json").exists()
 
 
+# -- plans, drift and resuming ----------------------------------------------------------------------------------------------
+
+
+def test_a_plan_changes_nothing(lab: Lab) -> None:
+    lab.need()
+    before, runs = containers(lab, NODES), len(lab.runs)
+    kept = {path: path.read_bytes() for path in lab.folder.rglob("*") if path.is_file()}
+    done = lab.book("plan", "--check", "--out", "plan.json").expect(0, "nothing to change", "digest sha256:")
+    assert lab.book("plan", "--json").expect(0).out == (lab.home / "plan.json").read_text(), "the same world gives the same plan"
+    assert hashlib.sha256((lab.home / "plan.json").read_bytes()).hexdigest() in done.said
+    for command, word in (("destroy", "DESTROY"), ("cancel", "CANCEL"), ("rebuild", "DESTROY")):
+        lab.book("plan", "--for", command).expect(0, f"asks for {word}")
+    assert containers(lab, NODES) == before
+    assert {path: path.read_bytes() for path in lab.folder.rglob("*") if path.is_file()} == kept
+    assert len(lab.runs) == runs and not (lab.folder / "lock.json").exists()
+
+
+def test_drift_is_seen_stops_a_plan_and_is_mended_by_resuming(lab: Lab) -> None:
+    lab.need()
+    parent = lab.runs[0]
+    sw2 = lab.machine("sw2")
+    fstab = sw2.sh("cat /etc/fstab")
+    lab.book("plan", "--out", "plan.json").expect(0)
+    sw2.sh("sed -i /var.lib.docker/d /etc/fstab")
+    lab.book("plan", "--check").expect(1, "entered in fstab", "sw2", "1 change on 1 host")
+    before = containers(lab, NODES)
+    lab.swarmbook("run", "--plan", "plan.json").refused(3, "PlanMismatch", "02, second disk", "not planned: sw2: entered in fstab", "swarmbook plan PARAMS")
+    assert "docker" not in sw2.sh("cat /etc/fstab"), "the step was not begun"
+    assert (lab.runs[-1] / "plan.json").read_bytes() == (lab.home / "plan.json").read_bytes()
+    done = lab.swarmbook("run", "--resume", str(parent)).expect(0, f"resuming {parent.name} (completed)")
+    proofs = {chapter["number"]: (chapter["proof"], chapter["changes"]) for chapter in lab.summary()["chapters"]}
+    assert proofs == {number: ("drifted", 1) if number == "02" else ("verified", 0) for number in BOOK}, done
+    assert sw2.sh("cat /etc/fstab") == fstab
+    assert containers(lab, NODES) == before
+    first = read_run(lab.runs[-1]).run
+    assert first["parent"] == {"run": parent.name, "status": "completed", "head": read_run(parent).head}
+    lab.swarmbook("audit", str(lab.runs[-1])).expect(0, "unchanged since it was recorded")
+    report = (lab.runs[-1] / "report.html").read_text()
+    assert parent.name in report
+
+
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +271,18 @@ def test_verify(lab: Lab) -> None:
     result = lab.book("verify", "--json").expect(0).json
     assert [chapter["number"] for chapter in result["chapters"]] == ["05", "08"]
     assert (result["status"], result["exit_code"], result["changes"]) == ("completed", 0, 0)
+    line = lab.book("verify", "--quiet").expect(0, f"{lab.name}: fine: ", " checks, 0 failed; ", str(lab.runs[-1])).said
+    assert line.count("\n") == 1, line
+    with held(lab):
+        line = lab.book("verify", "--quiet").expect(3, f"{lab.name}: not verified: the cluster {lab.name} is being worked on").said
+        assert line.count("\n") == 1, line
+
+
+@contextlib.contextmanager
+def held(lab: Lab) -> Iterator[None]:
+    """Somebody else works on the cluster."""
+    with Cluster(lab.name, lab.home).lock("a test"):
+        yield
 
 
 def test_status(lab: Lab) -> None:
@@ -425,7 +482,10 @@ def test_a_node_is_added_and_only_that(lab: Lab) -> None:
     lab.need()
     before = containers(lab, NODES)
     known = (lab.folder / "known_hosts").read_text()
-    lab.book("run", nodes=FOUR).expect(0)
+    planned = lab.book("plan", "--out", "four.json", nodes=FOUR).expect(0, "machine created", "assumed").out
+    assert not re.search(r"\bsw[123]\b.*(created|installed|joined|merged)", planned), planned
+    # Held to the plan: what it does on the new node is what was planned, and nothing on the others.
+    lab.swarmbook("run", "--plan", "four.json").expect(0, "held to the plan sha256:")
     assert containers(lab, NODES) == before
     assert (lab.folder / "known_hosts").read_text().startswith(known)
     changed = {}

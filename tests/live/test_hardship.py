@@ -6,6 +6,7 @@ tests stand in the order of the phases; each brings the lab to the phase it need
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ from typing import Any
 
 import nbformat
 import pytest
+
+from swarmbook.runbook.ledger import read_run
 
 from .conftest import Lab, Running, until
 
@@ -94,7 +97,12 @@ def test_disk_with_foreign_data(lab: Lab) -> None:
     assert n1.try_sh(f"blkid -p $(readlink -f {DISK})")[1] == "", "no disk of any node is touched"
     n2.sh(f"wipefs -a -q $(readlink -f {DISK}) && echo 'size=1G, type=83' | sfdisk -q --no-reread $(readlink -f {DISK})")
     lab.book("run", "--only", "02", wipe_disks=["n1"]).refused(3, "the second disk of n2", "dos")
-    lab.book("run", "--only", "02", wipe_disks=["n2"]).expect(0)
+    done = lab.book("run", "--only", "02", wipe_disks=["n2"]).expect(2, "ConfirmationMissing", "This will be removed, for good:", f"n2: {DISK} wiped (dos)")
+    assert "n1" not in done.said, done
+    assert n2.sh(f"blkid -p -o value -s PTTYPE $(readlink -f {DISK})") == "dos", "nobody said yes"
+    lab.book("run", "--only", "02", "--yes", wipe_disks=["n2"]).expect(0)
+    yes = [event for event in read_run(lab.runs[-1]).events if event["event"] == "approval"]
+    assert [(event["word"], event["how"], event["what"]) for event in yes] == [("DESTROY", "--yes", [f"n2: {DISK} wiped (dos)"])]
     for machine in (n1, n2):
         assert machine.sh("findmnt -n -o FSTYPE,LABEL /var/lib/docker").split() == ["btrfs", "docker"]
     reached(lab, "02")
@@ -233,7 +241,11 @@ def test_killed_while_a_member_joins(lab: Lab) -> None:
     killed(lab, run)
     founded = galera_volume(lab, "n1", "cat bootstrapped; ls")
     assert "bootstrap.used" in founded.split() and "bootstrap" not in founded.split()
-    lab.book("run").expect(0, "How to reach it:")
+    killed_run = lab.runs[-1]
+    lab.swarmbook("audit", str(killed_run)).expect(1, "the run ended without an end: killed")
+    lab.swarmbook("run", "--resume", str(killed_run)).expect(0, "How to reach it:", f"resuming {killed_run.name} (running)")
+    assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["07", "08"], "what the killed run was to run"
+    lab.book("plan", "--check").expect(0, "nothing to change")
     reached(lab, "08")
     assert galera_volume(lab, "n1", "cat bootstrapped; ls") == founded, "bootstrapped a second time"
     assert lab.summary()["status"] == "completed"
@@ -360,11 +372,27 @@ def test_destroy_leaves_the_machines_and_nothing_else(lab: Lab) -> None:
     lab.done = "02"  # type: ignore[attr-defined]
 
 
-def test_rebuild(lab: Lab) -> None:
+def test_rebuild_by_an_approved_plan(lab: Lab) -> None:
+    """Held to the plan from the first step to the last, though most of it was planned before there was anything to look at."""
     at(lab, "02")
-    lab.book("rebuild", "--yes").expect(0, "How to reach it:")
+    lab.book("plan", "--for", "rebuild", "--out", "rebuild.json").expect(0, "assumed")
+    digest = hashlib.sha256((lab.home / "rebuild.json").read_bytes()).hexdigest()
+    lab.book("rebuild", "--approve", "0" * 64).refused(2, "the approval is for another plan; nothing was touched", digest)
+    lab.book("rebuild", "--approve", digest).expect(0, "How to reach it:")
     assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["90", "03", "04", "05", "06", "07", "08"]
     reached(lab, "08")
+
+
+def test_a_rebuild_that_was_killed_does_not_destroy_twice(lab: Lab) -> None:
+    at(lab, "08")
+    runs = len(lab.runs)
+    run = lab.start("rebuild", "--yes")
+    run.until(lambda: len(lab.runs) > runs and "completed" in first_status(lab, "03")[2:])
+    killed(lab, run)
+    parent = lab.runs[-1]
+    lab.swarmbook("run", "--resume", str(parent)).expect(0, "How to reach it:")
+    assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["03", "04", "05", "06", "07", "08"]
+    assert next(c["proof"] for c in lab.summary()["chapters"] if c["number"] == "08") == "", "nobody said that it was done"
 
 
 def test_killed_in_the_middle_of_cancel(lab: Lab) -> None:

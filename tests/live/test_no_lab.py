@@ -90,6 +90,14 @@ def test_out_of_order_without_machines(lab: Any) -> None:
     assert not lab.folder.exists(), "keys of a cluster that is not there"
 
 
+def test_what_costs_is_not_ordered_unasked(lab: Any) -> None:
+    file, runs = lab.file(lab_hourly_cost=0.1), len(lab.runs)
+    lab.swarmbook("plan", file).expect(0, "machine created, 0.100 an hour", "asks for ORDER", "3 machines", "0.300")
+    lab.swarmbook("run", file).expect(2, "ConfirmationMissing", "costs money", "3 machines, 0.300 an hour", "ORDER", "--approve")
+    lab.swarmbook("run", file, "--approve", "0" * 64).refused(2, "for another plan")
+    assert not lab.leftovers() and not lab.folder.exists() and len(lab.runs) == runs
+
+
 def test_nothing_to_take_away(lab: Any) -> None:
     lab.swarmbook("destroy", lab.file(), "--yes").expect(0, "Nothing to destroy.")
     lab.swarmbook("cancel", lab.file(), "--yes").expect(0, "Nothing to cancel.")

@@ -241,3 +241,23 @@ def test_a_full_disk_under_the_log_changes_nothing(book: Any, tmp_path: Path, su
     assert (summary(tmp_path / "run")["status"], summary(tmp_path / "run")["exit_code"]) == (status, code)
     report = audit(tmp_path / "run", tmp_path)
     assert (report.exit_code, report.status) == (0, status)
+
+
+def test_what_an_earlier_run_completed_is_proven(book: Any, tmp_path: Path, summary: Any) -> None:
+    nothing = SHOW.replace("'changes': 2", "'changes': 0")
+    same = book.notebook("same", "# A", "## Step", nothing)
+    drifted = book.notebook("drifted", "# B", "## Step", SHOW)
+    left = book.notebook("left", "# C", "## Step", SHOW)
+    broken = book.notebook("broken", "# D", "## Step", "1 / 0")
+    chapters = [Chapter(same, {}, "01", "same", True), Chapter(drifted, {}, "02", "drifted", True), Chapter(left, {}, "03", "left"),
+                Chapter(broken, {}, "04", "broken", True)]  # fmt: skip
+    stream = io.StringIO()
+    result = run_chapters(chapters, tmp_path / "run", env=book.env, console=Console(stream))
+    assert [(c.status, c.proof) for c in result.chapters] == [("completed", "verified"), ("completed", "drifted"), ("completed", ""), ("failed", "")]
+    assert [c["proof"] for c in summary(tmp_path / "run")["chapters"]] == ["verified", "drifted", "", ""]
+    told = [e.get("proof", "") for e in read_chain((tmp_path / "run" / FILE).read_bytes()).events if e["event"] == "chapter" and e["status"] != "running"]
+    assert told == ["verified", "drifted", "", ""]
+    lines = stream.getvalue().splitlines()
+    assert any(line.startswith("01 same") and line.endswith("✔ verified") for line in lines)
+    assert any(line.startswith("02 drifted") and line.endswith("✔ drifted") for line in lines)
+    assert result.line("lab").startswith("lab: NOT FINE: 12 checks, 0 failed; 04 broken failed: ZeroDivisionError: division by zero; ")

@@ -272,3 +272,13 @@ def test_the_command(run: Path, home: Path) -> None:
     assert json.loads(cli.invoke(main, ["audit", str(run), "--json"]).output)["finding"].startswith("zz was added")
     assert cli.invoke(main, ["audit", str(home)]).exit_code == 2
     assert cli.invoke(main, ["audit", str(run), "--allowed-signers", "none"]).exit_code == 2
+
+
+def test_a_report_of_a_sealed_run_tells_its_signature(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    assert CliRunner().invoke(main, ["report", str(run), "--out", str(out)]).exit_code == 0
+    assert "by swarmbook@lab, SHA256:" in out.read_text()
+    (run / NOTEBOOK).write_text("{}")
+    assert CliRunner().invoke(main, ["report", str(run), "--out", str(out)]).exit_code == 0
+    assert f"does not fit: {NOTEBOOK} was changed" in out.read_text()
+    assert CliRunner().invoke(main, ["report", str(run)]).exit_code == 2, "a sealed folder stays as it is"

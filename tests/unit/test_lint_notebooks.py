@@ -13,6 +13,7 @@ import nbformat
 import pytest
 
 from swarmbook.params import PHASES, phase_params
+from swarmbook.planner import STEPS
 
 HEADER = "# Overlay\n\n**What it does**: x. **What it can break**: x. **How to undo it**: x. **How long it takes**: x.\n"
 Edit = Callable[[dict[str, Any]], object]
@@ -30,12 +31,15 @@ def linter(root: Path) -> Any:
 
 def good(linter: Any, phase: str = "06") -> dict[str, Any]:
     new = nbformat.v4
+    steps = []
+    for step in STEPS[phase]:
+        steps.append(new.new_markdown_cell("## Make it\n\nBy hand:\n\n```sh\n# no heading\n## none either\ndocker network create x\n```\n"))
+        steps.append(new.new_code_cell(f"{step.__module__.rpartition('.')[2]}.{step.__name__}(book)"))
     cells = [
         new.new_markdown_cell(HEADER),
         new.new_code_cell("\n".join(linter.parameter_line(name) for name in phase_params(phase)), metadata={"tags": ["parameters"]}),
         new.new_code_cell("from swarmbook.notebook import open_book\n\nbook = open_book('06', globals())\n\nx = 1", metadata={"tags": ["bootstrap"]}),
-        new.new_markdown_cell("## Make it\n\nBy hand:\n\n```sh\n# no heading\n## none either\ndocker network create x\n```\n"),
-        new.new_code_cell("overlay.create(book)"),
+        *steps,
         new.new_markdown_cell("## Conclusion\n\nDone.\n\nNext: [07](07_bootstrap_galera.ipynb#top), [docs](https://example.org/x)\n"),
     ]
     return json.loads(nbformat.writes(new.new_notebook(cells=cells)))  # type: ignore[no-any-return]
@@ -99,9 +103,10 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     "a step without a heading": (source(3, "Make it"), "cell 5: a step needs a markdown cell with exactly one H2"),
     "a step with two": (replace(3, "## Make it", "## A\n## B"), "cell 5: a step needs a markdown cell with exactly one H2"),
     "two steps under one heading": (lambda nb: nb["cells"].insert(5, {**nb["cells"][4], "id": "other"}), "cell 6: a step needs"),
-    "no conclusion": (replace(5, "## Conclusion", "## End"), "cell 6: the last cell is markdown with “## Conclusion”"),
-    "no next": (replace(5, "Next:", "After:"), "cell 6: the conclusion has no link"),
-    "a dead link": (replace(5, "07_bootstrap_galera", "09_gone"), "cell 6: the link 09_gone.ipynb#top leads nowhere"),
+    "no conclusion": (replace(-1, "## Conclusion", "## End"), "cell 8: the last cell is markdown with “## Conclusion”"),
+    "no next": (replace(-1, "Next:", "After:"), "cell 8: the conclusion has no link"),
+    "a dead link": (replace(-1, "07_bootstrap_galera", "09_gone"), "cell 8: the link 09_gone.ipynb#top leads nowhere"),
+    "another step": (source(4, "overlay.reach(book)"), "its steps are overlay.reach(book), overlay.reach(book); swarmbook.planner.STEPS has overlay.create(book), overlay.reach(book)"),
     "no cells": (lambda nb: nb.update(cells=[]), "empty"),
 }  # fmt: skip
 

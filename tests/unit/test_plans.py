@@ -101,7 +101,9 @@ def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, 
             start_line = raw.get("start_line", "")
             port = params.docker_api_port
             drop_in = engine.drop_in_for(start_line, port) if raw.get("drop_in") == "wanted" else raw.get("drop_in", "")
-            changed = {"settings": settings, "drop_in": drop_in, "certificate": certificates[raw.get("certificate")], "nameservers": nameservers}
+            beside = {"authority": authority.certificate.decode(), "key": hashlib.sha256(leaf.key).hexdigest()} if raw.get("certificate") else {}
+            changed = {"settings": settings, "drop_in": drop_in, "certificate": certificates[raw.get("certificate")], "nameservers": nameservers, **beside}
+            changed |= {key: raw[key] for key in ("authority", "key") if key in raw}
             seen[name] = engine.Engine(**{**raw, **changed})
         return partial(engine.plan_engine, params, wanted, seen)
 

@@ -1,0 +1,68 @@
+"""Asking for what costs or destroys: by a typed word, by a plan's digest, or not at all."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import sys
+
+import click
+
+from ..errors import ConfirmationMissing, UsageError
+from ..plan import Approval, Plan
+
+__all__ = ["approve"]
+
+_HEADS = {"ORDER": "This will be ordered, and costs money from then on:"}
+_HEAD = "This will be removed, for good:"
+
+
+def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> list[Approval]:
+    """Have everything approved that a plan asks for; names it first.
+
+    Args:
+        plan: What would be done.
+        yes: Do not ask.
+        digest: The digest of the plan that somebody has approved elsewhere.
+        err: Name it on standard error.
+
+    Raises:
+        UsageError: The digest is another plan's.
+        ConfirmationMissing: The word was not typed, or there is no terminal to type it on.
+    """
+    if digest is not None and not plan.approved_by(digest):
+        short = " (at least 16 characters of it are wanted)" if len(digest.removeprefix("sha256:")) < 16 else ""
+        raise UsageError(
+            "the approval is for another plan; nothing was touched",
+            where=f"cluster {plan.cluster}",
+            wanted=plan.digest,
+            seen=digest + short,
+            next="swarmbook plan PARAMS; read what it says now, and approve its digest",
+        )
+    approvals = []
+    for word, things in plan.words().items():
+        click.echo(_HEADS.get(word, _HEAD), err=err)
+        for thing in things:
+            click.echo(f"  {thing}", err=err)
+        if word == "ORDER":
+            new = [cost.hourly for cost in plan.costs if cost.new]
+            click.echo(f"  {len(new)} machines, {sum(new):.3f} an hour", err=err)
+        approvals.append(Approval(word, f"{getpass.getuser()}@{socket.gethostname()}", _how(plan, word, yes, digest), tuple(things)))
+    return approvals
+
+
+def _how(plan: Plan, word: str, yes: bool, digest: str | None) -> str:
+    if digest is not None:
+        return f"--approve {digest}"
+    if yes:
+        return "--yes"
+    if not sys.stdin.isatty():
+        raise ConfirmationMissing(
+            "not confirmed; nothing was touched",
+            where=f"cluster {plan.cluster}",
+            wanted=f"the word {word} typed on a terminal, or --yes, or --approve DIGEST of the plan",
+            next="the same command with --yes; or swarmbook plan PARAMS, and --approve its digest",
+        )
+    if click.prompt(f"Type {word} to go on", default="", show_default=False).strip() != word:
+        raise ConfirmationMissing("not confirmed; nothing was touched", where=f"cluster {plan.cluster}", wanted=word, next="run it again and type the word")
+    return "typed"

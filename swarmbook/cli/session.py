@@ -1,0 +1,151 @@
+"""One run from the command line: what has to be approved is asked for, then the notebooks are executed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..cluster import Cluster, home
+from ..errors import UsageError
+from ..params import PHASES, Params
+from ..plan import Approval, Plan
+from .approval import approve
+from .common import open_book
+
+if TYPE_CHECKING:
+    from ..runbook.results import Chapter, RunResult
+    from ..runbook.resume import Parent
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a run is to do, and how.
+
+    Args:
+        params: The parameters.
+        numbers: Of the notebooks, in order.
+        what: What it is called: for the terminal, and for whoever finds the cluster locked.
+        as_json: Print the result as JSON, and the rest on standard error.
+        quiet: Print one line, at the end.
+        cell_timeout: Seconds a cell may take.
+        signing_key: The key that signs the record.
+        parent: The run that is resumed.
+        plan: The plan that the run is held to; by default, where something has to be approved, just those steps.
+        yes: Do not ask.
+        approve: Digest of the plan that was approved elsewhere.
+    """
+
+    params: Params
+    numbers: Sequence[str]
+    what: str
+    as_json: bool = False
+    quiet: bool = False
+    cell_timeout: int | None = None
+    signing_key: str | None = None
+    parent: Parent | None = None
+    plan: Plan | None = None
+    yes: bool = False
+    approve: str | None = None
+
+    def approved(self, cluster: Cluster) -> tuple[Plan | None, list[Approval]]:
+        """The plan that the run is held to, and who said yes to it.
+
+        Raises:
+            UsageError: An approval of another plan.
+            ConfirmationMissing: Nobody said yes.
+        """
+        costs = "01" in self.numbers and self.params.lab_hourly_cost > 0
+        destroys = any(number >= "90" for number in self.numbers) or ("02" in self.numbers and bool(self.params.wipe_disks))
+        plan = self.plan
+        if plan is None and (costs or destroys or self.approve):
+            from ..planner import make_plan
+
+            plan = make_plan(self.params, self.numbers, cluster)
+            approvals = approve(plan, yes=self.yes, digest=self.approve, err=self.as_json)
+            return (plan if self.approve else plan.approved_part()), approvals
+        return plan, approve(plan, yes=self.yes, digest=self.approve, err=self.as_json) if plan is not None else []
+
+    def run(self) -> None:
+        """Execute the notebooks, show what became of it, and end the program with the run's exit code."""
+        from ..planner import notebook_file
+        from ..runbook.results import Chapter
+
+        cluster = Cluster(self.params.cluster, home())
+        notebooks = {number: notebook_file(cluster.root, number) for number in self.numbers}
+        _preflight(self.params, cluster, list(self.numbers))
+        plan, approvals = self.approved(cluster)
+        if plan is not None and not plan.changes and all(number >= "90" for number in self.numbers):
+            click.echo(f"Nothing to {'cancel' if '91' in self.numbers else 'destroy'}.")
+            return
+        words = {step.phase: change.word for step, change in plan.changes if change.word} if plan is not None else {}
+        chapters = []
+        for number, path in notebooks.items():
+            before = self.parent is not None and number in self.parent.completed
+            chapters.append(Chapter(path, {**self.params.model_dump(), "confirm": words.get(number, "")}, number, PHASES[number], before))
+        result = self._execute(cluster, chapters, plan, approvals)
+        if self.as_json:
+            click.echo(json.dumps(result.to_json(), indent=2))
+        elif self.quiet:
+            click.echo(result.line(self.params.cluster))
+        elif result.exit_code == 0 and self.numbers[-1] in ("07", "08") and cluster.exists():
+            from ..status import how_to_reach
+
+            click.echo("\nHow to reach it:\n" + how_to_reach(open_book(self.params)))
+        sys.exit(result.exit_code)
+
+    def _execute(self, cluster: Cluster, chapters: list[Chapter], plan: Plan | None, approvals: list[Approval]) -> RunResult:
+        from ..runbook.console import Console
+        from ..runbook.evidence import Evidence
+        from ..runbook.run import run_chapters
+        from ..runbook.signing import Signing
+        from ..runbook.stamp import new_folder
+
+        signing = Signing(cluster, self.signing_key)
+        console = Console(io.StringIO() if self.quiet else sys.stderr if self.as_json else sys.stdout, quiet=self.quiet)
+        with cluster.lock(self.what):
+            folder = new_folder(cluster.root / "runs" / self.params.cluster)
+            env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(cluster.root), **cluster.child_environment()}
+            resumes = f", resuming {self.parent.run} ({self.parent.status})" if self.parent else ""
+            console.line(f"{self.what}: cluster {self.params.cluster}, {len(self.params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}")
+            if plan is not None and not plan.partial:
+                console.line(f"held to the plan {plan.digest}: {plan.summary()}")
+            return run_chapters(
+                chapters,
+                folder,
+                env=env,
+                console=console,
+                cell_timeout_s=self.cell_timeout,
+                cwd=cluster.root,
+                cluster=cluster.folder,
+                evidence=Evidence(folder, cluster, signing, self.parent),
+                plan=plan,
+                approvals=approvals,
+            )
+
+
+def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
+    """What can be told before anything runs, beyond the parameters themselves."""
+    from .. import secrets
+
+    for name in ("consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"):
+        reference = getattr(params, name)
+        if reference != "generate":
+            secrets.resolve(name, reference, cluster.folder / "secrets")
+    if params.mariadb_init_scripts and not Path(params.mariadb_init_scripts).expanduser().is_dir():
+        raise UsageError(
+            "the folder of initial scripts is not there",
+            where=str(Path(params.mariadb_init_scripts).resolve()),
+            next="mend mariadb_init_scripts in the parameters",
+        )
+    if cluster.exists() and numbers[-1] < "90":
+        cluster.refuse_removal(params.nodes)
