@@ -191,7 +191,7 @@ class Fire:
                     ballast = self._fill(running.process.pid, line.pid)
                     outcome.hit = "no space left under runs/" if self.mounted else "no process may write files"
                 else:
-                    pid, outcome.hit = self._victim(kill, running, trace, line)
+                    pid, outcome.hit = self._victim(kill, running, trace, line, works)
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.Signals[kill.way])
                 outcome.hit += f", {trace.lines()[-1].word} {trace.lines()[-1].place}"
@@ -229,14 +229,14 @@ class Fire:
                 until(lambda: time.time() >= at, 10, 0.0005)
         return found
 
-    def _victim(self, kill: Kill, running: Running, trace: Trace, line: Line) -> tuple[int, str]:
+    def _victim(self, kill: Kill, running: Running, trace: Trace, line: Line, works: bool) -> tuple[int, str]:
         if kill.victim == RUNNER:
             return running.process.pid, "the runner"
         if kill.victim == KERNEL:
             return line.pid, "the kernel"
         machines = self._machines()
-        # One of the first that are there: the seed says which.
-        wanted = 1 + int(kill.share * 4)
+        # One of the first that are there, and the seed says which; a cell that finds nothing to do may have just one.
+        wanted = 1 + int(kill.share * 4) if works else 1
         seen: dict[int, str] = {}
 
         def look() -> bool:
