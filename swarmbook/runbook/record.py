@@ -283,7 +283,7 @@ def _read(folder: Path) -> Record:
     commands = [_command(line, _time(line.get("time"))) for line in by.get("command", [])]
     commands.sort(key=lambda command: command.began)
     began = _time(run.get("time")) or _stamp(folder) or min((step.began for step in steps if step.began), default=0.0)
-    errors = [f"{c['error'].get('ename')}: {c['error'].get('evalue')}" for c in summary.get("chapters", []) if c.get("error")]
+    errors = ["\n".join((f"{c['error'].get('ename')}: {c['error'].get('evalue')}", *c.get("lines", ()))) for c in summary.get("chapters", []) if c.get("error")]
     errors = errors or [str(event.get("what")) for event in by.get("failure", [])]
     status = str(end.get("status") or ("running" if events and not summary else summary.get("status") or "running"))
     last = max([_time(event.get("time")) for event in events[-1:]] + [step.began + step.seconds for step in steps], default=0.0)

@@ -241,6 +241,10 @@ def _difference(record: Record, before: Record | None) -> str:
     return head + said + table
 
 
+def _link(name: str) -> str:
+    return f'<a href="{_e(name)}">{_e(name)}</a>'
+
+
 def _plan(record: Record) -> str:
     """What the run was held to, who said yes to what, and what each step was about to do."""
     parts = []
@@ -282,9 +286,9 @@ def _record(record: Record, signature: str) -> str:
         if values:
             parts.append(f"<h3>{title}</h3>{_plain_table(values)}")
     skipped = {"report.html"}
-    there = sorted(path for path in record.folder.iterdir() if path.is_file() and path.name not in skipped and not path.name.startswith("."))
+    there = sorted(path for path in record.folder.rglob("*") if path.is_file() and path.name not in skipped and not path.name.startswith("."))
     parts.append(
-        "<h3>Files</h3>" + _rows(("file", "bytes"), (("", (f'<a href="{_e(p.name)}">{_e(p.name)}</a>', f"{p.stat().st_size:,}")) for p in there), (1,))
+        "<h3>Files</h3>" + _rows(("file", "bytes"), (("", (_link(p.relative_to(record.folder).as_posix()), f"{p.stat().st_size:,}")) for p in there), (1,))
     )
     return "".join(parts)
 

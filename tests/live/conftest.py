@@ -5,6 +5,7 @@ One lab a file, and the tests of a file tell its story in the order in which the
 - ``test_no_lab.py``: what is refused before there is a machine
 - ``test_book.py``: three nodes, the whole book, a fourth node, a second database, cancel
 - ``test_fire.py``: two nodes; processes killed at every border of the notebooks and inside them, and what is claimed after it
+- ``test_canaries.py``: one node, secrets by reference, and a search for them in all that is kept or can be listed
 - ``test_hardship.py``: two nodes; killed runs, broken disks, engines, networks and keys, destroy, rebuild, cancel
 
 The files do not depend on each other, and each stands its lab up when its first test asks for it. Within a file a test that
