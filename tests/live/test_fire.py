@@ -56,7 +56,8 @@ def chain(fire: Fire, kills: Sequence[Kill], name: str, *first: str) -> None:
     if len(kills) > 1 and kills[0].way == LIMIT and first[0] != "run":  # only `run` takes a time limit, also to resume the others
         kills = [kills[1], kills[0], *kills[2:]]
     for kill in kills:
-        if waiting and waiting[-1].exit_code == 0 and first[0] != "run":  # that kill stopped nothing, and all is gone already
+        if waiting and (gone(fire) if first[0] == "cancel" else first[0] == "rebuild" and waiting[-1].exit_code == 0):
+            # The last kill stopped nothing, or came when all was done: the next one needs something to take away.
             ready(fire)
             fire.identity.forget(machines=False)
             command = first
@@ -64,10 +65,16 @@ def chain(fire: Fire, kills: Sequence[Kill], name: str, *first: str) -> None:
         if kill.notebook < "90":
             fire.identity.note()
         command = fire.again(*command)
-    if not (waiting and waiting[-1].exit_code == 0 and first[0] == "cancel"):  # then nothing is left to go on with
+    if first[0] == "cancel" and gone(fire):
+        fire.start("", *command)[0].wait().expect(0, "Nothing to cancel.")
+    else:
         fire.run(*command)
     for outcome in waiting:
         outcome.resumed = "resumed"
+
+
+def gone(fire: Fire) -> bool:
+    return not fire.lab.folder.exists() and not fire.lab.leftovers()
 
 
 def ready(fire: Fire) -> None:
