@@ -223,6 +223,9 @@ def test_killed(unsigned: Path) -> None:
     misfit(unsigned, "ended without an end: killed", "7 events fit")
     (unsigned / FILE).write_bytes(b"".join(lines[:7]) + lines[7][:30])
     assert "line 8 is torn" in misfit(unsigned, "killed", "7 events fit").notes[0]
+    (unsigned / ".02_post_provision.ipynb.k3j2").write_text("{")
+    notes = misfit(unsigned, "killed", "7 events fit").notes
+    assert len(notes) == 2 and notes[0].startswith(".02_post_provision.ipynb.k3j2: as a save leaves it that is cut short")
     (unsigned / FILE).write_bytes(whole.replace(b'"sw2"', b'"sw3"'))
     misfit(unsigned, FILE, "was changed")
 
