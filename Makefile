@@ -27,6 +27,10 @@ book: $(READY) ## the book in JupyterLab
 test: $(DEV) ## every test; the live ones on a lab of their own
 	@$(BIN)/pytest
 
+.PHONY: fire
+fire: $(DEV) ## kills everything everywhere, 110 times, and looks what is claimed then; writes fire-results/
+	@SWARMBOOK_FIRE=all $(BIN)/pytest tests/live/test_fire.py
+
 .PHONY: check
 check: $(DEV) ## formatter, linter, types, notebook linter
 	@$(BIN)/ruff format --check --quiet || { echo "not formatted: $(BIN)/ruff format"; exit 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ __all__ = ["bootstrap", "plan_galera"]
 
 #: A member may fail to join and be started again: its donor was busy, say. More often than this is no bad luck.
 _STARTS = 4
+#: What a first start that failed has said, beside its data; ``logs.sh`` reads it.
+_FAILED_LOG = "failed-start.log"
 
 
 # -- observe -----------------------------------------------------------------------------------------------------------
@@ -175,7 +178,8 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
     for change in todo.get("set-aside", []):
         _remove_service(book, manager, change.host)
         folder = shlex.quote(data_folder(params))
-        book.fleet[change.host].run(f"cd {folder} && mkdir aborted && mv data bootstrap.used aborted && mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)")
+        move = f"mv data bootstrap.used aborted && {{ [ ! -e {_FAILED_LOG} ] || mv {_FAILED_LOG} aborted; }}"
+        book.fleet[change.host].run(f"cd {folder} && mkdir aborted && {move} && mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)")
     for change in todo.get("bootstrap", []):
         _found(book, made, seen, manager, change.host, scripts)
     for change in todo.get("await-first", []):
@@ -220,9 +224,19 @@ def _found(book: Book, made: Parts, seen: Galera, manager: str, first: str, scri
         _deploy(book, made, manager, [first])
         _wait(book, seen, [first], bootstrapping=True)
     except SwarmbookError:
+        _keep_log(book, first)
         # Restarting would not help and only fill the log: the mark is used up. The data stays; the next run sets it aside.
         _remove_service(book, manager, first)
         raise
+
+
+def _keep_log(book: Book, name: str) -> None:
+    """Keep a member's log beside its data: its containers go with its service, and what they said would go with them."""
+    folder = shlex.quote(data_folder(book.params))
+    select = f"docker ps -aq --filter label=com.docker.swarm.service.name={book.params.mariadb_cluster_name}_{name}"
+    script = f"umask 077; for c in $({select} | tac); do docker logs -t --tail 400 $c; done > {folder}/{_FAILED_LOG} 2>&1"
+    with contextlib.suppress(SwarmbookError):  # what is raised already says more than this could
+        book.fleet[name].run(script, check=False, quiet=True)
 
 
 def _remove_service(book: Book, manager: str, name: str) -> None:
@@ -291,7 +305,10 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
 def last_words(book: Book, name: str) -> str:
     """The last lines that matter of a member's log, of the container that ended last."""
     service = f"{book.params.mariadb_cluster_name}_{name}"
-    script = f"c=$(docker ps -aq --filter label=com.docker.swarm.service.name={service} | head -n 1); docker logs --tail 200 $c 2>&1 | grep -E 'ERROR|galera:|\\.sql|\\.sh' | tail -n 12"
+    select = f"docker ps -aq --filter label=com.docker.swarm.service.name={service}"
+    # The newest may be the next try, which has said nothing yet.
+    which = f'c=$({select} --filter status=exited | head -n 1); [ -n "$c" ] || c=$({select} | head -n 1)'
+    script = f"{which}; docker logs --tail 200 $c 2>&1 | grep -E 'ERROR|galera:|\\.sql|\\.sh' | tail -n 12"
     return book.fleet[name].run(script, check=False).stdout.strip() or "nothing in its log"
 
 

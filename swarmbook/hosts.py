@@ -30,6 +30,7 @@ __all__ = ["Fleet", "Host", "Output"]
 
 T = TypeVar("T")
 _CONNECT_S = 10
+_NO_EXIT = -1  # paramiko's word for a command that ended without an exit code: by a signal, or with its connection
 _AT_ONCE = 16  # sshd's MaxStartups drops unauthenticated connections from 10 on; threads cost memory beyond use
 
 
@@ -152,7 +153,7 @@ class Host:
             quiet: Leave it out of the transcript (polls).
 
         Raises:
-            CommandFailed: It exited non-zero, or ran out of time.
+            CommandFailed: It exited non-zero, or ran out of time; or it was killed, also where ``check`` is off: it has given no answer.
             HostUnreachable: The connection broke.
         """
         started = time.monotonic()
@@ -162,6 +163,8 @@ class Host:
         try:
             channel = self.connection().transport.open_session(timeout=_CONNECT_S)
             output = _exec(channel, wrapped, timeout_s + 5)
+            if output.exit == _NO_EXIT and not self.connection().transport.is_active():
+                raise EOFError("it was closed before the command had ended")
         except TimeoutError:
             output = Output(124, "", "no answer")
         except SwarmbookError:
@@ -177,6 +180,14 @@ class Host:
         seconds = time.monotonic() - started
         if not quiet:
             self._transcript.record(self.name, command, output.exit, seconds, output.stderr or output.stdout)
+        if output.exit == _NO_EXIT:  # an empty answer would be taken for one: nothing there, nothing running
+            raise CommandFailed(
+                f"a command on {self.name} was killed before it had ended",
+                where=f"{self.name}: {mask(command)[:500]}",
+                wanted="an exit code",
+                seen="ended by a signal",
+                next="run it again",
+            )
         if check and not output.ok:
             raise CommandFailed(
                 f"a command failed on {self.name}" if output.exit != 124 else f"a command on {self.name} was ended after {timeout_s:g} s",

@@ -41,8 +41,8 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
         database: Default database.
 
     Raises:
-        OutOfOrder: No member runs there.
-        WorldError: It does not let us in.
+        OutOfOrder: No member was ever started there.
+        WorldError: It does not run, or does not let us in.
     """
     host = book.fleet[name]
     context = ssl.create_default_context(cafile=str(book.authority.file)) if tls else None
@@ -78,9 +78,20 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
 def _address(book: Book, host: Host) -> str:
     """The member's address on its node's own bridge: overlay addresses are not reached from the node itself."""
     service = f"{book.params.mariadb_cluster_name}_{host.name}"
-    script = f"""c=$(docker ps -q --no-trunc --filter label=com.docker.swarm.service.name={service} | head -n 1)
-[ -n "$c" ] && docker network inspect --format "{{{{(index .Containers \\"$c\\").IPv4Address}}}}" docker_gwbridge"""
-    address = host.run(script, check=False).stdout.strip().partition("/")[0]
+    select = f"--no-trunc --filter label=com.docker.swarm.service.name={service}"
+    script = f"""c=$(docker ps -q {select} | head -n 1)
+[ -n "$c" ] || {{ docker ps -a {select} --format 'ended {{{{.Status}}}}' | head -n 1; exit; }}
+docker network inspect --format "{{{{(index .Containers \\"$c\\").IPv4Address}}}}" docker_gwbridge"""
+    said = host.run(script, check=False).stdout.strip()
+    if said.startswith("ended"):
+        raise WorldError(
+            f"the member on {host.name} does not run",
+            where=host.name,
+            wanted=f"a running container of the service {service}",
+            seen=said.removeprefix("ended").strip(),
+            next=f"swarmbook logs PARAMS {host.name}; then: swarmbook run PARAMS --from 07",
+        )
+    address = said.partition("/")[0]
     if not address or address == "<no value>":
         raise OutOfOrder(
             f"run 07 first: no member of {book.params.mariadb_cluster_name} on {host.name}",

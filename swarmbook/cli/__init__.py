@@ -28,7 +28,7 @@ class _Group(click.Group):
                 raise
             click.echo(f"{type(error).__name__}: {error}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):  # the second one: at a question
             click.echo("interrupted", err=True)
             ctx.exit(130)
 

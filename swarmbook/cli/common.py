@@ -10,7 +10,7 @@ import click
 
 from ..params import Params, load_params
 
-__all__ = ["example", "open_book", "with_json", "with_parameters"]
+__all__ = ["example", "known_secrets", "open_book", "with_json", "with_parameters"]
 
 
 def example(text: str) -> str:
@@ -37,3 +37,18 @@ def open_book(params: Params) -> Any:
     from ..book import Book
 
     return Book("", params)
+
+
+def known_secrets(params: Params) -> None:
+    """Make the mask know what the references in the parameters lead to.
+
+    Raises:
+        UsageError: One leads nowhere: what it stands for could be used nowhere, and masked nowhere.
+    """
+    from .. import secrets
+    from ..cluster import Cluster
+
+    for name in ("consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"):
+        reference = getattr(params, name)
+        if reference != "generate":
+            secrets.resolve(name, reference, Cluster(params.cluster).folder / "secrets")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ..cluster import Cluster, home
-from ..errors import OutOfOrder, UsageError
+from ..errors import OutOfOrder, UsageError, WorldError
 from ..params import PHASES, Params
-from .common import example, open_book, with_json, with_parameters
+from .common import example, known_secrets, open_book, with_json, with_parameters
 
-__all__ = ["env", "ls", "scp", "show_params", "ssh", "status"]
+__all__ = ["env", "logs", "ls", "scp", "show_params", "ssh", "status"]
 
 
 @click.command(epilog=example("swarmbook status params/lab.yaml --json"))
@@ -33,6 +34,41 @@ def status(params: Params, as_json: bool) -> None:
     click.echo(json.dumps(table.to_json(), indent=2) if as_json else f"{table.to_text()}\n\nHow to reach it:\n{how_to_reach(book)}")
     book.close()
     sys.exit(3 if not all(row.reachable for row in rows) else 0 if all(row.fine for row in rows) else 1)
+
+
+@click.command(epilog=example("swarmbook logs params/lab.yaml sw2 --since 2h"))
+@with_parameters
+@click.argument("nodes", nargs=-1, metavar="[NODE]...")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Write there. Default: logs/CLUSTER/STAMP in the book's folder."
+)
+@click.option("--since", metavar="WHEN", help="Logs from then on: an age (30m, 2h, 1d) or a time (2026-11-25T02:57:37Z). Default: the last 400 lines of each.")
+@with_json
+def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | None, as_json: bool) -> None:
+    """Collect what the nodes say, from all at once: engine, swarm, Consul, members, disk, memory, network. Reads only.
+
+    Writes NODE.txt for each node, secrets masked, and prints the lines that matter. Exit code 3: a node did not answer.
+    """
+    from ..logs import collect, parse_since
+    from ..runbook.stamp import new_folder
+
+    moment = parse_since(since) if since else None
+    book = open_book(params)
+    if not book.cluster.exists():
+        raise OutOfOrder(f"there is no cluster {params.cluster}", where=str(book.cluster.folder), next="swarmbook run PARAMS")
+    known_secrets(params)
+    try:
+        folder = out.absolute() if out else new_folder(home() / "logs" / params.cluster)
+        found = collect(book, folder, names=nodes, since=moment, fresh=moment)
+    except OSError as error:
+        raise WorldError("the logs could not be written", where=str(error.filename), seen=error.strerror or str(error), next="--out FOLDER") from None
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        for node in found.nodes:
+            click.echo(f"{os.path.relpath(node.file)}  {node.size // 1024 + 1} KiB" + (f"  {node.trouble}" if node.trouble else ""))
+        click.echo("\n".join(["\nThe lines that matter:", *(f"  {line}" for line in found.lines)] if found.lines else ["\nNo line stands out."]))
+    sys.exit(0 if all(node.answered for node in found.nodes) else 3)
 
 
 def the_cluster(name: str | None) -> Cluster:

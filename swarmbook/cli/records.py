@@ -22,11 +22,17 @@ __all__ = ["audit", "diff", "report"]
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there; a sealed run's folder stays as it is.")
 def report(run: Path, before: Path | None, out: Path | None) -> None:
     """Write a run's report.html anew, and the index over its cluster's runs. It loads nothing: one file says all."""
+    from ..runbook.audit import audit as hold
+    from ..runbook.manifest import FILE
     from ..runbook.record import STAMP
     from ..runbook.report import write_index, write_report
 
+    signature = ""
+    if (run / FILE).is_file():
+        held = hold(run, home())
+        signature = held.signature if held.exit_code == 0 else f"does not fit: {held.finding}"
     try:
-        click.echo(os.path.relpath(write_report(run, before=before, out=out)))
+        click.echo(os.path.relpath(write_report(run, before=before, out=out, signature=signature)))
         if STAMP.fullmatch(run.resolve().name):
             click.echo(os.path.relpath(write_index(run.resolve().parent)))
     except OSError as error:

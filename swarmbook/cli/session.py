@@ -6,8 +6,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,18 @@ from ..errors import UsageError
 from ..params import PHASES, Params
 from ..plan import Approval, Plan
 from .approval import approve
-from .common import open_book
+from .common import known_secrets, open_book
 
 if TYPE_CHECKING:
-    from ..runbook.results import Chapter, RunResult
+    from ..runbook.console import Console
+    from ..runbook.failure import OnFailure
+    from ..runbook.results import Chapter, ChapterRecord, RunResult
     from ..runbook.resume import Parent
 
 __all__ = ["Session"]
+
+#: Errors after which no log of a node would say more.
+_SAYS_IT_ALL = ("LockHeld", "PlanMismatch")
 
 
 @dataclass(frozen=True)
@@ -132,17 +138,32 @@ class Session:
                 evidence=Evidence(folder, cluster, signing, self.parent),
                 plan=plan,
                 approvals=approvals,
+                on_failure=_asks_why(self.params, folder, console),
             )
+
+
+def _asks_why(params: Params, folder: Path, console: Console) -> OnFailure:
+    """What collects the nodes' logs into the run's folder after a chapter failed."""
+    began = datetime.now(timezone.utc)
+
+    def ask(record: ChapterRecord, stopped: Callable[[], bool]) -> list[str]:
+        from ..logs import collect
+
+        book = open_book(params)
+        if not book.cluster.exists() or (record.error or {}).get("ename") in _SAYS_IT_ALL:
+            return []
+        console.note(f"asking {', '.join(book.params.nodes)} why (at most 45 s)")
+        found = collect(book, folder / "logs", phase=record.number, fresh=began, stopped=stopped)
+        where = f"logs of {', '.join(node.node for node in found.nodes)}, {found.seconds:.1f} s: {os.path.relpath(found.folder)}/"
+        told = [f"  {line}" for line in found.lines]
+        return (["the lines that matter:", *told] if told else ["no line in the logs stands out"]) + [where]
+
+    return ask
 
 
 def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
     """What can be told before anything runs, beyond the parameters themselves."""
-    from .. import secrets
-
-    for name in ("consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"):
-        reference = getattr(params, name)
-        if reference != "generate":
-            secrets.resolve(name, reference, cluster.folder / "secrets")
+    known_secrets(params)
     if params.mariadb_init_scripts and not Path(params.mariadb_init_scripts).expanduser().is_dir():
         raise UsageError(
             "the folder of initial scripts is not there",

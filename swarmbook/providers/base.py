@@ -49,6 +49,9 @@ class Provider(Protocol):
     def machines(self) -> list[Found]:
         """The cluster's machines that are there, in whatever state."""
 
+    def states(self) -> dict[str, str]:
+        """The state of each machine by name, as far as can be told without starting anything; under ``""`` why it cannot."""
+
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
         """What has to be done so that every named machine runs; pure."""
 

@@ -60,6 +60,13 @@ class LabProvider:
         keyless = fan_out(lambda m: m.state == "running" and bool(key) and not self._machines.lets_in(m.name, key), machines)
         return [Found(m.name, m.id, "running without our key" if keyless[m.name] else m.state, m.private_address, m.private_address) for m in machines.values()]
 
+    def states(self) -> dict[str, str]:
+        client: Any = local_engine()
+        if client is None:
+            return {"": "no Docker Engine runs here, so no machine does"}
+        machines = Machines(client, self._book.cluster.name, self._book.cluster.folder).all()
+        return {machine.name: f"container {machine.id} is {machine.state}" for machine in machines}
+
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
         states = {machine.name: machine.state for machine in found}
         changes = []

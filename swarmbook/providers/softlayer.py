@@ -176,6 +176,15 @@ class SoftLayerProvider:
             for name, instance in self._ours().items()
         ]
 
+    def states(self) -> dict[str, str]:
+        return {
+            instance.hostname: self._shown(
+                f"instance {instance.id} is {instance.power.lower() or 'in no known state'}{instance.transaction and f': {instance.transaction}'}"
+            )
+            for instance in self._instances()
+            if self._is_ours(instance)
+        }
+
     def _shown_id(self, instance: Instance) -> str:
         return f"rehearsal-{instance.id}" if self._api.rehearsal else str(instance.id)
 

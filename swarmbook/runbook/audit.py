@@ -104,6 +104,8 @@ def _audit(folder: Path, root: Path, named: str | None, facts: dict[str, Any]) -
     if not data:
         raise _Misfit(f"{ledger.FILE} is empty: truncated", 2)
     _refuse_newer(data.split(b"\n", 1)[0], ledger.FILE)
+    if left := sorted(path.name for path in folder.rglob(".*") if path.is_file()):
+        facts["notes"] = (f"{', '.join(left)}: as a save leaves it that is cut short; the file it was to replace is whole, and nothing reads this one",)
     signed = None
     if (folder / manifest.FILE).is_file():
         raw = (folder / manifest.FILE).read_bytes()
@@ -204,7 +206,10 @@ def _ledger_fits(folder: Path, chain: Chain, signed: dict[str, Any] | None, fact
     facts.update(events=len(chain.events), run=str(run.get("run", "")), cluster=str(run.get("cluster", "")))
     if chain.torn:
         lines = ", ".join(map(str, chain.torn))
-        facts["notes"] = (f"{ledger.FILE}: line {lines} is torn: a process was stopped while it wrote it; nothing else is missing there",)
+        facts["notes"] = (
+            *facts.get("notes", ()),
+            f"{ledger.FILE}: line {lines} is torn: a process was stopped while it wrote it; nothing else is missing there",
+        )
     if not run:
         raise _Misfit(f"{ledger.FILE}: line 1 does not say which run this is")
     if chain.end is None:

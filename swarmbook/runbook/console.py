@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
 import sys
 import time
@@ -137,9 +139,14 @@ class Console:
             else:
                 self.stream.write(text + "\n")
             self.stream.flush()
-        except BrokenPipeError:
-            # Somebody closed the pipe (| head): the run goes on and is recorded, only unseen.
+        except OSError:
+            # Somebody closed the pipe (| head), or the disk of the log is full: the run goes on and is recorded, only unseen.
             self._bar, self.quiet, self.tty = None, True, False
+            with contextlib.suppress(OSError, ValueError):
+                # What is still in the stream's buffer would fail again when Python ends, and give an exit code that means nothing here.
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.stream.fileno())
+                os.close(nowhere)
             self.stream = io.StringIO()
 
     def _mark(self, status: str) -> str:

@@ -155,7 +155,8 @@ class Evidence:
     def chapter_ended(self, record: ChapterRecord) -> None:
         new = self._new_keys()
         if record.error is not None and record.status != "interrupted":
-            self._tell("failure", number=record.number, status=record.status, what=record.error["ename"], detail=record.error["evalue"])
+            said = {"lines": list(record.lines)} if record.lines else {}
+            self._tell("failure", number=record.number, status=record.status, what=record.error["ename"], detail=record.error["evalue"], **said)
         proof = {"proof": record.proof} if record.proof else {}
         self._tell("chapter", number=record.number, name=record.name, status=record.status, seconds=record.seconds, changes=record.changes, **proof, **new)
 

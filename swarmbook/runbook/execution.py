@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from swarmbook.errors import Interrupted, WorldError
 from swarmbook.files import write_atomic
 from swarmbook.runbook.kernels import Kernel, KernelPool, StopSignals, log
+from swarmbook.runbook.pulse import Pulse
 from swarmbook.secrets import StreamMask, mask, mask_data
 
 __all__ = [
@@ -275,12 +276,14 @@ class Execution:
         return COMPLETED
 
     async def code_cell(self, index: int, cell: Any, since: float) -> str:
-        try:
-            return await self._code_cell(index, cell, since)
-        finally:
-            self.end_streams(cell)
+        assert self.kernel is not None
+        with contextlib.closing(Pulse(self.kernel)) as pulse:
+            try:
+                return await self._code_cell(index, cell, since, pulse)
+            finally:
+                self.end_streams(cell)
 
-    async def _code_cell(self, index: int, cell: Any, since: float) -> str:
+    async def _code_cell(self, index: int, cell: Any, since: float, pulse: Pulse) -> str:
         self.begun.clear()
         task = asyncio.ensure_future(self.client.async_execute_cell(cell, index))
         verdict = ""
@@ -291,6 +294,9 @@ class Execution:
                 break
             if not await self.unless_stopped(task, min(_TICK_S, left)) and self.stop.requested:
                 verdict = INTERRUPTED
+                break
+            if await pulse.lost() and not task.done():
+                verdict = FAILED
                 break
             if self.unsaved and time.monotonic() - self.saved >= AUTOSAVE_S:
                 # The step goes on though its record cannot be saved now; the save at its end is strict.
@@ -307,6 +313,11 @@ class Execution:
         return await self.outcome(task, cell)
 
     def why(self, verdict: str) -> tuple[str, str]:
+        if verdict == FAILED:
+            return (
+                "LostCell",
+                "the kernel waits and has not told how this cell ended: it was interrupted on the way, and the cell ran to its end, in part, or not at all",
+            )
         if verdict == TIMEOUT:
             return "CellTimeout", f"the cell was interrupted at its time limit of {self.limit:g} s"
         return "Interrupted", f"the cell was interrupted by {self.stop.name}"

@@ -2,7 +2,7 @@
 
 The runner and every kernel append to it, each with several threads. A line is handed to the kernel before
 :meth:`Ledger.append` returns, so a process that is killed loses at most the line it was writing; the disk is told at
-every event but commands and checks, and for those at most once a second.
+every event but commands, checks and steps, and for those at most once a second (a crash of the computer may take that one).
 
 A line that was left unfinished stays as it is: the next append begins a new line, which tells of it and holds its hash.
 """
@@ -34,7 +34,7 @@ START = "0" * 64
 EVENTS = frozenset(("run", "plan", "approval", "chapter", "step", "command", "check", "failure", "interruption", "end"))
 TORN = "torn line"
 
-_OFTEN = frozenset(("command", "check"))
+_OFTEN = frozenset(("command", "check", "step"))
 _SYNC_S = 1.0
 _TEXT = 4000  # characters of one text; what is longer keeps its beginning and its end
 

@@ -50,7 +50,7 @@ def lanes(record: Record) -> str:
     if not timed:
         return '<p class="muted">No step has a time.</p>'
     parts = []
-    for number, name, status, took in record.chapters:
+    for number, name, status, took, _ in record.chapters:
         steps = [step for step in timed if step.number == number]
         bars = []
         for at, step in enumerate(steps):

@@ -1,6 +1,6 @@
 """Reading a run's folder back: what ran, what it found, and when, whichever of its files are there.
 
-The ledger is believed first; without one the summary, the transcript and the notebooks' outputs tell the same.
+The ledger is believed first; without one the summary and the notebooks' outputs tell the same.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.errors import UsageError
+from swarmbook.runbook.ledger import FILE, FORMAT, BrokenChain, read_chain
+from swarmbook.runbook.results import STEP_MIME, StepRecord
 from swarmbook.transcript import Command
 
 __all__ = ["STAMP", "Found", "Ran", "Record", "StepView", "earlier", "read_record", "runs_in"]
 
 #: What a run's folder is called.
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?")
-_STEP_MIME = "application/vnd.swarmbook.step+json"
 _CHECK_COLUMNS = ["host", "check", "wanted", "seen", "result"]
 
 
@@ -47,18 +48,9 @@ class Ran(Command):
 
 
 @dataclass(frozen=True)
-class StepView:
+class StepView(StepRecord):
     """One step; ``began`` is 0 where nobody knows."""
 
-    number: str
-    chapter: str
-    title: str
-    status: str
-    hosts: int = 0
-    changes: int = 0
-    checks: int = 0
-    failed: int = 0
-    seconds: float = 0.0
     began: float = 0.0
     said: str = ""
     commands: tuple[Ran, ...] = ()
@@ -73,7 +65,7 @@ class Record:
     exit_code: int | None
     seconds: float
     began: float
-    chapters: tuple[tuple[str, str, str, float], ...]  # number, name, status, seconds
+    chapters: tuple[tuple[str, str, str, float, str], ...]  # number, name, status, seconds, proof
     steps: tuple[StepView, ...] = ()
     checks: tuple[Found, ...] = ()
     commands: tuple[Ran, ...] = ()
@@ -84,6 +76,7 @@ class Record:
     host_keys: Mapping[str, str] = field(default_factory=dict)
     approvals: tuple[Mapping[str, Any], ...] = ()
     failures: tuple[str, ...] = ()
+    broken: str = ""  # where its ledger does not hold together
 
     @property
     def changes(self) -> int:
@@ -177,7 +170,7 @@ def _notebook(path: Path, number: str, name: str) -> tuple[dict[str, Any], list[
         counts = dict.fromkeys(("hosts", "changes", "checks", "failed"), 0)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            told = data.get(_STEP_MIME)
+            told = data.get(STEP_MIME)
             if not isinstance(told, dict):
                 continue
             for key in counts:
@@ -243,28 +236,40 @@ def _read(folder: Path) -> Record:
     if not summary and not events:
         seen = "neither summary.json nor ledger.jsonl can be read" if folder.is_dir() else "no such folder"
         raise UsageError("this is no run's folder", where=str(folder), seen=seen, next="name one of those that `ls runs/CLUSTER` shows")
+    newest = max((event["format"] for event in events[:1] if isinstance(event.get("format"), int)), default=FORMAT)
+    if newest > FORMAT:
+        raise UsageError("this run was written by a newer swarmbook", where=str(folder), wanted=f"format {FORMAT} or older", seen=f"format {newest}")
     by: dict[str, list[dict[str, Any]]] = {}
     number = title = ""
     for event in events:
         # The kernel that writes a check does not know its step: it is the one that the runner last said it began.
         if event.get("event") == "step":
             number, title = str(event.get("number")), str(event.get("title"))
-        elif event.get("event") == "check":
-            event = {"number": number, "step": title, **event}
+        elif event.get("event") in ("check", "plan"):
+            event = {"number": number, "title": title, **event}
         by.setdefault(str(event.get("event")), []).append(event)
     run = _circumstances(by.get("run", [{}])[0])
     end = by.get("end", [{}])[-1]
 
-    chapters = {str(c["number"]): (str(c["number"]), str(c["name"]), str(c["status"]), float(c["seconds"])) for c in summary.get("chapters", [])}
+    chapters = {
+        str(c["number"]): (str(c["number"]), str(c["name"]), str(c["status"]), float(c["seconds"]), str(c.get("proof", "")))
+        for c in summary.get("chapters", [])
+    }
     for event in by.get("chapter", []):
         number = str(event.get("number"))
         if number not in chapters:
-            chapters[number] = (number, str(event.get("name")), str(event.get("status") or "running"), float(event.get("seconds") or 0))
+            chapters[number] = (
+                number,
+                str(event.get("name")),
+                str(event.get("status") or "running"),
+                float(event.get("seconds") or 0),
+                str(event.get("proof", "")),
+            )
     steps: list[StepView] = []
     checks: list[Found] = []
     parameters: dict[str, Any] = {}
     python = ""
-    for number, name, _, _ in chapters.values():
+    for number, name, *_ in chapters.values():
         about, of_notebook, found = _notebook(folder / f"{number}_{name}.ipynb", number, name)
         parameters.update(about.get("papermill", {}).get("parameters", {}))
         python = str(about.get("language_info", {}).get("version", "")) or python
@@ -276,11 +281,9 @@ def _read(folder: Path) -> Record:
         checks += found
     steps, checks = _from_ledger(by, steps, checks)
     commands = [_command(line, _time(line.get("time"))) for line in by.get("command", [])]
-    if not commands:
-        commands = [_command(line, float(line.get("time") or 0)) for line in _lines(folder / "transcript.jsonl")]
     commands.sort(key=lambda command: command.began)
     began = _time(run.get("time")) or _stamp(folder) or min((step.began for step in steps if step.began), default=0.0)
-    errors = [f"{c['error'].get('ename')}: {c['error'].get('evalue')}" for c in summary.get("chapters", []) if c.get("error")]
+    errors = ["\n".join((f"{c['error'].get('ename')}: {c['error'].get('evalue')}", *c.get("lines", ()))) for c in summary.get("chapters", []) if c.get("error")]
     errors = errors or [str(event.get("what")) for event in by.get("failure", [])]
     status = str(end.get("status") or ("running" if events and not summary else summary.get("status") or "running"))
     last = max([_time(event.get("time")) for event in events[-1:]] + [step.began + step.seconds for step in steps], default=0.0)
@@ -293,8 +296,18 @@ def _read(folder: Path) -> Record:
         _texts({key: run[key] for key in named if run.get(key)}),
         _texts(run.get("versions")) or _texts({"python": python} if python else {}),
         _texts(run.get("notebooks")), _texts(run.get("host_keys")),
-        (*by.get("plan", []), *by.get("approval", [])), tuple(errors),
+        (*by.get("approval", []), *by.get("plan", [])), tuple(errors), _broken(folder),
     )  # fmt: skip
+
+
+def _broken(folder: Path) -> str:
+    try:
+        read_chain((folder / FILE).read_bytes())
+    except BrokenChain as error:
+        return str(error)
+    except OSError:
+        return "there is none"
+    return ""
 
 
 def _circumstances(run: dict[str, Any]) -> dict[str, Any]:
@@ -306,7 +319,7 @@ def _circumstances(run: dict[str, Any]) -> dict[str, Any]:
 
 def _command(line: Mapping[str, Any], time: float) -> Ran:
     seconds = float(line.get("seconds") or 0)
-    began = time - seconds  # both files are written when a command has ended
+    began = time - seconds  # it is told when it has ended
     return Ran(str(line.get("host")), str(line.get("text")).strip(), int(line.get("exit") or 0), seconds, str(line.get("tail") or ""), began)
 
 
@@ -324,7 +337,7 @@ def _from_ledger(by: Mapping[str, list[dict[str, Any]]], steps: list[StepView], 
     if by.get("check"):
         checks = []
         for event in by["check"]:
-            number, step, host, name, wanted, seen = (str(event.get(key)) for key in ("number", "step", "host", "name", "wanted", "seen"))
+            number, step, host, name, wanted, seen = (str(event.get(key)) for key in ("number", "title", "host", "name", "wanted", "seen"))
             checks.append(Found(number, step, host, name, wanted, seen, bool(event.get("ok"))))
     return list(every.values()), checks
 

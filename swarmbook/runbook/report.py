@@ -19,7 +19,7 @@ from swarmbook.secrets import mask
 
 __all__ = ["index_html", "report_html", "write_index", "write_report"]
 
-_COMMANDS_LIMIT = 800_000  # characters; what is beyond stays in the transcript, and the report says so
+_COMMANDS_LIMIT = 800_000  # characters; what is beyond stays in the ledger, and the report says so
 _CHECKS_LIMIT = 700_000
 _LONG = 4_000
 _WORDS = {
@@ -32,6 +32,7 @@ _WORDS = {
     "not-run": ("muted", "·", "not run"),
     "pending": ("muted", "·", "not run"),
 }
+_PROOFS = {"verified": "<small>as the earlier run left it</small>", "drifted": "<small>had drifted, and was mended</small>"}
 
 
 def _e(text: object) -> str:
@@ -101,6 +102,8 @@ def _verdict(record: Record) -> str:
         told = f"All {_many(total, 'check')} as wanted" if total else "No checks"
     told += f"; {_many(record.changes, 'change')}" + (f"; {_many(missed, 'notebook')} not run" if missed else "") + "."
     failures = "".join(f"<pre>{_e(text)}</pre>" for text in record.failures)
+    if record.broken:
+        failures += f"<p><b>■ Its ledger does not hold together: {_e(record.broken)}.</b> What stands below may have been changed.</p>"
     return f'<div class="verdict {kind}"><b>{sign} {_e(word)}{_e(where)}</b><p>{told}</p>{failures}</div>'
 
 
@@ -155,12 +158,12 @@ def _checks(record: Record) -> str:
 
 def _steps(record: Record) -> str:
     parts, budget = [], [_COMMANDS_LIMIT]
-    for number, name, status, seconds in record.chapters:
+    for number, name, status, seconds, proof in record.chapters:
         steps = [step for step in record.steps if step.number == number]
         body = "".join(_step(step, budget) for step in steps) or '<p class="muted">No step of it is recorded.</p>'
         link = f"{number}_{name}.ipynb"
         there = f'<p><a href="{_e(link)}">{_e(link)}</a></p>' if (record.folder / link).exists() else ""
-        parts.append(f'<h3>{_e(number)} {_e(name)} {_mark(status)} <small class="num">{_span(seconds)}</small></h3>{there}{body}')
+        parts.append(f'<h3>{_e(number)} {_e(name)} {_mark(status)} {_PROOFS.get(proof, "")} <small class="num">{_span(seconds)}</small></h3>{there}{body}')
     return "".join(parts)
 
 
@@ -186,11 +189,11 @@ def _commands(commands: Sequence[Ran], budget: list[int]) -> str:
         hosts = Counter(command.host for command in ran)
         where = ", ".join(f"{host} ({count} times)" if count > 1 else host for host, count in hosts.items())
         head = f"# {where}: {'exit 0' if code == 0 else f'EXIT {code}'}, {max(command.seconds for command in ran):.2f} s"
-        shown = text if len(text) <= _LONG else f"{text[:_LONG]}\n# ... {len(text) - _LONG:,} characters more in the transcript"
+        shown = text if len(text) <= _LONG else f"{text[:_LONG]}\n# ... {len(text) - _LONG:,} characters more in the ledger"
         block = _e("\n".join(filter(None, (head, shown, tail))))
         budget[0] -= len(block)
         if budget[0] < 0 and code == 0:
-            parts.append(f"# {_many(len(groups) - at, 'command')} more: see the transcript")
+            parts.append(f"# {_many(len(groups) - at, 'command')} more: see the ledger")
             break
         parts.append(block)
     return "<pre>" + "\n\n".join(parts) + "</pre>"
@@ -238,6 +241,43 @@ def _difference(record: Record, before: Record | None) -> str:
     return head + said + table
 
 
+def _link(name: str) -> str:
+    return f'<a href="{_e(name)}">{_e(name)}</a>'
+
+
+def _plan(record: Record) -> str:
+    """What the run was held to, who said yes to what, and what each step was about to do."""
+    parts = []
+    if "parent" in record.facts:
+        parent = json.loads(record.facts["parent"])
+        name = _e(parent.get("run", "?"))
+        parts.append(f'<p>Resumes <a href="../{name}/report.html">{name}</a> ({_e(parent.get("status", "?"))}).</p>')
+    rows: list[tuple[str, Sequence[str]]] = []
+    for event in record.approvals:
+        if event.get("event") == "approval":
+            what = "<br>".join(_e(line) for line in event.get("what") or ())
+            how = str(event.get("how", ""))
+            how = f"{how[:30]}…" if how.startswith("--approve") else how  # the whole digest stands above
+            by, word = _e(event.get("by", "")), f'<span class="mark">{_e(event.get("word", ""))}</span>'
+            rows.append(("", (_e(event.get("time", ""))[:19], by, word, f"<code>{_e(how)}</code>", what)))
+        elif "digest" in event:
+            held = "The steps that were said yes to are held to" if event.get("partial") else "Held to"
+            parts.append(f"<p>{held} the plan <code>{_e(event['digest'])}</code> ({_many(int(event.get('changes') or 0), 'change')}).</p>")
+    if rows:
+        parts.append("<h3>Approved</h3>" + _rows(("time", "who", "word", "how", "what"), rows))
+    for event in record.approvals:
+        if event.get("event") != "plan" or "digest" in event:
+            continue
+        changes = event.get("changes") or []
+        hosts: dict[str, list[str]] = {}
+        for change in changes:
+            hosts.setdefault(str(change.get("detail") or change.get("action")), []).append(str(change.get("host")))
+        table = _rows(("hosts", "what"), (("", (_e(", ".join(where)), _e(what))) for what, where in hosts.items()))
+        head = f'<span class="what">{_e(event.get("number", ""))} {_e(event.get("title", ""))}</span><span class="tail"><span>{_many(len(changes), "change")}</span></span>'
+        parts.append(f'<details class="open"><summary>{head}</summary>{table}</details>')
+    return "".join(parts)
+
+
 def _record(record: Record, signature: str) -> str:
     """What an auditor asks for: who, with which versions, which files, and whether it is signed."""
     facts = {**record.facts, "signature": signature, "folder": record.folder.name}
@@ -246,9 +286,9 @@ def _record(record: Record, signature: str) -> str:
         if values:
             parts.append(f"<h3>{title}</h3>{_plain_table(values)}")
     skipped = {"report.html"}
-    there = sorted(path for path in record.folder.iterdir() if path.is_file() and path.name not in skipped and not path.name.startswith("."))
+    there = sorted(path for path in record.folder.rglob("*") if path.is_file() and path.name not in skipped and not path.name.startswith("."))
     parts.append(
-        "<h3>Files</h3>" + _rows(("file", "bytes"), (("", (f'<a href="{_e(p.name)}">{_e(p.name)}</a>', f"{p.stat().st_size:,}")) for p in there), (1,))
+        "<h3>Files</h3>" + _rows(("file", "bytes"), (("", (_link(p.relative_to(record.folder).as_posix()), f"{p.stat().st_size:,}")) for p in there), (1,))
     )
     return "".join(parts)
 
@@ -272,13 +312,8 @@ def report_html(record: Record, *, before: Record | None = None, signature: str 
         ("parameters", "Parameters", _plain_table(dict(sorted(record.parameters.items())))),
         ("record", "Record", _record(record, signature)),
     ]
-    if record.approvals:
-        hidden = ("seq", "prev", "event", "time")
-        rows = [
-            ("", (_e(a.get("time", "")), _e(a.get("event", "")), f"<code>{_e(_value({k: v for k, v in a.items() if k not in hidden}))}</code>"))
-            for a in record.approvals
-        ]
-        sections.insert(1, ("approval", "Plan and approval", _rows(("time", "event", "what"), rows)))
+    if record.approvals or "parent" in record.facts:
+        sections.insert(1, ("approval", "Plan and approval", _plan(record)))
     links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
     body = "\n".join(f'<section id="{key}" class="chunk"><h2>{title}</h2>{part}</section>' for key, title, part in sections)
     top = f"<h1>Run of {_e(cluster)}, {_utc(record.began)}</h1>{_verdict(record)}{_tiles(record, signature)}"

@@ -53,6 +53,7 @@ class ChapterRecord:
     """What became of one notebook.
 
     ``proof``: of what an earlier run had completed: ``verified`` as it left it, or ``drifted``, and mended.
+    ``lines``: those that matter of what was collected after it failed.
     """
 
     number: str
@@ -66,6 +67,7 @@ class ChapterRecord:
     steps: tuple[StepRecord, ...] = ()
     error: Mapping[str, str] | None = None
     proof: str = ""
+    lines: tuple[str, ...] = ()
 
     @property
     def changes(self) -> int:

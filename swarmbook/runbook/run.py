@@ -21,6 +21,7 @@ from swarmbook.runbook import execution as states
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.engine import register
 from swarmbook.runbook.evidence import Evidence
+from swarmbook.runbook.failure import OnFailure, look_into
 from swarmbook.runbook.kernels import KernelPool, StopSignals, log
 from swarmbook.runbook.notebooks import PARAMETER_TAGS, count_steps, parameter_names, plain, read_notebook, step_titles
 from swarmbook.runbook.results import STEP_MIME, Chapter, ChapterRecord, RunResult, StepRecord
@@ -90,6 +91,7 @@ def run_chapters(
     evidence: Evidence | None = None,
     plan: Plan | None = None,
     approvals: Sequence[Approval] = (),
+    on_failure: OnFailure | None = None,
 ) -> RunResult:
     """Executes chapters one after the other into ``folder`` and stops at the first that fails.
 
@@ -108,6 +110,7 @@ def run_chapters(
         evidence: Writes ledger and manifest; None for one that knows of no cluster and does not sign.
         plan: What the steps are held to; None leaves them free.
         approvals: Who said yes to what costs or destroys.
+        on_failure: Finds out why, before the folder is sealed; see :func:`swarmbook.runbook.failure.look_into`.
 
     Returns:
         The records of all chapters, also of those that were not reached, and the exit code.
@@ -144,6 +147,8 @@ def run_chapters(
                 evidence.chapter_began(chapter)
                 records[index], exit_code = _execute(chapter, folder, console, pool, stop, cell_timeout_s, evidence)
                 status = records[index].status
+                if on_failure is not None and not stop.requested:
+                    records[index] = look_into(records[index], exit_code, folder, on_failure, lambda: stop.requested, console)
                 if status == states.INTERRUPTED:
                     evidence.interrupted(stop.name)
                 evidence.chapter_ended(records[index])

@@ -4,6 +4,8 @@ One lab a file, and the tests of a file tell its story in the order in which the
 
 - ``test_no_lab.py``: what is refused before there is a machine
 - ``test_book.py``: three nodes, the whole book, a fourth node, a second database, cancel
+- ``test_fire.py``: two nodes; processes killed at every border of the notebooks and inside them, and what is claimed after it
+- ``test_canaries.py``: one node, secrets by reference, and a search for them in all that is kept or can be listed
 - ``test_hardship.py``: two nodes; killed runs, broken disks, engines, networks and keys, destroy, rebuild, cancel
 
 The files do not depend on each other, and each stands its lab up when its first test asks for it. Within a file a test that
@@ -111,7 +113,7 @@ class Running:
     def said(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def until(self, what: Callable[[], Any], timeout: float = 180.0) -> Any:
+    def until(self, what: Callable[[], Any], timeout: float = 180.0, pause: float = 0.02) -> Any:
         """Waits for a moment of this run; it must not have ended before."""
 
         def look() -> Any:
@@ -123,7 +125,7 @@ class Running:
         limit = time.monotonic() + timeout
         while not (found := look()):
             assert time.monotonic() < limit, f"the moment did not come:\n{self.said}"
-            time.sleep(0.02)
+            time.sleep(pause)
         return found
 
     def send(self, signum: signal.Signals, timeout: float = 60.0) -> Done:
@@ -255,11 +257,11 @@ class Lab:
         self._dirty = True
         return self.swarmbook(verb, self.file(**changes), *arguments, env=env)
 
-    def start(self, verb: str, *arguments: str, **changes: Any) -> Running:
+    def start(self, verb: str, *arguments: str, env: Mapping[str, str] | None = None, log: Path | None = None, **changes: Any) -> Running:
         """The same, going on."""
         self._dirty = True
         command = [*program("swarmbook"), verb, self.file(**changes), *arguments]
-        running = Running(command, self.env, self.home, self.home / f"out-{len(self._running)}.txt")
+        running = Running(command, {**self.env, **(env or {})}, self.home, log or self.home / f"out-{len(self._running)}.txt")
         self._running.append(running)
         return running
 

@@ -20,7 +20,7 @@ import pytest
 
 from swarmbook.runbook.ledger import read_run
 
-from .conftest import Lab, Running, until
+from .conftest import Done, Lab, Running, until
 
 NODES = ["n1", "n2"]
 SQL = 3307
@@ -133,11 +133,30 @@ def test_engine_that_does_not_start(lab: Lab) -> None:
     at(lab, "02")
     n2 = lab.machine("n2")
     n2.sh("mkdir -p /etc/docker && echo '{\"no-such-setting\": true}' > /etc/docker/daemon.json")
-    lab.book("run", "--only", "03").refused(
+    done = lab.book("run", "--only", "03").refused(
         3, "EngineUnavailable", "the engine on n2 does not start", "no-such-setting", "swarmbook ssh n2 journalctl -u docker", "--from 03"
     )
+    logs = told_why(lab, done, "03", "n2  engine", "no-such-setting")
+    assert "engine: does not answer" in logs["n2"] and "==== 1 system" in logs["n1"]
     # Mended as one would: the wrong line goes, what swarmbook has merged into the file stays.
     n2.sh("sed -i '/no-such-setting/d' /etc/docker/daemon.json /etc/docker/daemon.json.before-swarmbook && rm -f /etc/docker/daemon.json.before-swarmbook")
+
+
+def told_why(lab: Lab, done: Done, number: str, *parts: str) -> dict[str, str]:
+    """After a failure: a file for each node in the run's folder, bounded; the lines that matter on the terminal, in notebook and ledger."""
+    run = lab.runs[-1]
+    found = {path.stem: path.read_text() for path in (run / "logs").iterdir()}
+    assert set(found) == set(NODES), done
+    assert all(1000 < len(text.encode()) <= 512 * 1024 for text in found.values())
+    shown = done.said.partition("the lines that matter:")[2].partition("logs of n1, n2")[0]
+    book = nbformat.read(next(run.glob(f"{number}_*.ipynb")), as_version=4)
+    (cell,) = [cell for cell in book.cells if cell.cell_type == "code" and cell.metadata.papermill.status == "failed"]
+    (failure,) = [event for event in map(json.loads, (run / "ledger.jsonl").read_text().splitlines()) if event["event"] == "failure"]
+    places = {"the terminal": shown, "the notebook": cell.outputs[-1].text, "the ledger": "\n".join(failure["lines"])}
+    assert all(part in text for part in parts for text in places.values()), f"{parts} not in each of {places}"
+    assert len(shown.strip().splitlines()) <= 12
+    lab.swarmbook("audit", str(run)).expect(0, "unchanged since it was recorded", "failed")
+    return found
 
 
 def test_interrupted(lab: Lab) -> None:
@@ -341,11 +360,33 @@ def test_lab_of_another_folder(lab: Lab, make_lab: Callable[..., Lab]) -> None:
 def test_stopped_machine_is_told_and_started_again(lab: Lab) -> None:
     at(lab, "08")
     lab.machine("n2").stop()
-    lab.book("verify").refused(3, "HostUnreachable", "n2 does not answer over SSH", "n2 (root@127.0.0.1:", "swarmbook run PARAMS --only 01")
+    done = lab.book("verify").refused(3, "HostUnreachable", "n2 does not answer over SSH", "n2 (root@127.0.0.1:", "swarmbook run PARAMS --only 01")
+    assert "n2  node: does not answer: the provider says: container" in done.said and "is exited" in done.said, done
+    assert "galera: galera_n1, running" in (lab.runs[-1] / "logs" / "n1.txt").read_text()
+    found = lab.book("logs", "--since", "1h", "--json").expect(3).json
+    assert [(node["node"], node["answered"]) for node in found["nodes"]] == [("n1", True), ("n2", False)]
+    lab.book("logs", "n1", "--out", "why").expect(0, "n1.txt")
+    assert [path.name for path in (lab.home / "why").iterdir()] == ["n1.txt"]
+    lab.book("logs", "n9").refused(2, "no node n9", "n1, n2")
     rows = lab.book("status", "--json").expect(3).json
     assert [row["ssh"].split(":")[0] for row in rows] == ["ok", "HostUnreachable"]
     lab.book("run").expect(0)
     assert lab.machine("n2").inspect()["State"]["Running"]
+
+
+def test_a_member_that_does_not_run(lab: Lab) -> None:
+    at(lab, "08")
+    n1, n2 = lab.machine("n1"), lab.machine("n2")
+    n1.sh("docker service scale -d galera_n2=0")
+    until(lambda: not n2.sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"), why="the member still runs")
+    try:
+        lab.book("verify").refused(3, "the member on n2 does not run", "swarmbook logs PARAMS n2")
+        line = lab.book("verify", "--quiet").expect(3, f"{lab.name}: NOT FINE: ", "08 verify_galera failed: WorldError: the member on n2 does not run").said
+        assert line.count("\n") == 1, line
+    finally:
+        n1.sh("docker service scale -d galera_n2=1")
+    lab.book("run", "--only", "07").expect(0)
+    lab.book("verify", "--quiet").expect(0, f"{lab.name}: fine: ")
 
 
 # -- away and built again ------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from swarmbook.errors import Interrupted, WorldError
-from swarmbook.runbook import execution
+from swarmbook.runbook import execution, pulse
 from swarmbook.runbook.engine import register
 from swarmbook.runbook.kernels import KernelPool, StopSignals
 
@@ -70,6 +70,41 @@ def test_what_did_not_run_is_never_completed(book: Any, tmp_path: Path, cell: st
     assert nb.cells[4].outputs == []
     if status == "kernel-died":
         assert "SIGKILL" in nb.cells[2].outputs[-1].evalue
+
+
+LOSES = {
+    "the request": "async def lost(*_): pass\nget_ipython().kernel.shell_handlers['execute_request'] = lost",
+    "the answer": """
+send = get_ipython().kernel.session.send
+def lose(stream, kind, *args, **more):
+    return {"content": {"status": "ok"}} if kind == "execute_reply" else send(stream, kind, *args, **more)
+async def lost(*args, execute=get_ipython().kernel.execute_request):
+    get_ipython().kernel.session.send = lose
+    await execute(*args)
+get_ipython().kernel.shell_handlers["execute_request"] = lost
+""",
+}
+
+
+@pytest.mark.parametrize("what", LOSES)
+def test_a_cell_that_its_kernel_has_lost(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Seen under fire: an interrupt between two cells made the kernel drop a request, and the run waited without end."""
+    monkeypatch.setattr(pulse, "EVERY_S", 0.5)
+    monkeypatch.setattr(pulse, "GRACE_S", 0.5)
+    out, ran = tmp_path / "out.ipynb", tmp_path / "ran"
+    path = book.notebook("a", LOSES[what], f"open({str(ran)!r}, 'w').close()", "3", traced=False)
+    with pytest.raises(PapermillExecutionError) as caught:
+        run(path, out, grace=0.2)
+    assert caught.value.ename == "LostCell" and ran.exists() == (what == "the answer")
+    assert [cell.metadata.papermill.status for cell in nbformat.read(out, as_version=4).cells] == ["completed", "failed", "not-run"]
+
+
+def test_a_long_cell_is_not_lost(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "EVERY_S", 0.2)
+    monkeypatch.setattr(pulse, "GRACE_S", 0.2)
+    out = tmp_path / "out.ipynb"
+    run(book.notebook("a", "import time; time.sleep(4)", "2"), out)
+    assert book.statuses(out, "a") == ["completed", "completed"]
 
 
 def test_a_cell_at_its_limit_runs_its_finally(book: Any, tmp_path: Path) -> None:

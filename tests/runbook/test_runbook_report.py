@@ -53,12 +53,12 @@ def recorded(parent: Path, stamp: str, *, steps: int = 4, seen: str = "Synced", 
         for number in range(commands):
             for node in NODES:
                 text = f"docker exec {at}.{number} mariadb -e 'SHOW STATUS' # {'padding ' * 10}"
-                lines.append({"time": began + at + 0.5, "host": node, "text": text, "exit": 0, "seconds": 0.2, "tail": ""})
+                lines.append({"event": "command", "time": utc(began + at + 0.5), "host": node, "text": text, "exit": 0, "seconds": 0.2, "tail": ""})
     nb.metadata.papermill = {"status": "completed", "parameters": {"cluster": "lab", "nodes": NODES, "swarm_managers": 1, "odd": EVIL if not failed else "x",
                              "consul_https_port": 8501, "overlay_subnet": "10.200.0.0/24", "mariadb_cluster_name": "galera"}}  # fmt: skip
     nbformat.write(nb, folder / "08_verify_galera.ipynb")
-    lines.append({"time": began + 0.6, "host": EVIL, "text": EVIL, "exit": 7, "seconds": 0.1, "tail": EVIL})
-    (folder / "transcript.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines.append({"event": "command", "time": utc(began + 0.6), "host": EVIL, "text": EVIL, "exit": 7, "seconds": 0.1, "tail": EVIL})
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     status = "failed" if failed else "completed"
     error = {"ename": "CheckFailed", "evalue": EVIL} if failed else None
     chapter = {"number": "08", "name": "verify_galera", "status": status, "seconds": 1.0 * steps, "steps": rows, "error": error}
@@ -127,10 +127,13 @@ def test_the_ledger_is_believed(tmp_path: Path) -> None:
     when = "2026-11-23T16:00:0{}Z".format
     events: list[dict[str, Any]] = [
         {"event": "run", "time": when(0), "user": "ana", "command": "swarmbook run", "versions": {"swarmbook": "9.9"}, "parameters": {"cluster": "lab"}},
-        {"event": "approval", "time": when(0), "who": "ana", "word": "ORDER"},
+        {"event": "approval", "time": when(0), "by": "ana@here", "word": "ORDER", "how": "typed", "what": ["sw1: a machine <b>"]},
+        {"event": "plan", "time": when(0), "digest": "sha256:abc", "changes": 7},
         {"event": "chapter", "time": when(1), "number": "08", "name": "verify_galera", "phase": "start"},
         {"event": "command", "time": when(2), "host": "sw1", "text": "true", "exit": 0, "seconds": 0.1, "tail": ""},
         {"event": "check", "time": when(2), "number": "08", "step": "Step 0", "host": "sw1", "name": "state", "wanted": "a", "seen": "b", "ok": False},
+        {"event": "step", "time": when(2), "number": "08", "chapter": "verify_galera", "title": "Step 0", "status": "running"},
+        {"event": "plan", "time": when(2), "step": "x", "changes": [{"host": host, "action": "make", "detail": "a thing made"} for host in ("sw1", "sw2")]},
         {"event": "step", "time": when(2), "number": "08", "chapter": "verify_galera", "title": "Step 0", "hosts": 1, "changes": 5, "checks": 1, "failed": 1,
          "seconds": 0.5, "status": "failed"},
         {"event": "failure", "time": when(3), "what": "it broke"},
@@ -142,6 +145,17 @@ def test_the_ledger_is_believed(tmp_path: Path) -> None:
     page = report_html(record)
     Strict(page)
     assert "No end recorded" in page and "it broke" in page and "9.9" in page and "Plan and approval" in page and "ORDER" in page
+    for words in (
+        "ana@here",
+        "typed",
+        "sw1: a machine &lt;b&gt;",
+        "sha256:abc",
+        "7 changes",
+        "sw1, sw2",
+        "a thing made",
+        "Its ledger does not hold together: line 1",
+    ):
+        assert words in page, words
 
 
 def test_a_long_run_has_a_small_report(tmp_path: Path) -> None:
@@ -151,7 +165,7 @@ def test_a_long_run_has_a_small_report(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20
     assert path.stat().st_size < 3_000_000
     page = path.read_text()
-    assert "3,000 checks, 1 failed" in page and "✘ FAILED" in page and "see the transcript" in page
+    assert "3,000 checks, 1 failed" in page and "✘ FAILED" in page and "see the ledger" in page
     Strict(page)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +216,31 @@ def test_a_closed_pipe_is_survived() -> None:
     console = Console(Closed())
     console.step_finished(STEP)
     console.note("more")
+
+
+FULL = """
+import sys
+from pathlib import Path
+from swarmbook.runbook.console import Console
+from swarmbook.runbook.results import Chapter
+from swarmbook.runbook.run import run_chapters
+here = Path(sys.argv[1])
+sys.exit(run_chapters([Chapter(here / "a.ipynb", {}, "01", "a")], here / "run", console=Console(sys.stdout)).exit_code)
+"""
+
+
+@pytest.mark.parametrize(("cell", "code", "status"), [("1", 0, "completed"), ("1/0", 3, "failed")])
+def test_a_full_disk_under_the_log_changes_nothing(book: Any, tmp_path: Path, summary: Any, cell: str, code: int, status: str) -> None:
+    """Before, the run ended with a traceback and exit code 1 behind a summary that said completed, and without an end in its ledger."""
+    book.notebook("a", "## Step", cell)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", FULL, str(tmp_path)], stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, **book.env}, check=False
+        )
+    assert (done.returncode, done.stderr) == (code, "")
+    assert (summary(tmp_path / "run")["status"], summary(tmp_path / "run")["exit_code"]) == (status, code)
+    report = audit(tmp_path / "run", tmp_path)
+    assert (report.exit_code, report.status) == (0, status)
 
 
 def test_what_an_earlier_run_completed_is_proven(book: Any, tmp_path: Path, summary: Any) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
-import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,8 @@ from swarmbook import secrets
 from swarmbook.runbook.console import Console
 from swarmbook.runbook.results import Chapter
 from swarmbook.runbook.run import run_chapters
+
+from ..canaries import clothes, files_below, search
 
 FROM_FOLDER, LATE, FROM_ENV, FROM_FILE = "canary-in-folder-41", 'canary "late" <42>', "canary-by-env-43", "canary-by-file/44"
 CANARIES = (FROM_FOLDER, LATE, FROM_ENV, FROM_FILE)
@@ -56,27 +55,6 @@ for canary in canaries:
 FAILURE = "def deep(value):\n    raise ValueError('it was ' + value + ' ' + base64.b64encode(value.encode()).decode())\ndeep(canaries[NUMBER])"
 
 
-def clothes(value: str) -> list[str]:
-    data = value.encode()
-    found = [value, data.hex(), data.hex().upper(), urllib.parse.quote(value, safe=""), html.escape(value), json.dumps(value)[1:-1]]
-    found.append(json.dumps(found[-1])[1:-1])
-    for shift in range(3):
-        found.append(base64.b64encode(b"?" * shift + data).decode()[4 if shift else 0 :].rstrip("=")[:-2])
-    return list(dict.fromkeys(found))
-
-
-def search(folder: Path) -> set[tuple[str, str]]:
-    """Which canaries stand in which files, by their bytes."""
-    return {
-        (canary, path.name)
-        for path in folder.rglob("*")
-        if path.is_file()
-        for canary in CANARIES
-        for form in clothes(canary)
-        if form.encode() in path.read_bytes()
-    }
-
-
 @pytest.mark.parametrize("masked", [True, False])
 def test_no_canary_gets_into_a_run_s_folder(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
     pytest.importorskip("ipywidgets")
@@ -107,7 +85,7 @@ def test_no_canary_gets_into_a_run_s_folder(book: Any, tmp_path: Path, monkeypat
         assert text.count(secrets.MASK) > 40 if masked else secrets.MASK not in text
         outputs = json.loads(text)["cells"][4]["outputs"]
         assert "widget-state" in text and any(o["output_type"] == "stream" for o in outputs)
-        found = search(folder)
+        found = search(CANARIES, files_below(folder))
         if masked:
             assert found == set()
             assert not any(form in said[-1] for canary in CANARIES for form in clothes(canary))

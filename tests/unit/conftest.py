@@ -94,7 +94,7 @@ def recorded(
             ledger.extend([("command", {"host": "sw1", "text": "true", "exit": 0, "seconds": 0.1}), *(("check", asdict(check)) for check in checks)])
             done.append(StepRecord(chapter.number, chapter.name, f"Step {number}", status, 2, 1, len(checks), 0, 0.5))
             evidence.step_ended(done[-1])
-        notebook = {"cells": [{"cell_type": "code", "source": chapter.name}], "metadata": {"papermill": {"status": status}}}
+        notebook = {"cells": [{"cell_type": "code", "source": chapter.name, "metadata": {}}], "metadata": {"papermill": {"status": status}}}
         (folder / chapter.notebook).write_text(json.dumps(notebook))
         error = None if status == "completed" else {"ename": "CheckFailed", "evalue": "one of two"}
         records.append(ChapterRecord(chapter.number, chapter.name, status, 1.0, notebook=chapter.notebook, steps=tuple(done), error=error))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -157,3 +158,15 @@ def test_a_plan_that_does_not_fit_what_is_there(book: Path, home: Path) -> None:
     refused("2 managers", "the plan")
     file.write_text("{}")
     refused("this is not a plan")
+
+
+def test_ctrl_c_at_the_question(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> str:
+        raise click.Abort
+
+    monkeypatch.setattr("click.prompt", interrupted)
+    with CliRunner().isolation():
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+        with pytest.raises(SystemExit) as ended:
+            main(["run", str(book)], prog_name="swarmbook")
+    assert ended.value.code == 130

@@ -223,6 +223,9 @@ def test_killed(unsigned: Path) -> None:
     misfit(unsigned, "ended without an end: killed", "7 events fit")
     (unsigned / FILE).write_bytes(b"".join(lines[:7]) + lines[7][:30])
     assert "line 8 is torn" in misfit(unsigned, "killed", "7 events fit").notes[0]
+    (unsigned / ".02_post_provision.ipynb.k3j2").write_text("{")
+    notes = misfit(unsigned, "killed", "7 events fit").notes
+    assert len(notes) == 2 and notes[0].startswith(".02_post_provision.ipynb.k3j2: as a save leaves it that is cut short")
     (unsigned / FILE).write_bytes(whole.replace(b'"sw2"', b'"sw3"'))
     misfit(unsigned, FILE, "was changed")
 
@@ -269,3 +272,13 @@ def test_the_command(run: Path, home: Path) -> None:
     assert json.loads(cli.invoke(main, ["audit", str(run), "--json"]).output)["finding"].startswith("zz was added")
     assert cli.invoke(main, ["audit", str(home)]).exit_code == 2
     assert cli.invoke(main, ["audit", str(run), "--allowed-signers", "none"]).exit_code == 2
+
+
+def test_a_report_of_a_sealed_run_tells_its_signature(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    assert CliRunner().invoke(main, ["report", str(run), "--out", str(out)]).exit_code == 0
+    assert "by swarmbook@lab, SHA256:" in out.read_text()
+    (run / NOTEBOOK).write_text("{}")
+    assert CliRunner().invoke(main, ["report", str(run), "--out", str(out)]).exit_code == 0
+    assert f"does not fit: {NOTEBOOK} was changed" in out.read_text()
+    assert CliRunner().invoke(main, ["report", str(run)]).exit_code == 2, "a sealed folder stays as it is"

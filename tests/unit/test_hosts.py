@@ -150,6 +150,24 @@ def test_a_time_out_ends_the_command_over_there(fleet: Callable[..., Fleet], tmp
     assert host.run("echo again").stdout == "again\n"
 
 
+@pytest.mark.parametrize("signal", ["KILL", "TERM", "INT"])
+@pytest.mark.parametrize("check", [True, False])
+def test_a_killed_command_has_given_no_answer(fleet: Callable[..., Fleet], signal: str, check: bool) -> None:
+    """Seen under fire: a killed `docker ps` was taken for a node without containers."""
+    host = fleet()["sw1"]
+    with pytest.raises(CommandFailed, match="a command on sw1 was killed before it had ended"):
+        host.run(f"echo half an answer; kill -{signal} $PPID; exec sleep 5 >/dev/null 2>&1", check=check)
+    assert host.run("echo again").stdout == "again\n"
+
+
+def test_a_connection_that_ends_with_the_command_has_given_no_answer(fleet: Callable[..., Fleet]) -> None:
+    host = fleet()["sw1"]
+    with pytest.raises(HostUnreachable, match="the connection to sw1 broke"):
+        # Its parent's parent: the process that sshd keeps for this connection.
+        host.run("kill -KILL $(ps -o ppid= -p $PPID)", check=False)
+    assert host.run("echo again").stdout == "again\n"
+
+
 def test_put(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     host = fleet()["sw1"]
     target = tmp_path / "new folder" / "it's a file"

@@ -170,6 +170,25 @@ def test_the_host_key_is_pinned_at_first_contact(up: Callable[..., Any], scans: 
     assert len(scans.asked) == 4 and again[1].id != first[1].id and again[0] == first[0], "a machine that was made anew is met anew"
 
 
+def test_states_for_whoever_asks_why(provider: Callable[..., SoftLayerProvider], up: Callable[..., Any], cloud: Cloud) -> None:
+    assert provider().states() == {}
+    cloud.faults.add(Fault("never-up", "sw2"))
+    one = provider()
+    one.provision(one.plan(NAMES, one.machines()))
+    ids = {guest.hostname: guest.id for guest in cloud.guests.values()}
+
+    def look() -> tuple[bool, dict[str, str]]:
+        said = one.states()
+        return sum("running" in state for state in said.values()) == 2, said
+
+    seen = one._wait_for("two to run", look, timeout_s=5)
+    assert seen == {
+        "sw1": f"REHEARSAL: instance {ids['sw1']} is running",
+        "sw2": f"REHEARSAL: instance {ids['sw2']} is halted: Setup Operating System",
+        "sw3": f"REHEARSAL: instance {ids['sw3']} is running",
+    }
+
+
 def test_ssh_is_waited_for(up: Callable[..., Any], scans: Scans) -> None:
     scans.silent = 5
     assert len(up()) == 3
