@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -178,11 +179,10 @@ def test_what_is_offered(client: Any) -> None:
 
 def test_a_lost_answer_has_ordered(cloud: Cloud, connect: Callable[..., Any]) -> None:
     cloud.faults.add(Fault("lost-answer", "Virtual_Guest::createObject", times=1, seconds=60))
-    client = connect(timeout=0.3)
     with pytest.raises(SoftLayer.TransportError, match="Read timed out"):
-        SoftLayer.VSManager(client).create_instance(**SPEC)
+        SoftLayer.VSManager(connect(timeout=0.3)).create_instance(**SPEC)
     assert [guest.hostname for guest in cloud.guests.values()] == ["sw1"]
-    SoftLayer.VSManager(client).create_instance(**{**SPEC, "hostname": "sw2"})
+    SoftLayer.VSManager(connect()).create_instance(**{**SPEC, "hostname": "sw2"})
     assert len(cloud.guests) == 2, "once only"
 
 
@@ -243,6 +243,16 @@ def test_only_this_computer_reaches_it(rehearsal: Rehearsal) -> None:
     other = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     with other, pytest.raises(ConnectionRefusedError):
         other.connect(("127.0.0.2", port))  # this computer's too, and another address than the one that it listens on
+
+
+def test_it_stands_by_itself(root: Path) -> None:
+    """A fake that took anything from what it tests would agree with it in everything."""
+    for file in (root / "swarmbook" / "testing").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level <= 1 and not (node.module or "").startswith("swarmbook"), file
+            elif isinstance(node, ast.Import):
+                assert not any(name.name.startswith("swarmbook") for name in node.names), file
 
 
 # -- masks and filters ---------------------------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def test_roots_password_is_never_asked_for(up: Callable[..., Any], provider: Cal
 
 def test_a_lost_answer_is_looked_for(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     cloud.faults.add(Fault("lost-answer", ORDER, times=1, seconds=60))
-    nodes = up(timeout_s=0.5)
+    nodes = up(timeout_s=1.5)
     assert sorted(ordered(cloud)) == NAMES and len(cloud.guests) == 3, "the one whose answer was lost was found, not ordered again"
     assert len(nodes) == 3 and all(guest.tags == ["swarmbook-lab"] for guest in cloud.guests.values())
 
@@ -228,7 +228,7 @@ def test_a_lost_answer_is_looked_for_by_name_too(provider: Callable[..., SoftLay
     """Should the service not show the mark: there was none of that name before, so it is the one."""
     monkeypatch.setattr(SoftLayerProvider, "_mark", lambda self, name: "")
     cloud.faults.add(Fault("lost-answer", ORDER, times=1, seconds=60))
-    one = provider(timeout_s=0.5)
+    one = provider(timeout_s=1.5)
     one.provision(one.plan(NAMES, one.machines()))
     assert sorted(ordered(cloud)) == NAMES and len(one.machines()) == 3
     assert not any(guest.spec.get("userData") for guest in cloud.guests.values())
@@ -324,7 +324,7 @@ def test_a_key_that_was_registered_by_somebody_stays(up: Callable[..., Any], pro
 
 def test_a_lost_answer_to_the_registration(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     cloud.faults.add(Fault("lost-answer", "Security_Ssh_Key::createObject", times=1, seconds=60))
-    assert provider(timeout_s=0.5)._key.ensure() in cloud.keys and len(cloud.keys) == 1
+    assert provider(timeout_s=1.5)._key.ensure() in cloud.keys and len(cloud.keys) == 1
 
 
 # -- price and what is offered -------------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_looking_is_tried_again(provider: Callable[..., SoftLayerProvider], clou
 
 def test_a_slow_answer_to_a_look(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     cloud.faults.add(Fault("slow", "Account::getVirtualGuests", times=1, seconds=60))
-    assert provider(timeout_s=0.5).machines() == []
+    assert provider(timeout_s=1.5).machines() == []
 
 
 def test_one_that_never_comes_up(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
@@ -414,11 +414,11 @@ def test_one_without_a_private_address(provider: Callable[..., SoftLayerProvider
 
 
 def _hasty(provider: SoftLayerProvider) -> Callable[..., Any]:
-    """Its waits, with a second to go."""
+    """Its waits, with two seconds to go."""
     patient = provider._wait_for
 
     def wait(what: str, probe: Any, *, timeout_s: float, **other: Any) -> Any:
-        return patient(what, probe, timeout_s=1, **other)
+        return patient(what, probe, timeout_s=2, **other)
 
     return wait
 
@@ -461,7 +461,7 @@ def test_a_cancellation_that_is_always_refused(up: Callable[..., Any], provider:
 def test_a_lost_answer_to_a_cancellation(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     up()
     cloud.faults.add(Fault("lost-answer", "Virtual_Guest::deleteObject", times=1, seconds=60))
-    provider(phase="91", timeout_s=0.5).destroy()
+    provider(phase="91", timeout_s=1.5).destroy()
     assert cloud.guests == {}
 
 
