@@ -104,6 +104,11 @@ class PlannedStep:
         return extra, [Change(*key) for key in (planned - wanted).elements()]
 
 
+def _is_part_of(change: Change, planned: Change) -> bool:
+    """The same action on the same host, on some of the things that it was planned for."""
+    return (change.host, change.action) == (planned.host, planned.action) and set(change.detail.split()) <= set(planned.detail.split())
+
+
 @dataclass(frozen=True)
 class Approval:
     """That somebody said yes to what costs or destroys.
@@ -191,7 +196,7 @@ class Plan:
         write_atomic(path, self.canonical())
 
     def hold(self, phase: str, step: str, changes: Sequence[Change]) -> None:
-        """Refuse changes that are not those of this plan.
+        """Refuse changes that are not those of this plan; of a partial one, those that are more than it.
 
         Raises:
             PlanMismatch: The world is no longer as it was when the plan was made. Nothing of the step was done.
@@ -202,6 +207,10 @@ class Plan:
                 return
             planned = PlannedStep(phase, step)
         extra, missing = planned.differs(changes)
+        if self.partial:
+            # What was approved is the most that may be done. Less has to be possible: what a destroy that was killed had asked to stop
+            # is still there when the next one is approved, and gone when it begins.
+            extra, missing = [c for c in extra if not any(_is_part_of(c, p) for p in planned.changes)], []
         if not extra and not missing:
             return
         lines = [f"not planned: {c.host}: {c.detail or c.action}" for c in extra]

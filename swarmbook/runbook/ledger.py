@@ -223,16 +223,42 @@ def read_run(folder: Path) -> Chain:
     """
     path = folder / FILE
     try:
-        chain = read_chain(path.read_bytes())
+        data = path.read_bytes()
+        _refuse_another_format(path, data.partition(b"\n")[0])
+        chain = read_chain(data)
     except OSError as error:
         raise UsageError("this is not a run folder", where=str(folder), wanted=f"a folder with {FILE}", seen=error.strerror) from None
     except BrokenChain as error:
         raise UsageError("the ledger does not fit", where=str(path), seen=str(error), next=f"swarmbook audit {folder}") from None
     if not chain.run:
         raise UsageError("the ledger does not say which run this is", where=str(path), next=f"swarmbook audit {folder}")
-    if chain.run.get("format") != FORMAT:
-        raise UsageError("the run was written by another swarmbook", where=str(path), wanted=f"format {FORMAT}", seen=f"format {chain.run.get('format')}")
+    if not _is_sealed_one(folder, chain):
+        raise UsageError("the ledger is not the one that was sealed: truncated, or changed", where=str(path), next=f"swarmbook audit {folder}")
     return chain
+
+
+def _refuse_another_format(path: Path, first: bytes) -> None:
+    """Before anything else: what another format calls an event need not be known here."""
+    try:
+        run = json.loads(first)
+        found = run["format"] if run["event"] == "run" else FORMAT
+    except (ValueError, KeyError, TypeError, RecursionError):  # the chain tells what is wrong with it
+        return
+    if found != FORMAT:
+        raise UsageError(
+            "the run was written by another swarmbook", where=str(path), wanted=f"format {FORMAT}", seen=f"format {found}", next="use that swarmbook"
+        )
+
+
+def _is_sealed_one(folder: Path, chain: Chain) -> bool:
+    """Whether the manifest, if the run came to one, names the end of this very ledger."""
+    try:
+        sealed = json.loads((folder / "manifest.json").read_bytes())
+        return bool(sealed["ledger"]["head"] == chain.head)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _torn_lines(lines: list[bytes], index: int, number: int) -> int:

@@ -226,6 +226,8 @@ def read_record(folder: Path) -> Record:
     folder = folder.resolve()
     try:
         return _read(folder)
+    except UsageError:
+        raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = "the record of this run cannot be read: it is damaged, or of another version"
         raise UsageError(what, where=str(folder), seen=repr(error)[:200]) from error
@@ -238,7 +240,13 @@ def _read(folder: Path) -> Record:
         raise UsageError("this is no run's folder", where=str(folder), seen=seen, next="name one of those that `ls runs/CLUSTER` shows")
     newest = max((event["format"] for event in events[:1] if isinstance(event.get("format"), int)), default=FORMAT)
     if newest > FORMAT:
-        raise UsageError("this run was written by a newer swarmbook", where=str(folder), wanted=f"format {FORMAT} or older", seen=f"format {newest}")
+        raise UsageError(
+            "this run was written by a newer swarmbook",
+            where=str(folder),
+            wanted=f"format {FORMAT} or older",
+            seen=f"format {newest}",
+            next="use that newer swarmbook",
+        )
     by: dict[str, list[dict[str, Any]]] = {}
     number = title = ""
     for event in events:

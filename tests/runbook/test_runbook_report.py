@@ -193,6 +193,13 @@ def test_what_is_no_run_is_refused(tmp_path: Path, summary: str | None) -> None:
     assert told.exit_code == 2 and "UsageError" in told.output and str(tmp_path) in told.output
 
 
+def test_a_run_of_a_newer_swarmbook_is_refused(tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "lab", "2026-11-23T16-00-00Z")
+    (folder / "ledger.jsonl").write_text('{"event": "run", "format": 99}\n')
+    told = CliRunner().invoke(main, ["report", str(folder)])
+    assert told.exit_code == 2 and "newer swarmbook" in told.output and "format 99" in told.output
+
+
 def test_the_command_writes_both(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "lab", "2026-11-23T16-00-00Z")
     told = CliRunner().invoke(main, ["report", str(folder)])

@@ -63,6 +63,20 @@ def test_what_it_asks_for() -> None:
         part.hold("02", "second disk", [*SEEN.changes, Change("sw1", "wipe", "wiped", word="DESTROY")])
 
 
+def test_less_than_what_was_approved_may_be_done_but_never_more() -> None:
+    """Seen under fire: a destroy that was killed had asked containers to stop, and they were gone before the resumed one began."""
+    gone = (Change("sw1", "containers", "containers of a b", word="DESTROY"), Change("sw1", "volumes", "volumes: data", word="DESTROY"))
+    plan = Plan("lab", {}, {}, (PlannedStep("90", "destroy", gone),))
+    part = plan.approved_part()
+    for less in (gone[1:], (), (replace(gone[0], detail="containers of b"), gone[1])):
+        part.hold("90", "destroy", less)
+        with pytest.raises(PlanMismatch):  # a plan of one's own is held to the letter
+            plan.hold("90", "destroy", less)
+    for more in (replace(gone[0], detail="containers of a b c"), replace(gone[0], host="sw2"), replace(gone[0], action="images")):
+        with pytest.raises(PlanMismatch, match="not planned"):
+            part.hold("90", "destroy", [*gone, more])
+
+
 def test_what_was_observed_has_to_be_just_so() -> None:
     PLAN.hold("02", "second disk", [replace(change, data={"disk": "/dev/x"}) for change in reversed(SEEN.changes)])
     with pytest.raises(PlanMismatch) as caught:

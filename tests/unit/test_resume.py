@@ -90,9 +90,26 @@ def test_what_is_no_run_to_resume(killed: Callable[..., Path], home: Path) -> No
     path.unlink()
     Ledger(folder).append("run", format=1, run="killed", cluster="lab")
     refused("does not say what it ran")
+    # What another format calls an event need not be known.
+    path.write_bytes(raw.split(b"\n", 1)[0].replace(b'"format":1', b'"format":2') + b'\n{"event":"dream"}\n')
+    refused("written by another swarmbook", "format 2")
     # A line that was being written when it was killed is no obstacle.
     path.write_bytes(raw + b'{"event":"comm')
     assert read_parent(folder).completed == {"01"}
+
+
+def test_a_ledger_that_is_not_the_sealed_one(cluster: Cluster, recorded: Recorded) -> None:
+    folder = recorded(cluster)
+    path = folder / FILE
+    raw = path.read_bytes()
+    path.write_bytes(b"".join(raw.splitlines(keepends=True)[:-2]))
+    for command in (["run", "--resume", str(folder)], ["diff", str(folder), str(folder)]):
+        code, said = cli(*command)
+        assert code == 2 and "not the one that was sealed" in said and "swarmbook audit" in said, said
+    path.write_bytes(raw)
+    assert cli("diff", str(folder), str(folder))[0] == 0
+    (folder / "manifest.json").write_text("{")
+    assert cli("diff", str(folder), str(folder))[0] == 2
 
 
 def cli(*arguments: str) -> tuple[int, str]:
