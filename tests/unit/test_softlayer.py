@@ -17,6 +17,7 @@ from swarmbook.errors import (
     ForeignData,
     HostUnreachable,
     OrderUncertain,
+    PlanMismatch,
     ProviderError,
     SwarmbookError,
     UsageError,
@@ -25,6 +26,7 @@ from swarmbook.errors import (
 )  # fmt: skip
 from swarmbook.hosts import generate_key
 from swarmbook.params import Params
+from swarmbook.plan import Plan, PlannedStep
 from swarmbook.planner import make_plan
 from swarmbook.providers import costs_money, provider_for
 from swarmbook.providers.softlayer import SoftLayerProvider
@@ -543,6 +545,21 @@ def test_the_question(params: Callable[..., Params], rehearsal: Rehearsal, home:
     said = capsys.readouterr().out
     assert "This will be ordered, and costs money" in said and "sw1: REHEARSAL: instance ordered, 0.090 an hour" in said and "3 machines, 0.270 an hour" in said
     assert cloud.guests == {} and not cluster.folder.exists()
+
+
+def test_another_price_than_the_approved_one_orders_nothing(steps: Callable[..., Book], cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def approved(price: str) -> None:
+        changes = tuple(Change(name, "create", f"REHEARSAL: instance ordered, {price} an hour", word="ORDER") for name in NAMES)
+        Plan("lab", {}, {}, (PlannedStep("01", "machines", changes),), partial=True).save(tmp_path / "plan.json")
+
+    monkeypatch.setenv("SWARMBOOK_RUN_DIR", str(tmp_path))
+    for price in ("0.080", "0.100"):
+        approved(price)
+        with pytest.raises(PlanMismatch, match=r"not planned: sw1: REHEARSAL: instance ordered, 0\.090 an hour"):
+            provision.machines(steps(confirm="ORDER"))
+    assert ordered(cloud) == []
+    approved("0.090")
+    assert len(provision.machines(steps(confirm="ORDER")).changes) == 3
 
 
 def test_who_costs_money(params: Callable[..., Params], home: Path) -> None:
