@@ -14,6 +14,8 @@
     │   ├── HostKeyMismatch                 the host is not the one met before
     │   ├── CommandFailed                   a command on a host exited non-zero
     │   ├── ForeignData                     a disk, a folder or a name belongs to somebody else
+    │   ├── ProviderError                   who rents out machines says no, or does not answer
+    │   ├── OrderUncertain                  something was sent there, and nobody knows whether it was done
     │   ├── LockHeld                        another run works on this cluster
     │   ├── PlanMismatch                    the world is no longer as it was when the plan was made
     │   └── WaitTimeout                     a bounded wait ran out
@@ -36,9 +38,11 @@ __all__ = [
     "HostUnreachable",
     "Interrupted",
     "LockHeld",
+    "OrderUncertain",
     "OutOfOrder",
     "ParameterError",
     "PlanMismatch",
+    "ProviderError",
     "SwarmbookError",
     "UsageError",
     "WaitTimeout",
@@ -149,6 +153,14 @@ class CommandFailed(WorldError):
 
 class ForeignData(WorldError):
     """Something that would be overwritten is not ours."""
+
+
+class ProviderError(WorldError):
+    """Who rents out machines says no, or does not answer."""
+
+
+class OrderUncertain(WorldError):
+    """A call that is not done twice was sent, and its answer was lost."""
 
 
 class LockHeld(WorldError):

@@ -59,11 +59,31 @@ class Params(BaseModel):
 
     cluster: Name = _p("lab", _ALL, "name of the cluster: labels everything that is made, and names its folder")
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
-    provider: Literal["lab"] = _p("lab", "01 91", "where the machines come from")
+    provider: Literal["lab", "softlayer"] = _p("lab", "01 91", "where the machines come from: lab (this computer) or softlayer (rented, costs money)")
     wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
     lab_disk_gb: int = _p(10, "01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
     lab_hourly_cost: float = _p(0.0, "01", "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones", ge=0, le=1000)
     lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07", "base of the images; bootstrapped where it cannot be pulled")
+    ssh_key_file: str = _p("", "01", "private SSH key to take for the nodes, without a passphrase; empty: one is generated")
+    sl_endpoint: str = _p("", "01 91", "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; on 127.0.0.1: a rehearsal")
+    sl_domain: str = _p(
+        "", "01 91", "domain of the instances, such as example.com", pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$"
+    )
+    sl_region: Name = _p("dal10", "01", "datacenter that the instances are ordered in")
+    sl_cpu: int = _p(2, "01", "cores of an instance", ge=1, le=64)
+    sl_memory: int = _p(4096, "01", "memory of an instance, MB", ge=1024, le=262144)
+    sl_billing: Literal["hourly", "monthly"] = _p("hourly", "01", "how instances are billed: hourly or monthly")
+    sl_os: str = _p("UBUNTU_22_64", "01", "reference code of the system; held against what the account offers", pattern=r"^[A-Za-z0-9_]+$")
+    sl_os_disk: int = _p(25, "01", "size of the system's disk, GB", ge=25, le=2000)
+    sl_docker_disk: int = _p(100, "01", "size of the second disk, for docker, GB", ge=10, le=2000)
+    sl_local_disk: bool = _p(True, "01", "disks of the machine that an instance runs on; false: of the SAN")
+    sl_network_speed: int = _p(100, "01", "speed of the network ports, Mbps", ge=10, le=10000)
+    sl_public_vlan: int = _p(0, "01", "id (not number) of the public VLAN; 0: the service chooses", ge=0)
+    sl_private_vlan: int = _p(0, "01", "id (not number) of the private VLAN; 0: the service chooses", ge=0)
+    sl_tags: list[Name] = _p([], "01", "tags of the instances, besides the cluster's own")
+    sl_ssh_interface: Literal["public", "private"] = _p("public", "01", "which address the nodes are reached at from here: public or private")
+    sl_ssh_key_label: str = _p("", "01 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER", pattern=r"^[A-Za-z0-9_.@-]*$")
+    sl_wait_timeout: int = _p(1800, "01 91", "seconds that ordering or cancelling may take until it is done", ge=10, le=14400)
     system_update: bool = _p(False, "02", "bring the system's packages up to date first")
     packages: list[str] = _p([], "02", "packages to install besides what the storage layout needs")
     storage_layout: Literal["btrfs"] = _p("btrfs", "02", "how the second disk is laid out under /var/lib/docker")
@@ -291,6 +311,12 @@ def _cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
     for key in ("galera_nodes", "wipe_disks"):
         for stranger in [n for n in getattr(p, key) if n not in p.nodes and "nodes" not in bad]:
             yield Mistake(0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster")
+    if p.provider == "softlayer" and not p.sl_domain and "provider" not in bad:
+        yield Mistake(0, "sl_domain", "the softlayer provider needs a domain for its instances", "a domain such as example.com; it need not be registered")
+    if p.sl_os.startswith("CENTOS"):
+        yield Mistake(0, "sl_os", f"{p.sl_os}: CentOS has ended, and the book knows Debian and Ubuntu", "a current one, such as UBUNTU_22_64 or DEBIAN_12_64")
+    if p.sl_public_vlan and p.sl_public_vlan == p.sl_private_vlan:
+        yield Mistake(0, "sl_private_vlan", "the public and the private VLAN are the same", "`slcli vlan list` shows the ids of both")
     if p.swarm_managers not in (1, 3, 5, 7):
         lower = max(n for n in (1, 3, 5, 7) if n <= max(p.swarm_managers, 1))
         yield Mistake(

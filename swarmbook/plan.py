@@ -24,7 +24,7 @@ __all__ = ["FILE", "FORMAT", "Approval", "Change", "Cost", "Plan", "PlannedStep"
 #: Name of a plan in a run's folder.
 FILE = "plan.json"
 #: Format of a plan's file. Another one is refused.
-FORMAT = 1
+FORMAT = 2
 #: How a digest is written.
 DIGEST = "sha256:"
 
@@ -50,12 +50,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one machine would be and cost, an hour; ``new``: it is not there yet."""
+    """What one machine would be and cost, an hour, or where it is billed so, a month; ``new``: it is not there yet."""
 
     name: str
     what: str
     hourly: float
     new: bool
+    monthly: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class Plan:
             }
             for s in self.steps
         ]  # fmt: skip
-        costs = [{"name": c.name, "what": c.what, "hourly": c.hourly, "new": c.new} for c in self.costs]
+        costs = [{"name": c.name, "what": c.what, "hourly": c.hourly, "monthly": c.monthly, "new": c.new} for c in self.costs]
         data = {
             "format": FORMAT, "cluster": self.cluster, "swarmbook": self.swarmbook, "parameters": dict(self.parameters),
             "notebooks": dict(self.notebooks), "steps": steps, "costs": costs, "partial": self.partial,
@@ -240,14 +241,17 @@ class Plan:
         return Table(["phase", "step", "host", "what", "note"], rows)
 
     def cost_table(self) -> Table:
-        """What the machines cost by the hour."""
-        rows = [[c.name, c.what, "new" if c.new else "there", f"{c.hourly:.3f}"] for c in self.costs]
-        fresh = [c.hourly for c in self.costs if c.new]
+        """What the machines cost, by the hour or by the month."""
+        monthly = any(c.monthly for c in self.costs)
+        paid = [(c, c.monthly if monthly else c.hourly) for c in self.costs]
+        digits = 2 if monthly else 3
+        rows = [[c.name, c.what, "new" if c.new else "there", f"{cost:.{digits}f}"] for c, cost in paid]
+        fresh = [cost for c, cost in paid if c.new]
         totals = [
-            ["new", f"{len(fresh)} machines", "", f"{sum(fresh):.3f}"],
-            ["all", f"{len(self.costs)} machines", "", f"{sum(c.hourly for c in self.costs):.3f}"],
+            ["new", f"{len(fresh)} machines", "", f"{sum(fresh):.{digits}f}"],
+            ["all", f"{len(paid)} machines", "", f"{sum(cost for _, cost in paid):.{digits}f}"],
         ]
-        return Table(["node", "machine", "is", "per hour"], [*rows, *totals])
+        return Table(["node", "machine", "is", "per month" if monthly else "per hour"], [*rows, *totals])
 
     def summary(self) -> str:
         """One line."""

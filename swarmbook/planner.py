@@ -76,7 +76,8 @@ def make_plan(params: Params, numbers: Sequence[str], cluster: Cluster) -> Plan:
             if "01" in numbers:
                 book.turn_to("01")
                 new = {change.host for step in prospect.steps if step.phase == "01" for change in step.changes if change.action == "create"}
-                costs = tuple(Cost(offer.name, offer.what, offer.hourly_cost, offer.name in new) for offer in provider_for(book).offers(params.nodes))
+                offers = provider_for(book).offers(params.nodes)
+                costs = tuple(Cost(offer.name, offer.what, offer.hourly_cost, offer.name in new, offer.monthly_cost) for offer in offers)
     finally:
         book.close()
     return Plan(cluster.name, params.model_dump(exclude={"confirm"}), hashes, tuple(prospect.steps), costs, __version__)

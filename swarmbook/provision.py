@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .book import Book, Change, Prospect, StepResult, converge, look
 from .checks import Check, CheckTable, Table, equal
 from .cluster import Node
+from .errors import ForeignData
 from .hosts import generate_key
 from .params import ParamView
-from .providers import provider_for
+from .providers import costs_money, provider_for
 from .providers.base import Found
+from .ssh_keys import fingerprint, public_part, same_key, take_key
 
 __all__ = ["cancel", "doomed", "key", "machines", "price", "reach"]
 
 
 def key(book: Book) -> StepResult:
-    """Have the cluster's SSH key."""
+    """Have the cluster's SSH key: the one that ``ssh_key_file`` names, or one of its own.
+
+    Raises:
+        UsageError: The key that is named cannot be used.
+        ForeignData: The cluster has another one already.
+    """
+    source = Path(book.params.ssh_key_file) if book.params.ssh_key_file else None
+    comment = f"swarmbook-{book.cluster.name}"
+
+    def observe(book: Book) -> bool:
+        there = book.cluster.key_file.exists()
+        if source is not None:
+            wanted = public_part(source)
+            if there and not same_key(wanted, public_part(book.cluster.key_file)):
+                raise ForeignData(
+                    "the cluster has another SSH key already",
+                    where=str(book.cluster.key_file),
+                    wanted=f"the key of {source}, {fingerprint(wanted)}",
+                    seen=fingerprint(public_part(book.cluster.key_file)),
+                    next="leave ssh_key_file empty: the nodes know the key that is there",
+                )
+        return there
+
+    def plan(params: ParamView, there: bool) -> list[Change]:
+        return [] if there else [Change("here", "generate", f"SSH key taken from {source}" if source is not None else "SSH key generated")]
 
     def apply(book: Book, seen: bool, changes: list[Change]) -> None:
-        generate_key(book.cluster.key_file, f"swarmbook-{book.cluster.name}")
+        if source is not None:
+            take_key(source, book.cluster.key_file, comment)
+        else:
+            generate_key(book.cluster.key_file, comment)
 
     return converge(
         book,
-        observe=lambda book: book.cluster.key_file.exists(),
-        plan=lambda params, there: [] if there else [Change("here", "generate", "SSH key generated")],
+        observe=observe,
+        plan=plan,
         apply=apply,
         verify=lambda params, there: [equal("here", "private key, readable by its owner only", True, there and _private(book))],
         what="SSH key",
@@ -41,8 +71,11 @@ def price(book: Book) -> StepResult:
 
     def table(book: Book) -> Table:
         offers = provider_for(book).offers(book.params.nodes)
-        rows = [[o.name, o.what, f"{o.hourly_cost:.3f}"] for o in offers]
-        return Table(["node", "what", "per hour"], [*rows, ["all", f"{len(offers)} machines", f"{sum(o.hourly_cost for o in offers):.3f}"]])
+        monthly = any(o.monthly_cost for o in offers)
+        costs = [o.monthly_cost if monthly else o.hourly_cost for o in offers]
+        digits = 2 if monthly else 3
+        rows = [[o.name, o.what, f"{cost:.{digits}f}"] for o, cost in zip(offers, costs)]
+        return Table(["node", "what", "per month" if monthly else "per hour"], [*rows, ["all", f"{len(offers)} machines", f"{sum(costs):.{digits}f}"]])
 
     return look(book, table, hosts=0)
 
@@ -73,13 +106,12 @@ def machines(book: Book) -> StepResult:
 
     def plan(params: ParamView, seen: _Seen) -> list[Change]:
         book.cluster.refuse_removal(params.nodes)
-        costs = {offer.name: offer.hourly_cost for offer in provider.offers(params.nodes)}
-        changes = [
-            replace(change, word="ORDER", detail=f"{change.detail}, {costs[change.host]:.3f} an hour")
-            if change.action == "create" and costs[change.host]
-            else change
-            for change in provider.plan(params.nodes, seen.found)
-        ]
+        changes = provider.plan(params.nodes, seen.found)
+        if costs_money(params) and any(change.action == "create" for change in changes):
+            prices = {offer.name: offer.price for offer in provider.offers(params.nodes)}
+            changes = [
+                replace(change, word="ORDER", detail=f"{change.detail}, {prices[change.host]}") if change.action == "create" else change for change in changes
+            ]
         known = {node.name: node for node in seen.inventory}
         for node in seen.nodes:
             # A machine that somebody else has restarted is published on other ports; a key file may have been edited.

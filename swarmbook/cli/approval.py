@@ -45,8 +45,9 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
         for thing in things:
             click.echo(f"  {thing}", err=err)
         if word == "ORDER":
-            new = [cost.hourly for cost in plan.costs if cost.new]
-            click.echo(f"  {len(new)} machines, {sum(new):.3f} an hour", err=err)
+            new = [cost for cost in plan.costs if cost.new]
+            monthly = sum(cost.monthly for cost in new)
+            click.echo(f"  {len(new)} machines, " + (f"{monthly:.2f} a month" if monthly else f"{sum(cost.hourly for cost in new):.3f} an hour"), err=err)
         approvals.append(Approval(word, f"{getpass.getuser()}@{socket.gethostname()}", _how(plan, word, yes, digest), tuple(things)))
     return approvals
 

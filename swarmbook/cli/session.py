@@ -70,7 +70,9 @@ class Session:
             UsageError: An approval of another plan.
             ConfirmationMissing: Nobody said yes.
         """
-        costs = "01" in self.numbers and self.params.lab_hourly_cost > 0
+        from ..providers import costs_money
+
+        costs = "01" in self.numbers and costs_money(self.params)
         destroys = any(number >= "90" for number in self.numbers) or ("02" in self.numbers and bool(self.params.wipe_disks))
         plan = self.plan
         if plan is None and (costs or destroys or self.approve):

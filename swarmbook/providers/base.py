@@ -25,11 +25,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Offer:
-    """What one machine would be and cost."""
+    """What one machine would be and cost; ``monthly_cost`` where it is billed by the month."""
 
     name: str
     what: str
     hourly_cost: float
+    monthly_cost: float = 0.0
+
+    @property
+    def price(self) -> str:
+        """For a person."""
+        return f"{self.monthly_cost:.2f} a month" if self.monthly_cost else f"{self.hourly_cost:.3f} an hour"
 
 
 class Provider(Protocol):

@@ -70,6 +70,10 @@ MISTAKES = {
     "a relative path": ("mariadb_data_path: data", 1, "not an absolute path", "/srv/mariadb"),
     "half a user": ("mariadb_user: ''", 1, "go together", "give both"),
     "a size": ("mariadb_buffer_pool: lots", 1, "mariadb_buffer_pool", "innodb_buffer_pool_size"),
+    "rented machines without a domain": ("provider: softlayer", 1, "needs a domain for its instances", "example.com"),
+    "a domain that is none": ("sl_domain: Example", 1, "sl_domain", "such as example.com"),
+    "CentOS": ("sl_os: CENTOS_LATEST", 1, "CentOS has ended", "UBUNTU_22_64"),
+    "one VLAN for both": ("sl_public_vlan: 5\nsl_private_vlan: 5", 2, "are the same", "slcli vlan list"),
     "another provider": ("provider: aws", 1, "provider", "where the machines come from"),
     "a list": ("- a\n- b", 1, "not a mapping", "'name: value'"),
     "not YAML": ("cluster: lab\nnodes: [sw1\n", 3, "not YAML", "'name: value'"),
@@ -83,7 +87,7 @@ def test_a_mistake_is_told_with_line_and_mend(tmp_path: Path, text: str, line: i
     message = told(tmp_path, text)
     assert what in message
     assert mend in message
-    if "renewed" not in what and "go together" not in what:  # those two lines are about a default that is in no line
+    if not any(words in what for words in ("renewed", "go together", "needs a domain")):  # those lines are about a default that is in no line
         assert re.search(rf"^ +(seen: +)?line {line}: ", message, re.MULTILINE), message
 
 
@@ -239,3 +243,8 @@ def test_a_phase_declares_what_its_module_reads(root: Path, module: str, phase: 
     read = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n.value).split(".")[-1] == "params"}
     declared = {*phase_params(phase), *(phase_params("91") if module == "provision" else ())}
     assert read & set(Params.model_fields) <= declared
+
+
+def test_the_files_that_ship(root: Path) -> None:
+    assert load_params(root / "params" / "lab.yaml").provider == "lab"
+    assert load_params(root / "params" / "softlayer.yaml").provider == "softlayer"
