@@ -24,7 +24,7 @@ __all__ = ["FILE", "FORMAT", "Approval", "Change", "Cost", "Plan", "PlannedStep"
 #: Name of a plan in a run's folder.
 FILE = "plan.json"
 #: Format of a plan's file. Another one is refused.
-FORMAT = 2
+FORMAT = 1
 #: How a digest is written.
 DIGEST = "sha256:"
 
