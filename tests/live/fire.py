@@ -235,8 +235,8 @@ class Fire:
         if kill.victim == KERNEL:
             return line.pid, "the kernel"
         machines = self._machines()
-        # One of the first that are there, and the seed says which; a cell that finds nothing to do may have just one.
-        wanted = 1 + int(kill.share * 4) if works else 1
+        # The first that is there, or the second, as the seed says; a cell that finds nothing to do may have just one.
+        wanted = 1 + int(kill.share * 2) if works else 1
         seen: dict[int, str] = {}
 
         def look() -> bool:
