@@ -107,11 +107,18 @@ def _verdict(record: Record) -> str:
     return f'<div class="verdict {kind}"><b>{sign} {_e(word)}{_e(where)}</b><p>{told}</p>{failures}</div>'
 
 
+def _briefly(signature: str) -> str:
+    """The whole of it stands in the record's section."""
+    if signature.startswith("signed by "):
+        return "signed; signer not checked"
+    return signature.partition(":" if signature.startswith("does not fit") else ",")[0]
+
+
 def _tiles(record: Record, signature: str) -> str:
     ran = [chapter[0] for chapter in record.chapters if chapter[2] not in ("not-run", "pending")]
     tiles = {
         "began": _utc(record.began), "took": _span(record.seconds), "exit code": "none" if record.exit_code is None else record.exit_code,
-        "notebooks run": ", ".join(ran) or "none", "commands on hosts": f"{len(record.commands):,}", "signature": signature,
+        "notebooks run": ", ".join(ran) or "none", "commands on hosts": f"{len(record.commands):,}", "signature": _briefly(signature),
     }  # fmt: skip
     return '<dl class="tiles">' + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in tiles.items()) + "</dl>"
 
