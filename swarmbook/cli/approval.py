@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 import sys
 
@@ -10,6 +9,7 @@ import click
 
 from ..errors import ConfirmationMissing, UsageError
 from ..plan import Approval, Plan
+from ..runbook.evidence import user
 
 __all__ = ["approve"]
 
@@ -48,7 +48,7 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
             new = [cost for cost in plan.costs if cost.new]
             monthly = sum(cost.monthly for cost in new)
             click.echo(f"  {len(new)} machines, " + (f"{monthly:.2f} a month" if monthly else f"{sum(cost.hourly for cost in new):.3f} an hour"), err=err)
-        approvals.append(Approval(word, f"{getpass.getuser()}@{socket.gethostname()}", _how(plan, word, yes, digest), tuple(things)))
+        approvals.append(Approval(word, f"{user()}@{socket.gethostname()}", _how(plan, word, yes, digest), tuple(things)))
     return approvals
 
 

@@ -72,8 +72,8 @@ class SoftLayerProvider:
         return self._given or SoftLayerApi(self._book.params.sl_endpoint)
 
     def _wait_for(self, what: str, probe: Callable[[], tuple[bool, T]], *, timeout_s: float, where: str | None = None, next: str | None = None) -> T:
-        pauses = self._first_s, self._slowest_s
-        return wait_for(what, probe, timeout_s=timeout_s, where=where, next=next, first_s=pauses[0], slowest_s=pauses[1], sleep=self._sleep)
+        first, slowest = self._first_s, self._slowest_s
+        return wait_for(what, probe, timeout_s=timeout_s, where=where, next=next, first_s=first, slowest_s=slowest, sleep=self._sleep)
 
     # -- what is ours ------------------------------------------------------------------------------------------
 
@@ -240,8 +240,7 @@ class SoftLayerProvider:
 
     def _order(self, name: str, key: int, before: set[int]) -> int:
         """Order one instance, once; gives its id."""
-        spec, started = self._spec(name), time.monotonic()
-        exit_code, told = 0, ""
+        spec, started, exit_code, told = self._spec(name), time.monotonic(), 0, ""
         try:
             return self._api.order(spec, [key])
         except OrderUncertain as error:

@@ -30,7 +30,7 @@ from swarmbook.runbook.signing import Signing
 if TYPE_CHECKING:
     from swarmbook.runbook.results import Chapter, ChapterRecord, RunResult, StepRecord
 
-__all__ = ["Evidence", "circumstances"]
+__all__ = ["Evidence", "circumstances", "user"]
 
 
 def circumstances(root: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def circumstances(root: Path) -> dict[str, Any]:
         root: The book's folder.
     """
     return {
-        "user": _user(),
+        "user": user(),
         "sudo_user": os.environ.get("SUDO_USER"),
         "hostname": socket.gethostname(),
         "command": shlex.join(sys.argv),
@@ -52,7 +52,8 @@ def circumstances(root: Path) -> dict[str, Any]:
     }
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this, by name; by number where the system knows no name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container that was given any number
