@@ -17,7 +17,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from swarmbook.errors import Interrupted, WorldError
 from swarmbook.files import write_atomic
 from swarmbook.runbook.kernels import Kernel, KernelPool, StopSignals, log
-from swarmbook.runbook.pulse import Pulse
+from swarmbook.runbook.pulse import Pulse, never_asleep
 from swarmbook.secrets import StreamMask, mask, mask_data
 
 __all__ = [
@@ -236,6 +236,7 @@ class Execution:
         # A notebook whose cell failed on purpose is failed by papermill in the end: so stop there.
         # Outputs that do not arrive (iopub) are an error, not a warning: they could be the error.
         self.client = _Client(self.nb, km=self.kernel.km, log=log, force_raise_errors=True, raise_on_iopub_timeout=True, iopub_timeout=30)
+        never_asleep(self.kernel.kc.shell_channel)
         self.client.kc, self.client.run = self.kernel.kc, self
         return True
 
