@@ -15,8 +15,8 @@ from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
 from .consul_api import api, known_tokens, policy_token, token_mark
 from .delivery import ensure_images, nodes_without_image, wanted_image
-from .errors import OutOfOrder, SwarmbookError, UsageError, WorldError
-from .galera_members import Galera, Member, probe_member, read_member
+from .errors import OutOfOrder, SwarmbookError, UsageError, WaitTimeout, WorldError
+from .galera_members import Galera, Member, nobody_serves, probe_member, read_member
 from .galera_stack import Parts, data_folder, document, member_name, parts, volume_name
 from .hosts import Host
 from .params import ParamView
@@ -27,6 +27,8 @@ __all__ = ["bootstrap", "plan_galera"]
 
 #: A member may fail to join and be started again: its donor was busy, say. More often than this is no bad luck.
 _STARTS = 4
+#: How long members that hold data, and of which some run, may take to find each other again, seconds: after a node came back, say.
+_REUNION_S = 60
 #: What a first start that failed has said, beside its data; ``logs.sh`` reads it.
 _FAILED_LOG = "failed-start.log"
 
@@ -107,19 +109,21 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
         changes.append(Change("cluster", "token", "Consul token for the members"))
     changes += [Change(name, "folder", "data folder made") for name, member in members.items() if not member.folder]
     first, *_ = members
-    synced = [name for name, member in members.items() if member.synced]
-    if not synced:
-        changes += _plan_first(first, members)
+    serving = any(member.synced for member in members.values())
+    if not serving:
+        founding = _plan_first(first, members)
+        serving = any(change.action == "reunite" for change in founding)  # whoever holds data is then waited for, the first member too
+        changes += founding
     wanted = {name: service["deploy"]["labels"][stack.SPEC_LABEL] for name, service in made.services.items()}
     for name, member in members.items():
         if not member.spec:
-            if name != first or synced:
+            if name != first or serving:
                 changes.append(Change(name, "join", "joined by state transfer"))
         elif not member.synced and name != first:
             changes.append(Change(name, "await", "waited for until Synced"))
         elif member.spec != wanted[name]:
             changes.append(Change(name, "update", "member restarted with its new settings"))
-        elif not member.synced and synced:
+        elif not member.synced and serving:
             changes.append(Change(name, "await", "waited for until Synced"))
     return changes
 
@@ -137,15 +141,11 @@ def _plan_first(first: str, members: Mapping[str, Member]) -> list[Change]:
     if founder.bootstrapped and founder.running and not others:
         return [Change(first, "await-first", "first member waited for")]
     if founder.data or founder.bootstrapped or others:
-        positions = "\n".join(f"{name}: {member.position or 'no position'}, {'running' if member.running else 'stopped'}" for name, member in members.items())
-        raise WorldError(
-            "no member is in service, and there is data: the cluster is not bootstrapped over it",
-            where=", ".join(members),
-            wanted="a member that is Synced and Primary, or no data on any",
-            seen=positions,
-            next="let them find each other (swarmbook status PARAMS); after a full outage compare uuid and seqno of all members above before anyone bootstraps, "
-            "or take the cluster away with its data: swarmbook destroy PARAMS",
-        )
+        holders = [member for member in members.values() if member.data or member.bootstrapped]
+        if len(holders) > 1 and all(member.spec for member in holders) and any(member.running for member in holders):
+            # A node that was away, or all of them: what kept its view of the cluster goes on by itself once it sees the others.
+            return [Change("cluster", "reunite", f"members that hold data given {_REUNION_S} s to find each other")]
+        raise nobody_serves(members)
     return [Change(first, "bootstrap", "cluster bootstrapped")]
 
 
@@ -184,6 +184,8 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
         _found(book, made, seen, manager, change.host, scripts)
     for change in todo.get("await-first", []):
         _wait(book, seen, [change.host], bootstrapping=not seen.members[change.host].bootstrapped)
+    if "reunite" in todo:
+        _reunite(book, list(seen.members))
     _join(book, made, seen, manager, [c.host for c in todo.get("join", [])])
     _wait(book, seen, [c.host for c in todo.get("await", [])])
     for change in todo.get("update", []):  # one after the other: each is Synced again before the next one goes
@@ -261,6 +263,12 @@ def _join(book: Book, made: Parts, seen: Galera, manager: str, names: list[str])
         donors += len(wave)
 
 
+def _ask(book: Book, names: list[str]) -> dict[str, Member]:
+    """How members are now, once their image and service are known to be there."""
+    outputs = book.fleet.each(lambda host: host.run(probe_member(book.params, host.name), quiet=True).stdout, names)
+    return {name: read_member(output, image=True, spec="") for name, output in outputs.items()}
+
+
 def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = False, updating: bool = False) -> None:
     if not names:
         return
@@ -273,8 +281,7 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
         if updating:  # after an update the old container may still answer
             attrs = stack.services(book.engine(manager), params.mariadb_cluster_name)
             specs = {n: (attrs[n].get("UpdateStatus") or {}).get("State", "completed") for n in names if n in attrs}
-        outputs = book.fleet.each(lambda host: host.run(probe_member(params, host.name), quiet=True).stdout, names)
-        members = {name: read_member(output, image=True, spec="") for name, output in outputs.items()}
+        members = _ask(book, names)
         for name, member in members.items():
             if len(member.ended - seen.members[name].ended) >= (1 if bootstrapping else _STARTS):
                 raise WorldError(
@@ -300,6 +307,20 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
         next=f"swarmbook ssh {names[0]} docker service logs --tail 40 {params.mariadb_cluster_name}_{names[0]}",
         first_s=0.3,
     )
+
+
+def _reunite(book: Book, names: list[str]) -> None:
+    """Wait until one of them serves. Nobody is bootstrapped for it: who may go on is for Galera to know, or for a person."""
+    members: dict[str, Member] = {}
+
+    def serving() -> tuple[bool, str]:
+        members.update(_ask(book, names))
+        return any(member.synced for member in members.values()), ""
+
+    try:
+        wait_for("a member serves again", serving, timeout_s=min(_REUNION_S, book.params.wait_timeout), first_s=0.3)
+    except WaitTimeout:
+        raise nobody_serves(members) from None
 
 
 def last_words(book: Book, name: str) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from .errors import WorldError
 from .galera_stack import data_folder
 from .params import ParamView
 
-__all__ = ["Galera", "Member", "probe_member", "read_member"]
+__all__ = ["Galera", "Member", "nobody_serves", "probe_member", "read_member"]
 
 #: Lines at the head of a member's log that tell how it got its data, and when.
 _MILESTONES = "galera: (founding|joining)|mariabackup [SI]ST completed on joiner|Synchronized with group"
@@ -71,6 +72,19 @@ class Galera:
     configs: frozenset[str] = frozenset()
     token: bool = False
     strays: tuple[str, ...] = ()
+
+
+def nobody_serves(members: Mapping[str, Member]) -> WorldError:
+    """What is said when members hold data and none is in service: their positions, for whoever has to decide."""
+    positions = "\n".join(f"{name}: {member.position or 'no position'}, {'running' if member.running else 'stopped'}" for name, member in members.items())
+    return WorldError(
+        "no member is in service, and there is data: the cluster is not bootstrapped over it",
+        where=", ".join(members),
+        wanted="a member that is Synced and Primary, or no data on any",
+        seen=positions,
+        next="let them find each other (swarmbook status PARAMS); after a full outage compare uuid and seqno of all members above before anyone bootstraps, "
+        "or take the cluster away with its data: swarmbook destroy PARAMS",
+    )
 
 
 def probe_member(params: ParamView, node: str) -> str:
