@@ -162,7 +162,9 @@ class Cluster:
 
     def pin(self, node: Node) -> str:
         """A node's line among the pinned host keys."""
-        return f"[{node.ssh.host}]:{node.ssh.port} {node.host_key}\n"
+        # As ssh looks for it: a name in brackets only where the port is another than its own.
+        host = node.ssh.host if node.ssh.port == 22 else f"[{node.ssh.host}]:{node.ssh.port}"
+        return f"{host} {node.host_key}\n"
 
     def pinned(self) -> str:
         """The pinned host keys as they are on disk."""

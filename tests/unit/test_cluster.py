@@ -182,3 +182,16 @@ def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert home() == book
     monkeypatch.chdir(tmp_path)
     assert home() == tmp_path
+
+
+def test_host_keys_are_pinned_as_ssh_looks_for_them(tmp_path: Path) -> None:
+    """A name in brackets for port 22 is found by nobody."""
+    import paramiko
+
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm5hn7tLcyTyPHwZ1cWu9oTqGQ2nXm3Qd0p0r3m1cPZ"
+    cluster = Cluster("lab", tmp_path)
+    nodes = [Node(name, name, "192.0.2.1", "192.0.2.1", end, key) for name, end in (("n1", Endpoint("192.0.2.1", 22)), ("n2", Endpoint("127.0.0.1", 2201)))]
+    cluster.folder.mkdir(parents=True)
+    cluster.save_nodes(nodes, "lab")
+    known = paramiko.HostKeys(str(cluster.known_hosts))
+    assert known.lookup("192.0.2.1") and known.lookup("[127.0.0.1]:2201")
