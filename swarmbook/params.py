@@ -63,9 +63,9 @@ class Params(BaseModel):
     wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
     lab_disk_gb: int = _p(10, "01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
     lab_hourly_cost: float = _p(0.0, "01", "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones", ge=0, le=1000)
-    lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07", "base of the images; bootstrapped where it cannot be pulled")
+    lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; bootstrapped where it cannot be pulled")
     ssh_key_file: str = _p("", "01", "private SSH key to take for the nodes, without a passphrase; empty: one is generated")
-    sl_endpoint: str = _p("", "01 91", "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; on 127.0.0.1: a rehearsal")
+    sl_endpoint: str = _p("", "01 91", "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; rehearsal: lab machines, nothing is rented")
     sl_domain: str = _p(
         "", "01 91", "domain of the instances, such as example.com", pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$"
     )

@@ -1,6 +1,8 @@
 """Holds the committed notebooks to the shape that the book promises its readers.
 
-Usage: python tools/lint_notebooks.py [NOTEBOOK ...]     (default: notebooks/*.ipynb; exit 1 when something is wrong)
+Usage: python tools/lint_notebooks.py [--parameters] [NOTEBOOK ...]     (default: notebooks/*.ipynb; exit 1 when something is wrong)
+
+With --parameters, the parameters cells are first written as swarmbook.params has them.
 """
 
 from __future__ import annotations
@@ -223,9 +225,23 @@ def _headings(cell: Cell, level: int) -> list[str]:
     return [line[len(mark) :].strip() for line in _prose(cell) if line.startswith(mark)]
 
 
+def write_parameters(path: Path) -> None:
+    """Write a notebook's parameters cell from the schema; everything else stays as it is, to the byte."""
+    text = path.read_text(encoding="utf-8")
+    lines = "\n".join(parameter_line(name) for name in phase_params(path.stem[:2]))
+    for cell in json.loads(text)["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            old, new = json.dumps(cell["source"], ensure_ascii=False), json.dumps(lines, ensure_ascii=False)
+            path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     """Lint the named notebooks, or all."""
+    write = "--parameters" in arguments
+    arguments = [argument for argument in arguments if argument != "--parameters"]
     paths = [Path(argument) for argument in arguments] or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for path in paths if write else ():
+        write_parameters(path)
     findings = [finding for path in paths for finding in lint(path)]
     if not arguments:
         there = {path.stem for path in paths}
