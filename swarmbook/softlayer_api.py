@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from .errors import OrderUncertain, ProviderError, UsageError
 from .secrets import mask, register
 
-__all__ = ["REHEARSAL_API_KEY", "REHEARSAL_USERNAME", "AccountKey", "Instance", "Offering", "Price", "SoftLayerApi", "Spec"]
+__all__ = ["CLOSED_OFF", "REHEARSAL_API_KEY", "REHEARSAL_USERNAME", "AccountKey", "Instance", "Offering", "Price", "SoftLayerApi", "Spec"]
 
 T = TypeVar("T")
 #: What a rehearsal (an endpoint on this computer) is called with: a key of somebody's account is never sent there.
@@ -31,7 +31,8 @@ _INSTANCE = (
 )
 _KEY = "mask[id,label,fingerprint,key,notes]"
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-_CLOSED_OFF = "127.0.0.1", "localhost", "::1"
+#: Where nothing leaves this computer.
+CLOSED_OFF = "127.0.0.1", "localhost", "::1"
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class SoftLayerApi:
         # Over REST the client drops the names of errors, and what was refused looks like what failed.
         self.endpoint = (endpoint or settings.get("endpoint_url") or consts.API_PUBLIC_ENDPOINT).replace("/rest/", "/xmlrpc/")
         address = urlsplit(self.endpoint)
-        self.rehearsal = address.hostname in _CLOSED_OFF
+        self.rehearsal = address.hostname in CLOSED_OFF
         if not self.rehearsal and address.scheme != "https":
             raise UsageError(
                 "this endpoint would get the API key in the clear", where=f"sl_endpoint {self.endpoint}", wanted="https://", next="mend sl_endpoint"

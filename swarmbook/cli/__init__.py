@@ -13,6 +13,7 @@ import click
 from .. import __version__
 from ..errors import SwarmbookError
 from . import looking, records, running
+from .rehearsing import rehearse_command
 
 __all__ = ["main"]
 
@@ -48,3 +49,4 @@ def main(debug: bool) -> None:
 for _room in (running, looking, records):
     for _name in _room.__all__:
         main.add_command(getattr(_room, _name))
+main.add_command(rehearse_command)

@@ -112,6 +112,7 @@ class Session:
         sys.exit(result.exit_code)
 
     def _execute(self, cluster: Cluster, chapters: list[Chapter], plan: Plan | None, approvals: list[Approval]) -> RunResult:
+        from ..providers import rehearsed
         from ..runbook.console import Console
         from ..runbook.evidence import Evidence
         from ..runbook.run import run_chapters
@@ -124,6 +125,8 @@ class Session:
             folder = new_folder(cluster.root / "runs" / self.params.cluster)
             env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(cluster.root), **cluster.child_environment()}
             resumes = f", resuming {self.parent.run} ({self.parent.status})" if self.parent else ""
+            if rehearsed(self.params):
+                console.line("REHEARSAL: lab machines stand for rented ones; nothing is ordered, and nothing is charged")
             console.line(f"{self.what}: cluster {self.params.cluster}, {len(self.params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}")
             if plan is not None and not plan.partial:
                 console.line(f"held to the plan {plan.digest}: {plan.summary()}")

@@ -160,26 +160,41 @@ class Machines:
         free = (str(address) for number, address in enumerate(subnet.hosts(), 1) if number >= 10 and str(address) not in taken)
         return dict(zip(names, free))
 
-    def create(self, name: str, address: str, image: str, disk_gb: int, authorized_key: str, ports: list[int]) -> None:
+    def create(self, name: str, address: str, image: str, disk_gb: int, authorized_key: str, ports: list[int], *, hostname: str = "", disk: str = "") -> None:
         """Create and start a machine.
 
         Args:
-            name: Its name, also its host name.
+            name: Its name.
             address: Its address on the lab's bridge.
             image: The machine image.
             disk_gb: Size of its second disk, GiB (sparse).
             authorized_key: The public key that may log in as root.
             ports: Ports to publish on 127.0.0.1, each on a free port that the engine picks.
+            hostname: What it calls itself; by default its name.
+            disk: What it calls its second disk, besides the usual name.
         """
         volume = f"{self.container(name)}-disk"
         self.client.volumes.create(volume, labels={**self._labels, _NODE_LABEL: name})
+        environment = {"LAB_DISK_GB": str(disk_gb), **({"LAB_DISK_LINK": disk} if disk else {})}
         try:
-            self._create(name, address, image, disk_gb, authorized_key, ports, volume, privileged=not _lacks_capabilities())
+            self._create(name, hostname or name, address, image, environment, authorized_key, ports, volume, privileged=not _lacks_capabilities())
         except _CapabilitiesRefused:
             self.client.api.remove_container(self.container(name), force=True)
-            self._create(name, address, image, disk_gb, authorized_key, ports, volume, privileged=False)
+            self._create(name, hostname or name, address, image, environment, authorized_key, ports, volume, privileged=False)
 
-    def _create(self, name: str, address: str, image: str, disk_gb: int, authorized_key: str, ports: list[int], volume: str, *, privileged: bool) -> None:
+    def _create(
+        self,
+        name: str,
+        hostname: str,
+        address: str,
+        image: str,
+        environment: dict[str, str],
+        authorized_key: str,
+        ports: list[int],
+        volume: str,
+        *,
+        privileged: bool,
+    ) -> None:
         import docker.errors
 
         api = self.client.api
@@ -192,13 +207,12 @@ class Machines:
         host["CgroupnsMode"] = "private"
         # What the client's `--security-opt systempaths=unconfined` sends: the inner engine writes below /proc and /sys.
         host["MaskedPaths"] = host["ReadonlyPaths"] = []
-        environment = {"LAB_DISK_GB": str(disk_gb)}
         if str(self.client.info().get("CgroupVersion")) == "1":
-            environment["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE"] = "1"
+            environment = {**environment, "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE": "1"}
         made = api.create_container(
             image,
             name=self.container(name),
-            hostname=name,
+            hostname=hostname,
             labels={**self._labels, _NODE_LABEL: name, _ADDRESS_LABEL: address},
             environment=environment,
             ports=ports,
@@ -265,22 +279,42 @@ class Machines:
         """
         removed = []
         for machine in self.all():
-            container = self.client.containers.get(machine.id)
-            if container.status == "running":
-                # Marks the loop device; the kernel lets go of it when the machine's last mount goes with the machine.
-                container.exec_run(["lab-machine", "detach"])
-            container.remove(force=True, v=True)
+            self._remove(machine)
             removed.append(f"machine {machine.name}")
         for container in self.client.containers.list(all=True, filters=self._filter):  # helpers of a destroy that was killed
             container.remove(force=True)
-        for volume in self.client.volumes.list(filters=self._filter):
+        removed += self._remove_disks(self._filter, image)
+        for network in self.client.networks.list(filters=self._filter):
+            network.remove()
+            removed.append(f"network {network.name}")
+        return removed
+
+    def remove(self, name: str, image: str | None) -> None:
+        """Take one machine away, with its disk; where there is none, its disk.
+
+        Args:
+            name: Which.
+            image: See :meth:`destroy`.
+        """
+        for machine in self.all():
+            if machine.name == name:
+                self._remove(machine)
+        self._remove_disks({"label": [self._filter["label"], f"{_NODE_LABEL}={name}"]}, image)
+
+    def _remove(self, machine: Machine) -> None:
+        container = self.client.containers.get(machine.id)
+        if container.status == "running":
+            # Marks the loop device; the kernel lets go of it when the machine's last mount goes with the machine.
+            container.exec_run(["lab-machine", "detach"])
+        container.remove(force=True, v=True)
+
+    def _remove_disks(self, filters: Mapping[str, Any], image: str | None) -> list[str]:
+        removed = []
+        for volume in self.client.volumes.list(filters=filters):
             if image is not None:
                 self._detach(volume.name, image)
             volume.remove(force=True)
             removed.append(f"disk {volume.name}")
-        for network in self.client.networks.list(filters=self._filter):
-            network.remove()
-            removed.append(f"network {network.name}")
         return removed
 
     def _detach(self, volume: str, image: str) -> None:

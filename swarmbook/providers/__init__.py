@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from ..book import Book
 from ..errors import UsageError
 from ..params import Params, ParamView
+from ..softlayer_api import CLOSED_OFF
 from .base import Provider
 
-__all__ = ["Provider", "costs_money", "provider_for"]
+__all__ = ["Provider", "costs_money", "provider_for", "rehearsed"]
 
 
 def costs_money(params: Params | ParamView) -> bool:
     """Whether machines of these parameters are paid for, so that ORDER is asked for; nobody is asked to find out."""
     return bool(params.provider != "lab" or params.lab_hourly_cost > 0)
+
+
+def rehearsed(params: Params | ParamView) -> bool:
+    """Whether machines of these parameters only look rented."""
+    return bool(params.provider == "softlayer" and (params.sl_endpoint == "rehearsal" or urlsplit(params.sl_endpoint).hostname in CLOSED_OFF))
 
 
 def provider_for(book: Book) -> Provider:

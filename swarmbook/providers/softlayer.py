@@ -17,6 +17,7 @@ from ..cluster import Endpoint, Node
 from ..errors import ForeignData, HostUnreachable, OrderUncertain, ProviderError, UsageError, WaitTimeout, WorldError
 from ..hosts import fan_out
 from ..progress import Progress
+from ..rehearsal import endpoint
 from ..softlayer_api import Instance, Price, SoftLayerApi, Spec
 from ..ssh_keys import scan_host_key
 from ..wait import wait_for
@@ -69,7 +70,8 @@ class SoftLayerProvider:
 
     @cached_property
     def _api(self) -> SoftLayerApi:
-        return self._given or SoftLayerApi(self._book.params.sl_endpoint)
+        p = self._book.params
+        return self._given or SoftLayerApi(endpoint(p.sl_endpoint, self._book.cluster.root, p.lab_base_image))
 
     def _wait_for(self, what: str, probe: Callable[[], tuple[bool, T]], *, timeout_s: float, where: str | None = None, next: str | None = None) -> T:
         first, slowest = self._first_s, self._slowest_s

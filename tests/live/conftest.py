@@ -33,6 +33,7 @@ import pytest
 import yaml
 
 import swarmbook
+from swarmbook.rehearsal import lab_name
 
 # What is tested is the package that is installed, with the notebooks that lie beside it.
 ROOT = Path(swarmbook.__file__).resolve().parents[1]
@@ -305,11 +306,17 @@ class Lab:
 
     def leftovers(self) -> list[str]:
         """All that carries the cluster's label on the engine."""
-        only = {"label": f"{LABEL}={self.name}"}
-        api = self.docker.api
-        found = [f"container {entry['Names'][0]}" for entry in api.containers(all=True, filters=only)]
-        found += [f"volume {entry['Name']}" for entry in api.volumes(filters=only)["Volumes"] or []]
-        return sorted(found + [f"network {entry['Name']}" for entry in api.networks(filters=only)])
+        api, found = self.docker.api, []
+        for only in self._labelled:
+            found += [f"container {entry['Names'][0]}" for entry in api.containers(all=True, filters=only)]
+            found += [f"volume {entry['Name']}" for entry in api.volumes(filters=only)["Volumes"] or []]
+            found += [f"network {entry['Name']}" for entry in api.networks(filters=only)]
+        return sorted(found)
+
+    @property
+    def _labelled(self) -> list[dict[str, str]]:
+        """What is the cluster's own, and what the rehearsal of this home has made."""
+        return [{"label": f"{LABEL}={name}"} for name in (self.name, lab_name(self.home))]
 
     def kernels(self) -> list[int]:
         """Processes that a run of this cluster has started and that are still there."""
@@ -350,18 +357,18 @@ class Lab:
 
     def _sweep(self) -> None:
         """The last resort, without the library: by the label of this cluster alone."""
-        only = {"label": f"{LABEL}={self.name}"}
         api = self.docker.api
-        for entry in api.containers(all=True, filters=only):
-            name = entry["Names"][0].lstrip("/")
-            if entry["State"] == "running":
-                with contextlib.suppress(Exception):
-                    Machine(self.docker, name).try_sh("lab-machine detach")
-            api.remove_container(name, force=True, v=True)
-        for entry in api.volumes(filters=only)["Volumes"] or []:
-            api.remove_volume(entry["Name"], force=True)
-        for entry in api.networks(filters=only):
-            api.remove_network(entry["Id"])
+        for only in self._labelled:
+            for entry in api.containers(all=True, filters=only):
+                name = entry["Names"][0].lstrip("/")
+                if entry["State"] == "running":
+                    with contextlib.suppress(Exception):
+                        Machine(self.docker, name).try_sh("lab-machine detach")
+                api.remove_container(name, force=True, v=True)
+            for entry in api.volumes(filters=only)["Volumes"] or []:
+                api.remove_volume(entry["Name"], force=True)
+            for entry in api.networks(filters=only):
+                api.remove_network(entry["Id"])
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ object masks and object filters. Nobody has compared it with the real service: i
 error texts are made up, and say REHEARSAL where a person may meet them.
 """
 
+from .account import Account, AccountFile
 from .cloud import Cloud
 from .faults import Fault, ServiceError
 from .machines import Condition, Machines, MemoryMachines
 from .server import API_KEY, USERNAME, Rehearsal
 
-__all__ = ["API_KEY", "USERNAME", "Cloud", "Condition", "Fault", "Machines", "MemoryMachines", "Rehearsal", "ServiceError"]
+__all__ = ["API_KEY", "USERNAME", "Account", "AccountFile", "Cloud", "Condition", "Fault", "Machines", "MemoryMachines", "Rehearsal", "ServiceError"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from .account import Account, AccountFile
 from .catalog import Catalog
 from .faults import CALL_KINDS, Fault, FaultPlan, ServiceError, refusal
 from .guests import Guest, guest_document
@@ -68,6 +70,7 @@ class Cloud:
         machines: What stands behind the instances.
         catalog: What is offered.
         faults: How it misbehaves.
+        file: Where the account is kept, when it is to outlive this process; with what is in there, it may misbehave more.
         username: Who may call.
         api_key: With which key.
     """
@@ -78,19 +81,21 @@ class Cloud:
         *,
         catalog: Catalog | None = None,
         faults: Iterable[Fault] = (),
+        file: AccountFile | None = None,
         username: str = USERNAME,
         api_key: str = API_KEY,
     ) -> None:
         self.machines = machines
         self.catalog = catalog or Catalog()
-        self.faults = FaultPlan(faults)
-        self.keys: dict[int, dict[str, Any]] = {}
-        self.guests: dict[int, Guest] = {}
+        self.account = Account(faults=FaultPlan(faults))
         self.calls: list[Call] = []
         self.pause: Callable[[float], object] = time.sleep
+        self.watch: Callable[[Call], object] = lambda call: None
         self._who = (username, api_key)
         self._guard = threading.RLock()
-        self._next = 1_000_000
+        self._file = file
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
         self._handlers: dict[str, Callable[[Call], Any]] = {
             "Account::getObject": lambda call: {"id": 1, "companyName": "REHEARSAL (no account)"},
             "Account::getCurrentUser": lambda call: {"id": 1, "username": "REHEARSAL"},
@@ -136,9 +141,10 @@ class Cloud:
             ServiceError: The service refuses.
             HttpFailure: There is no answer of the API.
         """
-        with self._guard:
+        with self._held():
             self.calls.append(call)
-        fault = self.faults.take(CALL_KINDS, call.name)
+            self.watch(call)
+            fault = self.faults.take(CALL_KINDS, call.name)
         if fault is not None and fault.kind == "slow":
             self.pause(fault.seconds)
         elif fault is not None and fault.kind != "lost-answer":
@@ -148,11 +154,36 @@ class Cloud:
         handler = self._handlers.get(call.name)
         if handler is None:
             raise ServiceError("SoftLayer_Exception", f"REHEARSAL: {call.name} is not rehearsed.", 404)
-        with self._guard:
+        with self._held():
             value = handler(call)
         if fault is not None and fault.kind == "lost-answer":
             self.pause(fault.seconds)
         return value if isinstance(value, Answer) else Answer(value)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """The account as it is now, for one call at a time."""
+        with self._guard:
+            if self._file is None:
+                yield
+                return
+            with self._file.held() as self.account:
+                yield
+
+    @property
+    def keys(self) -> dict[int, dict[str, Any]]:
+        """The account's SSH keys by id."""
+        return self.account.keys
+
+    @property
+    def guests(self) -> dict[int, Guest]:
+        """Its instances by id."""
+        return self.account.guests
+
+    @property
+    def faults(self) -> FaultPlan:
+        """How it misbehaves."""
+        return self.account.faults
 
     # -- answers -----------------------------------------------------------------------------------------------
 
@@ -199,18 +230,38 @@ class Cloud:
         self._sweep()
         if id not in self.guests:
             raise _not_found("SoftLayer_Virtual_Guest", id)
+        self._begin(self.guests[id])
         return self.guests[id]
 
     def _condition(self, guest: Guest) -> Condition:
+        self._begin(guest)
         condition = self.machines.condition(guest.id)
+        part = (time.time() - guest.ordered) / self.account.up_s if self.account.up_s else 1.0
+        if part < 1 and not guest.ending and not guest.ready:
+            # Its machine may be up before its time; a person is to see how it comes up.
+            if part < 0.5:
+                return Condition(doing="Assign Host")
+            return Condition(doing="Setup Operating System", public_address=condition.public_address, private_address=condition.private_address)
         if condition.running and not guest.never_up and not guest.ready:
             guest.ready = _now()
         return condition
 
+    def _begin(self, guest: Guest) -> None:
+        """Have its machine begun, or ended: another process may have died over it."""
+        if guest.ending:
+            if guest.id not in self._ended:
+                self.machines.end(guest.id)
+                self._ended.add(guest.id)
+        elif guest.id not in self._begun:
+            disks = [int(disk["diskImage"]["capacity"]) for disk in guest.spec.get("blockDevices") or [] if disk["device"] == "2"]
+            keys = tuple(self.keys[key["id"]]["key"] for key in guest.spec.get("sshKeys") or [] if key["id"] in self.keys)
+            self.machines.begin(guest.id, guest.hostname, keys, disks[0] if disks else 0)
+            self._begun.add(guest.id)
+
     def _sweep(self) -> None:
         """Forget those that are gone."""
         for guest in list(self.guests.values()):
-            if guest.ending and self.machines.condition(guest.id).gone:
+            if guest.ending and self._condition(guest).gone:
                 del self.guests[guest.id]
 
     def _document(self, guest: Guest) -> dict[str, Any]:
@@ -235,12 +286,11 @@ class Cloud:
                     raise _not_found("SoftLayer_Security_Ssh_Key", key["id"])
         guests = []
         for spec, prices in checked:
-            guest = Guest(self._number(), dict(spec), prices, _now())
+            guest = Guest(self._number(), dict(spec), prices, _now(), time.time())
             guest.never_up = self.faults.take(("never-up",), guest.hostname) is not None
             guest.no_private_address = self.faults.take(("no-private-address",), guest.hostname) is not None
-            disks = [int(disk["diskImage"]["capacity"]) for disk in spec.get("blockDevices") or [] if disk["device"] == "2"]
-            self.machines.begin(guest.id, guest.hostname, tuple(self.keys[key["id"]]["key"] for key in spec.get("sshKeys") or []), disks[0] if disks else 0)
             self.guests[guest.id] = guest
+            self._begin(guest)
             guests.append(guest)
         return guests
 
@@ -264,7 +314,7 @@ class Cloud:
     def _cancel(self, call: Call) -> bool:
         guest = self._guest(call)
         guest.ending = True
-        self.machines.end(guest.id)
+        self._begin(guest)
         return True
 
     # -- orders by template, as slcli places them --------------------------------------------------------------
@@ -288,8 +338,8 @@ class Cloud:
         return {"orderId": self._number(), "orderDate": _now(), "orderDetails": details}
 
     def _number(self) -> int:
-        self._next += 1
-        return self._next
+        self.account.last += 1
+        return self.account.last
 
 
 def _now() -> str:

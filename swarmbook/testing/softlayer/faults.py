@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,6 +64,20 @@ class Fault:
     seconds: float = 0.0
     text: str = ""
 
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """A fault as typed: ``KIND[,on=CALL or HOSTNAME][,times=N][,seconds=S][,text=WORDS]``.
+
+        Raises:
+            ValueError: It is none.
+        """
+        kind, *rest = text.split(",")
+        given = dict(part.split("=", 1) for part in rest if "=" in part)
+        unknown = given.keys() - {field.name for field in dataclasses.fields(cls)} | given.keys() & {"kind"}
+        if kind not in KINDS or unknown or len(given) != len(rest):
+            raise ValueError(f"{text!r}: wanted KIND[,on=NAME][,times=N][,seconds=S], where KIND is one of {', '.join(KINDS)}")
+        return cls(kind, given.get("on", "*"), int(given.get("times", 0)), float(given.get("seconds", 0)), given.get("text", ""))  # type: ignore[arg-type]
+
 
 #: Code and words of each refusal. The rate limit's are the real ones (softlayer-python issue 884), and the client looks for
 #: "Invalid API token."; the others are made up.
@@ -83,10 +98,25 @@ class FaultPlan:
         self._guard = threading.Lock()
         self._left: list[tuple[Fault, int | None]] = [(fault, fault.times or None) for fault in faults]
 
-    def add(self, fault: Fault) -> None:
-        """One more."""
+    def add(self, fault: Fault, left: int | None = None) -> None:
+        """One more.
+
+        Args:
+            fault: Which.
+            left: How often it is still to come; by default as often as it says.
+        """
         with self._guard:
-            self._left.append((fault, fault.times or None))
+            self._left.append((fault, left or fault.times or None))
+
+    def left(self) -> list[tuple[Fault, int | None]]:
+        """Those still to come, and how often; nothing: always."""
+        with self._guard:
+            return list(self._left)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FaultPlan) and self.left() == other.left()
+
+    __hash__ = None  # type: ignore[assignment]
 
     def clear(self) -> None:
         """Behave."""

@@ -21,6 +21,7 @@ class Guest:
         spec: As ``Virtual_Guest::createObject`` took it.
         prices: What it costs.
         created: When it was ordered, as the service writes times.
+        ordered: The same in seconds since 1970.
         ready: When it first ran; empty before.
         tags: In order.
         never_up: It will not come up.
@@ -32,6 +33,7 @@ class Guest:
     spec: Mapping[str, Any]
     prices: Sequence[Mapping[str, Any]]
     created: str
+    ordered: float
     ready: str = ""
     tags: list[str] = field(default_factory=list)
     never_up: bool = False

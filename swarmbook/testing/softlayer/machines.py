@@ -36,7 +36,7 @@ class Machines(Protocol):
     """Where rehearsed instances run. Calls come from several threads, and none may block: a machine comes up by itself."""
 
     def begin(self, id: int, hostname: str, public_keys: tuple[str, ...], second_disk_gb: int) -> None:
-        """Begin to make a machine that lets these keys in as root.
+        """Begin to make a machine that lets these keys in as root; nothing new where it was begun before, by any process.
 
         Args:
             id: By which it is asked for from now on.

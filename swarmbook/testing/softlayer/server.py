@@ -53,6 +53,11 @@ class Rehearsal:
         """The client's ``endpoint_url`` for REST."""
         return self.url + _REST
 
+    @property
+    def slcli(self) -> str:
+        """The file that ``slcli -C`` takes."""
+        return f"# REHEARSAL: for slcli -C FILE\n[softlayer]\nusername = {USERNAME}\napi_key = {API_KEY}\nendpoint_url = {self.xmlrpc}\ntimeout = 60\n"
+
     def __enter__(self) -> Rehearsal:
         self._thread.start()
         return self
