@@ -1,0 +1,118 @@
+"""What every provider has to keep, as tests: subclass :class:`ProviderContract`, and pytest runs them against yours.
+
+::
+
+    class TestMine(ProviderContract):
+        @pytest.fixture
+        def world(self):
+            yield World(make=lambda cluster: MyProvider(book_of(cluster)), stop=my_stop)
+
+``docs/providers.md`` says in words what these tests hold a provider to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ProviderContract", "World"]
+
+
+@dataclass(frozen=True)
+class World:
+    """A place where a provider can be tried.
+
+    Args:
+        make: A new provider for the cluster of this name, as a new process would make it; its book has names ``n1`` to ``n3``, and
+            the cluster has its SSH key.
+        stop: Stops the machine of this cluster and name from outside; nothing where the provider cannot start what has stopped.
+        keeps: The machines are somebody's, and are there before and after.
+    """
+
+    make: Callable[[str], Any]
+    stop: Callable[[str, str], object] | None = None
+    keeps: bool = False
+
+
+class ProviderContract:
+    """The tests; a subclass gives the fixture ``world``."""
+
+    def test_nothing_is_there_and_nothing_is_made_by_looking(self, world: World) -> None:
+        provider = world.make("one")
+        offers = provider.offers(["n2", "n1"])
+        assert [offer.name for offer in offers] == ["n2", "n1"]
+        assert all(offer.what and offer.hourly_cost >= 0 and offer.monthly_cost >= 0 for offer in offers)
+        if world.keeps:
+            return
+        changes = provider.plan(["n1", "n2"], provider.machines())
+        assert [(change.host, change.action) for change in changes] == [("n1", "create"), ("n2", "create")]
+        assert changes == provider.plan(["n1", "n2"], provider.machines()), "a plan is the same twice"
+        assert all(change.detail for change in changes)
+        assert provider.machines() == [] and provider.doomed() == []
+        assert set(provider.states()) <= {""}
+        assert provider.destroy() == []
+
+    def test_from_nothing_to_nodes_and_to_nothing(self, world: World) -> None:
+        names = ["n1", "n2"]
+        provider = world.make("one")
+        provider.provision(provider.plan(names, provider.machines()))
+        nodes = provider.wait(names)
+        assert [node.name for node in nodes] == names
+        for node in nodes:
+            assert node.id and node.private_address and node.ssh.host and node.ssh.port, node
+            assert len(node.host_key.split()) == 2, "a type and a key, pinned before anybody logs in"
+        for values in ({n.id for n in nodes}, {n.private_address for n in nodes}, {n.ssh for n in nodes}, {n.host_key for n in nodes}):
+            assert len(values) == len(nodes), "no two machines share it"
+
+        again = world.make("one")  # another process, later
+        found = {machine.name: machine for machine in again.machines()}
+        assert {name: found[name].state for name in names} == dict.fromkeys(names, "running")
+        assert {name: found[name].id for name in names} == {node.name: node.id for node in nodes}
+        assert again.plan(names, list(found.values())) == []
+        assert again.wait(names) == nodes, "nothing has changed, so nothing differs"
+        assert set(names) <= set(again.states())
+        again.provision([])
+        assert again.wait(names) == nodes
+
+        if not world.keeps:
+            assert world.make("two").machines() == [] and world.make("two").doomed() == [], "another cluster's are not seen"
+            doomed = again.doomed()
+            assert all(any(name in thing for thing in doomed) for name in names), "what will be removed is named"
+            assert again.destroy(), "it names what it has removed"
+        else:
+            assert again.doomed() == [] and again.destroy() == []
+            assert {machine.name for machine in world.make("one").machines()} >= set(names), "they are somebody's"
+            return
+        after = world.make("one")
+        assert after.machines() == [] and after.doomed() == [] and after.destroy() == []
+
+    def test_one_more_is_made_alone(self, world: World) -> None:
+        if world.keeps:
+            return
+        provider = world.make("one")
+        provider.provision(provider.plan(["n1"], provider.machines()))
+        (first,) = provider.wait(["n1"])
+        changes = provider.plan(["n1", "n2"], provider.machines())
+        assert [(change.host, change.action) for change in changes] == [("n2", "create")]
+        provider.provision(changes)
+        nodes = provider.wait(["n1", "n2"])
+        assert nodes[0] == first and nodes[1].name == "n2"
+        provider.destroy()
+
+    def test_what_was_stopped_is_started_and_stays_the_same_machine(self, world: World) -> None:
+        if world.stop is None:
+            return
+        provider = world.make("one")
+        provider.provision(provider.plan(["n1"], provider.machines()))
+        (before,) = provider.wait(["n1"])
+        world.stop("one", "n1")
+        provider = world.make("one")
+        (machine,) = provider.machines()
+        assert machine.state != "running" and machine.id == before.id
+        changes = provider.plan(["n1"], [machine])
+        assert [(change.host, change.action) for change in changes] == [("n1", "start")], "started, never made anew"
+        provider.provision(changes)
+        (after,) = provider.wait(["n1"])
+        assert (after.id, after.host_key, after.private_address) == (before.id, before.host_key, before.private_address)
+        provider.destroy()
