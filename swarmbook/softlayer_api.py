@@ -225,11 +225,10 @@ class SoftLayerApi:
         return Price(total, 0.0) if spec.hourly else Price(0.0, total)
 
     def keys(self, label: str) -> list[AccountKey]:
-        """The registered SSH keys of just this label."""
-        found = self._read(
-            "the account's SSH keys", lambda: self._client.call("Account", "getSshKeys", mask=_KEY, filter={"sshKeys": {"label": {"operation": label}}})
-        )
-        return [_key(entry) for entry in found if entry.get("label") == label]  # a filter that the service does not understand is ignored in silence
+        """The registered SSH keys of just this label; without one, all."""
+        only = {"sshKeys": {"label": {"operation": label}}} if label else {}
+        found = self._read("the account's SSH keys", lambda: self._client.call("Account", "getSshKeys", mask=_KEY, filter=only))
+        return [_key(entry) for entry in found if label in ("", entry.get("label"))]  # a filter that the service does not understand is ignored in silence
 
     def instances(self, domain: str, tag: str) -> list[Instance]:
         """The account's instances in a domain or with a tag, by their ids."""

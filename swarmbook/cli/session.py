@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+_REHEARSAL = "REHEARSAL: nothing is rented, and nothing is charged; what stands for rented machines is on this computer"
 #: Errors after which no log of a node would say more.
 _SAYS_IT_ALL = ("LockHeld", "PlanMismatch")
 
@@ -125,8 +126,9 @@ class Session:
             folder = new_folder(cluster.root / "runs" / self.params.cluster)
             env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(cluster.root), **cluster.child_environment()}
             resumes = f", resuming {self.parent.run} ({self.parent.status})" if self.parent else ""
-            if rehearsed(self.params):
-                console.line("REHEARSAL: lab machines stand for rented ones; nothing is ordered, and nothing is charged")
+            note = _REHEARSAL if rehearsed(self.params) else ""
+            if note:
+                console.line(note)
             console.line(f"{self.what}: cluster {self.params.cluster}, {len(self.params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}")
             if plan is not None and not plan.partial:
                 console.line(f"held to the plan {plan.digest}: {plan.summary()}")
@@ -138,7 +140,7 @@ class Session:
                 cell_timeout_s=self.cell_timeout,
                 cwd=cluster.root,
                 cluster=cluster.folder,
-                evidence=Evidence(folder, cluster, signing, self.parent),
+                evidence=Evidence(folder, cluster, signing, self.parent, note),
                 plan=plan,
                 approvals=approvals,
                 on_failure=_asks_why(self.params, folder, console),

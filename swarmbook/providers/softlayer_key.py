@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..cluster import Cluster
-from ..errors import ForeignData, OrderUncertain
+from ..errors import ForeignData, OrderUncertain, ProviderError
 from ..softlayer_api import AccountKey, SoftLayerApi
 from ..ssh_keys import fingerprint, same_key
 
@@ -62,6 +62,12 @@ class RegisteredKey:
             if found is None:
                 raise
             return found.id
+        except ProviderError as error:
+            ours = fingerprint(self._public())
+            for key in self._api.keys(""):
+                if key.fingerprint == ours:
+                    error.next = f"the account has this key as {key.label}: sl_ssh_key_label: {key.label} in the parameters"
+            raise
 
     def own(self) -> list[AccountKey]:
         """What this cluster registered; a key that somebody else did stays, even where the cluster uses it."""

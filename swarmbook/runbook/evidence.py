@@ -99,10 +99,11 @@ class Evidence:
         cluster: Whose run it is; None for notebooks that belong to none.
         signing: Signs the manifest; None leaves it unsigned.
         parent: The run that this one resumes.
+        note: What nobody may overlook who reads the record, such as that it is one of a rehearsal.
     """
 
-    def __init__(self, folder: Path, cluster: Cluster | None = None, signing: Signing | None = None, parent: Parent | None = None) -> None:
-        self.folder, self.cluster, self.signing, self.parent = folder.absolute(), cluster, signing, parent
+    def __init__(self, folder: Path, cluster: Cluster | None = None, signing: Signing | None = None, parent: Parent | None = None, note: str = "") -> None:
+        self.folder, self.cluster, self.signing, self.parent, self.note = folder.absolute(), cluster, signing, parent, note
         self.ledger = Ledger(self.folder)
         self.trouble: SwarmbookError | None = None
         self._keys: dict[str, str] = {}
@@ -131,6 +132,8 @@ class Evidence:
         sources = [{"number": c.number, "name": c.name, "notebook": c.notebook, "sha256": _source(c.path)} for c in chapters]
         root = self.cluster.root if self.cluster else Path.cwd()
         about: dict[str, Any] = {"format": FORMAT, "run": self.folder.name, "cluster": self.cluster.name if self.cluster else ""}
+        if self.note:
+            about["note"] = self.note
         if self.parent is not None:
             about["parent"] = self.parent.link()
         self._tell("run", **about, **circumstances(root), parameters=parameters, chapters=sources, **{"host_keys": {}, **self._new_keys()})

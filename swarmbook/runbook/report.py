@@ -101,10 +101,11 @@ def _verdict(record: Record) -> str:
     if record.status == "completed" and not record.failed:
         told = f"All {_many(total, 'check')} as wanted" if total else "No checks"
     told += f"; {_many(record.changes, 'change')}" + (f"; {_many(missed, 'notebook')} not run" if missed else "") + "."
+    note = f"<p><b>{_e(record.facts['note'])}</b></p>" if "note" in record.facts else ""
     failures = "".join(f"<pre>{_e(text)}</pre>" for text in record.failures)
     if record.broken:
         failures += f"<p><b>■ Its ledger does not hold together: {_e(record.broken)}.</b> What stands below may have been changed.</p>"
-    return f'<div class="verdict {kind}"><b>{sign} {_e(word)}{_e(where)}</b><p>{told}</p>{failures}</div>'
+    return f'<div class="verdict {kind}"><b>{sign} {_e(word)}{_e(where)}</b>{note}<p>{told}</p>{failures}</div>'
 
 
 def _briefly(signature: str) -> str:

@@ -65,6 +65,7 @@ def test_the_whole_book(lab: Lab) -> None:
     assert lab.summary()["status"] == "completed", done
     kept = b"".join(path.read_bytes() for path in lab.runs[-1].rglob("*") if path.is_file())
     assert b"a-real-key-that-stays-here" not in kept and b"rehearsal-1000" in kept
+    assert "REHEARSAL: nothing is rented" in (lab.runs[-1] / "report.html").read_text()
     executed = (lab.runs[-1] / "01_provision_instances.ipynb").read_text()
     assert "REHEARSAL: 2 cores, 4096 MB" in executed
     lab.book("run", "--yes").expect(0)

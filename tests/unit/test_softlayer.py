@@ -324,6 +324,16 @@ def test_a_key_that_was_registered_by_somebody_stays(up: Callable[..., Any], pro
     assert len(cloud.keys) == 1 and cloud.guests == {}
 
 
+def test_a_key_that_the_account_has_under_another_label(provider: Callable[..., SoftLayerProvider], cloud: Cloud, home: Path) -> None:
+    public = (home / "clusters" / "lab" / "id_ed25519.pub").read_text()
+    SoftLayerApi(provider()._api.endpoint).register_key(public, "laptop", "mine")
+    with pytest.raises(ProviderError, match="already exists") as caught:
+        provider().provision([Change("sw1", "create", "")])
+    assert "sl_ssh_key_label: laptop" in str(caught.value) and not cloud.guests
+    provider(sl_ssh_key_label="laptop").provision([Change("sw1", "create", "")])
+    assert [guest.hostname for guest in cloud.guests.values()] == ["sw1"]
+
+
 def test_a_lost_answer_to_the_registration(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     cloud.faults.add(Fault("lost-answer", "Security_Ssh_Key::createObject", times=1, seconds=60))
     assert provider(timeout_s=1.5)._key.ensure() in cloud.keys and len(cloud.keys) == 1
