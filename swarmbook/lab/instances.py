@@ -65,6 +65,8 @@ class LabInstances:
             failed = self._failed.get(id)
         machine = self._all().get(str(id))
         if id in self._ending:
+            if machine is not None and not working:  # the engine was in the way, or whoever began it was killed
+                self._do(id, lambda: self._remove(id))
             return Condition(doing="Reclaim", gone=machine is None and not working)
         if failed is not None:
             raise failed

@@ -106,7 +106,7 @@ class Machines:
             ForeignData: A lab of the same name belongs to another folder.
         """
         found = []
-        for container in self.client.containers.list(all=True, filters={"label": [self._filter["label"], _NODE_LABEL]}):
+        for container in self.client.containers.list(all=True, filters={"label": [self._filter["label"], _NODE_LABEL]}, ignore_removed=True):
             self._refuse_foreign(container.labels)
             settings = container.attrs["NetworkSettings"]
             address = (settings["Networks"].get(self.network) or {}).get("IPAddress", "")
@@ -156,7 +156,7 @@ class Machines:
         """Addresses for machines that are about to be made: the lowest free ones from the tenth on."""
         network = self.client.networks.list(names=[f"^{self.network}$"])[0]
         subnet = ipaddress.ip_network(network.attrs["IPAM"]["Config"][0]["Subnet"])
-        taken = {container.labels.get(_ADDRESS_LABEL) for container in self.client.containers.list(all=True, filters=self._filter)}
+        taken = {container.labels.get(_ADDRESS_LABEL) for container in self.client.containers.list(all=True, filters=self._filter, ignore_removed=True)}
         free = (str(address) for number, address in enumerate(subnet.hosts(), 1) if number >= 10 and str(address) not in taken)
         return dict(zip(names, free))
 
@@ -281,7 +281,7 @@ class Machines:
         for machine in self.all():
             self._remove(machine)
             removed.append(f"machine {machine.name}")
-        for container in self.client.containers.list(all=True, filters=self._filter):  # helpers of a destroy that was killed
+        for container in self.client.containers.list(all=True, filters=self._filter, ignore_removed=True):  # helpers of a destroy that was killed
             container.remove(force=True)
         removed += self._remove_disks(self._filter, image)
         for network in self.client.networks.list(filters=self._filter):
