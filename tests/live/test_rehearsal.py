@@ -59,9 +59,7 @@ def test_what_the_service_refuses_is_told_in_its_words(lab: Lab) -> None:
 
 
 def test_the_whole_book(lab: Lab) -> None:
-    done = lab.book("run", "--yes", env={"SL_USERNAME": "somebody", "SL_API_KEY": "a-real-key-that-stays-here"}).expect(
-        0, "REHEARSAL: lab machines stand for rented ones"
-    )
+    done = lab.book("run", "--yes", env={"SL_USERNAME": "somebody", "SL_API_KEY": "a-real-key-that-stays-here"}).expect(0, "REHEARSAL: nothing is rented")
     assert lab.summary()["status"] == "completed", done
     kept = b"".join(path.read_bytes() for path in lab.runs[-1].rglob("*") if path.is_file())
     assert b"a-real-key-that-stays-here" not in kept and b"rehearsal-1000" in kept
