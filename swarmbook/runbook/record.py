@@ -295,7 +295,7 @@ def _read(folder: Path) -> Record:
     errors = errors or [str(event.get("what")) for event in by.get("failure", [])]
     status = str(end.get("status") or ("running" if events and not summary else summary.get("status") or "running"))
     last = max([_time(event.get("time")) for event in events[-1:]] + [step.began + step.seconds for step in steps], default=0.0)
-    named = ("user", "sudo_user", "hostname", "command", "git", "parent", "plan", "kind")
+    named = ("user", "sudo_user", "hostname", "command", "git", "parent", "plan", "kind", "note")
     return Record(
         folder, status, end.get("exit_code", summary.get("exit_code")),
         float(end.get("seconds") or summary.get("seconds") or max(0.0, last - began)), began, tuple(chapters.values()),
