@@ -65,9 +65,9 @@ class LabInstances:
             failed = self._failed.get(id)
         machine = self._all().get(str(id))
         if id in self._ending:
-            if machine is not None and not working:  # the engine was in the way, or whoever began it was killed
+            if machine is not None and not working:  # the engine was in the way
                 self._do(id, lambda: self._remove(id))
-            return Condition(doing="Reclaim", gone=machine is None and not working)
+            return Condition(doing=f"Reclaim ({failed})" if failed else "Reclaim", gone=machine is None and not working)
         if failed is not None:
             raise failed
         if machine is None:

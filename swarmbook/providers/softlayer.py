@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 #: Device "2" of an order, where "1" is for swap, and disks are xvda, xvdb, xvdc: what the 2016 walkthrough found there too.
 _DOCKER_DISK = "/dev/xvdc"
-_SSH_PORT = 22
 #: How often in a row an instance that nobody works on may refuse to be cancelled.
 _REFUSALS = 3
 
@@ -74,8 +73,7 @@ class SoftLayerProvider:
         return self._given or SoftLayerApi(endpoint(p.sl_endpoint, self._book.cluster.root, p.lab_base_image))
 
     def _wait_for(self, what: str, probe: Callable[[], tuple[bool, T]], *, timeout_s: float, where: str | None = None, next: str | None = None) -> T:
-        first, slowest = self._first_s, self._slowest_s
-        return wait_for(what, probe, timeout_s=timeout_s, where=where, next=next, first_s=first, slowest_s=slowest, sleep=self._sleep)
+        return wait_for(what, probe, timeout_s=timeout_s, where=where, next=next, first_s=self._first_s, slowest_s=self._slowest_s, sleep=self._sleep)
 
     # -- what is ours ------------------------------------------------------------------------------------------
 
@@ -319,7 +317,7 @@ class SoftLayerProvider:
         """What the phases need to know. The host key is asked for once; from then on it is the pinned one, whoever answers."""
         private = self._book.params.sl_ssh_interface == "private"
         address = instance.private_address if private else instance.public_address
-        end, id = Endpoint(address, _SSH_PORT), self._shown_id(instance)
+        end, id = Endpoint(address, 22), self._shown_id(instance)
         pinned = known.host_key if known is not None and known.id == id else ""
         # With the private interface, everything is reached there: nothing of the cluster need be open to the world.
         return Node(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from ..cluster import Cluster
 from ..errors import ForeignData, OrderUncertain, ProviderError
 from ..softlayer_api import AccountKey, SoftLayerApi
@@ -63,10 +65,11 @@ class RegisteredKey:
                 raise
             return found.id
         except ProviderError as error:
-            ours = fingerprint(self._public())
-            for key in self._api.keys(""):
-                if key.fingerprint == ours:
-                    error.next = f"the account has this key as {key.label}: sl_ssh_key_label: {key.label} in the parameters"
+            with contextlib.suppress(ProviderError):  # the refusal says more than a look that failed after it
+                ours = fingerprint(self._public())
+                for key in self._api.keys(""):
+                    if key.fingerprint == ours:
+                        error.next = f"the account has this key as {key.label}: sl_ssh_key_label: {key.label} in the parameters"
             raise
 
     def own(self) -> list[AccountKey]:

@@ -26,13 +26,11 @@ class World:
     Args:
         make: A new provider for the cluster of this name, as a new process would make it; its book has names ``n1`` to ``n3``, and
             the cluster has its SSH key.
-        stop: Stops the machine of this cluster and name from outside; nothing where the provider cannot start what has stopped.
-        keeps: The machines are somebody's, and are there before and after.
+        stop: Stops the machine of this cluster and name from outside.
     """
 
     make: Callable[[str], Any]
-    stop: Callable[[str, str], object] | None = None
-    keeps: bool = False
+    stop: Callable[[str, str], object]
 
 
 class ProviderContract:
@@ -43,8 +41,6 @@ class ProviderContract:
         offers = provider.offers(["n2", "n1"])
         assert [offer.name for offer in offers] == ["n2", "n1"]
         assert all(offer.what and offer.hourly_cost >= 0 and offer.monthly_cost >= 0 for offer in offers)
-        if world.keeps:
-            return
         changes = provider.plan(["n1", "n2"], provider.machines())
         assert [(change.host, change.action) for change in changes] == [("n1", "create"), ("n2", "create")]
         assert changes == provider.plan(["n1", "n2"], provider.machines()), "a plan is the same twice"
@@ -75,21 +71,14 @@ class ProviderContract:
         again.provision([])
         assert again.wait(names) == nodes
 
-        if not world.keeps:
-            assert world.make("two").machines() == [] and world.make("two").doomed() == [], "another cluster's are not seen"
-            doomed = again.doomed()
-            assert all(any(name in thing for thing in doomed) for name in names), "what will be removed is named"
-            assert again.destroy(), "it names what it has removed"
-        else:
-            assert again.doomed() == [] and again.destroy() == []
-            assert {machine.name for machine in world.make("one").machines()} >= set(names), "they are somebody's"
-            return
+        assert world.make("two").machines() == [] and world.make("two").doomed() == [], "another cluster's are not seen"
+        doomed = again.doomed()
+        assert all(any(name in thing for thing in doomed) for name in names), "what will be removed is named"
+        assert again.destroy(), "it names what it has removed"
         after = world.make("one")
         assert after.machines() == [] and after.doomed() == [] and after.destroy() == []
 
     def test_one_more_is_made_alone(self, world: World) -> None:
-        if world.keeps:
-            return
         provider = world.make("one")
         provider.provision(provider.plan(["n1"], provider.machines()))
         (first,) = provider.wait(["n1"])
@@ -101,8 +90,6 @@ class ProviderContract:
         provider.destroy()
 
     def test_what_was_stopped_is_started_and_stays_the_same_machine(self, world: World) -> None:
-        if world.stop is None:
-            return
         provider = world.make("one")
         provider.provision(provider.plan(["n1"], provider.machines()))
         (before,) = provider.wait(["n1"])

@@ -137,3 +137,14 @@ def test_exit_codes(linter: Any, tmp_path: Path, capsys: pytest.CaptureFixture[s
     data["cells"][4]["source"] = "!ls"
     assert linter.main([str(write(tmp_path, data))]) == 1
     assert "06_create_overlay.ipynb: cell 5: runs a shell command" in capsys.readouterr().out
+
+
+def test_parameters_are_written_from_the_schema(linter: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = good(linter)
+    right = data["cells"][1]["source"]
+    data["cells"][1]["source"] = 'cluster: str = "mine"  # an old comment'
+    path = write(tmp_path, data)
+    assert linter.main([str(path)]) == 1
+    assert linter.main(["--parameters", str(path)]) == 0
+    data["cells"][1]["source"] = "".join(right)
+    assert json.loads(path.read_text()) == data, "nothing else was touched"

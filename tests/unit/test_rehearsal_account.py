@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,18 @@ def test_a_file_that_is_no_account(tmp_path: Path) -> None:
 def test_what_is_no_fault(text: str) -> None:
     with pytest.raises(ValueError, match="wanted KIND"):
         Fault.parse(text)
+
+
+def test_an_id_is_never_given_twice(tmp_path: Path) -> None:
+    """What serves an account while another process empties it would take a new instance for one that has ended."""
+    machines, file = MemoryMachines(), tmp_path / "account.json"
+    serving = Cloud(machines, file=AccountFile(file))
+    first = ask(serving, "Virtual_Guest::createObject", ORDER)["id"]  # type: ignore[index]
+    ask(serving, "Virtual_Guest::deleteObject", id=first)
+    assert ask(serving, "Account::getVirtualGuests") == [] and not file.exists()
+    until = time.time() + 3
+    while int(time.time()) == int(until) - 3:  # an account is begun at most once a second
+        time.sleep(0.01)
+    second = ask(serving, "Virtual_Guest::createObject", ORDER)["id"]  # type: ignore[index]
+    (guest,) = ask(serving, "Account::getVirtualGuests")  # type: ignore[misc]
+    assert second != first and guest["provisionDate"]

@@ -105,8 +105,8 @@ def test_over_rest(slcli: Callable[..., Any], cloud: Cloud) -> None:
 
 def test_started_by_hand(tmp_path: Path) -> None:
     """What it prints is the file that slcli wants."""
-    command = [sys.executable, "-m", "swarmbook.testing.softlayer", "--up", "0", "--fault", "quota,on=Product_Order::placeOrder"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+    command = [str(Path(sys.executable).with_name("swarmbook")), "rehearse", "--serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", "SWARMBOOK_HOME": str(tmp_path)}) as process:
         try:
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(6)]

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,8 @@ class AccountFile:
         try:
             return Account.from_json(json.loads(self.path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            return Account(up_s=self._up_s)
+            # An account that was emptied, and its file with it, begins with other ids: what still serves the old one knows those as ended.
+            return Account(last=1_000_000 + int(time.time()) % 10_000_000 * 20, up_s=self._up_s)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"REHEARSAL: {self.path} is no account: {error}. Remove the file, and with it the account.") from None
 
