@@ -35,7 +35,7 @@ from . import secrets
 from .errors import LockHeld, OutOfOrder, WorldError
 from .files import write_atomic, write_private
 
-__all__ = ["FORMAT", "Cluster", "Endpoint", "Node", "home"]
+__all__ = ["FORMAT", "Cluster", "Endpoint", "Jump", "Node", "home"]
 
 #: Format of a cluster's folder. A newer one is refused.
 FORMAT = 1
@@ -70,8 +70,17 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Jump:
+    """The SSH server by way of which a node is reached; the cluster's key opens it, and its host key is pinned too."""
+
+    ssh: Endpoint
+    host_key: str
+    user: str = "root"
+
+
+@dataclass(frozen=True)
 class Node:
-    """One machine, as phases see it: nothing in it says where it came from."""
+    """One machine, as phases see it: nothing in it says where it came from. Behind a jump host, ``ssh`` is as that one sees it."""
 
     name: str
     id: str
@@ -82,6 +91,7 @@ class Node:
     user: str = "root"
     disk: str = ""
     ports: Mapping[int, Endpoint] = field(default_factory=dict)
+    jump: Jump | None = None
 
     def reach(self, port: int) -> Endpoint:
         """How a port of this node is reached from here."""
@@ -95,6 +105,7 @@ class Node:
                 **data,
                 "ssh": Endpoint(**data["ssh"]),
                 "ports": {int(port): Endpoint(**end) for port, end in data["ports"].items()},
+                "jump": Jump(**{**jump, "ssh": Endpoint(**jump["ssh"])}) if (jump := data.get("jump")) else None,
             }
         )
 
@@ -156,15 +167,14 @@ class Cluster:
     def save_nodes(self, nodes: list[Node], provider: str) -> None:
         """Write the inventory and the pinned host keys."""
         data = {"format": FORMAT, "name": self.name, "provider": provider, "nodes": [asdict(node) for node in nodes]}
-        write_private(self.known_hosts, "".join(self.pin(node) for node in nodes))
+        jumps = [_pin(node.jump.ssh, node.jump.host_key) for node in nodes if node.jump]
+        write_private(self.known_hosts, "".join(dict.fromkeys([*jumps, *map(self.pin, nodes)])))
         write_private(self.ssh_config, "".join(self._ssh_entry(node) for node in nodes))
         write_private(self.file, json.dumps(data, indent=2) + "\n")
 
     def pin(self, node: Node) -> str:
         """A node's line among the pinned host keys."""
-        # As ssh looks for it: a name in brackets only where the port is another than its own.
-        host = node.ssh.host if node.ssh.port == 22 else f"[{node.ssh.host}]:{node.ssh.port}"
-        return f"{host} {node.host_key}\n"
+        return _pin(node.ssh, node.host_key)
 
     def pinned(self) -> str:
         """The pinned host keys as they are on disk."""
@@ -175,17 +185,24 @@ class Cluster:
         return self.folder / "ssh_config"
 
     def _ssh_entry(self, node: Node) -> str:
+        if node.jump is None:
+            return self._ssh_block(node.name, node.ssh, node.user)
+        by = f"{node.name}.jump"  # a node's name has no dot
+        return self._ssh_block(by, node.jump.ssh, node.jump.user) + self._ssh_block(node.name, node.ssh, node.user, ProxyJump=by)
+
+    def _ssh_block(self, name: str, end: Endpoint, user: str, **more: str) -> str:
         options = {
-            "HostName": node.ssh.host,
-            "Port": node.ssh.port,
-            "User": node.user,
+            "HostName": end.host,
+            "Port": end.port,
+            "User": user,
             "IdentityFile": f'"{self.key_file}"',
             "IdentitiesOnly": "yes",
             "UserKnownHostsFile": f'"{self.known_hosts}"',
             "GlobalKnownHostsFile": "none",
             "StrictHostKeyChecking": "yes",
+            **more,
         }
-        return f"Host {node.name}\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
+        return f"Host {name}\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
 
     def require_nodes(self, wanted: list[str], phase: str) -> list[Node]:
         """The nodes of the parameters, from the inventory.
@@ -331,6 +348,12 @@ class Cluster:
             f"for {time.time() - since:.0f} s (since {stamp})",
             next=f"wait for it, or look at it: ps -fp {owner.get('pid', 'PID')}",
         )
+
+
+def _pin(end: Endpoint, host_key: str) -> str:
+    # As ssh looks for it: a name in brackets only where the port is another than its own.
+    host = end.host if end.port == 22 else f"[{end.host}]:{end.port}"
+    return f"{host} {host_key}\n"
 
 
 def _user() -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .cluster import Cluster, Node
+from .cluster import Cluster, Endpoint, Node
 from .errors import CommandFailed, HostKeyMismatch, HostUnreachable, SwarmbookError
 from .secrets import mask
 from .transcript import Transcript
@@ -73,16 +73,27 @@ class Host:
             return self._connection
 
     def _open(self) -> Any:
+        jump = self.node.jump
+        if jump is None:
+            return self._connect(self.name, self.node.ssh, self.node.user)
+        gateway = self._connect(f"{self.name}'s jump host", jump.ssh, jump.user)
+        try:
+            return self._connect(self.name, self.node.ssh, self.node.user, gateway)
+        except BaseException:
+            gateway.close()
+            raise
+
+    def _connect(self, name: str, end: Endpoint, user: str, gateway: Any = None) -> Any:
         import fabric
         import paramiko
 
         logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
-        end = self.node.ssh
-        where = f"{self.name} ({self.node.user}@{end})"
+        where = f"{name} ({user}@{end})"
         connection = fabric.Connection(
             end.host,
-            user=self.node.user,
+            user=user,
             port=end.port,
+            gateway=gateway,
             config=fabric.Config(overrides={"load_ssh_configs": False}),
             connect_timeout=_CONNECT_S,
             connect_kwargs={
@@ -101,7 +112,7 @@ class Host:
             connection.open()
         except paramiko.BadHostKeyException as error:
             raise HostKeyMismatch(
-                f"{self.name} shows another host key than the one pinned when it was made",
+                f"{name} shows another host key than the one pinned when it was made",
                 where=where,
                 wanted=f"{error.expected_key.get_name()} {error.expected_key.get_base64()}",
                 seen=f"{error.key.get_name()} {error.key.get_base64()}",
@@ -109,9 +120,9 @@ class Host:
             ) from None
         except paramiko.AuthenticationException:
             raise HostUnreachable(
-                f"{self.name} does not accept the cluster's SSH key",
+                f"{name} does not accept the cluster's SSH key",
                 where=where,
-                wanted=f"the key {self._cluster.key_file}.pub in {self.node.user}'s authorized_keys",
+                wanted=f"the key {self._cluster.key_file}.pub in {user}'s authorized_keys",
                 seen="permission denied (publickey)",
                 next=f"restore {self._cluster.key_file}; if it was rightly changed: swarmbook run PARAMS --only 01",
             ) from None
@@ -122,23 +133,26 @@ class Host:
         except (OSError, EOFError, paramiko.SSHException) as error:
             if "not found in known_hosts" in str(error):
                 raise HostKeyMismatch(
-                    f"{self.name} has no pinned host key", where=where, wanted=f"a line in {self._cluster.known_hosts}", next="swarmbook run PARAMS --only 01"
+                    f"{name} has no pinned host key", where=where, wanted=f"a line in {self._cluster.known_hosts}", next="swarmbook run PARAMS --only 01"
                 ) from None
             raise HostUnreachable(
-                f"{self.name} does not answer over SSH",
+                f"{name} does not answer over SSH",
                 where=where,
                 wanted=f"an SSH server within {_CONNECT_S} s",
                 seen=str(error) or type(error).__name__,
                 next="swarmbook run PARAMS --only 01 (it starts what has stopped), or: swarmbook status PARAMS",
             ) from None
         # Without it Nagle and delayed acknowledgement make every command 48 ms instead of 12.
-        connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if gateway is None:
+            connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def close(self) -> None:
         """Close the connection, if it is open."""
         if self._connection is not None:
             self._connection.close()
+            if self.node.jump is not None:
+                self._connection.gateway.close()
             self._connection = None
 
     # -- commands ----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from swarmbook import hosts
-from swarmbook.cluster import Cluster, Endpoint, Node
+from swarmbook.cluster import Cluster, Endpoint, Jump, Node
 from swarmbook.errors import CommandFailed, HostKeyMismatch, HostUnreachable, SwarmbookError, WorldError
 from swarmbook.hosts import Fleet, Host, Output, fan_out, generate_key
 from swarmbook.secrets import MASK, register
@@ -118,6 +118,32 @@ def test_run(fleet: Callable[..., Fleet]) -> None:
     assert host.run('echo "it\'s $((6*7))"\nwc -c', check=False).stdout == "it's 42\n0\n", "standard input is closed"
     assert host.run("exit 3", check=False).exit == 3
     assert len(host.run("head -c 3000000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero | tr '\\0' y >&2").stdout) == 3_000_000
+
+
+def test_a_node_behind_a_jump_host(fleet: Callable[..., Fleet], server: Server, tmp_path: Path) -> None:
+    before = Server(tmp_path)
+    (tmp_path / "authorized_keys").unlink()
+    (tmp_path / "authorized_keys").symlink_to(server.authorized)
+    jump = Jump(Endpoint("127.0.0.1", before.port), before.key, getpass.getuser())
+    try:
+        opened = fleet("sw1", "sw2", jump=jump)
+        assert opened.each(lambda host: host.run("echo $SSH_CONNECTION | cut -d' ' -f4").stdout) == dict.fromkeys(("sw1", "sw2"), f"{server.port}\n")
+        assert (tmp_path / "log").read_text().count("Accepted publickey") == 2, "by way of the jump host"
+        cluster = Cluster("lab")
+        assert cluster.nodes == [host.node for host in opened], "the inventory keeps it"
+        assert cluster.pinned().count(before.key) == 1
+        typed = subprocess.run(["ssh", "-F", str(cluster.ssh_config), "sw2", "echo typed"], capture_output=True, text=True, timeout=20)
+        assert typed.stdout == "typed\n", typed.stderr
+        with opened["sw1"].forward("127.0.0.1", server.port) as port, socket.create_connection(("127.0.0.1", port), 10) as through:
+            assert through.recv(4) == b"SSH-"
+        with pytest.raises(HostKeyMismatch, match="sw1's jump host shows another host key"):
+            fleet("sw1", jump=dataclasses.replace(jump, host_key=server.key))["sw1"].run("true")
+        with pytest.raises(HostUnreachable, match="sw1 does not answer over SSH"):
+            fleet("sw1", jump=jump, port=free_port())["sw1"].run("true")
+    finally:
+        before.stop()
+    with pytest.raises(HostUnreachable, match="sw1's jump host does not answer over SSH"):
+        fleet("sw1", jump=jump)["sw1"].run("true")
 
 
 def test_a_failing_command(fleet: Callable[..., Fleet]) -> None:
