@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import html
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -108,6 +109,9 @@ class Book:
         self.cluster.register_secrets()
         self._fleet: Fleet | None = None
         self._engines: dict[str, Any] = {}
+        self._tunnels: dict[tuple[str, int], Endpoint] = {}
+        self._open_tunnels = contextlib.ExitStack()
+        self._tunnelling = threading.Lock()
 
     def turn_to(self, phase: str) -> None:
         """Go to another phase with the same connections."""
@@ -156,8 +160,20 @@ class Book:
     def engine(self, name: str) -> Any:
         """The Docker SDK's client for a node's engine, over mutual TLS; kept open."""
         if name not in self._engines:
-            self._engines[name] = connect(self.node(name), self.params.docker_api_port, self.cluster.pki_folder)
+            self._engines[name] = connect(name, self.reach(name, self.params.docker_api_port), self.cluster.pki_folder)
         return self._engines[name]
+
+    def reach(self, name: str, port: int) -> Endpoint:
+        """Where a port of a node is reached from here; through SSH where it is not reached otherwise, by a tunnel that stays open."""
+        node = self.node(name)
+        if not node.tunnelled(port):
+            return node.reach(port)
+        host = self.fleet[name]
+        host.connection()  # at once for all, before it is their turn
+        with self._tunnelling:
+            if (name, port) not in self._tunnels:
+                self._tunnels[name, port] = Endpoint("127.0.0.1", self._open_tunnels.enter_context(host.forward("127.0.0.1", port)))
+            return self._tunnels[name, port]
 
     def engines(self, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Clients for several nodes' engines; of all nodes by default, as far as they can be asked."""
@@ -165,10 +181,11 @@ class Book:
 
     def close(self) -> None:
         """Close every connection."""
-        if self._fleet is not None:
-            self._fleet.close()
         for client in self._engines.values():
             client.close()
+        self._open_tunnels.close()
+        if self._fleet is not None:
+            self._fleet.close()
 
 
 def _to_come(name: str, at: int) -> Node:

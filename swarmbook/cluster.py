@@ -35,7 +35,7 @@ from . import secrets
 from .errors import LockHeld, OutOfOrder, WorldError
 from .files import write_atomic, write_private
 
-__all__ = ["FORMAT", "Cluster", "Endpoint", "Jump", "Node", "home"]
+__all__ = ["FORMAT", "Cluster", "Endpoint", "Jump", "Node", "home", "known_name"]
 
 #: Format of a cluster's folder. A newer one is refused.
 FORMAT = 1
@@ -80,7 +80,21 @@ class Jump:
 
 @dataclass(frozen=True)
 class Node:
-    """One machine, as phases see it: nothing in it says where it came from. Behind a jump host, ``ssh`` is as that one sees it."""
+    """One machine, as phases see it: nothing in it says where it came from.
+
+    Args:
+        name: Its name, in the parameters and of itself.
+        id: What its provider knows it by.
+        private_address: Where the other nodes reach it.
+        public_address: Where it is reached from here.
+        ssh: Its SSH server; behind a jump host, as that one sees it.
+        host_key: Type and key, pinned.
+        user: Who logs in.
+        disk: Its second disk, where the provider knows it.
+        ports: Where ports of it are reached from here, if not at its public address.
+        jump: By way of which SSH server.
+        tunnel: Whether its other ports are reached through SSH alone.
+    """
 
     name: str
     id: str
@@ -92,9 +106,14 @@ class Node:
     disk: str = ""
     ports: Mapping[int, Endpoint] = field(default_factory=dict)
     jump: Jump | None = None
+    tunnel: bool = False
+
+    def tunnelled(self, port: int) -> bool:
+        """Whether a port of this node is reached through SSH; :meth:`swarmbook.book.Book.reach` does it."""
+        return self.tunnel and port not in self.ports
 
     def reach(self, port: int) -> Endpoint:
-        """How a port of this node is reached from here."""
+        """Where a port of this node is reached from here without a tunnel."""
         return self.ports.get(port) or Endpoint(self.public_address, port)
 
     @classmethod
@@ -167,18 +186,25 @@ class Cluster:
     def save_nodes(self, nodes: list[Node], provider: str) -> None:
         """Write the inventory and the pinned host keys."""
         data = {"format": FORMAT, "name": self.name, "provider": provider, "nodes": [asdict(node) for node in nodes]}
-        jumps = [_pin(node.jump.ssh, node.jump.host_key) for node in nodes if node.jump]
-        write_private(self.known_hosts, "".join(dict.fromkeys([*jumps, *map(self.pin, nodes)])))
+        write_private(self.known_hosts, "".join(dict.fromkeys(line for node in nodes for line in self.pins_of(node).splitlines(keepends=True))))
         write_private(self.ssh_config, "".join(self._ssh_entry(node) for node in nodes))
         write_private(self.file, json.dumps(data, indent=2) + "\n")
 
-    def pin(self, node: Node) -> str:
+    def pin(self, node: Node | Jump) -> str:
         """A node's line among the pinned host keys."""
-        return _pin(node.ssh, node.host_key)
+        return f"{known_name(node.ssh)} {node.host_key}\n"
+
+    def pins_of(self, node: Node) -> str:
+        """A node's lines: that of its jump host, and its own."""
+        return (self.pin(node.jump) if node.jump is not None else "") + self.pin(node)
 
     def pinned(self) -> str:
         """The pinned host keys as they are on disk."""
         return self.known_hosts.read_text() if self.known_hosts.exists() else ""
+
+    def pins(self, node: Node | Jump) -> bool:
+        """Whether a node's host key still stands among the pinned ones: a person takes it out (``ssh-keygen -R``) to have it asked for anew."""
+        return self.pin(node) in self.pinned()
 
     @property
     def ssh_config(self) -> Path:
@@ -350,10 +376,9 @@ class Cluster:
         )
 
 
-def _pin(end: Endpoint, host_key: str) -> str:
-    # As ssh looks for it: a name in brackets only where the port is another than its own.
-    host = end.host if end.port == 22 else f"[{end.host}]:{end.port}"
-    return f"{host} {host_key}\n"
+def known_name(end: Endpoint) -> str:
+    """What OpenSSH looks for in ``known_hosts``: a name in brackets only where the port is another than its own."""
+    return end.host if end.port == 22 else f"[{end.host}]:{end.port}"
 
 
 def _user() -> str:

@@ -12,7 +12,7 @@ import requests
 
 from . import secrets
 from .book import Book
-from .cluster import Node
+from .cluster import Endpoint
 from .errors import WorldError
 from .secrets import Secret
 
@@ -23,15 +23,15 @@ class ConsulApi:
     """One agent's API.
 
     Args:
-        node: The node whose agent is asked.
-        port: The HTTPS API's port over there.
+        name: The node whose agent is asked.
+        end: Where its HTTPS API is reached from here.
         ca: File of the CA that its certificate must come from.
         token: Sent as a header; None asks as nobody.
     """
 
-    def __init__(self, node: Node, port: int, ca: Path, token: Secret | None) -> None:
-        self._node = node
-        self._base = f"https://{node.reach(port)}/v1"
+    def __init__(self, name: str, end: Endpoint, ca: Path, token: Secret | None) -> None:
+        self._name = name
+        self._base = f"https://{end}/v1"
         self._session = requests.Session()
         self._session.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         self._session.verify = str(ca)
@@ -50,11 +50,11 @@ class ConsulApi:
             return self._session.request(method, f"{self._base}/{path}", params=query, data=data, json=json, timeout=10)
         except requests.RequestException as error:
             raise WorldError(
-                f"Consul on {self._node.name} does not answer",
+                f"Consul on {self._name} does not answer",
                 where=self._base,
                 wanted="its HTTPS API",
                 seen=str(error),
-                next=f"swarmbook ssh {self._node.name} docker service logs --tail 20 consul_server",
+                next=f"swarmbook ssh {self._name} docker service logs --tail 20 consul_server",
             ) from None
 
     def get(self, path: str, **query: str) -> Any:
@@ -73,7 +73,7 @@ class ConsulApi:
         answer = self.request(method, path, body, **query)
         if answer.status_code >= 400:
             raise WorldError(
-                f"Consul on {self._node.name} refused {method} {path}",
+                f"Consul on {self._name} refused {method} {path}",
                 where=self._base,
                 seen=f"{answer.status_code} {answer.text.strip()[:300]}",
                 next="swarmbook run PARAMS --from 04",
@@ -100,7 +100,7 @@ class ConsulApi:
 def api(book: Book, name: str, *, anonymous: bool = False) -> ConsulApi:
     """The API of one node's agent, asked with the management token unless as nobody."""
     token = None if anonymous else book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
-    return ConsulApi(book.node(name), book.params.consul_https_port, book.authority.file, token)
+    return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority.file, token)
 
 
 def accessor(cluster: str, name: str) -> str:

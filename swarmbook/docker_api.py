@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .cluster import Node
+from .cluster import Endpoint
 from .errors import EngineUnavailable, SwarmbookError, WorldError
 
 __all__ = ["connect", "local_engine", "send_images"]
@@ -21,12 +21,12 @@ _TIMEOUT_S = 60
 _CHUNK = 1 << 20
 
 
-def connect(node: Node, port: int, pki: Path) -> Any:
+def connect(name: str, end: Endpoint, pki: Path) -> Any:
     """A client for a node's engine: its certificate is checked against the cluster's CA, and ours is shown.
 
     Args:
-        node: The node.
-        port: The API's port over there.
+        name: The node.
+        end: Where its API is reached from here.
         pki: Folder with ``ca.pem``, ``client.pem`` and ``client.key``.
 
     Raises:
@@ -35,7 +35,6 @@ def connect(node: Node, port: int, pki: Path) -> Any:
     import docker
     import docker.tls
 
-    end = node.reach(port)
     tls = docker.tls.TLSConfig(
         client_cert=(str(pki / "client.pem"), str(pki / "client.key")),
         ca_cert=str(pki / "ca.pem"),
@@ -47,8 +46,8 @@ def connect(node: Node, port: int, pki: Path) -> Any:
         client.ping()
     except (docker.errors.DockerException, OSError) as error:
         raise EngineUnavailable(
-            f"the engine's API on {node.name} does not answer",
-            where=f"{node.name} ({end})",
+            f"the engine's API on {name} does not answer",
+            where=f"{name} ({end})",
             wanted="Docker's API over mutual TLS, with a certificate of the cluster's CA",
             seen=str(error),
             next="swarmbook run PARAMS --only 03",

@@ -13,7 +13,7 @@ from typing import Any
 
 from .book import Book, Change, Prospect, StepResult, converge
 from .checks import Check, equal
-from .cluster import Node
+from .cluster import Endpoint, Node
 from .errors import EngineUnavailable, SwarmbookError, WorldError
 from .hosts import Host
 from .params import ParamView
@@ -191,15 +191,14 @@ def _ask_api(book: Book, node: Node) -> str:
         book.engine(node.name).ping()
     except SwarmbookError as error:
         return f"refused us: {error.seen}"
-    return "answers us, refuses strangers" if _refuses_strangers(node, book.params.docker_api_port) else "answers strangers too"
+    return "answers us, refuses strangers" if _refuses_strangers(book.reach(node.name, book.params.docker_api_port)) else "answers strangers too"
 
 
-def _refuses_strangers(node: Node, port: int) -> bool:
+def _refuses_strangers(end: Endpoint) -> bool:
     import socket
 
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a stranger asks: what matters is what he is told
-    end = node.reach(port)
     try:
         with socket.create_connection((end.host, end.port), timeout=10) as raw, context.wrap_socket(raw) as stranger:
             stranger.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")

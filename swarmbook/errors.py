@@ -11,6 +11,7 @@
     ├── WorldError                 exit 3   the world is not as expected
     │   ├── EngineUnavailable               no Docker Engine, or one that does not start
     │   ├── HostUnreachable                 SSH or the engine's API does not answer
+    │   │   └── LoginRefused                it answers, and does not let us in
     │   ├── HostKeyMismatch                 the host is not the one met before
     │   ├── CommandFailed                   a command on a host exited non-zero
     │   ├── ForeignData                     a disk, a folder or a name belongs to somebody else
@@ -38,6 +39,7 @@ __all__ = [
     "HostUnreachable",
     "Interrupted",
     "LockHeld",
+    "LoginRefused",
     "OrderUncertain",
     "OutOfOrder",
     "ParameterError",
@@ -141,6 +143,10 @@ class EngineUnavailable(WorldError):
 
 class HostUnreachable(WorldError):
     """A host does not answer, or does not let us in."""
+
+
+class LoginRefused(HostUnreachable):
+    """A host answers over SSH, and does not let us in."""
 
 
 class HostKeyMismatch(WorldError):

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .cluster import Cluster, Endpoint, Node
-from .errors import CommandFailed, HostKeyMismatch, HostUnreachable, SwarmbookError
+from .cluster import Cluster, Endpoint, Node, known_name
+from .errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
 from .secrets import mask
 from .transcript import Transcript
 
@@ -50,11 +50,12 @@ class Output:
 class Host:
     """One node over one SSH connection, opened at first use and kept."""
 
-    def __init__(self, node: Node, cluster: Cluster, transcript: Transcript) -> None:
+    def __init__(self, node: Node, cluster: Cluster, transcript: Transcript, known_hosts: Path | None = None) -> None:
         self.node = node
         self.name = node.name
         self._cluster = cluster
         self._transcript = transcript
+        self._known_hosts = known_hosts or cluster.known_hosts
         self._connection: Any = None
         self._opening = threading.Lock()
 
@@ -106,8 +107,8 @@ class Host:
         )
         # fabric adds unknown host keys by itself; these two calls, before open(), are what makes it strict.
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        if self._cluster.known_hosts.exists():
-            connection.client.load_host_keys(str(self._cluster.known_hosts))
+        if self._known_hosts.exists():
+            connection.client.load_host_keys(str(self._known_hosts))
         try:
             connection.open()
         except paramiko.BadHostKeyException as error:
@@ -116,10 +117,11 @@ class Host:
                 where=where,
                 wanted=f"{error.expected_key.get_name()} {error.expected_key.get_base64()}",
                 seen=f"{error.key.get_name()} {error.key.get_base64()}",
-                next=f"find out who answers at {end}; if the machine was rightly made anew: swarmbook run PARAMS --only 01",
+                next=f"find out who answers at {end}; if the machine was rightly made anew: "
+                f"ssh-keygen -f {self._cluster.known_hosts} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
             ) from None
         except paramiko.AuthenticationException:
-            raise HostUnreachable(
+            raise LoginRefused(
                 f"{name} does not accept the cluster's SSH key",
                 where=where,
                 wanted=f"the key {self._cluster.key_file}.pub in {user}'s authorized_keys",
@@ -233,16 +235,17 @@ class Host:
 
     @contextlib.contextmanager
     def forward(self, address: str, port: int) -> Iterator[int]:
-        """Forward a port of this machine's loopback to an address that the node can reach.
+        """Forward a port of this machine's loopback to an address that the node can reach; goes on when SSH has to connect anew.
 
         Yields:
             The local port on 127.0.0.1.
         """
-        transport = self.connection().transport
+        self.connection()
+        opened = self.connection  # a transport that died has been replaced
 
         class Relay(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=_CONNECT_S)
+                channel = opened().transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=_CONNECT_S)
                 with contextlib.closing(channel):
                     _relay(self.request, channel)
 

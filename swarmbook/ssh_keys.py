@@ -84,7 +84,7 @@ def fingerprint(public: str) -> str:
     return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
 
 
-def scan_host_key(end: Endpoint, timeout_s: float = 10) -> str:
+def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> str:
     """The host key that an SSH server shows, asked for without logging in.
 
     This is trust on first use: whoever answers at that address is believed, once. What a rented machine has for a host key
@@ -93,6 +93,7 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10) -> str:
     Args:
         end: Where it listens.
         timeout_s: Seconds to wait for it.
+        by: An open transport of the jump host from which it is asked.
 
     Returns:
         Type and key, as ``known_hosts`` has them.
@@ -104,8 +105,11 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10) -> str:
 
     logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
     try:
-        connection = socket.create_connection((end.host, end.port), timeout_s)
-    except OSError as error:
+        if by is None:
+            connection: Any = socket.create_connection((end.host, end.port), timeout_s)
+        else:
+            connection = by.open_channel("direct-tcpip", (end.host, end.port), ("127.0.0.1", 0), timeout=timeout_s)
+    except (OSError, paramiko.SSHException) as error:
         raise _unreachable(end, timeout_s, error) from None
     transport = None
     try:

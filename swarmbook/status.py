@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .book import Book
 from .checks import Table
+from .cluster import Cluster, Endpoint, Node
 from .errors import SwarmbookError
 from .galera_members import probe_member, read_member
 from .hosts import Host
 
-__all__ = ["Row", "endpoints", "how_to_reach", "status"]
+__all__ = ["Row", "by_ssh", "endpoints", "how_to_reach", "status"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,17 @@ def endpoints(book: Book) -> Table:
     if params.mariadb_port:
         columns.append("mariadb")
         ports.append(params.mariadb_port)
-    rows = [[node.name, node.private_address, str(node.ssh), *(str(node.reach(port)) for port in ports)] for node in book.cluster.nodes]
+    rows = [
+        [node.name, node.private_address, str(node.ssh), *("through SSH" if node.tunnelled(port) else str(node.reach(port)) for port in ports)]
+        for node in book.cluster.nodes
+    ]
     return Table(columns, rows)
+
+
+def by_ssh(cluster: Cluster, node: Node, ports: Iterable[int]) -> str:
+    """The command that brings ports of a node to this computer's loopback."""
+    forwards = " ".join(f"-L {port}:127.0.0.1:{port}" for port in ports)
+    return f"ssh -F {cluster.ssh_config} -N {forwards} {node.name}"
 
 
 def how_to_reach(book: Book) -> str:
@@ -84,11 +95,18 @@ def how_to_reach(book: Book) -> str:
     params, folder = book.params, book.cluster.folder
     node = book.cluster.nodes[0]
     lines = [f'  docker    eval "$(swarmbook env {node.name})" && docker node ls']
-    consul = node.reach(params.consul_https_port)
+    through = [port for port in (params.docker_api_port, params.consul_https_port, params.mariadb_port) if port and node.tunnelled(port)]
+    if through:
+        lines.insert(0, f"  first     {by_ssh(book.cluster, node, through)}   # in a terminal of its own, while you use what follows")
+
+    def reach(port: int) -> Endpoint:
+        return Endpoint("127.0.0.1", port) if port in through else node.reach(port)
+
+    consul = reach(params.consul_https_port)
     token = f"{folder}/secrets/consul-management-token" if params.consul_management_token == "generate" else "YOUR-TOKEN-FILE"  # noqa: S105 - a file's name
     lines.append(f'  consul    curl --cacert {folder}/pki/ca.pem -H "X-Consul-Token: $(cat {token})" https://{consul}/v1/agent/members')
     if params.mariadb_port:
-        end = node.reach(params.mariadb_port)
+        end = reach(params.mariadb_port)
         kept = f"{folder}/secrets/{params.mariadb_cluster_name}-root-password"
         lines.append(f"  mariadb   mariadb --host={end.host} --port={end.port} --user=root --ssl-ca={folder}/pki/ca.pem --ssl-verify-server-cert -p")
         if params.mariadb_root_password == "generate":  # noqa: S105 - the reference, not a password

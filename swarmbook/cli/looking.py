@@ -6,11 +6,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ..cluster import Cluster, home
+from ..cluster import Cluster, Endpoint, Node, home
 from ..errors import OutOfOrder, UsageError, WorldError
 from ..params import PHASES, Params
 from .common import example, known_secrets, open_book, with_json, with_parameters
@@ -91,7 +90,7 @@ def the_cluster(name: str | None) -> Cluster:
 which_cluster = click.option("--cluster", metavar="NAME", help="Which cluster; the only one by default.")
 
 
-def _node(cluster: Cluster, name: str) -> Any:
+def _node(cluster: Cluster, name: str) -> Node:
     for node in cluster.nodes:
         if node.name == name:
             return node
@@ -105,11 +104,14 @@ def ls(cluster: str | None, as_json: bool) -> None:
     """List the nodes and where each is reached."""
     from ..checks import Table
 
+    def by_jump(node: Node) -> str:
+        return f"{node.ssh} by way of {node.jump.ssh}" if node.jump else str(node.ssh)
+
     nodes = the_cluster(cluster).nodes
     ports = sorted({port for node in nodes for port in node.ports})
     table = Table(
         ["node", "id", "private", "ssh", *(f"port {port}" for port in ports)],
-        [[n.name, n.id, n.private_address, n.ssh, *(n.reach(p) for p in ports)] for n in nodes],
+        [[n.name, n.id, n.private_address, by_jump(n), *(n.reach(p) for p in ports)] for n in nodes],
     )
     click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
 
@@ -146,12 +148,15 @@ def _exec(command: list[str]) -> None:
 def env(node: str, cluster: str | None, unset: bool) -> None:
     """Print what makes the docker command talk to a node, over mutual TLS."""
     from ..files import write_atomic, write_private
+    from ..status import by_ssh
 
     if unset:
         click.echo("unset DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH")
         return
     found = the_cluster(cluster)
-    end = _node(found, node).reach(2376)
+    to = _node(found, node)
+    through = to.tunnelled(2376)
+    end = Endpoint("127.0.0.1", 2376) if through else to.reach(2376)
     pki, folder = found.folder / "pki", found.folder / "docker"
     if not (pki / "client.pem").exists():
         raise OutOfOrder("run 03 first: the engines' API is not set up", where=str(pki), next="swarmbook run PARAMS --from 03")
@@ -160,6 +165,8 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
     write_atomic(folder / "cert.pem", (pki / "client.pem").read_bytes())
     write_private(folder / "key.pem", (pki / "client.key").read_bytes())
     click.echo(f"export DOCKER_HOST=tcp://{end}\nexport DOCKER_TLS_VERIFY=1\nexport DOCKER_CERT_PATH='{folder}'")
+    if through:
+        click.echo(f"# first, in a terminal of its own: {by_ssh(found, to, [2376])}")
     click.echo(f'# eval "$(swarmbook env {node})"')
 
 

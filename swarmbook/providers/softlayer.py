@@ -318,11 +318,10 @@ class SoftLayerProvider:
         private = self._book.params.sl_ssh_interface == "private"
         address = instance.private_address if private else instance.public_address
         end, id = Endpoint(address, 22), self._shown_id(instance)
-        pinned = known.host_key if known is not None and known.id == id else ""
-        # With the private interface, everything is reached there: nothing of the cluster need be open to the world.
-        return Node(
-            instance.hostname, id, instance.private_address, address, end, pinned or self._first_contact(instance.hostname, end, progress), disk=_DOCKER_DISK
-        )
+        pinned = known.host_key if known is not None and known.id == id and self._book.cluster.pins(known) else ""
+        # Engine and Consul are reached at the private address, or through SSH: nothing of the cluster need be open to the world.
+        key = pinned or self._first_contact(instance.hostname, end, progress)
+        return Node(instance.hostname, id, instance.private_address, address, end, key, disk=_DOCKER_DISK, tunnel=not private)
 
     def _first_contact(self, name: str, end: Endpoint, progress: Progress) -> str:
         def look() -> tuple[bool, str]:
