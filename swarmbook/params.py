@@ -44,6 +44,9 @@ SecretReference = Annotated[str, StringConstraints(pattern=REFERENCE)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*[kKmMgG]$")]
 Address = Annotated[str, StringConstraints(pattern=r"^([0-9a-fA-F:.]+)?$")]
+_LOGIN = r"([A-Za-z_][A-Za-z0-9_.-]*@)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?"
+HostEntry = Annotated[str, StringConstraints(pattern=rf"^[a-z][a-z0-9-]*={_LOGIN}$")]
+AddressEntry = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*=[0-9.]+$")]
 _ALL = tuple(PHASES)
 
 
@@ -59,12 +62,19 @@ class Params(BaseModel):
 
     cluster: Name = _p("lab", _ALL, "name of the cluster: labels everything that is made, and names its folder")
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
-    provider: Literal["lab", "softlayer"] = _p("lab", "01 91", "where the machines come from: lab (this computer) or softlayer (rented, costs money)")
+    provider: Literal["lab", "generic", "softlayer"] = _p(
+        "lab", "01 91", "where the machines come from: lab (this computer), generic (hosts you have) or softlayer (rented, costs money)"
+    )
     wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
     lab_disk_gb: int = _p(10, "01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
     lab_hourly_cost: float = _p(0.0, "01", "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones", ge=0, le=1000)
     lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; bootstrapped where it cannot be pulled")
-    ssh_key_file: str = _p("", "01", "private SSH key to take for the nodes, without a passphrase; empty: one is generated")
+    ssh_key_file: str = _p("", "01", "private SSH key to take for the nodes, without a passphrase, from the book's folder; empty: one is generated")
+    hosts: list[HostEntry] = _p(
+        [], "01", "the hosts you have, NAME=[USER@]ADDRESS[:PORT] for each of nodes; a user other than root needs sudo without a password"
+    )
+    private_addresses: list[AddressEntry] = _p([], "01", "NAME=ADDRESS where the other nodes reach a host, if it has several; by default its own choice")
+    ssh_jump: str = _p("", "01", "jump host to the hosts, [USER@]ADDRESS[:PORT]; empty: none", pattern=rf"^({_LOGIN})?$")
     sl_endpoint: str = _p("", "01 91", "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; rehearsal: lab machines, nothing is rented")
     sl_domain: str = _p(
         "", "01 91", "domain of the instances, such as example.com", pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$"
@@ -311,6 +321,8 @@ def _cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
     for key in ("galera_nodes", "wipe_disks"):
         for stranger in [n for n in getattr(p, key) if n not in p.nodes and "nodes" not in bad]:
             yield Mistake(0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster")
+    if p.provider == "generic":
+        yield from _check_hosts(p, bad)
     if p.provider == "softlayer" and not p.sl_domain and "provider" not in bad:
         yield Mistake(0, "sl_domain", "the softlayer provider needs a domain for its instances", "a domain such as example.com; it need not be registered")
     if p.sl_os.startswith("CENTOS"):
@@ -353,3 +365,31 @@ def _cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera")
     if bool(p.mariadb_user) != bool(p.mariadb_database) and "mariadb_database" not in bad:
         yield Mistake(0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty")
+
+
+def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
+    for key in ("hosts", "private_addresses"):
+        entries: list[str] = getattr(p, key)
+        names = [entry.partition("=")[0] for entry in entries]
+        ends = [entry.partition("=")[2] for entry in entries]
+        for twice in sorted({n for n in names if names.count(n) > 1}):
+            yield Mistake(0, key, f"{twice} stands there twice", "one entry for each node")
+        for twice in sorted({end for end in ends if ends.count(end) > 1}):
+            yield Mistake(0, key, f"{' and '.join(n for n, end in zip(names, ends) if end == twice)} are both {twice}", "a host of its own for each node")
+        if "nodes" not in bad:
+            for stranger in [n for n in names if n not in p.nodes]:
+                yield Mistake(0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster")
+            lacking = [n for n in p.nodes if n not in names]
+            if key == "hosts" and lacking and "hosts" not in bad:
+                yield Mistake(
+                    0, key, f"no host for {', '.join(lacking)}", f"add {', '.join(f'{n}=USER@ADDRESS' for n in lacking)}, or take the name out of nodes"
+                )
+    for entry in p.private_addresses:
+        try:
+            ipaddress.IPv4Address(entry.partition("=")[2])
+        except ValueError:
+            yield Mistake(0, "private_addresses", f"{entry}: not an IPv4 address", "such as sw1=10.0.0.11")
+    if not p.ssh_key_file and "ssh_key_file" not in bad:
+        yield Mistake(
+            0, "ssh_key_file", "your hosts let in a key that you have, and none is named", "the private key that they know, such as ~/.ssh/id_ed25519"
+        )

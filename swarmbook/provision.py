@@ -25,7 +25,8 @@ def key(book: Book) -> StepResult:
         UsageError: The key that is named cannot be used.
         ForeignData: The cluster has another one already.
     """
-    source = Path(book.params.ssh_key_file) if book.params.ssh_key_file else None
+    # From the book's folder, wherever the kernel runs.
+    source = book.cluster.root / Path(book.params.ssh_key_file).expanduser() if book.params.ssh_key_file else None
     comment = f"swarmbook-{book.cluster.name}"
 
     def observe(book: Book) -> bool:

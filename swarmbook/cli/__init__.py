@@ -13,7 +13,7 @@ import click
 from .. import __version__
 from ..errors import SwarmbookError
 from . import looking, records, running
-from .rehearsing import rehearse_command
+from .rehearsing import lab_hosts, rehearse_command
 
 __all__ = ["main"]
 
@@ -50,3 +50,4 @@ for _room in (running, looking, records):
     for _name in _room.__all__:
         main.add_command(getattr(_room, _name))
 main.add_command(rehearse_command)
+main.add_command(lab_hosts)

@@ -1,4 +1,4 @@
-"""The command that rehearses a run on rented machines."""
+"""The commands that stand in for machines that are not there: rented ones, and hosts that somebody has."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import click
 from ..cluster import home
 from ..errors import ForeignData, UsageError
 from ..params import Params, load_params
-from .common import example
+from .common import example, with_parameters
 
 if TYPE_CHECKING:
     from ..testing.softlayer import Fault
 
-__all__ = ["rehearse_command"]
+__all__ = ["lab_hosts", "rehearse_command"]
 
 _HEAD = "# REHEARSAL of "
 
@@ -95,3 +95,17 @@ def _serve(port: int) -> None:
             threading.Event().wait()
         except KeyboardInterrupt:
             click.echo("rehearsal ended; its account and its machines stay", err=True)
+
+
+@click.command("lab-hosts", epilog=example("swarmbook lab-hosts params/generic.yaml && swarmbook run params/generic.yaml"))
+@with_parameters
+@click.option("--down", is_flag=True, help="Take them away.")
+def lab_hosts(params: Params, down: bool) -> None:
+    """Stand lab machines up as the hosts of PARAMS (provider: generic), to try it with; nothing but SSH is reached of them.
+
+    Every host has to be at 127.0.0.1, on a port of its own. The key that they know is made if it is not there.
+    """
+    from ..lab.hosts import stand_up, take_down
+
+    told = take_down(params, home()) if down else stand_up(params, home())
+    click.echo("\n".join(told) or ("nothing was there" if down else "they are there"))

@@ -123,7 +123,7 @@ class LabInstances:
             free = machines.addresses([*map(str, range(len(self._taken))), name]).values()
             address = next(address for address in free if address not in self._taken)
             self._taken.add(address)
-        machines.create(name, address, image, second_disk_gb, self._keys[id], [], hostname=hostname, disk=_DISK)
+        machines.create(name, address, image, second_disk_gb, self._keys[id], {}, hostname=hostname, disk=_DISK)
 
     def _remove(self, id: int) -> None:
         client = local_engine()

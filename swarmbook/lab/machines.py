@@ -160,7 +160,9 @@ class Machines:
         free = (str(address) for number, address in enumerate(subnet.hosts(), 1) if number >= 10 and str(address) not in taken)
         return dict(zip(names, free))
 
-    def create(self, name: str, address: str, image: str, disk_gb: int, authorized_key: str, ports: list[int], *, hostname: str = "", disk: str = "") -> None:
+    def create(
+        self, name: str, address: str, image: str, disk_gb: int, authorized_key: str, ports: Mapping[int, int | None], *, hostname: str = "", disk: str = ""
+    ) -> None:
         """Create and start a machine.
 
         Args:
@@ -169,7 +171,7 @@ class Machines:
             image: The machine image.
             disk_gb: Size of its second disk, GiB (sparse).
             authorized_key: The public key that may log in as root.
-            ports: Ports to publish on 127.0.0.1, each on a free port that the engine picks.
+            ports: Ports to publish on 127.0.0.1, and where; None: on a free port that the engine picks.
             hostname: What it calls itself; by default its name.
             disk: What it calls its second disk, besides the usual name.
         """
@@ -190,7 +192,7 @@ class Machines:
         image: str,
         environment: dict[str, str],
         authorized_key: str,
-        ports: list[int],
+        ports: Mapping[int, int | None],
         volume: str,
         *,
         privileged: bool,
@@ -200,7 +202,7 @@ class Machines:
         api = self.client.api
         host = api.create_host_config(
             binds={volume: {"bind": "/lab", "mode": "rw"}},
-            port_bindings=dict.fromkeys(ports, ("127.0.0.1", None)),
+            port_bindings={inner: ("127.0.0.1", outer) for inner, outer in ports.items()},
             tmpfs={"/run": "", "/run/lock": "", "/tmp": ""},  # noqa: S108 - a mount point in the machine
             **_privileges(privileged),
         )
@@ -215,7 +217,7 @@ class Machines:
             hostname=hostname,
             labels={**self._labels, _NODE_LABEL: name, _ADDRESS_LABEL: address},
             environment=environment,
-            ports=ports,
+            ports=list(ports),
             host_config=host,
             networking_config=api.create_networking_config({self.network: api.create_endpoint_config(ipv4_address=address)}),
         )

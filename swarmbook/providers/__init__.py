@@ -15,7 +15,7 @@ __all__ = ["Provider", "costs_money", "provider_for", "rehearsed"]
 
 def costs_money(params: Params | ParamView) -> bool:
     """Whether machines of these parameters are paid for, so that ORDER is asked for; nobody is asked to find out."""
-    return bool(params.provider != "lab" or params.lab_hourly_cost > 0)
+    return bool(params.provider == "softlayer" or (params.provider == "lab" and params.lab_hourly_cost > 0))
 
 
 def rehearsed(params: Params | ParamView) -> bool:
@@ -29,6 +29,10 @@ def provider_for(book: Book) -> Provider:
         from .lab import LabProvider
 
         return LabProvider(book)
+    if book.params.provider == "generic":
+        from .generic import GenericProvider
+
+        return GenericProvider(book)
     if book.params.provider == "softlayer":
         from .softlayer import SoftLayerProvider
 

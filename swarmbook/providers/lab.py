@@ -88,7 +88,7 @@ class LabProvider:
 
         def one(change: Change) -> None:
             if change.action == "create":
-                self._machines.create(change.host, addresses[change.host], image, params.lab_disk_gb, key, [_SSH, _DOCKER, _CONSUL, _MARIADB])
+                self._machines.create(change.host, addresses[change.host], image, params.lab_disk_gb, key, dict.fromkeys([_SSH, _DOCKER, _CONSUL, _MARIADB]))
             else:
                 self._machines.start(change.host, key)  # a machine that runs takes the key and goes on running
 

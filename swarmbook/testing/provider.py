@@ -5,7 +5,7 @@
     class TestMine(ProviderContract):
         @pytest.fixture
         def world(self):
-            yield World(make=lambda cluster: MyProvider(book_of(cluster)), stop=my_stop)
+            yield World(make=lambda cluster: MyProvider(book_of(cluster)), stop=my_stop, keep=my_keep)
 
 ``docs/providers.md`` says in words what these tests hold a provider to.
 """
@@ -16,6 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..cluster import Node
+from ..errors import WaitTimeout
+
 __all__ = ["ProviderContract", "World"]
 
 
@@ -25,12 +28,18 @@ class World:
 
     Args:
         make: A new provider for the cluster of this name, as a new process would make it; its book has names ``n1`` to ``n3``, and
-            the cluster has its SSH key.
+            the cluster has its SSH key. What it waits for may take a few seconds at most where ``theirs`` holds.
         stop: Stops the machine of this cluster and name from outside.
+        keep: Writes the inventory of the cluster of this name, as 01 does once all nodes are there.
+        start: Starts the machine again from outside; for providers whose machines are somebody's.
+        theirs: Whether the machines are somebody's: neither made, nor started, nor removed.
     """
 
     make: Callable[[str], Any]
     stop: Callable[[str, str], object]
+    keep: Callable[[str, list[Node]], object]
+    start: Callable[[str, str], object] = lambda cluster, name: None
+    theirs: bool = False
 
 
 class ProviderContract:
@@ -60,6 +69,7 @@ class ProviderContract:
             assert len(node.host_key.split()) == 2, "a type and a key, pinned before anybody logs in"
         for values in ({n.id for n in nodes}, {n.private_address for n in nodes}, {n.ssh for n in nodes}, {n.host_key for n in nodes}):
             assert len(values) == len(nodes), "no two machines share it"
+        world.keep("one", nodes)
 
         again = world.make("one")  # another process, later
         found = {machine.name: machine for machine in again.machines()}
@@ -72,6 +82,10 @@ class ProviderContract:
         assert again.wait(names) == nodes
 
         assert world.make("two").machines() == [] and world.make("two").doomed() == [], "another cluster's are not seen"
+        if world.theirs:
+            assert again.doomed() == [] and again.destroy() == [], "what is somebody's is not removed"
+            assert again.wait(names) == nodes
+            return
         doomed = again.doomed()
         assert all(any(name in thing for thing in doomed) for name in names), "what will be removed is named"
         assert again.destroy(), "it names what it has removed"
@@ -82,6 +96,7 @@ class ProviderContract:
         provider = world.make("one")
         provider.provision(provider.plan(["n1"], provider.machines()))
         (first,) = provider.wait(["n1"])
+        world.keep("one", [first])
         changes = provider.plan(["n1", "n2"], provider.machines())
         assert [(change.host, change.action) for change in changes] == [("n2", "create")]
         provider.provision(changes)
@@ -93,13 +108,20 @@ class ProviderContract:
         provider = world.make("one")
         provider.provision(provider.plan(["n1"], provider.machines()))
         (before,) = provider.wait(["n1"])
+        world.keep("one", [before])
         world.stop("one", "n1")
         provider = world.make("one")
         (machine,) = provider.machines()
         assert machine.state != "running" and machine.id == before.id
         changes = provider.plan(["n1"], [machine])
-        assert [(change.host, change.action) for change in changes] == [("n1", "start")], "started, never made anew"
+        assert [(change.host, change.action) for change in changes] == [("n1", "await" if world.theirs else "start")], "never made anew"
         provider.provision(changes)
+        if world.theirs:
+            try:
+                raise AssertionError(f"not waited for: {provider.wait(['n1'])}")
+            except WaitTimeout as error:
+                assert "n1" in error.what and error.next, "it says which, and who starts it"
+            world.start("one", "n1")
         (after,) = provider.wait(["n1"])
         assert (after.id, after.host_key, after.private_address) == (before.id, before.host_key, before.private_address)
         provider.destroy()

@@ -6,6 +6,7 @@ One lab a file, and the tests of a file tell its story in the order in which the
 - ``test_book.py``: three nodes, the whole book, a fourth node, a second database, cancel
 - ``test_fire.py``: two nodes; processes killed at every border of the notebooks and inside them, and what is claimed after it
 - ``test_canaries.py``: one node, secrets by reference, and a search for them in all that is kept or can be listed
+- ``test_generic.py``: two hosts that are somebody's, direct and by way of a jump host
 - ``test_hardship.py``: two nodes; killed runs, broken disks, engines, networks and keys, destroy, rebuild, cancel
 
 The files do not depend on each other, and each stands its lab up when its first test asks for it. Within a file a test that
@@ -20,6 +21,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -100,6 +102,13 @@ def until(what: Callable[[], Any], timeout: float = 120.0, pause: float = 0.05, 
         assert time.monotonic() < limit, why
         time.sleep(pause)
     return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody listens at just now."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)]
+        return [int(listener.getsockname()[1]) for listener in listeners]
 
 
 class Running:
@@ -276,6 +285,10 @@ class Lab:
     def machine(self, node: str) -> Machine:
         return Machine(self.docker, f"swarmbook-{self.name}-{node}")
 
+    def host(self, node: str) -> Machine:
+        """One that ``lab-hosts`` stood up."""
+        return Machine(self.docker, f"swarmbook-{self.name}-hosts-{node}")
+
     @property
     def folder(self) -> Path:
         return self.home / "clusters" / self.name
@@ -315,8 +328,8 @@ class Lab:
 
     @property
     def _labelled(self) -> list[dict[str, str]]:
-        """What is the cluster's own, and what the rehearsal of this home has made."""
-        return [{"label": f"{LABEL}={name}"} for name in (self.name, lab_name(self.home))]
+        """What is the cluster's own, what the rehearsal of this home has made, and what stands for somebody's hosts."""
+        return [{"label": f"{LABEL}={name}"} for name in (self.name, lab_name(self.home), f"{self.name}-hosts")]
 
     def kernels(self) -> list[int]:
         """Processes that a run of this cluster has started and that are still there."""

@@ -41,6 +41,7 @@ def test_values_are_read(tmp_path: Path) -> None:
     assert (params.cluster, params.nodes, params.wipe_disks) == ("shop", ["a1", "b1", "c1"], ["b1"])
 
 
+OWN = "provider: generic\nssh_key_file: key"
 MISTAKES = {
     "unknown key": ("clutser: x", 1, "clutser", "did you mean cluster?"),
     "unknown key, nothing near": ("zzzzzz: 1", 1, "no such parameter", "swarmbook params"),
@@ -74,6 +75,19 @@ MISTAKES = {
     "a domain that is none": ("sl_domain: Example", 1, "sl_domain", "such as example.com"),
     "CentOS": ("sl_os: CENTOS_LATEST", 1, "CentOS has ended", "UBUNTU_22_64"),
     "one VLAN for both": ("sl_public_vlan: 5\nsl_private_vlan: 5", 2, "are the same", "slcli vlan list"),
+    "hosts that are not named": ("provider: generic\nssh_key_file: key", 1, "no host for sw1, sw2, sw3", "add sw1=USER@ADDRESS"),
+    "a host too few": ("provider: generic\nssh_key_file: key\nhosts: [sw1=a.example, sw3=root@10.0.0.3:22]", 3, "no host for sw2", "add sw2=USER@ADDRESS"),
+    "a host too many": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c, sw4=d]", 3, "sw4 is none of nodes (sw1, sw2, sw3)", "name a node"),
+    "a host for two": (f"{OWN}\nhosts: [sw1=a, sw2=a, sw3=c]", 3, "sw1 and sw2 are both a", "a host of its own"),
+    "two hosts for one": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c, sw3=d]", 3, "sw3 stands there twice", "one entry for each"),
+    "a host without its name": (f"{OWN}\nhosts: [10.0.0.1, sw2=b, sw3=c]", 3, "hosts: [0] string should match pattern", "NAME=[USER@]ADDRESS[:PORT]"),
+    "a host with a path": (f"{OWN}\nhosts: [sw1=a/b, sw2=b, sw3=c]", 3, "hosts: [0] string should match pattern", "NAME=[USER@]ADDRESS[:PORT]"),
+    "no key for the hosts": ("provider: generic\nhosts: [sw1=a, sw2=b, sw3=c]", 1, "a key that you have, and none is named", "~/.ssh/id_ed25519"),
+    "a private address that is none": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c]\nprivate_addresses: [sw1=10.0.0]", 4, "not an IPv4 address", "sw1=10.0.0.11"),
+    "one private address for two": (
+        f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c]\nprivate_addresses: [sw1=10.0.0.1, sw2=10.0.0.1]", 4, "sw1 and sw2 are both 10.0.0.1", "a host of its own",
+    ),
+    "a jump host with a shell in it": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c]\nssh_jump: \"a;b\"", 4, "ssh_jump", "[USER@]ADDRESS[:PORT]"),
     "another provider": ("provider: aws", 1, "provider", "where the machines come from"),
     "a list": ("- a\n- b", 1, "not a mapping", "'name: value'"),
     "not YAML": ("cluster: lab\nnodes: [sw1\n", 3, "not YAML", "'name: value'"),
@@ -87,7 +101,9 @@ def test_a_mistake_is_told_with_line_and_mend(tmp_path: Path, text: str, line: i
     message = told(tmp_path, text)
     assert what in message
     assert mend in message
-    if not any(words in what for words in ("renewed", "go together", "needs a domain")):  # those lines are about a default that is in no line
+    if not any(
+        words in what for words in ("renewed", "go together", "needs a domain", "no host for sw1", "none is named")
+    ):  # those lines are about a default that is in no line
         assert re.search(rf"^ +(seen: +)?line {line}: ", message, re.MULTILINE), message
 
 
@@ -248,3 +264,4 @@ def test_a_phase_declares_what_its_module_reads(root: Path, module: str, phase: 
 def test_the_files_that_ship(root: Path) -> None:
     assert load_params(root / "params" / "lab.yaml").provider == "lab"
     assert load_params(root / "params" / "softlayer.yaml").provider == "softlayer"
+    assert load_params(root / "params" / "generic.yaml").provider == "generic"

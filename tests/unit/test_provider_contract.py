@@ -39,6 +39,6 @@ class TestSoftLayer(ProviderContract):
             machines.halt(next(guest.id for guest in cloud.guests.values() if guest.hostname == node))
 
         with Rehearsal(cloud) as rehearsal:
-            yield World(make, stop)
+            yield World(make, stop, lambda name, nodes: Cluster(name, tmp_path).save_nodes(nodes, "softlayer"))
             for api in apis:
                 api.close()

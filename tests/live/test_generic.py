@@ -1,0 +1,95 @@
+"""Hosts that are somebody's: lab machines with one user who has sudo, of which nothing but SSH is reached; then the same by way of a jump host."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .conftest import Lab, free_ports
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    """What params/generic.yaml says, with two hosts, at ports of their own."""
+    shipped = yaml.safe_load((ROOT / "params" / "generic.yaml").read_text())
+    hosts = [f"{name}=deploy@127.0.0.1:{port}" for name, port in zip(("h1", "h2"), free_ports(2))]
+    lab = make_lab(["h1", "h2"])
+    lab.params = {**shipped, **lab.params, "hosts": hosts, "swarm_managers": 1, "wait_timeout": 120}
+    lab.swarmbook("lab-hosts", lab.file()).expect(0, "h1 at deploy@127.0.0.1", "h2 at deploy@127.0.0.1")
+    lab.swarmbook("lab-hosts", lab.file()).expect(0, "they are there")
+    return lab
+
+
+def test_what_is_wrong_with_a_host_is_told_before_anything_is_changed(lab: Lab) -> None:
+    (free,) = free_ports(1)
+    wrong = [f"h1=deploy@127.0.0.1:{free}", lab.params["hosts"][1]]
+    lab.book("run", "--only", "01", hosts=wrong).refused(3, "h1 does not answer over SSH", f"ssh -p {free} deploy@127.0.0.1", "mend hosts or ssh_jump")
+    lab.book("run", "--only", "01", hosts=[entry.replace("deploy", "root") for entry in lab.params["hosts"]]).refused(
+        3, "h1 does not accept the cluster's SSH key", "in root's authorized_keys", "ssh-copy-id -i", "root@127.0.0.1"
+    )
+    lab.host("h2").sh("mv /etc/sudoers.d/50-host /root/")
+    lab.book("run", "--only", "01").refused(3, "deploy may not become root on h2", "NOPASSWD", "visudo", "password")
+    lab.host("h2").sh("mv /root/50-host /etc/sudoers.d/")
+    assert not (lab.folder / "cluster.json").exists(), "an inventory of hosts of which one cannot be used"
+
+
+def test_the_whole_book(lab: Lab) -> None:
+    lab.book("run").expect(0, "ssh_config -N -L 2376:127.0.0.1:2376")
+    assert lab.summary()["status"] == "completed"
+    lab.book("run").expect(0)
+    assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
+    lab.swarmbook("env", "h1").expect(0, "DOCKER_HOST=tcp://127.0.0.1:2376", "# first, in a terminal of its own: ssh -F")
+    lab.book("status").expect(0, "Synced, Primary")
+
+
+def test_a_cluster_that_runs_is_not_forgotten(lab: Lab) -> None:
+    lab.book("cancel", "--yes").refused(2, "run 90 first: h1, h2 still carry the cluster", "swarmbook destroy PARAMS")
+    assert (lab.folder / "cluster.json").exists()
+
+
+def test_a_host_that_is_off_is_waited_for_and_only_its_owner_starts_it(lab: Lab) -> None:
+    lab.host("h2").stop()
+    lab.book("plan", "--only", "01").expect(0, "your host waited for")
+    lab.book("run", "--only", "01", wait_timeout=10).refused(3, "h2 to answer over SSH: not within 10 s", "only you can start")
+    running = lab.start("run", "--only", "01")
+    running.until(lambda: "Have the machines" in running.said or lab.kernels())
+    lab.host("h2").start()
+    running.wait().expect(0)
+
+
+def test_taken_away_and_the_hosts_stay(lab: Lab) -> None:
+    lab.book("destroy", "--yes").expect(0)
+    lab.book("cancel", "--yes").expect(0)
+    assert not lab.folder.exists()
+    for name in ("h1", "h2"):
+        machine = lab.host(name)
+        assert machine.there and machine.try_sh("ls /etc/swarmbook /etc/docker/daemon.json 2>/dev/null")[1] == ""
+    lab.book("cancel", "--yes").expect(0)
+
+
+def test_by_way_of_a_jump_host(lab: Lab) -> None:
+    """Both are reached through the first one, at addresses that only it knows."""
+    jump = lab.params["hosts"][0].partition("=")[2]
+    inner = {name: lab.host(name).sh("hostname -I").split()[0] for name in ("h1", "h2")}
+    through = {"hosts": [f"{name}=deploy@{address}" for name, address in inner.items()], "ssh_jump": jump}
+    lab.book("run", "--only", "01", **through).expect(0)
+    lab.swarmbook("ls").expect(0, inner["h2"], f"by way of {jump.partition('@')[2]}")
+    if shutil.which("ssh"):
+        assert lab.ssh("h2", "hostname").expect(0).out.strip() == "h2"
+    lab.book("run", "--only", "01", **through).expect(0)
+    assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
+
+    # Another host key is refused until a person takes the old one out.
+    lab.host("h2").sh("rm /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh")
+    refused = lab.book("run", "--only", "01", **through).refused(3, "h2 shows another host key", "ssh-keygen -f", f"-R '{inner['h2']}'")
+    command = next(line for line in refused.said.splitlines() if "ssh-keygen -f" in line).partition("made anew: ")[2].partition(" &&")[0]
+    lab.call(["sh", "-c", command]).expect(0)
+    lab.book("run", "--only", "01", **through).expect(0)
+    lab.book("cancel", "--yes", **through).expect(0)
+    lab.swarmbook("lab-hosts", lab.file(), "--down").expect(0, "machine h1", "key hosts/id_ed25519")
