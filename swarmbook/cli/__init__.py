@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import SwarmbookError
 from . import looking, records, running
 from .rehearsing import lab_hosts, rehearse_command
+from .starting import init
 
 __all__ = ["main"]
 
@@ -51,3 +52,4 @@ for _room in (running, looking, records):
         main.add_command(getattr(_room, _name))
 main.add_command(rehearse_command)
 main.add_command(lab_hosts)
+main.add_command(init)

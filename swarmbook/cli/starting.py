@@ -1,0 +1,46 @@
+"""The command that gives a reader a book of his own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from ..cluster import home
+from ..errors import UsageError
+from .common import example, with_json
+
+__all__ = ["init"]
+
+
+@click.command("init", epilog=example("swarmbook init mybook && cd mybook && swarmbook run params/lab.yaml"))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]", required=False)
+@click.option("--diff", is_flag=True, help="Write nothing; say how DIR (by default the book here) differs from what this version ships.")
+@with_json
+def init(folder: Path | None, diff: bool, as_json: bool) -> None:
+    """Put notebooks and parameters of your own into DIR: they run from there, and are yours to change.
+
+    A file that is there stays as it is. With --diff, exit code 1: something differs, from your changes or in this version.
+    """
+    from ..shipped import copy_to, differences
+
+    if diff:
+        target = folder or home()
+        found = differences(target)
+        if as_json:
+            click.echo(json.dumps([{"path": d.path, "what": d.what, "diff": list(d.lines)} for d in found], indent=2))
+        else:
+            for difference in found:
+                click.echo("\n".join([f"{difference.path}: {difference.what}", *difference.lines, ""]))
+            click.echo(("1 file differs" if len(found) == 1 else f"{len(found)} files differ") if found else "as this version ships it")
+        sys.exit(1 if found else 0)
+    if folder is None:
+        raise UsageError("where to?", wanted="a folder", next="swarmbook init mybook")
+    written = copy_to(folder)
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "written": written}))
+    else:
+        click.echo(f"{folder}: {len(written)} files written" if written else f"{folder}: all files were there; swarmbook init {folder} --diff compares them")
+        click.echo(f"next: cd {folder} && swarmbook run params/lab.yaml")
