@@ -37,6 +37,7 @@ check: $(DEV) ## formatter, linter, types, notebook linter
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python tools/lint_notebooks.py
+	@$(BIN)/python tools/docs.py --check
 
 .PHONY: bench
 bench: $(DEV) ## zero to verified on 3, 5 and 7 nodes; writes bench-results/

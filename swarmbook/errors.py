@@ -22,7 +22,7 @@
     │   └── WaitTimeout                     a bounded wait ran out
     └── Interrupted                exit 130 SIGINT or SIGTERM
 
-Messages say what, where, seen against wanted, and the next command.
+Messages say what, where, seen against wanted, and the next command; what is known of it (:mod:`swarmbook.known`) they add themselves.
 """
 
 from __future__ import annotations
@@ -83,9 +83,14 @@ class SwarmbookError(Exception):
         self.next = next
 
     def __str__(self) -> str:
+        from .known import find  # here, since most processes never show an error
+
+        failure = find(f"{self.what}\n{self.seen or ''}")
+        told = {"where": self.where, "wanted": self.wanted, "seen": self.seen, "means": failure and failure.means, "next": self.next}
+        if failure is not None:
+            told["more"] = f"swarmbook explain {failure.name}"
         lines = [self.what]
-        for label in ("where", "wanted", "seen", "next"):
-            value = getattr(self, label)
+        for label, value in told.items():
             if value:
                 head, *rest = str(value).rstrip().splitlines() or [""]
                 lines.append(f"  {label + ':':<8}{head}")

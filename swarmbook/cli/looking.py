@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from ..errors import OutOfOrder, UsageError, WorldError
 from ..params import PHASES, Params
 from .common import example, known_secrets, open_book, with_json, with_parameters
 
-__all__ = ["env", "logs", "ls", "scp", "show_params", "ssh", "status"]
+__all__ = ["env", "explain", "logs", "ls", "scp", "show_params", "ssh", "status"]
 
 
 @click.command(epilog=example("swarmbook status params/lab.yaml --json"))
@@ -183,3 +184,26 @@ def show_params(as_json: bool) -> None:
     ]
     table = Table(["name", "type", "default", "notebooks", "meaning"], rows)
     click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
+
+
+@click.command(epilog=example("swarmbook explain disk-not-empty"))
+@click.argument("name", required=False)
+@with_json
+def explain(name: str | None, as_json: bool) -> None:
+    """Say what a known failure usually means, and what mends it; without NAME, list them."""
+    from ..checks import Table
+    from ..known import known
+
+    failures = {failure.name: failure for failure in known()}
+    if name is None:
+        table = Table(["name", "what"], [[failure.name, failure.title] for failure in failures.values()])
+        click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
+        return
+    if name not in failures:
+        close = difflib.get_close_matches(name, failures, n=1)
+        raise UsageError(f"no known failure {name}", seen=f"did you mean {close[0]}?" if close else None, next="swarmbook explain")
+    failure = failures[name]
+    if as_json:
+        click.echo(json.dumps({"name": name, "title": failure.title, "means": failure.means, "mend": failure.mend}, indent=2))
+    else:
+        click.echo(f"{failure.title}\n\nWhat it usually means\n{failure.means}\n\nWhat mends it\n{failure.mend}")

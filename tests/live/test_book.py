@@ -207,7 +207,7 @@ def test_second_run_changes_nothing_and_nobody_else_runs(lab: Lab) -> None:
     going = lab.start("run")
     going.until((lab.folder / "lock.json").exists)
     for verb in ("run", "verify"):
-        other = lab.book(verb).refused(3, "LockHeld", f"process {going.process.pid}", "run, for ")
+        other = lab.book(verb).refused(3, "LockHeld", f"process {going.process.pid}", "run, for ", "swarmbook explain somebody-works-on-it")
         assert re.search(r"for \d+ s \(since 20\d\d-", other.said), other
     lab.book("cancel", "--yes").refused(3, "LockHeld", f"process {going.process.pid}")
     done = going.wait().expect(0)
@@ -248,7 +248,9 @@ def test_drift_is_seen_stops_a_plan_and_is_mended_by_resuming(lab: Lab) -> None:
     sw2.sh("sed -i /var.lib.docker/d /etc/fstab")
     lab.book("plan", "--check").expect(1, "entered in fstab", "sw2", "1 change on 1 host")
     before = containers(lab, NODES)
-    lab.swarmbook("run", "--plan", "plan.json").refused(3, "PlanMismatch", "02, second disk", "not planned: sw2: entered in fstab", "swarmbook plan PARAMS")
+    lab.swarmbook("run", "--plan", "plan.json").refused(
+        3, "PlanMismatch", "02, second disk", "not planned: sw2: entered in fstab", "swarmbook plan PARAMS", "swarmbook explain plan-no-longer-holds"
+    )
     assert "docker" not in sw2.sh("cat /etc/fstab"), "the step was not begun"
     assert (lab.runs[-1] / "plan.json").read_bytes() == (lab.home / "plan.json").read_bytes()
     done = lab.swarmbook("run", "--resume", str(parent)).expect(0, f"resuming {parent.name} (completed)")
@@ -299,7 +301,7 @@ def test_ls_ssh_scp(lab: Lab, tmp_path: Path) -> None:
     lab.swarmbook("ls").expect(0, *NODES, "port 3306")
     assert lab.ssh("sw1", "hostname").expect(0).out.strip() == "sw1"
     lab.ssh("sw2", "exit 7").expect(7)
-    lab.swarmbook("ssh", "sw9", "hostname").refused(2, "no node sw9", "sw1, sw2, sw3")
+    lab.swarmbook("ssh", "sw9", "hostname").refused(2, "no node sw9", "sw1, sw2, sw3", "swarmbook explain node-unknown")
     there, back = tmp_path / "there", tmp_path / "back"
     there.write_text("to and fro\n")
     lab.swarmbook("scp", str(there), "sw3:/root/there").expect(0)
@@ -512,7 +514,13 @@ def test_taking_a_node_out_is_refused(lab: Lab) -> None:
         lab.book("run", nodes=FOUR).expect(0)
     before, count = containers(lab, FOUR), len(lab.runs)
     for verb in ("run", "verify"):
-        lab.book(verb).refused(3, "sw4 is no longer among the parameters' nodes", "a Galera member has to be drained", "put sw4 back into `nodes`")
+        lab.book(verb).refused(
+            3,
+            "sw4 is no longer among the parameters' nodes",
+            "a Galera member has to be drained",
+            "put sw4 back into `nodes`",
+            "swarmbook explain node-taken-out",
+        )
     assert containers(lab, FOUR) == before
     assert len(lab.runs) == count
 
@@ -525,7 +533,7 @@ def test_cancel_wants_the_word(lab: Lab) -> None:
     before = lab.leftovers()
     for verb, word in (("destroy", "DESTROY"), ("cancel", "CANCEL"), ("rebuild", "DESTROY")):
         done = lab.book(verb, nodes=FOUR if lab.machine("sw4").there else NODES)
-        done.expect(2, "ConfirmationMissing", "nothing was touched", word, "--yes", "This will be removed, for good:")
+        done.expect(2, "ConfirmationMissing", "nothing was touched", word, "--yes", "This will be removed, for good:", "swarmbook explain not-confirmed")
     assert lab.leftovers() == before
 
 

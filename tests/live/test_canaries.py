@@ -106,7 +106,9 @@ def test_no_canary_is_found_and_the_search_would_find_them(lab: Lab, watch: type
     watched = watch()
     script(lab, 1)
     with watched:
-        said["failing"] = lab.book("run", env=ENV).refused(3, "does not bootstrap", "10-talks.sh", "********", "the lines that matter:")
+        said["failing"] = lab.book("run", env=ENV).refused(
+            3, "does not bootstrap", "10-talks.sh", "********", "the lines that matter:", "swarmbook explain founding-failed"
+        )
         failed = lab.runs[-1]
         talked = " ".join(machine.sh("docker ps -aq --no-trunc --filter label=com.docker.swarm.service.name=galera_c1").split())
         said["logs"] = lab.swarmbook("logs", lab.file(), "--json", env=ENV).expect(0)
@@ -151,5 +153,7 @@ def test_logs_refuses_what_it_could_not_mask(lab: Lab) -> None:
         script(lab, 0)
         lab.book("run", "--to", "01", env=ENV).expect(0)
     folders: list[Any] = list((lab.home / "logs").rglob("*"))
-    lab.swarmbook("logs", lab.file()).refused(2, "the secret consul_management_token is not there", "export CANARY_TOKEN=")
+    lab.swarmbook("logs", lab.file()).refused(
+        2, "the secret consul_management_token is not there", "export CANARY_TOKEN=", "swarmbook explain secret-not-there"
+    )
     assert list((lab.home / "logs").rglob("*")) == folders

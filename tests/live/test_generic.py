@@ -34,7 +34,7 @@ def test_what_is_wrong_with_a_host_is_told_before_anything_is_changed(lab: Lab) 
         3, "h1 does not accept the cluster's SSH key", "in root's authorized_keys", "ssh-copy-id -i", "root@127.0.0.1"
     )
     lab.host("h2").sh("mv /etc/sudoers.d/50-host /root/")
-    lab.book("run", "--only", "01").refused(3, "deploy may not become root on h2", "NOPASSWD", "visudo", "password")
+    lab.book("run", "--only", "01").refused(3, "deploy may not become root on h2", "NOPASSWD", "visudo", "password", "swarmbook explain sudo-asks")
     lab.host("h2").sh("mv /root/50-host /etc/sudoers.d/")
     assert not (lab.folder / "cluster.json").exists(), "an inventory of hosts of which one cannot be used"
 
@@ -49,14 +49,14 @@ def test_the_whole_book(lab: Lab) -> None:
 
 
 def test_a_cluster_that_runs_is_not_forgotten(lab: Lab) -> None:
-    lab.book("cancel", "--yes").refused(2, "run 90 first: h1, h2 still carry the cluster", "swarmbook destroy PARAMS")
+    lab.book("cancel", "--yes").refused(2, "run 90 first: h1, h2 still carry the cluster", "swarmbook destroy PARAMS", "swarmbook explain cluster-still-there")
     assert (lab.folder / "cluster.json").exists()
 
 
 def test_a_host_that_is_off_is_waited_for_and_only_its_owner_starts_it(lab: Lab) -> None:
     lab.host("h2").stop()
     lab.book("plan", "--only", "01").expect(0, "your host waited for")
-    lab.book("run", "--only", "01", wait_timeout=10).refused(3, "h2 to answer over SSH: not within 10 s", "only you can start")
+    lab.book("run", "--only", "01", wait_timeout=10).refused(3, "h2 to answer over SSH: not within 10 s", "only you can start", "swarmbook explain host-off")
     running = lab.start("run", "--only", "01")
     running.until(lambda: "Have the machines" in running.said or lab.kernels())
     lab.host("h2").start()

@@ -91,7 +91,9 @@ def test_disk_with_foreign_data(lab: Lab) -> None:
     at(lab, "01")
     n1, n2 = lab.machine("n1"), lab.machine("n2")
     n2.sh(f"mkfs.btrfs -q -L precious $(readlink -f {DISK}) && mount $(readlink -f {DISK}) /mnt && echo 'do not lose me' > /mnt/letter && umount /mnt")
-    done = lab.book("run", "--only", "02").refused(3, "ForeignData", "the second disk of n2 holds data that is not ours", "btrfs precious", "wipe_disks: [n2]")
+    done = lab.book("run", "--only", "02").refused(
+        3, "ForeignData", "the second disk of n2 holds data that is not ours", "btrfs precious", "wipe_disks: [n2]", "swarmbook explain disk-not-empty"
+    )
     assert DISK in done.said
     assert n2.sh(f"mount $(readlink -f {DISK}) /mnt && cat /mnt/letter && umount /mnt") == "do not lose me"
     assert n1.try_sh(f"blkid -p $(readlink -f {DISK})")[1] == "", "no disk of any node is touched"
@@ -124,7 +126,9 @@ def test_broken_daemon_json(lab: Lab) -> None:
     at(lab, "02")
     n2 = lab.machine("n2")
     n2.sh("mkdir -p /etc/docker && echo '{\"debug\": tru' > /etc/docker/daemon.json")
-    lab.book("run", "--only", "03").refused(3, "the engine's settings are not readable", "n2: /etc/docker/daemon.json", "swarmbook ssh n2")
+    lab.book("run", "--only", "03").refused(
+        3, "the engine's settings are not readable", "n2: /etc/docker/daemon.json", "swarmbook ssh n2", "swarmbook explain engine-settings-not-read"
+    )
     assert n2.sh("cat /etc/docker/daemon.json") == '{"debug": tru', "it was left alone"
     n2.sh("rm /etc/docker/daemon.json")
 
@@ -134,7 +138,13 @@ def test_engine_that_does_not_start(lab: Lab) -> None:
     n2 = lab.machine("n2")
     n2.sh("mkdir -p /etc/docker && echo '{\"no-such-setting\": true}' > /etc/docker/daemon.json")
     done = lab.book("run", "--only", "03").refused(
-        3, "EngineUnavailable", "the engine on n2 does not start", "no-such-setting", "swarmbook ssh n2 journalctl -u docker", "--from 03"
+        3,
+        "EngineUnavailable",
+        "the engine on n2 does not start",
+        "no-such-setting",
+        "swarmbook ssh n2 journalctl -u docker",
+        "--from 03",
+        "swarmbook explain engine-does-not-start",
     )
     logs = told_why(lab, done, "03", "n2  engine", "no-such-setting")
     assert "engine: does not answer" in logs["n2"] and "==== 1 system" in logs["n1"]
@@ -163,7 +173,7 @@ def test_interrupted(lab: Lab) -> None:
     at(lab, "02")
     run = lab.start("run", "--only", "03")
     run.until(lambda: "running" in first_status(lab, "03")[3:])  # behind parameters and bootstrap: the first step
-    done = run.send(signal.SIGINT).expect(130, "Interrupted", "interrupted", "next:")
+    done = run.send(signal.SIGINT).expect(130, "Interrupted", "interrupted", "next:", "swarmbook explain interrupted")
     statuses = first_status(lab, "03")
     assert "interrupted" in statuses and statuses[-1] == "not-run", f"{statuses}{done}"
     assert "completed" not in statuses[statuses.index("interrupted") :]
@@ -187,7 +197,7 @@ def test_full_disk(lab: Lab) -> None:
     # All but 60 MB: less than the images take.
     n2.sh("free=$(df --output=avail -B1M /var/lib/docker | tail -n 1); fallocate -l $((free - 60))M /var/lib/docker/ballast")
     try:
-        done = lab.book("run", "--only", "03").refused(3, "space", "df -h /var/lib/docker")
+        done = lab.book("run", "--only", "03").refused(3, "space", "df -h /var/lib/docker", "swarmbook explain images-do-not-fit")
         assert "n2" in done.said.partition("where:")[2].splitlines()[0], done
         assert "n1" not in done.said.partition("where:")[2].splitlines()[0], f"n1 has room:{done}"
     finally:
@@ -211,7 +221,7 @@ def test_port_of_consul_in_use(lab: Lab) -> None:
     n1 = lab.machine("n1")
     squat(n1, 8501)
     try:
-        lab.book("run", "--only", "04", wait_timeout=20).refused(3, "8501", "n1", "in use")
+        lab.book("run", "--only", "04", wait_timeout=20).refused(3, "8501", "n1", "in use", "swarmbook explain consul-port-taken")
     finally:
         n1.sh("systemctl stop squatter")
 
@@ -234,7 +244,9 @@ def test_out_of_order_without_the_overlay(lab: Lab) -> None:
 def test_overlay_on_a_network_of_the_nodes(lab: Lab) -> None:
     at(lab, "04")
     route = next(r["dst"] for r in json.loads(lab.machine("n1").sh("ip -j -4 route")) if r.get("dev") == "eth0" and r["dst"] != "default")
-    lab.book("run", "--only", "06", overlay_subnet=route).refused(2, f"overlay_subnet {route}", f"n1 has a route to {route}", "choose another overlay_subnet")
+    lab.book("run", "--only", "06", overlay_subnet=route).refused(
+        2, f"overlay_subnet {route}", f"n1 has a route to {route}", "choose another overlay_subnet", "swarmbook explain subnet-taken"
+    )
     assert lab.machine("n1").try_sh("docker network inspect backend")[0] != 0
 
 
@@ -246,7 +258,7 @@ def test_port_of_the_member_in_use(lab: Lab) -> None:
     n2 = lab.machine("n2")
     squat(n2, SQL)
     try:
-        lab.book("run", "--only", "07").refused(3, f"port {SQL} is in use on n2", "sshd", "choose another mariadb_port")
+        lab.book("run", "--only", "07").refused(3, f"port {SQL} is in use on n2", "sshd", "choose another mariadb_port", "swarmbook explain member-port-taken")
         assert lab.machine("n1").try_sh("docker volume inspect galera-data")[0] != 0, "nothing was begun"
     finally:
         n2.sh("systemctl stop squatter")
@@ -281,7 +293,7 @@ def test_another_host_key(lab: Lab) -> None:
     keys = [line.split()[-1] for line in lines]
     known.write_text("".join(line.replace(keys[1], keys[0]) + "\n" for line in lines))
     try:
-        lab.book("verify").refused(3, "HostKeyMismatch", "n2 shows another host key", keys[1], "n2 (root@127.0.0.1:")
+        lab.book("verify").refused(3, "HostKeyMismatch", "n2 shows another host key", keys[1], "n2 (root@127.0.0.1:", "swarmbook explain host-key-changed")
         rows = lab.book("status", "--json").expect(3).json
         assert [row["ssh"].split(":")[0] for row in rows] == ["ok", "HostKeyMismatch"]
         # The advice holds: 01 reads the keys from inside the machines and pins them again.
@@ -299,8 +311,8 @@ def test_another_ssh_key(lab: Lab, tmp_path: Path) -> None:
     key.write_bytes((tmp_path / "key").read_bytes())
     public.write_bytes((tmp_path / "key.pub").read_bytes())
     try:
-        lab.book("verify").refused(3, "HostUnreachable", "n1 does not accept the cluster's SSH key", str(key))
-        assert {row["ssh"].split(":")[0] for row in lab.book("status", "--json").expect(3).json} == {"HostUnreachable"}
+        lab.book("verify").refused(3, "LoginRefused", "n1 does not accept the cluster's SSH key", str(key), "swarmbook explain login-refused")
+        assert {row["ssh"].split(":")[0] for row in lab.book("status", "--json").expect(3).json} == {"LoginRefused"}
         # The advice holds: 01 puts the key that is here on the machines.
         lab.book("run", "--only", "01").expect(0)
         lab.book("status").expect(0)
@@ -317,7 +329,7 @@ def test_no_ssh_key(lab: Lab) -> None:
     kept = key.read_bytes()
     key.unlink()
     try:
-        lab.book("verify").refused(3, "the cluster's SSH key is gone", str(key))
+        lab.book("verify").refused(3, "the cluster's SSH key is gone", str(key), "swarmbook explain key-gone")
     finally:
         key.write_bytes(kept)
         key.chmod(0o600)
@@ -333,7 +345,7 @@ def test_cluster_folder_that_is_not_ours_to_read(lab: Lab, content: Any, parts: 
     try:
         for verb in ("run", "verify", "status", "destroy"):
             lab.book(verb, *(["--yes"] if verb == "destroy" else [])).refused(3, str(file), *parts)
-        lab.swarmbook("ls").refused(3, str(file), *parts)
+        lab.swarmbook("ls").refused(3, str(file), *parts, "swarmbook explain inventory-not-read")
         assert file.read_text() == written
     finally:
         file.write_text(kept)
@@ -347,7 +359,9 @@ def test_lab_of_another_folder(lab: Lab, make_lab: Callable[..., Lab]) -> None:
     other.name = lab.name
     before = lab.leftovers()
     try:
-        other.book("run", swarm_managers=1).refused(3, "ForeignData", "belongs to another folder", str(lab.folder), "another name")
+        other.book("run", swarm_managers=1).refused(
+            3, "ForeignData", "belongs to another folder", str(lab.folder), "another name", "swarmbook explain lab-of-another-folder"
+        )
         other.book("cancel", "--yes", swarm_managers=1).refused(3, "belongs to another folder")
         assert lab.leftovers() == before
     finally:
@@ -360,7 +374,9 @@ def test_lab_of_another_folder(lab: Lab, make_lab: Callable[..., Lab]) -> None:
 def test_stopped_machine_is_told_and_started_again(lab: Lab) -> None:
     at(lab, "08")
     lab.machine("n2").stop()
-    done = lab.book("verify").refused(3, "HostUnreachable", "n2 does not answer over SSH", "n2 (root@127.0.0.1:", "swarmbook run PARAMS --only 01")
+    done = lab.book("verify").refused(
+        3, "HostUnreachable", "n2 does not answer over SSH", "n2 (root@127.0.0.1:", "swarmbook run PARAMS --only 01", "swarmbook explain host-unreachable"
+    )
     assert "n2  node: does not answer: the provider says: container" in done.said and "is exited" in done.said, done
     assert "galera: galera_n1, running" in (lab.runs[-1] / "logs" / "n1.txt").read_text()
     found = lab.book("logs", "--since", "1h", "--json").expect(3).json
@@ -380,7 +396,7 @@ def test_a_member_that_does_not_run(lab: Lab) -> None:
     n1.sh("docker service scale -d galera_n2=0")
     until(lambda: not n2.sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"), why="the member still runs")
     try:
-        lab.book("verify").refused(3, "the member on n2 does not run", "swarmbook logs PARAMS n2")
+        lab.book("verify").refused(3, "the member on n2 does not run", "swarmbook logs PARAMS n2", "swarmbook explain member-down")
         line = lab.book("verify", "--quiet").expect(3, f"{lab.name}: NOT FINE: ", "08 verify_galera failed: WorldError: the member on n2 does not run").said
         assert line.count("\n") == 1, line
     finally:
@@ -418,7 +434,9 @@ def test_rebuild_by_an_approved_plan(lab: Lab) -> None:
     at(lab, "02")
     lab.book("plan", "--for", "rebuild", "--out", "rebuild.json").expect(0, "assumed")
     digest = hashlib.sha256((lab.home / "rebuild.json").read_bytes()).hexdigest()
-    lab.book("rebuild", "--approve", "0" * 64).refused(2, "the approval is for another plan; nothing was touched", digest)
+    lab.book("rebuild", "--approve", "0" * 64).refused(
+        2, "the approval is for another plan; nothing was touched", digest, "swarmbook explain approved-another-plan"
+    )
     lab.book("rebuild", "--approve", digest).expect(0, "How to reach it:")
     assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["90", "03", "04", "05", "06", "07", "08"]
     reached(lab, "08")

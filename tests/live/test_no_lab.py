@@ -33,7 +33,7 @@ def untouched(lab: Any) -> bool:
 def test_all_mistakes_are_told_at_once(lab: Any) -> None:
     path = lab.home / "params" / "mistakes.yaml"
     path.write_text(MISTAKES.format(name=lab.name))
-    done = lab.swarmbook("run", "params/mistakes.yaml").expect(2, "params/mistakes.yaml", "nothing was touched", "next:")
+    done = lab.swarmbook("run", "params/mistakes.yaml").expect(2, "params/mistakes.yaml", "nothing was touched", "next:", "swarmbook explain parameters-wrong")
     lines = [line.strip().removeprefix("seen:").strip() for line in done.said.splitlines()]
     told = {int(line.split(":")[0].removeprefix("line ")): line for line in lines if line.startswith("line ")}
     for number, part in {3: "given twice", 5: "colour", 6: "mariadb_port", 7: "lab_disk_gb", 9: "mariadb_root_password"}.items():
@@ -60,11 +60,13 @@ def test_what_only_shows_in_the_whole(lab: Any, changes: dict[str, Any], parts: 
 
 
 def test_a_parameter_file_that_is_not_there(lab: Any) -> None:
-    lab.swarmbook("run", "params/nowhere.yaml").refused(2, "params/nowhere.yaml")
+    lab.swarmbook("run", "params/nowhere.yaml").refused(2, "params/nowhere.yaml", "swarmbook explain parameters-not-read")
 
 
 def test_a_folder_without_the_book(lab: Any, tmp_path: Path) -> None:
-    lab.call([*_swarmbook(), "run", str(lab.home / lab.file())], env={"SWARMBOOK_HOME": str(tmp_path)}).refused(2, str(tmp_path), "SWARMBOOK_HOME")
+    lab.call([*_swarmbook(), "run", str(lab.home / lab.file())], env={"SWARMBOOK_HOME": str(tmp_path)}).refused(
+        2, str(tmp_path), "SWARMBOOK_HOME", "swarmbook explain book-not-here"
+    )
 
 
 def test_a_secret_reference_that_leads_nowhere(lab: Any) -> None:
@@ -73,19 +75,23 @@ def test_a_secret_reference_that_leads_nowhere(lab: Any) -> None:
 
 
 def test_init_scripts_that_are_not_there(lab: Any) -> None:
-    lab.swarmbook("run", lab.file(mariadb_init_scripts="no/such/folder")).refused(2, "no/such/folder", "mariadb_init_scripts")
+    lab.swarmbook("run", lab.file(mariadb_init_scripts="no/such/folder")).refused(
+        2, "no/such/folder", "mariadb_init_scripts", "swarmbook explain init-scripts-not-there"
+    )
     assert untouched(lab)
 
 
 @pytest.mark.parametrize("verb", ["verify", "status", "rebuild"])
 def test_no_cluster_yet(lab: Any, verb: str) -> None:
     done = lab.swarmbook(verb, lab.file())
-    done.refused(2, "swarmbook run PARAMS")
+    done.refused(2, "swarmbook run PARAMS", "swarmbook explain cluster-not-there")
     assert not lab.leftovers()
 
 
 def test_out_of_order_without_machines(lab: Any) -> None:
-    lab.swarmbook("run", lab.file(), "--only", "03").refused(2, "run 01 first", "sw1, sw2, sw3", "swarmbook run PARAMS --only 01")
+    lab.swarmbook("run", lab.file(), "--only", "03").refused(
+        2, "run 01 first", "sw1, sw2, sw3", "swarmbook run PARAMS --only 01", "swarmbook explain out-of-order"
+    )
     assert not lab.leftovers()
     assert not lab.folder.exists(), "keys of a cluster that is not there"
 
@@ -105,7 +111,7 @@ def test_nothing_to_take_away(lab: Any) -> None:
 
 def test_no_engine(lab: Any) -> None:
     nowhere = f"unix://{lab.home}/no.sock"
-    lab.swarmbook("run", lab.file(), env={"DOCKER_HOST": nowhere}).refused(3, "EngineUnavailable", "DOCKER_HOST", nowhere)
+    lab.swarmbook("run", lab.file(), env={"DOCKER_HOST": nowhere}).refused(3, "EngineUnavailable", "DOCKER_HOST", nowhere, "swarmbook explain engine-not-there")
     # Only the key had been made; what is taken away without an engine is just that.
     lab.swarmbook("cancel", lab.file(), "--yes", env={"DOCKER_HOST": nowhere}).expect(0)
     assert not lab.folder.exists()

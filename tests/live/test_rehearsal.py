@@ -54,7 +54,9 @@ def test_what_the_service_refuses_is_told_in_its_words(lab: Lab) -> None:
     lab.swarmbook("rehearse", "--up", "3", "--fault", "quota,on=Virtual_Guest::createObject").expect(
         0, "3 s at least", "misbehaves: quota on Virtual_Guest::createObject, always"
     )
-    lab.book("run", "--only", "01", "--yes").refused(3, "SoftLayer says no", "REHEARSAL: the account has reached its limit of virtual servers")
+    lab.book("run", "--only", "01", "--yes").refused(
+        3, "SoftLayer says no", "REHEARSAL: the account has reached its limit of virtual servers", "swarmbook explain provider-says-no"
+    )
     assert not lab.leftovers()
     lab.swarmbook("rehearse", "--behave").expect(0, "the service behaves")
 
