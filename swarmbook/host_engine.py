@@ -9,11 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from .checks import Check
 from .docker_api import local_engine
 from .errors import EngineUnavailable
 from .wait import wait_for
 
-__all__ = ["ensure_engine", "stop_own_engine"]
+__all__ = ["engine_outlook", "ensure_engine", "stop_own_engine"]
 
 _PID = Path("/run/swarmbook-dockerd.pid")
 _LOG = Path("/var/log/swarmbook-dockerd.log")
@@ -50,6 +51,25 @@ def ensure_engine(timeout_s: float = 60) -> Any:
             )
         install_packages(["docker.io"])
     return _start(timeout_s)
+
+
+def engine_outlook() -> Check:
+    """Whether there is an engine for the lab's machines, or whether :func:`ensure_engine` would get one; nothing is started."""
+    client = local_engine()
+    if client is not None:
+        seen, ok = "answers", True
+        client.close()
+    elif os.environ.get("DOCKER_HOST"):
+        seen, ok = f"what DOCKER_HOST names does not answer: {os.environ['DOCKER_HOST']}", False
+    elif os.geteuid() != 0:
+        seen, ok = "none that you may talk to: start Docker, be let into its group, or run as root on Debian or Ubuntu", False
+    elif shutil.which("dockerd"):
+        seen, ok = "installed; 01 starts it", True
+    elif shutil.which("apt-get"):
+        seen, ok = "not there; 01 installs docker.io and starts it", True
+    else:
+        seen, ok = "none, and no apt to install it with", False
+    return Check("here", "Docker Engine for the machines", "answers, or can be started", seen, ok)
 
 
 def install_packages(names: list[str]) -> None:

@@ -38,7 +38,7 @@ def _warm() -> None:
     import fabric  # noqa: F401
     import pymysql  # noqa: F401
 
-    from . import consul, delivery, destroy, dns, engine, galera, overlay, provision, sql, storage, swarm  # noqa: F401
+    from . import consul, delivery, destroy, dns, engine, galera, overlay, provision, sql, start, storage, swarm  # noqa: F401
 
 
 _warm()

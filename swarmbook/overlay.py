@@ -69,7 +69,9 @@ def _observe(book: Book) -> Overlay:
     if not listing.ok:
         return Overlay(routes, mtu)
     network = json.loads(listing.stdout)[0]
-    return Overlay(routes, mtu, network["IPAM"]["Config"][0]["Subnet"], int((network["Options"] or {}).get(_MTU_OPTION, 1500)) - VXLAN_BYTES, network["Driver"])
+    return Overlay(
+        routes, mtu, network["IPAM"]["Config"][0]["Subnet"], int((network["Options"] or {}).get(_MTU_OPTION, _ETHERNET)) - VXLAN_BYTES, network["Driver"]
+    )
 
 
 def plan_overlay(params: ParamView, seen: Overlay) -> list[Change]:
@@ -142,7 +144,7 @@ def reach(book: Book) -> StepResult:
         )
         if not probe.ok:
             raise OutOfOrder(f"run the step before first: no network {book.params.overlay_network}", where=manager, next="swarmbook run PARAMS --from 06")
-        mtu = int(probe.stdout) - VXLAN_BYTES
+        mtu = int(probe.stdout.strip() or _ETHERNET) - VXLAN_BYTES  # made by hand, it may have no such option
         lacking = nodes_without_image(book.engines(), wanted_image(book, "consul"))
         if lacking:
             raise OutOfOrder(

@@ -27,6 +27,7 @@ __all__ = [
 
 #: Number and name of each notebook.
 PHASES: dict[str, str] = {
+    "00": "start_here",
     "01": "provision_instances",
     "02": "post_provision",
     "03": "build_swarm",
@@ -63,19 +64,21 @@ class Params(BaseModel):
     cluster: Name = _p("lab", _ALL, "name of the cluster: labels everything that is made, and names its folder")
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     provider: Literal["lab", "generic", "softlayer"] = _p(
-        "lab", "01 91", "where the machines come from: lab (this computer), generic (hosts you have) or softlayer (rented, costs money)"
+        "lab", "00 01 91", "where the machines come from: lab (this computer), generic (hosts you have) or softlayer (rented, costs money)"
     )
     wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
-    lab_disk_gb: int = _p(10, "01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
-    lab_hourly_cost: float = _p(0.0, "01", "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones", ge=0, le=1000)
+    lab_disk_gb: int = _p(10, "00 01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
+    lab_hourly_cost: float = _p(0.0, "00 01", "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones", ge=0, le=1000)
     lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; bootstrapped where it cannot be pulled")
-    ssh_key_file: str = _p("", "01", "private SSH key to take for the nodes, without a passphrase, from the book's folder; empty: one is generated")
+    ssh_key_file: str = _p("", "00 01", "private SSH key to take for the nodes, without a passphrase, from the book's folder; empty: one is generated")
     hosts: list[HostEntry] = _p(
-        [], "01", "the hosts you have, NAME=[USER@]ADDRESS[:PORT] for each of nodes; a user other than root needs sudo without a password"
+        [], "00 01", "the hosts you have, NAME=[USER@]ADDRESS[:PORT] for each of nodes; a user other than root needs sudo without a password"
     )
     private_addresses: list[AddressEntry] = _p([], "01", "NAME=ADDRESS where the other nodes reach a host, if it has several; by default its own choice")
     ssh_jump: str = _p("", "01", "jump host to the hosts, [USER@]ADDRESS[:PORT]; empty: none", pattern=rf"^({_LOGIN})?$")
-    sl_endpoint: str = _p("", "01 91", "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; rehearsal: lab machines, nothing is rented")
+    sl_endpoint: str = _p(
+        "", "00 01 91", "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; rehearsal: lab machines, nothing is rented"
+    )
     sl_domain: str = _p(
         "", "01 91", "domain of the instances, such as example.com", pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$"
     )
@@ -108,7 +111,7 @@ class Params(BaseModel):
     log_max_size: Size = _p("10m", "03", "a container's log is rotated at this size")
     log_max_files: int = _p(3, "03", "how many rotated logs are kept", ge=1, le=100)
     docker_api_port: Port = _p(2376, "03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
-    swarm_managers: int = _p(3, "03 05", "how many of the nodes are managers: 1, 3, 5 or 7; the rest are workers")
+    swarm_managers: int = _p(3, "00 03 05", "how many of the nodes are managers: 1, 3, 5 or 7; the rest are workers")
     swarm_address_pool: str = _p("10.201.0.0/16", "03", "where the swarm takes subnets from when none is asked for")
     certificate_days: int = _p(365, "03 04 07", "life of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 07", "days before its end at which a certificate is renewed", ge=0)
@@ -119,7 +122,7 @@ class Params(BaseModel):
     overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(0, "06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000)
     mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
-    galera_nodes: list[Name] = _p([], "03 07 08", "nodes that carry a member; empty: all")
+    galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that carry a member; empty: all")
     mariadb_port: int = _p(0, "07 08", "port of the member on its host; 0: not published", ge=0, le=65535)
     mariadb_data_path: str = _p("", "07 90", "folder of the data on the node; empty: a named volume")
     mariadb_init_scripts: str = _p("", "07", "local folder of *.sql, *.sql.gz, *.sh, run once on the first member")

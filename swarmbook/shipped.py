@@ -18,7 +18,7 @@ __all__ = ["MARK", "Difference", "copy_to", "differences", "shipped"]
 
 #: Remembers in a copy which version it came from, and what each file was then.
 MARK = ".swarmbook.json"
-_FOLDERS = {"notebooks": "*.ipynb", "params": "*.yaml"}
+_FILES = ("notebooks/*.ipynb", "params/*.yaml", "docs/*.md", "docs/*.svg")
 _SHARE = "share/swarmbook/"
 
 
@@ -30,7 +30,7 @@ def shipped() -> dict[str, Path]:
     """
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "pyproject.toml").exists() and (checkout / "notebooks").is_dir():
-        return {f"{folder}/{path.name}": path for folder, pattern in _FOLDERS.items() for path in sorted((checkout / folder).glob(pattern))}
+        return {path.relative_to(checkout).as_posix(): path for pattern in _FILES for path in sorted(checkout.glob(pattern))}
     found = {}
     for file in importlib.metadata.files("swarmbook") or []:
         _, share, rest = file.as_posix().partition(_SHARE)

@@ -1,12 +1,16 @@
-"""Writes the pages of docs/ that have their source in the library: parameters.md from the schema, troubleshooting.md from the known failures.
+"""Writes the pages of docs/ that have their source elsewhere: parameters.md from the schema, troubleshooting.md from the known failures, and
+the picture of how-it-is-built.md from the table of rooms in it.
 
 Usage: python tools/docs.py [--check]     (--check writes nothing; exit 1 when a page is not as its source has it)
 """
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import sys
+import textwrap
 from pathlib import Path
 
 from swarmbook.known import known
@@ -56,7 +60,57 @@ def troubleshooting() -> str:
     return f"{head}{table}\n\n" + "\n".join(parts)
 
 
-PAGES = {"parameters.md": parameters, "troubleshooting.md": troubleshooting}
+def rooms() -> list[tuple[list[str], str]]:
+    """Rows of the table of rooms: names (what a room is made of stands in brackets after it: ``runbook/(run``), and what for."""
+    lines = (DOCS / "how-it-is-built.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d+ \|", line)]
+    return [(_names(names), what) for _, names, what in cells]
+
+
+def _names(cell: str) -> list[str]:
+    found: list[str] = []
+    inside = ""
+    for name, bracket in re.findall(r"`([\w/.]+)`|([()])", cell):
+        if bracket:
+            inside = f"{found[-1]}(" if bracket == "(" else ""
+        else:
+            found.append(f"{inside}{name}")
+    return found
+
+
+_STYLE = """<style>
+  .page { fill: #ffffff; stroke: #d0d7de } .row { fill: #f6f8fa; stroke: #afb8c1 } .ink { fill: #1f2328 } .faint { fill: #59636e } .wire { stroke: #59636e }
+  @media (prefers-color-scheme: dark) {
+    .page { fill: #0d1117; stroke: #3d444d } .row { fill: #151b23; stroke: #656c76 } .ink { fill: #f0f6fc } .faint { fill: #9198a1 } .wire { stroke: #9198a1 }
+  }
+  text { font-family: system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif; font-size: 12px } .name { font-weight: 600 }
+</style>"""
+_WIDE, _CHARACTERS = 960, 126
+
+
+def picture() -> str:
+    """The rows of rooms, top to bottom."""
+    drawn, y = [], 20
+    for at, (names, what) in enumerate(rooms(), 1):
+        lines = textwrap.wrap("  ".join(name.rpartition("(")[2] for name in names), _CHARACTERS)
+        notes = textwrap.wrap(what, _CHARACTERS + 16)
+        height = 18 * (len(lines) + len(notes)) + 16
+        if at > 1:
+            drawn.append(f'<path class="wire" d="M480 {y - 14} v8 m-4 -4 l4 4 l4 -4" fill="none"/>')
+        drawn.append(f'<rect class="row" x="20" y="{y}" width="{_WIDE - 40}" height="{height}" rx="6"/>')
+        for number, line in enumerate([*lines, *notes]):
+            kind = "ink name" if number < len(lines) else "faint"
+            drawn.append(f'<text class="{kind}" x="34" y="{y + 21 + 18 * number}">{html.escape(line)}</text>')
+        y += height + 18
+    told = "; ".join(f"row {at}: {what}" for at, (_, what) in enumerate(rooms(), 1))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDE}" height="{y}" viewBox="0 0 {_WIDE} {y}" role="img" aria-labelledby="title desc">\n'
+        f'<title id="title">How swarmbook is built</title>\n<desc id="desc">{html.escape(told)}</desc>\n{_STYLE}\n'
+        f'<rect class="page" x="0.5" y="0.5" width="{_WIDE - 1}" height="{y - 1}" rx="10"/>\n' + "\n".join(drawn) + "\n</svg>\n"
+    )
+
+
+PAGES = {"parameters.md": parameters, "troubleshooting.md": troubleshooting, "how-it-is-built.svg": picture}
 
 
 def main(arguments: list[str]) -> int:

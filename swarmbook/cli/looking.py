@@ -98,12 +98,26 @@ def _node(cluster: Cluster, name: str) -> Node:
     raise UsageError(f"no node {name} in cluster {cluster.name}", where=str(cluster.file), wanted=", ".join(n.name for n in cluster.nodes), next="swarmbook ls")
 
 
-@click.command(epilog=example("swarmbook ls"))
+@click.command(epilog=example("swarmbook ls sw1 8501"))
+@click.argument("node", required=False)
+@click.argument("port", type=click.IntRange(1, 65535), required=False)
 @which_cluster
 @with_json
-def ls(cluster: str | None, as_json: bool) -> None:
-    """List the nodes and where each is reached."""
+def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -> None:
+    """List the nodes and where each is reached; with NODE and PORT, where just that is, as HOST:PORT."""
     from ..checks import Table
+
+    if node is not None:
+        if port is None:
+            raise UsageError("which port?", wanted="a node and a port", next=f"swarmbook ls {node} 8501")
+        found = the_cluster(cluster)
+        to = _node(found, node)
+        if to.tunnelled(port):
+            from ..status import by_ssh
+
+            raise UsageError(f"port {port} of {node} is reached through SSH", wanted="a tunnel, in a terminal of its own", next=by_ssh(found, to, [port]))
+        click.echo(str(to.reach(port)))
+        return
 
     def by_jump(node: Node) -> str:
         return f"{node.ssh} by way of {node.jump.ssh}" if node.jump else str(node.ssh)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "verify"]
 
-BUILD = [number for number in PHASES if number < "20"]
+BUILD = [number for number in PHASES if number < "20"]  # 00 only when asked for by number
 #: Which notebooks a command runs; `run` by its options.
 _COMMANDS = {"run": [], "destroy": ["90"], "cancel": ["91"], "rebuild": ["90", *[number for number in BUILD if number >= "03"]]}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..book import Change
+from ..checks import Check
 from ..cluster import Node
 
 __all__ = ["Found", "Offer", "Provider"]
@@ -42,6 +43,9 @@ class Provider(Protocol):
     """Machines of one cluster. Every method may be called again at any time and goes on from what is there."""
 
     name: str
+
+    def prerequisites(self) -> list[Check]:
+        """What it needs of this computer, looked at; nothing is installed, started or sent."""
 
     def offers(self, names: Sequence[str]) -> list[Offer]:
         """What the machines would be and cost; nothing is ordered."""

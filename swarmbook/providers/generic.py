@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..book import Book, Change
+from ..checks import Check
 from ..cluster import Jump, Node
-from ..errors import HostUnreachable, LoginRefused, OutOfOrder, WaitTimeout, WorldError
+from ..errors import HostUnreachable, LoginRefused, OutOfOrder, UsageError, WaitTimeout, WorldError
 from ..files import write_private
 from ..hosts import Host, fan_out
 from ..logins import Login, logins_of, parse_login
 from ..progress import Progress
-from ..ssh_keys import scan_host_key
+from ..ssh_keys import fingerprint, public_part, scan_host_key
 from ..wait import wait_for
 from .base import Found, Offer
 
@@ -55,6 +56,14 @@ class GenericProvider:
 
     def _known(self) -> dict[str, Node]:
         return {node.name: node for node in self._book.cluster.nodes}
+
+    def prerequisites(self) -> list[Check]:
+        source = self._book.cluster.root / Path(self._book.params.ssh_key_file).expanduser()
+        try:
+            seen, ok = f"{source}, {fingerprint(public_part(source))}", True
+        except UsageError as error:
+            seen, ok = f"{source}: {error.what}", False
+        return [Check("here", "SSH key", "a private key without a passphrase", seen, ok)]
 
     def offers(self, names: Sequence[str]) -> list[Offer]:
         logins = self._logins()

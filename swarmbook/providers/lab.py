@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any
 
 from ..book import Book, Change
+from ..checks import Check
 from ..cluster import Node
 from ..docker_api import local_engine
 from ..errors import EngineUnavailable
-from ..host_engine import ensure_engine
+from ..host_engine import engine_outlook, ensure_engine
 from ..hosts import fan_out
 from ..images import ensure_image
 from ..lab.machines import Machines
@@ -38,6 +39,9 @@ class LabProvider:
         """The machines, as far as an engine runs that could hold any: none is started to find that out."""
         client: Any = local_engine()
         return None if client is None else Machines(client, self._book.cluster.name, self._book.cluster.folder)
+
+    def prerequisites(self) -> list[Check]:
+        return [engine_outlook()]
 
     def offers(self, names: Sequence[str]) -> list[Offer]:
         disk = self._book.params.lab_disk_gb

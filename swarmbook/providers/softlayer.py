@@ -13,8 +13,10 @@ from functools import cached_property
 from typing import TypeVar
 
 from ..book import Book, Change
+from ..checks import Check
 from ..cluster import Endpoint, Node
 from ..errors import ForeignData, HostUnreachable, OrderUncertain, ProviderError, UsageError, WaitTimeout, WorldError
+from ..host_engine import engine_outlook
 from ..hosts import fan_out
 from ..progress import Progress
 from ..rehearsal import endpoint
@@ -138,6 +140,15 @@ class SoftLayerProvider:
             private_vlan=p.sl_private_vlan,
             mark=self._mark(name),
         )
+
+    def prerequisites(self) -> list[Check]:
+        if self._book.params.sl_endpoint == "rehearsal":
+            return [engine_outlook()]
+        try:
+            seen = f"for {SoftLayerApi(self._book.params.sl_endpoint).endpoint}"
+        except UsageError as error:
+            return [Check("here", "credentials", "of an account", f"{error.what}; {error.next}", False)]
+        return [Check("here", "credentials", "of an account", seen, True)]
 
     def offers(self, names: Sequence[str]) -> list[Offer]:
         spec, price = self._priced

@@ -56,6 +56,7 @@ class ProviderContract:
         assert all(change.detail for change in changes)
         assert provider.machines() == [] and provider.doomed() == []
         assert set(provider.states()) <= {""}
+        assert all(check.wanted and check.seen for check in provider.prerequisites())
         assert provider.destroy() == []
 
     def test_from_nothing_to_nodes_and_to_nothing(self, world: World) -> None:
