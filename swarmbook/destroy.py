@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from . import layouts
 from .book import Book, Change, Prospect, StepResult, converge, look
 from .checks import Check, Table, equal
+from .disks import ask
 from .hosts import Host
 from .params import ParamView
 
@@ -29,6 +31,8 @@ class Remains:
         data: The members' data folder, if it is there.
         files: Our files and folders.
         engine: What the engine was before the book: absent, stopped, running; or nothing when there is no record.
+        disk: The second disk, if it carries a layout of ours that is to be undone.
+        layout: What is on it, in words.
     """
 
     services: tuple[str, ...] = ()
@@ -39,6 +43,8 @@ class Remains:
     data: str = ""
     files: tuple[str, ...] = ()
     engine: str = ""
+    disk: str = ""
+    layout: str = ""
 
 
 _FILES = ("/etc/swarmbook", "/etc/docker/swarmbook", "/etc/systemd/system/docker.service.d/swarmbook.conf")
@@ -71,7 +77,11 @@ def _observe(book: Book) -> dict[str, Remains]:
     def one(host: Host) -> Remains:
         data: dict[str, Any] = json.loads(host.run(script).stdout)
         fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-        return Remains(**fields)
+        remains = Remains(**fields)
+        if not book.params.undo_storage:
+            return remains
+        disk = ask(host, host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk)
+        return replace(remains, disk=disk.device, layout=layouts.told(disk.content)) if layouts.matching(disk.content) else remains
 
     return book.fleet.each(one)
 
@@ -102,6 +112,15 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
             changes.append(
                 Change(
                     name, "files", f"{' '.join(remains.files)}; the engine set back to {remains.engine or 'running'}", {"engine": remains.engine or "running"}
+                )
+            )
+        if remains.disk:
+            changes.append(
+                Change(
+                    name,
+                    "disk",
+                    f"the layout of {remains.disk} with all that is on it: {remains.layout}, its mount and its line in fstab",
+                    {"disk": remains.disk},
                 )
             )
     return [replace(change, word="DESTROY") for change in changes]
@@ -141,6 +160,11 @@ def _apply(book: Book, seen: Mapping[str, Remains], changes: list[Change]) -> No
                 host.run(f"docker rmi -f {names} >/dev/null", timeout_s=120)
             elif change.action == "files":
                 _set_back(book, host, change.data["engine"])
+            elif change.action == "disk":  # last: until then it is found again
+                for command in layouts.undo_commands(change.data["disk"]):
+                    host.run(command, timeout_s=book.params.wait_timeout)
+                if seen[host.name].engine == "running":  # it was somebody's before us, and goes on upon the first disk
+                    host.run("systemctl start docker.service", timeout_s=book.params.wait_timeout)
 
     book.fleet.each(one, [name for name in by_host if name != "cluster"])
 

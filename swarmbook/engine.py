@@ -9,22 +9,21 @@ import shlex
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from .book import Book, Change, Prospect, StepResult, converge
 from .checks import Check, equal
 from .cluster import Endpoint, Node
-from .errors import EngineUnavailable, SwarmbookError, WorldError
+from .engine_settings import DRIVER_FACTS, FOLDER, SETTINGS, drop_in_for, merge_settings, refuse_driver, settings_for
+from .errors import EngineUnavailable, SwarmbookError
 from .hosts import Host
 from .params import ParamView
 from .pki import Leaf, reason_to_renew
+from .systems import OS_RELEASE, install_engine, read_os_release
 from .wait import wait_for
 
-__all__ = ["Engine", "Wanted", "configure", "merge_settings", "plan_engine"]
+__all__ = ["Engine", "Wanted", "configure", "plan_engine"]
 
-_FOLDER = "/etc/docker/swarmbook"
-_SETTINGS = "/etc/docker/daemon.json"
-_BEFORE = f"{_SETTINGS}.before-swarmbook"
+_BEFORE = f"{SETTINGS}.before-swarmbook"
 #: Says what the engine was before the book came: absent, stopped or running.
 RECORD = "/etc/swarmbook/engine-before"
 _DROP_IN = "/etc/systemd/system/docker.service.d/swarmbook.conf"
@@ -48,6 +47,8 @@ class Engine:
         driver: Storage driver of the running engine.
         labels: Labels of the running engine.
         api: What our client and a stranger got from the API; empty when it was not asked.
+        release: The node's os-release.
+        under: What its data would lie on: file system, ``ftype=0`` where xfs lacks it, ``pool`` where there is a thin pool.
     """
 
     version: str = ""
@@ -63,6 +64,8 @@ class Engine:
     driver: str = ""
     labels: tuple[str, ...] = ()
     api: str = ""
+    release: Mapping[str, str] = field(default_factory=dict)
+    under: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,78 +87,8 @@ def api_names(node: Node) -> list[str]:
     return list(dict.fromkeys([node.name, node.private_address, node.public_address, "127.0.0.1"]))
 
 
-def settings_for(params: ParamView, node: Node, nameservers: tuple[str, ...]) -> dict[str, Any]:
-    """What daemon.json has to say on a node.
-
-    Args:
-        params: The parameters.
-        node: The node.
-        nameservers: Name servers the node itself uses; those on its loopback cannot be reached from a container.
-    """
-    upstream = [a for a in (params.dns_primary, params.dns_secondary) if a] or [a for a in nameservers if not a.startswith("127.") and a != "::1"]
-    settings: dict[str, Any] = {
-        "storage-driver": params.storage_driver,
-        "dns": list(dict.fromkeys([node.private_address, *upstream])),
-        "log-driver": "json-file",
-        "log-opts": {"max-size": params.log_max_size, "max-file": str(params.log_max_files)},
-        "labels": [f"dc={params.datacenter}", f"instance_type={params.instance_type}"],
-        "tlsverify": True,
-        "tlscacert": f"{_FOLDER}/ca.pem",
-        "tlscert": f"{_FOLDER}/cert.pem",
-        "tlskey": f"{_FOLDER}/key.pem",
-    }
-    if params.dns_search_domain:
-        settings["dns-search"] = [params.dns_search_domain]
-    return settings
-
-
-def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
-    """Merge our settings into a daemon.json; what is not ours stays.
-
-    Args:
-        host: For the message.
-        existing: Its text, perhaps empty.
-        ours: Our keys.
-
-    Raises:
-        WorldError: The file is not JSON, so that nothing can be merged into it.
-    """
-    try:
-        settings = json.loads(existing) if existing.strip() else {}
-        if not isinstance(settings, dict):
-            raise ValueError("not an object")
-        options, labels = settings.get("log-opts") or {}, settings.get("labels") or []
-        if not isinstance(options, dict) or not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise ValueError("log-opts is not an object, or labels not a list of texts")
-    except ValueError as error:
-        raise WorldError(
-            "the engine's settings are not readable, and were left alone",
-            where=f"{host}: {_SETTINGS}",
-            wanted="a JSON object",
-            seen=str(error),
-            next=f"mend it: swarmbook ssh {host}",
-        ) from None
-    if settings.get("hosts"):  # dockerd does not start when it is given addresses both here and by its unit's -H
-        raise WorldError(
-            "the engine's settings name addresses to listen on (hosts), which would keep it from starting beside the API's",
-            where=f"{host}: {_SETTINGS}",
-            wanted="no key hosts: the unit says where the engine listens",
-            seen=f"hosts: {json.dumps(settings['hosts'])}",
-            next=f"take the key out: swarmbook ssh {host}",
-        )
-    merged = {**settings, **ours}
-    merged["log-opts"] = {**options, **ours["log-opts"]} if settings.get("log-driver") == ours["log-driver"] else ours["log-opts"]
-    keys = {label.partition("=")[0] for label in ours["labels"]}
-    merged["labels"] = [label for label in labels if label.partition("=")[0] not in keys] + list(ours["labels"])
-    return json.dumps(merged, indent=2, sort_keys=True) + "\n"
-
-
-def drop_in_for(start_line: str, port: int) -> str:
-    """The unit's own start line with the API's address added; systemd wants it emptied first."""
-    return f"[Service]\nExecStart=\nExecStart={start_line} -H tcp://0.0.0.0:{port}\n"
-
-
 _PROBE = f"""
+{OS_RELEASE}
 b64() {{ base64 -w0 "$1" 2>/dev/null || true; }}
 unit=$(systemctl show -p FragmentPath --value docker.service 2>/dev/null)
 cat <<END
@@ -163,22 +96,33 @@ cat <<END
  "active": $(systemctl is-active -q docker.service && echo true || echo false),
  "enabled": $(systemctl is-enabled -q docker.service 2>/dev/null && echo true || echo false),
  "start_line": "$([ -n "$unit" ] && sed -n 's/^ExecStart=//p' "$unit" | head -n 1)",
- "settings": "$(b64 {_SETTINGS})", "drop_in": "$(b64 {_DROP_IN})", "certificate": "$(b64 {_FOLDER}/cert.pem)",
- "authority": "$(b64 {_FOLDER}/ca.pem)", "key": "$(sha256sum {_FOLDER}/key.pem 2>/dev/null | cut -d' ' -f1)",
+ "settings": "$(b64 {SETTINGS})", "drop_in": "$(b64 {_DROP_IN})", "certificate": "$(b64 {FOLDER}/cert.pem)",
+ "authority": "$(b64 {FOLDER}/ca.pem)", "key": "$(sha256sum {FOLDER}/key.pem 2>/dev/null | cut -d' ' -f1)",
  "nameservers": "$(sed -n 's/^nameserver *//p' /etc/resolv.conf | tr '\\n' ' ')",
  "info": $(systemctl is-active -q docker.service && docker info --format '{{{{json .}}}}' 2>/dev/null || echo null)}}
 END
+{DRIVER_FACTS}
 """
 
 
 def _observe(book: Book) -> Mapping[str, Engine]:
     def one(host: Host) -> Engine:
-        data = json.loads(host.run(_PROBE).stdout)
+        answer = host.run(_PROBE).stdout.splitlines()
+        told = [line for line in answer if line.startswith(("os: ", "under: "))]
+        data = json.loads("\n".join(line for line in answer if line not in told))
         info = data.pop("info") or {}
         for key in ("settings", "drop_in", "certificate", "authority"):
             data[key] = base64.b64decode(data[key]).decode(errors="replace")
         data["nameservers"] = tuple(data["nameservers"].split())
-        engine = Engine(**data, driver=info.get("Driver", ""), labels=tuple(info.get("Labels") or ()))
+        # In a prospect 02 may have yet to mount the disk.
+        under = tuple(line[7:] for line in told if line.startswith("under: ")) if book.prospect is None else ()
+        engine = Engine(
+            **data,
+            driver=info.get("Driver", ""),
+            labels=tuple(info.get("Labels") or ()),
+            release=read_os_release(told),
+            under=under,
+        )
         ready = engine.active and engine.certificate and (book.cluster.pki_folder / "client.pem").exists()
         return Engine(**{**engine.__dict__, "api": _ask_api(book, host.node)}) if ready else engine
 
@@ -211,14 +155,17 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
     """Changes that bring every engine to its settings; pure.
 
     Raises:
-        WorldError: A daemon.json cannot be merged into.
+        WorldError: A daemon.json cannot be merged into, the storage driver has nothing to stand on, or the engine cannot be had.
     """
     changes: list[Change] = []
     for name, engine in seen.items():
         target = wanted[name]
         start = len(changes)
+        refuse_driver(name, params.storage_driver, engine.version, engine.under)
         if not engine.version:
-            changes.append(Change(name, "install", "engine installed"))
+            whose = " from Docker's repository" if params.docker_source == "docker" else ""
+            commands = install_engine(name, engine.release or {"ID": "debian", "VERSION_CODENAME": "stable"}, params.docker_source)
+            changes.append(Change(name, "install", f"engine installed{whose}", {"commands": commands}))
         reason = reason_to_renew(engine.certificate.encode(), target.authority, target.names, params.certificate_renew_days)
         beside = (engine.authority.encode(), engine.key) == (target.authority, hashlib.sha256(target.leaf.key).hexdigest())
         if engine.certificate.encode() != target.leaf.certificate or not beside:
@@ -252,9 +199,6 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
     return changes
 
 
-_INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends docker.io iptables $(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)"
-
-
 def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> None:
     by_host: dict[str, list[Change]] = {}
     for change in changes:
@@ -264,17 +208,18 @@ def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> N
         target = wanted[host.name]
         for change in by_host[host.name]:
             if change.action == "install":
-                host.run(_INSTALL, timeout_s=book.params.wait_timeout)
+                for command in change.data["commands"]:
+                    host.run(command, timeout_s=book.params.wait_timeout)
             elif change.action == "certificate":
-                host.put(f"{_FOLDER}/ca.pem", target.authority)
-                host.put(f"{_FOLDER}/key.pem", target.leaf.key, mode=0o600)
-                host.put(f"{_FOLDER}/cert.pem", target.leaf.certificate)
+                host.put(f"{FOLDER}/ca.pem", target.authority)
+                host.put(f"{FOLDER}/key.pem", target.leaf.key, mode=0o600)
+                host.put(f"{FOLDER}/cert.pem", target.leaf.certificate)
             elif change.action == "settings":
                 if change.data["first"]:  # what 90 puts back
                     host.run(
-                        f"mkdir -p {RECORD.rpartition('/')[0]}; [ -e {RECORD} ] || echo {change.data['was']} > {RECORD}; [ ! -e {_SETTINGS} ] || cp -n {_SETTINGS} {_BEFORE}"
+                        f"mkdir -p {RECORD.rpartition('/')[0]}; [ -e {RECORD} ] || echo {change.data['was']} > {RECORD}; [ ! -e {SETTINGS} ] || cp -n {SETTINGS} {_BEFORE}"
                     )
-                host.put(_SETTINGS, change.data["content"])
+                host.put(SETTINGS, change.data["content"])
             elif change.action == "listen":
                 line = host.run("sed -n 's/^ExecStart=//p' \"$(systemctl show -p FragmentPath --value docker.service)\" | head -n 1").stdout.strip()
                 host.put(_DROP_IN, drop_in_for(line, book.params.docker_api_port))

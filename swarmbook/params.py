@@ -8,10 +8,8 @@ A parameter never holds a secret, only a reference to one (see :mod:`swarmbook.s
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +17,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from .errors import ParameterError
+from .params_checks import Mistake, cross_checks
 from .secrets import REFERENCE
 
 __all__ = [
-    "PHASES", "Mistake", "ParamView", "Params", "differing", "load_params", "params_from_namespace", "params_from_record", "phase_params",
+    "PHASES", "Mistake", "ParamView", "Params", "differing", "load_params", "mistakes_in", "params_from_namespace", "params_from_record", "phase_params",
 ]  # fmt: skip
 
 #: Number and name of each notebook.
@@ -99,31 +98,34 @@ class Params(BaseModel):
     sl_wait_timeout: int = _p(1800, "01 91", "seconds that ordering or cancelling may take until it is done", ge=10, le=14400)
     system_update: bool = _p(False, "02", "bring the system's packages up to date first")
     packages: list[str] = _p([], "02", "packages to install besides what the storage layout needs")
-    storage_layout: Literal["btrfs"] = _p("btrfs", "02", "how the second disk is laid out under /var/lib/docker")
-    docker_disk: str = _p("auto", "02", "device of the second disk on every node; auto: what the provider says")
+    storage_layout: Literal["auto", "lvm-btrfs", "btrfs", "lvm-xfs", "lvm-thin", "existing"] = _p(
+        "auto", "02", "second disk: lvm-btrfs, btrfs, lvm-xfs, lvm-thin, existing (touch nothing); auto: by what the kernel has"
+    )
+    docker_disk: str = _p("auto", "02 90", "device of the second disk on every node; auto: what the provider says, else the only empty one")
     wipe_disks: list[Name] = _p([], "02", "nodes whose second disk may be wiped although it holds foreign data")
     datacenter: Name = _p("lab1", "03 04", "engine label dc= and Consul's datacenter")
     instance_type: Name = _p("lab", "03", "engine label instance_type=")
-    storage_driver: Literal["btrfs", "overlay2"] = _p("overlay2", "03", "the engine's storage driver")
+    docker_source: Literal["system", "docker"] = _p("system", "02 03", "where the engine comes from: the system's package, or Docker's repository")
+    storage_driver: Literal["btrfs", "devicemapper", "overlay2"] = _p("overlay2", "03", "the engine's storage driver; devicemapper goes with lvm-thin")
     dns_primary: Address = _p("", "03 04", "upstream name server; empty: the ones the node itself uses")
     dns_secondary: Address = _p("", "03 04", "second upstream name server, or empty")
     dns_search_domain: str = _p("service.consul", "03", "search domain of containers, or empty")
     log_max_size: Size = _p("10m", "03", "a container's log is rotated at this size")
     log_max_files: int = _p(3, "03", "how many rotated logs are kept", ge=1, le=100)
-    docker_api_port: Port = _p(2376, "03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
+    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
     swarm_managers: int = _p(3, "00 03 05", "how many of the nodes are managers: 1, 3, 5 or 7; the rest are workers")
     swarm_address_pool: str = _p("10.201.0.0/16", "03", "where the swarm takes subnets from when none is asked for")
     certificate_days: int = _p(365, "03 04 07", "life of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 07", "days before its end at which a certificate is renewed", ge=0)
-    consul_https_port: Port = _p(8501, "04 07 90", "port of Consul's HTTPS API on every node")
+    consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
     consul_management_token: SecretReference = _p("generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH")
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
-    overlay_mtu: int = _p(0, "06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000)
+    overlay_mtu: int = _p(0, "01 06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000)
     mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
     galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that carry a member; empty: all")
-    mariadb_port: int = _p(0, "07 08", "port of the member on its host; 0: not published", ge=0, le=65535)
+    mariadb_port: int = _p(0, "01 07 08", "port of the member on its host; 0: not published", ge=0, le=65535)
     mariadb_data_path: str = _p("", "07 90", "folder of the data on the node; empty: a named volume")
     mariadb_init_scripts: str = _p("", "07", "local folder of *.sql, *.sql.gz, *.sh, run once on the first member")
     mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
@@ -131,6 +133,7 @@ class Params(BaseModel):
     mariadb_user: str = _p("app", "07 08", "its user", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
     mariadb_password: SecretReference = _p("generate", "07", "its password: generate, env:NAME or file:PATH")
     mariadb_root_password: SecretReference = _p("generate", "07 08", "root's password: generate, env:NAME or file:PATH")
+    undo_storage: bool = _p(False, "90", "take the second disk's layout away, too: mount, fstab line, volumes, partition table")
     confirm: str = _p("", "01 02 90 91", "the typed word for what costs or destroys: ORDER (01), DESTROY (02, 90), CANCEL (91)")
 
     def managers(self) -> list[str]:
@@ -164,16 +167,6 @@ class ParamView:
 def phase_params(phase: str) -> list[str]:
     """Names of the parameters that a phase's notebook declares, in order."""
     return [name for name, field in Params.model_fields.items() if phase in field.json_schema_extra["phases"]]  # type: ignore[index,operator]
-
-
-@dataclass(frozen=True, order=True)
-class Mistake:
-    """One thing wrong in a parameter file."""
-
-    line: int
-    key: str
-    what: str
-    mend: str
 
 
 def load_params(path: str | Path) -> Params:
@@ -220,6 +213,11 @@ def params_from_namespace(phase: str, namespace: Mapping[str, Any]) -> Params:
     _raise(mistakes, f"the parameters cell of {phase}_{PHASES[phase]}")
     assert params is not None
     return params
+
+
+def mistakes_in(values: Mapping[str, Any]) -> list[Mistake]:
+    """Everything that is wrong with parameters, by name; what is not among them has its default."""
+    return _validate(values)[1]
 
 
 def params_from_record(values: Mapping[str, Any], source: str) -> Params:
@@ -298,7 +296,7 @@ def _validate(values: Mapping[str, Any], names: Iterable[str] = Params.model_fie
         except ValidationError:
             return None, mistakes
     told = {m.key for m in mistakes}
-    mistakes += [m for m in _cross_checks(params, told | (Params.model_fields.keys() - set(names))) if m.key not in told and m.key in names]
+    mistakes += [m for m in cross_checks(params, told | (Params.model_fields.keys() - set(names))) if m.key not in told and m.key in names]
     return (None if mistakes else params), mistakes
 
 
@@ -313,86 +311,3 @@ def _mistake(key: str, item: Any) -> Mistake:
     seen = "" if secret else f" (seen: {item['input']!r})"
     mend = f"{field.description}; default {field.default!r}"
     return Mistake(0, key, f"{at}{' ' if at else ''}{item['msg'].lower()}{seen}", mend)
-
-
-def _cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
-    """Values held against each other; those in ``bad`` are defaults that stand in for what is not known, and prove nothing."""
-    for key in ("nodes", "galera_nodes", "wipe_disks"):
-        names: list[str] = getattr(p, key)
-        for twice in sorted({n for n in names if names.count(n) > 1}):
-            yield Mistake(0, key, f"{twice} is named twice", "name each node once")
-    for key in ("galera_nodes", "wipe_disks"):
-        for stranger in [n for n in getattr(p, key) if n not in p.nodes and "nodes" not in bad]:
-            yield Mistake(0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster")
-    if p.provider == "generic":
-        yield from _check_hosts(p, bad)
-    if p.provider == "softlayer" and not p.sl_domain and "provider" not in bad:
-        yield Mistake(0, "sl_domain", "the softlayer provider needs a domain for its instances", "a domain such as example.com; it need not be registered")
-    if p.sl_os.startswith("CENTOS"):
-        yield Mistake(0, "sl_os", f"{p.sl_os}: CentOS has ended, and the book knows Debian and Ubuntu", "a current one, such as UBUNTU_22_64 or DEBIAN_12_64")
-    if p.sl_public_vlan and p.sl_public_vlan == p.sl_private_vlan:
-        yield Mistake(0, "sl_private_vlan", "the public and the private VLAN are the same", "`slcli vlan list` shows the ids of both")
-    if p.swarm_managers not in (1, 3, 5, 7):
-        lower = max(n for n in (1, 3, 5, 7) if n <= max(p.swarm_managers, 1))
-        yield Mistake(
-            0,
-            "swarm_managers",
-            f"{p.swarm_managers} managers: raft needs a majority, and an even number survives no more losses than one less",
-            f"use {lower}" + (f" or {lower + 2}" if lower < 7 else ""),
-        )
-    elif p.swarm_managers > len(set(p.nodes)) and "nodes" not in bad:
-        fitting = max(n for n in (1, 3, 5, 7) if n <= max(len(set(p.nodes)), 1))
-        yield Mistake(0, "swarm_managers", f"{p.swarm_managers} managers, but {len(set(p.nodes))} nodes", f"use {fitting}, or name more nodes")
-    if p.certificate_renew_days >= p.certificate_days and "certificate_days" not in bad:
-        yield Mistake(0, "certificate_renew_days", "a certificate would be renewed on every run", f"use less than certificate_days ({p.certificate_days})")
-    subnets: dict[str, Any] = {}
-    for key in ("overlay_subnet", "swarm_address_pool"):
-        try:
-            subnets[key] = ipaddress.IPv4Network(getattr(p, key))
-        except ValueError as error:
-            yield Mistake(0, key, str(error), "an IPv4 network such as 10.200.0.0/24")
-    if "swarm_address_pool" in subnets and subnets["swarm_address_pool"].prefixlen > 24:
-        yield Mistake(0, "swarm_address_pool", f"{p.swarm_address_pool} is smaller than the /24 each network takes from it", "a /16, say")
-    if len(subnets) == 2 and "swarm_address_pool" not in bad and subnets["overlay_subnet"].overlaps(subnets["swarm_address_pool"]):
-        yield Mistake(0, "overlay_subnet", f"{p.overlay_subnet} overlaps swarm_address_pool {p.swarm_address_pool}", "choose two that do not share an address")
-    for key in ("dns_primary", "dns_secondary"):
-        value = getattr(p, key)
-        if value:
-            try:
-                ipaddress.ip_address(value)
-            except ValueError:
-                yield Mistake(0, key, f"{value!r} is not an address", "an address such as 9.9.9.9, or empty")
-    if p.mariadb_data_path and not re.match(r"^/[\w./-]+$", p.mariadb_data_path):
-        yield Mistake(0, "mariadb_data_path", f"{p.mariadb_data_path!r} is not an absolute path", "a folder on the node such as /srv/mariadb, or empty")
-    if p.mariadb_cluster_name == "consul":
-        yield Mistake(0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera")
-    if bool(p.mariadb_user) != bool(p.mariadb_database) and "mariadb_database" not in bad:
-        yield Mistake(0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty")
-
-
-def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
-    for key in ("hosts", "private_addresses"):
-        entries: list[str] = getattr(p, key)
-        names = [entry.partition("=")[0] for entry in entries]
-        ends = [entry.partition("=")[2] for entry in entries]
-        for twice in sorted({n for n in names if names.count(n) > 1}):
-            yield Mistake(0, key, f"{twice} stands there twice", "one entry for each node")
-        for twice in sorted({end for end in ends if ends.count(end) > 1}):
-            yield Mistake(0, key, f"{' and '.join(n for n, end in zip(names, ends) if end == twice)} are both {twice}", "a host of its own for each node")
-        if "nodes" not in bad:
-            for stranger in [n for n in names if n not in p.nodes]:
-                yield Mistake(0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster")
-            lacking = [n for n in p.nodes if n not in names]
-            if key == "hosts" and lacking and "hosts" not in bad:
-                yield Mistake(
-                    0, key, f"no host for {', '.join(lacking)}", f"add {', '.join(f'{n}=USER@ADDRESS' for n in lacking)}, or take the name out of nodes"
-                )
-    for entry in p.private_addresses:
-        try:
-            ipaddress.IPv4Address(entry.partition("=")[2])
-        except ValueError:
-            yield Mistake(0, "private_addresses", f"{entry}: not an IPv4 address", "such as sw1=10.0.0.11")
-    if not p.ssh_key_file and "ssh_key_file" not in bad:
-        yield Mistake(
-            0, "ssh_key_file", "your hosts let in a key that you have, and none is named", "the private key that they know, such as ~/.ssh/id_ed25519"
-        )

@@ -1,259 +1,207 @@
-"""Phase 02: system update, packages, and the second disk under the engine's data.
-
-A layout is a name and three functions: what it needs installed, the commands that make it, and how to recognise it.
-``btrfs`` is the one that is there; LVM layouts stand beside it in :data:`LAYOUTS`.
-"""
+"""Phase 02, second half: the second disk, laid out and mounted under the engine's data."""
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
+from . import layouts
 from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
+from .disks import Disk, ask, gib
 from .errors import ForeignData, WorldError
 from .hosts import Host
+from .layouts import LAYOUTS, MOUNT_POINT, PHYSICAL, POOL, Layout
 from .params import ParamView
+from .systems import ENGINE_PACKAGES
 
-__all__ = ["LAYOUTS", "Disk", "System", "disks", "plan_disks", "plan_system", "system"]
-
-MOUNT_POINT = "/var/lib/docker"
-_APT = "DEBIAN_FRONTEND=noninteractive apt-get"
+__all__ = ["disks", "plan_disks"]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a disk is laid out.
-
-    Args:
-        filesystem: Its type, as ``blkid`` and ``mount`` name it.
-        packages: What has to be installed for it.
-        make: Commands that make it on ``{disk}``, leaving the file system on ``{device}``.
-        options: Mount options.
-    """
-
-    filesystem: str
-    packages: tuple[str, ...]
-    make: tuple[str, ...]
-    options: str
+def _named(book: Book) -> dict[str, str]:
+    """The disk of each node: the parameter's, else the one that the provider says; empty where it has to be found."""
+    return {node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes}
 
 
-LAYOUTS: Mapping[str, Layout] = {
-    "btrfs": Layout("btrfs", ("btrfs-progs",), ("mkfs.btrfs -q -f -L docker {disk}",), "noatime"),
-}
+def _suppose(book: Book, seen: Mapping[str, Disk] | None) -> Mapping[str, Disk]:
+    return {name: (seen or {}).get(name) or Disk(device or "the second disk", size=1) for name, device in _named(book).items()}
 
 
-# -- the system ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class System:
-    """What a node has installed of what is wanted."""
-
-    missing: tuple[str, ...]
-    updates: int
-
-
-def wanted_packages(params: ParamView) -> tuple[str, ...]:
-    """Packages that phase 02 wants: the layout's and the parameters'."""
-    return tuple(dict.fromkeys([*LAYOUTS[params.storage_layout].packages, "ca-certificates", *params.packages]))
-
-
-def _suppose_system(book: Book, seen: Mapping[str, System] | None) -> Mapping[str, System]:
-    missing = tuple(wanted_packages(book.params))
-    return {name: (seen or {}).get(name) or System(missing, int(book.params.system_update)) for name in book.params.nodes}
-
-
-def _observe_system(book: Book) -> Mapping[str, System]:
-    wanted = wanted_packages(book.params)
-    script = "dpkg-query -W -f '${Package} ${db:Status-Status}\\n' " + " ".join(map(shlex.quote, wanted)) + " 2>/dev/null || true"
-    if book.params.system_update:
-        fresh = f"{_APT} update -qq >/dev/null && " if book.prospect is None else ""  # a plan goes by the lists that are there
-        script += f"\n{fresh}apt-get -s upgrade | grep -c '^Inst' | sed 's/^/updates: /' || true"
-
-    def one(host: Host) -> System:
-        lines = host.run(script, timeout_s=book.params.wait_timeout).stdout.splitlines()
-        have = {line.split()[0] for line in lines if line.endswith(" installed")}
-        updates = next((int(line.split()[1]) for line in lines if line.startswith("updates: ")), 0)
-        return System(tuple(p for p in wanted if p not in have), updates)
-
-    return book.fleet.each(one)
-
-
-def plan_system(params: ParamView, seen: Mapping[str, System]) -> list[Change]:
-    """Changes that bring packages and updates to what is wanted."""
-    changes = []
-    for name, system in seen.items():
-        if system.updates and params.system_update:
-            changes.append(Change(name, "update", f"{system.updates} packages updated"))
-        if system.missing:
-            changes.append(Change(name, "install", f"installed {' '.join(system.missing)}", {"packages": list(system.missing)}))
-    return changes
-
-
-def system(book: Book) -> StepResult:
-    """Bring the system up to date (when asked) and install what is missing."""
-
-    def apply(book: Book, seen: Mapping[str, System], changes: list[Change]) -> None:
-        by_host: dict[str, list[Change]] = {}
-        for change in changes:
-            by_host.setdefault(change.host, []).append(change)
-
-        def one(host: Host) -> None:
-            for change in by_host[host.name]:
-                if change.action == "update":
-                    host.run(f"{_APT} upgrade -y -q", timeout_s=book.params.wait_timeout)
-                else:
-                    names = " ".join(map(shlex.quote, change.data["packages"]))
-                    host.run(f"{_APT} update -qq && {_APT} install -y -q --no-install-recommends {names}", timeout_s=book.params.wait_timeout)
-
-        book.fleet.each(one, by_host)
-
-    def verify(params: ParamView, seen: Mapping[str, System]) -> list[Check]:
-        wanted = " ".join(wanted_packages(params))
-        rows = []
-        for name, state in seen.items():
-            rows.append(Check(name, "packages", wanted, f"missing: {' '.join(state.missing)}" if state.missing else wanted, not state.missing))
-            if params.system_update:
-                rows.append(equal(name, "updates waiting", 0, state.updates))
-        return rows
-
-    return converge(book, observe=_observe_system, plan=plan_system, apply=apply, verify=verify, what="system packages", suppose=_suppose_system)
-
-
-# -- the disk --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A node's second disk as it is.
-
-    Args:
-        device: Path of the disk, as given (by-id where there is one).
-        size: Bytes; 0 when there is no such disk.
-        content: What ``blkid`` says is on it: a file system type, a partition table type, or nothing.
-        label: Label of the file system.
-        uuid: Its UUID.
-        mounted: Where it is mounted, or nothing.
-        at_mount_point: UUID of what is mounted at the mount point, or nothing.
-        options: Options it is mounted with.
-        in_fstab: Whether fstab mounts this UUID there.
-        occupied: Whether the mount point holds files while nothing is mounted on it.
-    """
-
-    device: str
-    size: int = 0
-    content: str = ""
-    label: str = ""
-    uuid: str = ""
-    mounted: str = ""
-    at_mount_point: str = ""
-    options: str = ""
-    in_fstab: bool = False
-    occupied: bool = False
-
-
-def _probe(device: str) -> str:
-    disk = shlex.quote(device)
-    return f"""
-disk={disk}; at={MOUNT_POINT}
-real=$(readlink -f "$disk")
-[ -b "$real" ] || {{ echo '{{}}'; exit 0; }}
-uuid=$(blkid -p -o value -s UUID "$real" 2>/dev/null)
-[ -n "$uuid" ] && grep -Eq "^UUID=$uuid[[:space:]]+$at[[:space:]]" /etc/fstab && fstab=true || fstab=false
-mountpoint -q "$at" || {{ [ -n "$(ls -A "$at" 2>/dev/null)" ] && occupied=true; }}
-cat <<END
-{{"size": $(blockdev --getsize64 "$real"),
- "content": "$(blkid -p -o value -s TYPE "$real" 2>/dev/null || true)$(blkid -p -o value -s PTTYPE "$real" 2>/dev/null || true)",
- "label": "$(blkid -p -o value -s LABEL "$real" 2>/dev/null)", "uuid": "$uuid",
- "mounted": "$(findmnt -n -o TARGET --source "$real" 2>/dev/null | head -n 1)",
- "at_mount_point": "$(findmnt -n -o UUID --mountpoint "$at" 2>/dev/null)",
- "options": "$(findmnt -n -o OPTIONS --mountpoint "$at" 2>/dev/null)",
- "in_fstab": $fstab, "occupied": ${{occupied:-false}}}}
-END
-"""
-
-
-def _suppose_disks(book: Book, seen: Mapping[str, Disk] | None) -> Mapping[str, Disk]:
-    devices = {node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes}
-    return {name: (seen or {}).get(name) or Disk(device, size=1) for name, device in devices.items()}
-
-
-def _observe_disks(book: Book) -> Mapping[str, Disk]:
-    def one(host: Host) -> Disk:
-        device = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk
-        data: dict[str, Any] = json.loads(host.run(_probe(device)).stdout)
-        return Disk(device, **data)
-
-    return book.fleet.each(one)
+def _observe(book: Book) -> Mapping[str, Disk]:
+    named = _named(book)
+    # The engine's version costs a question, and only one layout depends on it.
+    engine = ENGINE_PACKAGES[book.params.docker_source] if book.params.storage_layout == "lvm-thin" else ""
+    if book.params.storage_layout == "existing":  # nothing is looked for where nothing is touched
+        return book.fleet.each(lambda host: replace(ask(host, named[host.name] or "/dev/null"), device=""))
+    return book.fleet.each(lambda host: ask(host, named[host.name], engine))
 
 
 def plan_disks(params: ParamView, seen: Mapping[str, Disk]) -> list[Change]:
     """Changes that bring every disk to its layout.
 
     Raises:
-        WorldError: A disk is not there, or something lies under the mount point.
-        ForeignData: A disk holds data that is not ours, and its node is not named in ``wipe_disks``.
+        WorldError: A disk is not there or cannot be told from others, or the kernel or the engine cannot carry the layout.
+        ForeignData: A disk holds data that is not ours, and its node is not named in ``wipe_disks``; or something lies under the
+            mount point.
     """
-    layout = LAYOUTS[params.storage_layout]
+    if params.storage_layout == "existing":
+        return []
+    return [change for name, disk in seen.items() for change in _plan(params, name, disk)]
+
+
+def _plan(params: ParamView, name: str, disk: Disk) -> list[Change]:
+    _there(name, disk)
+    layout = _layout(params, name, disk)
+    data: dict[str, Any] = {"disk": disk.device, "layout": layout.name}
     changes = []
-    for name, disk in seen.items():
-        if not disk.size:
-            raise WorldError(
-                "the second disk is not there",
-                where=name,
-                wanted=f"a block device {disk.device or '(none named)'}",
-                next="name it: docker_disk in the parameters",
+    bare = disk.bare
+    content = disk.content
+    if content and layout not in layouts.matching(content):
+        _may_be_wiped(params, name, disk)
+        changes.append(Change(name, "wipe", f"{disk.device} wiped ({layouts.told(content)})", data, word="DESTROY"))
+        content = ()
+    elif content and content[0] != layouts.TABLE:  # as it was made where no partitions could be had, and good enough
+        bare = True
+    done = layouts.finished(content)
+    missing = layout.on(bare)[len(done) :]
+    data |= {"bare": bare}
+    if missing:
+        _can_carry(params, name, disk, layout, bare)
+        what = f": {layouts.told(missing)}" if len(layout.on(bare)) > 1 else ""
+        detail = f"{layout.name} {'finished' if content else 'made'} on {disk.device}{what}"
+        if disk.kernel is None and params.storage_layout == "auto":
+            detail = f"{disk.device} laid out as its kernel allows: lvm-btrfs, lvm-xfs or btrfs"
+        changes.append(Change(name, "make", detail, {**data, "layers": list(missing)}))
+    if not layout.options:
+        return changes
+    if missing or not disk.options:
+        if disk.occupied:
+            raise ForeignData(
+                f"{MOUNT_POINT} on {name} holds files on the first disk; mounting over it would hide them",
+                where=f"{name}: {MOUNT_POINT}",
+                wanted="an empty folder",
+                next=f"an engine has run there: take it away, or move its data: swarmbook ssh {name}",
             )
-        ours = disk.content == layout.filesystem and disk.label == "docker"
-        if not ours:
-            if disk.content or disk.mounted:
-                if name not in params.wipe_disks:
-                    raise ForeignData(
-                        f"the second disk of {name} holds data that is not ours; nothing was touched",
-                        where=f"{name}: {disk.device}",
-                        wanted="an empty disk",
-                        seen=f"{disk.content} {disk.label} {disk.uuid}".strip() + (f", mounted at {disk.mounted}" if disk.mounted else ""),
-                        next=f"look at it: swarmbook ssh {name} lsblk -f; if it may go: wipe_disks: [{name}] in the parameters",
-                    )
-                changes.append(Change(name, "wipe", f"{disk.device} wiped ({disk.content})", {"disk": disk.device, "mounted": disk.mounted}, word="DESTROY"))
-            changes.append(Change(name, "make", f"{layout.filesystem} made on {disk.device}", {"disk": disk.device}))
-        if not ours or disk.mounted != MOUNT_POINT:
-            if disk.occupied:
-                raise ForeignData(
-                    f"{MOUNT_POINT} on {name} holds files on the first disk; mounting over it would hide them",
-                    where=f"{name}: {MOUNT_POINT}",
-                    wanted="an empty folder",
-                    next=f"an engine has run there: take it away, or move its data: swarmbook ssh {name}",
-                )
-            changes.append(Change(name, "mount", f"mounted at {MOUNT_POINT}", {"disk": disk.device}))
-        elif not disk.in_fstab:
-            changes.append(Change(name, "fstab", "entered in fstab", {"disk": disk.device}))
+        changes.append(Change(name, "mount", f"mounted at {MOUNT_POINT}", {**data, "how": "mount"}))
+    elif not set(layout.options.split(",")) <= set(disk.options.split(",")):
+        changes.append(Change(name, "options", f"mounted with {layout.options}", {**data, "how": "remount"}))
+    elif disk.fstab != _fstab(layout):
+        changes.append(Change(name, "fstab", f"entered in fstab with {_fstab(layout)}" if disk.fstab else "entered in fstab", {**data, "how": ""}))
+    elif not disk.guard:
+        changes.append(Change(name, "fstab", "engine held back until the disk is mounted", {**data, "how": ""}))
     return changes
 
 
-def _apply_disks(book: Book, seen: Mapping[str, Disk], changes: list[Change]) -> None:
-    layout = LAYOUTS[book.params.storage_layout]
+def _fstab(layout: Layout) -> str:
+    return f"{layout.options},nofail"
 
+
+def _there(name: str, disk: Disk) -> None:
+    if not disk.device:
+        listed = "\n".join(disk.others) or "no disk at all"
+        raise WorldError(
+            f"which disk of {name} is the second one cannot be told; nothing was touched",
+            where=name,
+            wanted="exactly one empty disk beside the system's, or one with a layout of ours",
+            seen=listed,
+            next="name it: docker_disk in the parameters, best by its name below /dev/disk/by-id",
+        )
+    if not disk.size:
+        raise WorldError(
+            "the second disk is not there", where=name, wanted=f"a block device {disk.device}", next=f"swarmbook ssh {name} lsblk; name it: docker_disk"
+        )
+    if disk.system:
+        raise WorldError(
+            f"the disk named for {name} is the one that it runs from; nothing was touched",
+            where=f"{name}: {disk.device}",
+            wanted="a second disk",
+            seen=f"mounted at {', '.join(disk.mounts)}",
+            next=f"swarmbook ssh {name} lsblk; name another: docker_disk in the parameters",
+        )
+
+
+def _layout(params: ParamView, name: str, disk: Disk) -> Layout:
+    every = frozenset().union(*(layout.needs for layout in LAYOUTS.values()))
+    layout = layouts.choose(params.storage_layout, tuple(every) if disk.kernel is None else disk.kernel, disk.content)
+    if layout is None:
+        raise WorldError(
+            f"the kernel of {name} can carry no layout",
+            where=name,
+            wanted="btrfs, or device-mapper and xfs",
+            seen=" ".join(disk.kernel or ()) or "none of btrfs, xfs, dm",
+            next=f"mount a file system at {MOUNT_POINT} yourself, and set storage_layout: existing",
+        )
+    return layout
+
+
+def _can_carry(params: ParamView, name: str, disk: Disk, layout: Layout, bare: bool) -> None:
+    """Refuse by name what the node cannot do, before anything is touched anywhere."""
+    kernel = layout.needs if disk.kernel is None else frozenset(disk.kernel)
+    if lacks := layout.needs - kernel:
+        words = {"dm": "device-mapper of its own", "thin": "thin pools (dm_thin_pool)", "btrfs": "btrfs", "xfs": "xfs"}
+        fits = [other for other in layouts.AUTO if LAYOUTS[other].needs <= kernel]
+        raise WorldError(
+            f"the kernel of {name} cannot carry the layout {layout.name}",
+            where=name,
+            wanted=", ".join(words[word] for word in sorted(layout.needs)),
+            seen=f"no {', no '.join(words[word] for word in sorted(lacks))}",
+            next=f"storage_layout: {fits[0] if fits else 'existing'}" + (", or auto" if fits else f", with a file system at {MOUNT_POINT}"),
+        )
+    if bare and PHYSICAL in layout.layers:
+        raise WorldError(
+            f"the kernel of {name} reads no partitions of {disk.device}, and {layout.name} wants one",
+            where=f"{name}: {disk.device}",
+            wanted="a disk, or a loop device with partition scanning",
+            next="storage_layout: btrfs, or losetup --partscan",
+        )
+    if POOL in layout.layers and disk.kernel is not None and not layouts.devicemapper_in(disk.engine):
+        raise WorldError(
+            f"lvm-thin is for engines that have the devicemapper driver, and that of {name} has none",
+            where=name,
+            wanted="Docker Engine before 25",
+            seen=disk.engine or "none that could be asked for; Docker's repository has newer ones",
+            next="storage_layout: lvm-xfs (and storage_driver: overlay2), or an older engine from the system: docker_source: system",
+        )
+
+
+def _may_be_wiped(params: ParamView, name: str, disk: Disk) -> None:
+    if disk.shared:
+        raise ForeignData(
+            f"the second disk of {name} is part of a volume group that lies on other disks, too; it is not wiped",
+            where=f"{name}: {disk.device}",
+            seen=f"volume group {disk.shared}",
+            next=f"take it out of the group yourself: swarmbook ssh {name} vgreduce {disk.shared}",
+        )
+    if name in params.wipe_disks:
+        return
+    mounted = f", mounted at {', '.join(disk.mounts)}" if disk.mounts else ""
+    ours = [layout.name for layout in layouts.matching(disk.content)]
+    if ours:
+        raise ForeignData(
+            f"the second disk of {name} carries another layout of ours than {params.storage_layout}; nothing was touched",
+            where=f"{name}: {disk.device}",
+            wanted=params.storage_layout,
+            seen=f"{' or '.join(ours)}{mounted}",
+            next=f"keep it: storage_layout: auto; or take it away first, with all that is on it: undo_storage: true, and swarmbook destroy; or wipe_disks: [{name}]",
+        )
+    raise ForeignData(
+        f"the second disk of {name} holds data that is not ours; nothing was touched",
+        where=f"{name}: {disk.device}",
+        wanted="an empty disk",
+        seen=f"{layouts.told(disk.content)}{mounted}",
+        next=f"look at it: swarmbook ssh {name} lsblk -f; if it may go: wipe_disks: [{name}] in the parameters",
+    )
+
+
+def _apply(book: Book, seen: Mapping[str, Disk], changes: list[Change]) -> None:
     def commands(change: Change) -> list[str]:
-        disk = shlex.quote(change.data["disk"])
+        disk, layout, bare = change.data["disk"], LAYOUTS[change.data["layout"]], change.data["bare"]
         if change.action == "wipe":
-            unmount = [f"umount {shlex.quote(change.data['mounted'])}"] if change.data["mounted"] else []
-            return [*unmount, f"wipefs -a -q {disk}"]
+            return layouts.wipe_commands(disk)
         if change.action == "make":
-            return [command.format(disk=disk) for command in layout.make]
-        # Read after the file system was made; by UUID, since device names change from boot to boot.
-        fstab = [
-            f"uuid=$(blkid -p -o value -s UUID $(readlink -f {disk}))",
-            f"sed -i '\\#[[:space:]]{MOUNT_POINT}[[:space:]]#d' /etc/fstab",
-            f'echo "UUID=$uuid {MOUNT_POINT} {layout.filesystem} {layout.options} 0 0" >> /etc/fstab',
-        ]
-        if change.action == "fstab":
-            return ["\n".join(fstab)]
-        return ["\n".join([*fstab, f"mkdir -p {MOUNT_POINT}", f"mount {MOUNT_POINT}"])]
+            return layouts.make_commands(layout, disk, change.data["layers"], bare)
+        return layouts.mount_commands(layout, disk, bare, change.data["how"])
 
     by_host: dict[str, list[Change]] = {}
     for change in changes:
@@ -262,22 +210,27 @@ def _apply_disks(book: Book, seen: Mapping[str, Disk], changes: list[Change]) ->
     def one(host: Host) -> None:
         for change in by_host[host.name]:
             for command in commands(change):
-                host.run(command)
+                host.run(command, timeout_s=book.params.wait_timeout)
 
     book.fleet.each(one, by_host)
 
 
-def _verify_disks(params: ParamView, seen: Mapping[str, Disk]) -> list[Check]:
-    layout = LAYOUTS[params.storage_layout]
-    rows = []
+def _verify(params: ParamView, seen: Mapping[str, Disk]) -> list[Check]:
+    rows: list[Check] = []
     for name, disk in seen.items():
-        size = f"{disk.size / 2**30:.0f} GiB"
-        rows += [
-            equal(name, f"file system on {disk.device} ({size})", f"{layout.filesystem} docker", f"{disk.content} {disk.label}"),
-            equal(name, "mounted at", MOUNT_POINT, disk.mounted or "nowhere"),
-            Check(name, "mount options", layout.options, disk.options, set(layout.options.split(",")) <= set(disk.options.split(","))),
-            Check(name, "in fstab by UUID", disk.uuid, disk.uuid if disk.in_fstab else "no", disk.in_fstab),
-        ]
+        if params.storage_layout == "existing":
+            rows.append(Check(name, f"under {MOUNT_POINT}", "left alone", disk.under, True))
+            continue
+        layout = _layout(params, name, disk)
+        bare = disk.content == layout.layers[1:]
+        rows.append(equal(name, f"{layout.name} on {disk.device} ({gib(disk.size)})", layouts.told(layout.on(bare)), layouts.told(disk.content)))
+        if layout.options:
+            rows += [
+                equal(name, "mounted at", MOUNT_POINT, MOUNT_POINT if disk.options else "nowhere" if not disk.mounts else ", ".join(disk.mounts)),
+                Check(name, "mount options", layout.options, disk.options, set(layout.options.split(",")) <= set(disk.options.split(","))),
+                Check(name, "in fstab by UUID", disk.uuid, disk.uuid if disk.fstab == _fstab(layout) else disk.fstab or "no", disk.fstab == _fstab(layout)),
+                Check(name, "engine waits for it", "yes", "yes" if disk.guard else "no", disk.guard),
+            ]
     return rows
 
 
@@ -285,7 +238,8 @@ def disks(book: Book) -> StepResult:
     """Lay out the second disk and mount it at ``/var/lib/docker``.
 
     Raises:
+        WorldError: A disk is not there or cannot be told from others, or the node cannot carry the layout.
         ForeignData: A disk holds data that is not ours; nothing was touched on any node.
         ConfirmationMissing: A disk is to be wiped, and the parameter ``confirm`` is not ``DESTROY``.
     """
-    return converge(book, observe=_observe_disks, plan=plan_disks, apply=_apply_disks, verify=_verify_disks, what="second disk", suppose=_suppose_disks)
+    return converge(book, observe=_observe, plan=plan_disks, apply=_apply, verify=_verify, what="second disk", suppose=_suppose)

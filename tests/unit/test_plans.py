@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from swarmbook import consul, consul_config, destroy, engine, errors, galera, overlay, stack, storage, swarm
+from swarmbook import consul, consul_config, destroy, engine, errors, galera, overlay, software, stack, storage, swarm
 from swarmbook.book import Change
 from swarmbook.cluster import Node
 from swarmbook.consul_api import token_mark
+from swarmbook.disks import Disk
 from swarmbook.galera_stack import Parts
 from swarmbook.params import Params, ParamView
 from swarmbook.pki import Authority, Leaf
@@ -35,7 +36,7 @@ def cases(phase: str) -> list[Any]:
 def check(file: Path, phase: str, prepare: Callable[[ParamView, Any], Plan]) -> None:
     """Plans one case and compares; a plan is the same each time and holds what JSON can hold."""
     case = yaml.safe_load(file.read_text(encoding="utf-8"))
-    assert set(case) <= {"case", "plan", "params", "observed", "changes", "error", "says"}, "a key that no test reads"
+    assert set(case) <= {"case", "params", "observed", "changes", "error", "says"}, "a key that no test reads"
     plan = prepare(Params(**case.get("params", {})).view(phase), case)
     if "error" in case:
         with pytest.raises(getattr(errors, case["error"])) as caught:
@@ -51,17 +52,40 @@ def check(file: Path, phase: str, prepare: Callable[[ParamView, Any], Plan]) -> 
 
 
 def test_every_phase_is_read() -> None:
-    assert {folder.name for folder in PLANS.iterdir()} == {"storage", "engine", "swarm", "consul", "overlay", "galera", "destroy"}
+    assert {folder.name for folder in PLANS.iterdir()} == {"storage", "packages", "engine", "swarm", "consul", "overlay", "galera", "destroy"}
+
+
+# Words for what cases often hold; `kernel` and `content` are lists of them.
+LVM = ["gpt:swarmbook-docker", "LVM2_member", "vg:docker"]
+
+
+def disk(raw: Mapping[str, Any]) -> Disk:
+    """A disk as a case tells it: 10 GiB in a machine with everything in its kernel; `done` stands for mounted as wanted."""
+    fields = {"device": "/dev/disk/second", "size": 10 * 2**30, "kernel": ["btrfs", "xfs", "dm", "thin"], **raw}
+    if (options := fields.pop("done", "")) and isinstance(options, str):
+        fields |= {"uuid": "u1", "mounts": ["/var/lib/docker"], "options": f"rw,{options}", "fstab": f"{options},nofail", "guard": True, **raw}
+        fields.pop("done")
+    if isinstance(content := fields.get("content"), str):
+        fields["content"] = [*LVM, *content.split()[1:]] if content.startswith("LVM ") else [content]
+    return Disk(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 
 @pytest.mark.parametrize("file", cases("storage"))
 def test_storage(file: Path) -> None:
     def prepare(params: ParamView, case: Any) -> Plan:
-        if case["plan"] == "system":
-            systems = {name: storage.System(tuple(s.get("missing", ())), s.get("updates", 0)) for name, s in case["observed"].items()}
-            return partial(storage.plan_system, params, systems)
-        disks = {name: storage.Disk(**{"device": "/dev/disk/second", **disk}) for name, disk in case["observed"].items()}
-        return partial(storage.plan_disks, params, disks)
+        return partial(storage.plan_disks, params, {name: disk(raw) for name, raw in case["observed"].items()})
+
+    check(file, "02", prepare)
+
+
+@pytest.mark.parametrize("file", cases("packages"))
+def test_packages(file: Path) -> None:
+    def prepare(params: ParamView, case: Any) -> Plan:
+        systems = {
+            name: software.System(raw["release"], tuple(raw.get("installed", ())), raw.get("updates", 0), disk(raw.get("disk", {})))
+            for name, raw in case["observed"].items()
+        }
+        return partial(software.plan_system, params, systems)
 
     check(file, "02", prepare)
 
