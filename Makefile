@@ -9,6 +9,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 READY := .venv/.ready
 DEV := .venv/.ready-dev
+# JupyterLab has an environment of its own: beside it, every kernel of a run would start more slowly.
+BOOK := .venv-book/.ready
 
 .PHONY: help
 help: ## these lines
@@ -19,12 +21,11 @@ run: $(READY) ## the whole book on params/lab.yaml: leaves a verified cluster ru
 	@$(BIN)/swarmbook run $(PARAMS)
 
 .PHONY: book
-book: $(READY) ## the book in JupyterLab
-	@[ -x $(BIN)/jupyter-lab ] || $(PIP) -e '.[book]'
-	@$(BIN)/jupyter lab notebooks
+book: $(BOOK) ## the book in JupyterLab, at 00 Start here
+	@PATH="$(CURDIR)/.venv-book/bin:$$PATH" .venv-book/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
 .PHONY: test
-test: $(DEV) ## every test; the live ones on a lab of their own
+test: $(DEV) $(BOOK) ## every test; the live ones on a lab of their own
 	@$(BIN)/pytest
 
 .PHONY: fire
@@ -52,8 +53,8 @@ prune: $(READY) ## removes the images that were built
 	@$(BIN)/swarmbook prune
 
 .PHONY: clean
-clean: ## removes .venv and caches; clusters/ and runs/ stay
-	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## removes .venv, .venv-book and caches; clusters/ and runs/ stay
+	@rm -rf .venv .venv-book test-results build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find swarmbook tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Resolved for every supported Python at once, which pip cannot do.
@@ -70,6 +71,13 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up .venv"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) -e .
+	@touch $@
+
+$(BOOK): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks venv: apt-get install python3-venv"; exit 2; }
+	@echo "setting up .venv-book"
+	@$(PYTHON) -m venv .venv-book
+	@.venv-book/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[book]'
 	@touch $@
 
 $(DEV): $(READY)

@@ -20,6 +20,7 @@ from . import transcript as transcripts
 from .checks import Check, CheckTable, Table
 from .cluster import Cluster, Endpoint, Node
 from .docker_api import connect
+from .drawing import timeline
 from .errors import ConfirmationMissing, OutOfOrder, SwarmbookError
 from .hosts import Fleet, fan_out
 from .params import PHASES, Params, ParamView
@@ -28,8 +29,9 @@ from .plan import FILE as PLAN_FILE
 from .plan import Change, Plan, PlannedStep, read_plan
 from .secrets import mask
 from .transcript import Command, Transcript
+from .widgets import confirm_box, somebody_watches
 
-__all__ = ["Book", "Change", "Prospect", "StepResult", "converge", "look"]
+__all__ = ["Book", "Change", "Prospect", "StepResult", "converge", "look", "show_picture"]
 
 Seen = TypeVar("Seen")
 STEP_MIME = "application/vnd.swarmbook.step+json"
@@ -44,7 +46,9 @@ class StepResult:
     commands: tuple[Command, ...]
     hosts: int
     seconds: float
-    next: str = ""
+    looked: bool = False
+    picture: str = ""
+    stopped: bool = False
 
     @property
     def failed(self) -> list[Check]:
@@ -53,8 +57,10 @@ class StepResult:
 
     def summary(self) -> str:
         """One line: what was changed."""
+        if self.stopped:
+            return "Stopped by the error below; what was done until then stays, and is not done twice."
         if not self.changes:
-            return "Nothing to change."
+            return "Looked; changed nothing." if self.looked else "Nothing to change."
         hosts: dict[str, list[str]] = {}
         for change in self.changes:
             hosts.setdefault(change.detail or change.action, []).append(change.host)
@@ -69,7 +75,7 @@ class StepResult:
         return mask(f"{self.summary()}\n{self.table.to_text()}")
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        page = f"<p>{html.escape(mask(self.summary()))}</p>{self.table.to_html()}{transcripts.to_html(self.commands)}"
+        page = f"<p>{html.escape(mask(self.summary()))}</p>{self.table.to_html()}{transcripts.to_html(self.commands, mask(self.picture))}"
         return {"text/plain": repr(self), "text/html": page, STEP_MIME: self.counts()}
 
 
@@ -112,6 +118,9 @@ class Book:
         self._tunnels: dict[tuple[str, int], Endpoint] = {}
         self._open_tunnels = contextlib.ExitStack()
         self._tunnelling = threading.Lock()
+        self._granted: set[tuple[str, tuple[str, ...]]] = set()
+        #: Seconds, member, state: what a step has seen while it waited.
+        self.samples: list[tuple[float, str, str]] = []
 
     def turn_to(self, phase: str) -> None:
         """Go to another phase with the same connections."""
@@ -179,6 +188,21 @@ class Book:
         """Clients for several nodes' engines; of all nodes by default, as far as they can be asked."""
         return fan_out(self.engine, {name: name for name in self.ready(names)})
 
+    def grants(self, word: str, things: list[str]) -> bool:
+        """Whether the word was typed into a box for just these things; if it was not, and there may be somebody to do it, the box is shown.
+
+        Args:
+            word: ORDER, DESTROY or CANCEL.
+            things: All that it stands for. What was granted is granted once.
+        """
+        asked = (word, tuple(things))
+        if asked in self._granted:
+            self._granted.remove(asked)
+            return True
+        if somebody_watches():
+            _in_notebook(confirm_box(word, things, lambda: self._granted.add(asked)))
+        return False
+
     def close(self) -> None:
         """Close every connection."""
         for client in self._engines.values():
@@ -207,12 +231,16 @@ class _Step:
         self._position = book.transcript.position()
         self._started = time.monotonic()
 
-    def result(self, changes: Iterable[Change], table: Table | Iterable[Check], hosts: int | None = None) -> StepResult:
+    def result(self, changes: Iterable[Change], table: Table | Iterable[Check], hosts: int | None = None, *, looked: bool = False) -> StepResult:
         shown = table if isinstance(table, Table) else CheckTable(table)
         if isinstance(shown, CheckTable):
             self._book.transcript.checked(shown.checks)
         commands = self._book.transcript.since(self._position)
-        result = StepResult(tuple(changes), shown, commands, len(self._book.params.nodes) if hosts is None else hosts, time.monotonic() - self._started)
+        count = len(self._book.params.nodes) if hosts is None else hosts
+        # Of a step that only looks nobody asks when; and what is the same every time can be held against itself.
+        work = [] if looked else self._book.transcript.work_since(self._position, self._started)
+        picture = timeline(work, "Who worked when in this step") if work else ""
+        result = StepResult(tuple(changes), shown, commands, count, time.monotonic() - self._started, looked, picture)
         if result.failed:
             _display(result)
             assert isinstance(shown, CheckTable)
@@ -224,7 +252,7 @@ class _Step:
         """Show what ran before an error, since the error ends the cell."""
         commands = self._book.transcript.since(self._position)
         if commands:
-            _display(StepResult((), Table(["step"], [["stopped: " + error.what]]), commands, len(self._book.params.nodes), 0.0))
+            _display(StepResult((), Table(["step"], [["stopped: " + error.what]]), commands, len(self._book.params.nodes), 0.0, stopped=True))
 
 
 def converge(
@@ -287,6 +315,8 @@ def _confirmed(book: Book, changes: list[Change]) -> None:
     for word in dict.fromkeys(change.word for change in changes if change.word):
         if book.params.confirm != word:
             things = [f"{change.host}: {change.detail}" for change in changes if change.word == word]
+            if book.grants(word, things):
+                continue
             raise ConfirmationMissing(
                 f"not confirmed: {len(things)} {'thing' if len(things) == 1 else 'things'} would be {'ordered' if word == 'ORDER' else 'removed'}",
                 wanted=f"confirm = {word!r}",
@@ -339,18 +369,32 @@ def look(book: Book, work: Callable[[Book], Table | list[Check]], hosts: int | N
         return StepResult((), Table([], []), (), 0, 0.0)
     step = _Step(book)
     try:
-        return step.result((), work(book), hosts)
+        return step.result((), work(book), hosts, looked=True)
     except SwarmbookError as error:
         if error.exit_code != 1:
             step.failed(error)
         raise
 
 
+def show_picture(svg: str, words: str) -> None:
+    """Show a picture above a step's table, as an output of its own; outside of a notebook, nothing.
+
+    Args:
+        svg: The picture.
+        words: What is shown where there are no pictures.
+    """
+    _in_notebook({"image/svg+xml": mask(svg), "text/plain": mask(words)}, raw=True)
+
+
 def _display(result: StepResult) -> None:
     """Show a result at once: the error that follows ends the cell before its value could be shown."""
+    _in_notebook(result)
+
+
+def _in_notebook(what: Any, **how: bool) -> None:
     with contextlib.suppress(ImportError):
         from IPython import get_ipython
         from IPython.display import display
 
         if get_ipython() is not None:
-            display(result)
+            display(what, **how)

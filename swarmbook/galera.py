@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 
 from . import secrets, stack
-from .book import Book, Change, StepResult, converge
+from .book import Book, Change, StepResult, converge, show_picture
 from .checks import Check, equal
 from .consul_api import api, known_tokens, policy_token, token_mark
 from .delivery import ensure_images, nodes_without_image, wanted_image
+from .drawing import states
 from .errors import OutOfOrder, SwarmbookError, UsageError, WaitTimeout, WorldError
 from .galera_members import Galera, Member, nobody_serves, probe_member, read_member
 from .galera_stack import Parts, data_folder, document, member_name, parts, volume_name
@@ -282,6 +283,10 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
             attrs = stack.services(book.engine(manager), params.mariadb_cluster_name)
             specs = {n: (attrs[n].get("UpdateStatus") or {}).get("State", "completed") for n in names if n in attrs}
         members = _ask(book, names)
+        book.samples += [
+            (time.monotonic(), name, member.status.get("state_comment") or ("starting" if member.running else "not running"))
+            for name, member in members.items()
+        ]
         for name, member in members.items():
             if len(member.ended - seen.members[name].ended) >= (1 if bootstrapping else _STARTS):
                 raise WorldError(
@@ -382,11 +387,22 @@ def bootstrap(book: Book) -> StepResult:
             stack.keep_file(book, book.params.mariadb_cluster_name)
         return seen
 
+    def apply(book: Book, seen: Galera, changes: list[Change]) -> None:
+        book.samples.clear()
+        try:
+            _apply(book, made(), seen, changes)
+        finally:
+            if book.samples:
+                began = book.samples[0][0]
+                show_picture(
+                    states([(at - began, name, state) for at, name, state in book.samples], "Members' states while they joined"), "how the members joined"
+                )
+
     return converge(
         book,
         observe=observe,
         plan=lambda params, seen: plan_galera(params, made(), seen),
-        apply=lambda book, seen, changes: _apply(book, made(), seen, changes),
+        apply=apply,
         verify=_verify,
         what="Galera",
         hosts=len(book.params.members()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
+from . import board
 from .book import Book
 from .params import params_from_namespace
 
@@ -31,14 +32,17 @@ def open_book(phase: str, namespace: MutableMapping[str, Any]) -> Book:
     earlier = namespace.get("book")
     if isinstance(earlier, Book):  # the cell was run again, with other parameters perhaps
         earlier.close()
-    return Book(phase, params_from_namespace(phase, namespace))
+    params = params_from_namespace(phase, namespace)
+    book = Book(phase, params)
+    board.watch(params, book.cluster)
+    return book
 
 
 def _warm() -> None:
     import fabric  # noqa: F401
     import pymysql  # noqa: F401
 
-    from . import consul, delivery, destroy, dns, engine, galera, overlay, provision, sql, start, storage, swarm  # noqa: F401
+    from . import consul, delivery, destroy, dns, engine, form, galera, overlay, preflight, provision, software, sql, start, storage, swarm  # noqa: F401
 
 
 _warm()

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import __version__, consul, delivery, destroy, dns, engine, galera, overlay, provision, sql, start, storage, swarm
+from . import __version__, consul, delivery, destroy, dns, engine, form, galera, overlay, preflight, provision, software, sql, start, storage, swarm
 from .book import Book, Prospect, StepResult
 from .cluster import Cluster
 from .errors import UsageError
@@ -18,9 +18,9 @@ __all__ = ["STEPS", "make_plan", "notebook_file", "notebook_hash"]
 
 #: The steps of each notebook, in order: what its cells call. The notebook linter holds the notebooks to it.
 STEPS: Mapping[str, tuple[Callable[[Book], StepResult], ...]] = {
-    "00": (start.picture, start.prerequisites),
-    "01": (provision.key, provision.price, provision.machines, provision.reach),
-    "02": (storage.system, storage.disks),
+    "00": (start.picture, start.prerequisites, form.edit),
+    "01": (provision.key, provision.price, provision.machines, provision.reach, preflight.preflight),
+    "02": (software.system, storage.disks),
     "03": (engine.configure, swarm.form, delivery.deliver),
     "04": (consul.deploy,),
     "05": (swarm.nodes_table, dns.from_containers),

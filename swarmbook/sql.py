@@ -11,8 +11,9 @@ from typing import Any
 
 import pymysql
 
-from .book import Book, StepResult, look
+from .book import Book, StepResult, look, show_picture
 from .checks import Check, CheckTable, equal
+from .drawing import Card, Part, topology
 from .errors import OutOfOrder, WorldError
 from .hosts import Host
 
@@ -67,7 +68,8 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
             ) from None
         book.transcript.record(
             "here",
-            f"mariadb --host=127.0.0.1 --port={port} --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # {name}, through SSH",
+            # Not the port of this forward, which is gone by the time that somebody reads it.
+            f"mariadb --host=127.0.0.1 --port=3306 --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # {name}, through SSH",
             0,
             0.0,
         )
@@ -146,9 +148,24 @@ def state(book: Book) -> StepResult:
                 equal(name, "a login without TLS", "refused", answer.plaintext),
                 equal(name, "innodb_flush_log_at_trx_commit", 1, answer.flush),
             ]
+        show_picture(topology([_card(name, answer) for name, answer in seen.items()], "The members"), "the members: the table below")
         return CheckTable(rows)
 
     return look(book, checks, hosts=len(members))
+
+
+def _card(name: str, answer: _Answer) -> Card:
+    status = answer.status
+    found = {
+        "state": (status["wsrep_local_state_comment"], "Synced"),
+        "component": (status["wsrep_cluster_status"], "Primary"),
+        "ready": (status["wsrep_ready"], "ON"),
+        "plaintext": (answer.plaintext, "refused"),
+    }
+    return Card(
+        name,
+        (*(Part(part, seen, "ok" if seen == wanted else "bad") for part, (seen, wanted) in found.items()), Part("members", status["wsrep_cluster_size"], "ok")),
+    )
 
 
 def replication(book: Book) -> StepResult:

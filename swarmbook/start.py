@@ -9,8 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from .book import Book, StepResult, look
+from .book import Book, StepResult, look, show_picture
 from .checks import Check, CheckTable, Table
+from .drawing import Card, Part, topology
 from .providers import provider_for
 
 __all__ = ["picture", "prerequisites"]
@@ -20,6 +21,7 @@ _GIB = 1 << 30
 _DISK_GIB = 6
 _MEMORY_GIB = 3
 #: What the book is built on; their versions are the first question when something behaves otherwise than written.
+_PARTS = ("Docker", "swarm", "Consul", "Galera")
 _PACKAGES = ("papermill", "nbclient", "ipykernel", "ipywidgets", "fabric", "docker", "PyMySQL", "SoftLayer")
 
 
@@ -41,6 +43,8 @@ def picture(book: Book) -> StepResult:
             ]
             for name in p.nodes
         ]
+        cards = [Card(row[0], tuple(Part(name, word or "none", "none") for name, word in zip(_PARTS, row[2:]))) for row in rows]
+        show_picture(topology(cards, "What will stand on which node"), "what will stand on which node: the table below")
         return Table(["node", "machine", "Docker", "swarm", "Consul", "Galera"], rows)
 
     return look(book, table, hosts=0)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .book import Book, Change, Prospect, StepResult, converge, look
+from .book import Book, Change, Prospect, StepResult, converge, look, show_picture
 from .checks import Check, CheckTable, equal
 from .docker_api import api_errors
+from .drawing import Card, Part, topology
 from .errors import ForeignData, OutOfOrder, UsageError, WorldError
 from .hosts import Host
 from .params import ParamView
@@ -280,6 +281,21 @@ def form(book: Book) -> StepResult:
     return converge(book, observe=observe, plan=plan_swarm, apply=_apply, verify=_checks, what="swarm", suppose=_suppose, ahead=_ahead)
 
 
+def _card(name: str, member: Member | None) -> Card:
+    if member is None:
+        return Card(name, (Part("swarm", "not in it", "bad"),))
+    fine = member.manager in ("leader", "reachable") or member.role == "worker"
+    return Card(
+        name,
+        (
+            Part("state", member.state, "ok" if member.state == "ready" else "bad"),
+            Part("takes tasks", member.availability, "ok" if member.availability == "active" else "bad"),
+            Part("role", member.role, "ok"),
+            Part("raft", member.manager or "no part", "ok" if fine else "bad"),
+        ),
+    )
+
+
 def nodes_table(book: Book) -> StepResult:
     """Read only: every node's role, state, manager status, engine and labels."""
 
@@ -288,6 +304,7 @@ def nodes_table(book: Book) -> StepResult:
         seen = observe(book)
         rows = _checks(book.params, seen)
         engines = sorted({member.engine for member in seen.members.values()})
+        show_picture(topology([_card(name, seen.member(name)) for name in book.params.nodes], "The swarm"), "the swarm: the table below")
         rows.append(Check("cluster", "engine versions", "one", ", ".join(engines), len(engines) == 1))
         return CheckTable(rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -39,6 +40,7 @@ class Transcript:
 
     def __init__(self) -> None:
         self._commands: list[Command] = []
+        self._ended: list[float] = []
         self._guard = threading.Lock()
         self._ledger = Ledger.of_this_process()
 
@@ -48,6 +50,7 @@ class Transcript:
         command = Command(host, mask(text), exit, round(seconds, 3), tail)
         with self._guard:
             self._commands.append(command)
+            self._ended.append(time.monotonic())
         if self._ledger is not None:
             self._ledger.append("command", **asdict(command))
 
@@ -72,6 +75,12 @@ class Transcript:
         with self._guard:
             return tuple(self._commands[position:])
 
+    def work_since(self, position: int, began: float) -> list[tuple[str, float, float]]:
+        """Host, begin and end of each command recorded from a position on, in seconds since a moment of the monotonic clock."""
+        with self._guard:
+            pairs = list(zip(self._commands, self._ended))[position:]
+        return [(command.host, max(ended - command.seconds - began, 0.0), ended - began) for command, ended in pairs]
+
 
 def _by_host(commands: Iterable[Command]) -> dict[str, list[Command]]:
     hosts: dict[str, list[Command]] = {}
@@ -91,11 +100,11 @@ def to_text(commands: Iterable[Command]) -> str:
     return "\n".join(lines)
 
 
-def to_html(commands: Iterable[Command]) -> str:
-    """The same, folded."""
+def to_html(commands: Iterable[Command], picture: str = "") -> str:
+    """The same, folded, below a picture of it."""
     ran = list(commands)
     if not ran:
         return ""
     hosts = _by_host(ran)
     head = f"{len(ran)} commands on {len(hosts)} hosts, {sum(c.seconds for c in ran):.1f} s of work"
-    return f"<details><summary>{html.escape(head)}</summary><pre>{html.escape(to_text(ran))}</pre></details>"
+    return f"<details><summary>{html.escape(head)}</summary>{picture}<pre>{html.escape(to_text(ran))}</pre></details>"

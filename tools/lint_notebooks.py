@@ -61,7 +61,17 @@ def lint(path: Path) -> list[Finding]:
         return [Finding(path, None, "no phase of that name: the file is called NN_NAME.ipynb, as swarmbook.params.PHASES has it")]
     if not cells:
         return [Finding(path, None, "empty")]
-    found = [*_format(data, cells), *_first(cells[0]), *_parameters(phase, cells), *_code(cells), *_steps(phase, cells), *_last(cells), *_links(path, cells)]
+    found = [
+        *_format(data, cells),
+        *_first(cells[0]),
+        *_parameters(phase, cells),
+        *_code(cells),
+        *_shadows(phase, cells),
+        *_steps(phase, cells),
+        *_last(cells),
+        *_links(path, cells),
+        *_spelling(cells),
+    ]
     return [Finding(path, number, what) for number, what in found]
 
 
@@ -184,6 +194,14 @@ def _code(cells: list[Cell]) -> Findings:
             yield cell.number, "a step needs a markdown cell with exactly one H2 right before it"
 
 
+def _shadows(phase: str, cells: list[Cell]) -> Findings:
+    """A module of the same name as a parameter would take its place before the book is opened."""
+    for cell in cells:
+        for match in re.finditer(r"^from swarmbook import (.+)$", cell.source if cell.kind == "code" else "", re.MULTILINE):
+            for name in {name.strip() for name in match[1].split(",")} & set(phase_params(phase)):
+                yield cell.number, f"imports {name}, which is a parameter of this notebook: its value is gone"
+
+
 def _steps(phase: str, cells: list[Cell]) -> Findings:
     """A plan asks the steps by the library's own list; the notebook's cells have to call just those."""
     wanted = [f"{step.__module__.rpartition('.')[2]}.{step.__name__}(book)" for step in STEPS[phase]]
@@ -208,6 +226,37 @@ def _links(path: Path, cells: Iterable[Cell]) -> Findings:
             file = target.partition("#")[0]
             if file and not re.match(r"[a-z][a-z0-9+.-]*:", target) and not (path.parent / file).exists():
                 yield cell.number, f"the link {target} leads nowhere"
+
+
+#: Names of others, as those write them.
+_NAMES = (
+    "MariaDB", "Galera", "Docker", "Consul", "Debian", "Ubuntu", "JupyterLab", "papermill", "SoftLayer", "OpenSSH", "GitHub", "VXLAN", "IPVS", "GPT", "LVM", "btrfs",
+    "nbval", "systemd", "Python", "Jepsen", "HashiCorp",
+)  # fmt: skip
+_WRITTEN = {name.lower(): name for name in _NAMES}
+_NAME = re.compile(rf"(?<![\w./@-])({'|'.join(_NAMES)})(?![\w/@-]|[.:]\w)", re.IGNORECASE)
+
+
+def misspelt(line: str) -> list[str]:
+    """Names in a line of prose that are not written as their owners write them; code, links and file names are left out."""
+    prose = re.sub(r"`[^`]*`|\]\([^)]*\)|https?://\S+|<[^>]*>", " ", line)
+    right = {*_NAMES, *(name[0].upper() + name[1:] for name in _NAMES)}  # at the begin of a sentence
+    return [found for found in _NAME.findall(prose) if found not in right]
+
+
+def _spelling(cells: Iterable[Cell]) -> Findings:
+    for cell in cells:
+        for line in _prose(cell) if cell.kind == "markdown" else ():
+            for word in misspelt(line):
+                yield cell.number, f"{word} is written {_WRITTEN[word.lower()]}"
+
+
+def _page(path: Path) -> Findings:
+    """What is wrong with a page of the docs: names, and links that lead nowhere."""
+    cell = Cell(1, "markdown", path.read_text(encoding="utf-8"), ())
+    # A page names commands and providers in passing, in small letters.
+    yield from ((number, what) for number, what in _spelling([cell]) if not what.split()[0].islower())
+    yield from _links(path, [cell])
 
 
 def _prose(cell: Cell) -> Iterator[str]:
@@ -246,6 +295,8 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         there = {path.stem for path in paths}
         findings += [Finding(ROOT / "notebooks" / f"{n}_{name}.ipynb", None, "not there") for n, name in PHASES.items() if f"{n}_{name}" not in there]
+        pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+        findings += [Finding(page, None, what) for page in pages for _, what in _page(page)]
     for finding in findings:
         print(finding)
     return 1 if findings else 0

@@ -31,7 +31,7 @@ def test_html_is_escaped() -> None:
     page = Table(["a<b"], [["<script>"]])._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert "<th>a&lt;b</th>" in page
+    assert ">a&lt;b</th>" in page
 
 
 def test_json_and_frame() -> None:

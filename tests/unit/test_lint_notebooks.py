@@ -106,6 +106,8 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     "no conclusion": (replace(-1, "## Conclusion", "## End"), "cell 8: the last cell is markdown with “## Conclusion”"),
     "no next": (replace(-1, "Next:", "After:"), "cell 8: the conclusion has no link"),
     "a dead link": (replace(-1, "07_bootstrap_galera", "09_gone"), "cell 8: the link 09_gone.ipynb#top leads nowhere"),
+    "a name that is written otherwise": (replace(-1, "## Conclusion", "## Conclusion\n\nMariadb runs."), "cell 8: Mariadb is written MariaDB"),
+    "a module of a parameter's name": (source(2, "from swarmbook import overlay, nodes"), "cell 3: imports nodes, which is a parameter of this notebook"),
     "another step": (source(4, "overlay.reach(book)"), "its steps are overlay.reach(book), overlay.reach(book); swarmbook.planner.STEPS has overlay.create(book), overlay.reach(book)"),
     "no cells": (lambda nb: nb.update(cells=[]), "empty"),
 }  # fmt: skip
@@ -148,3 +150,14 @@ def test_parameters_are_written_from_the_schema(linter: Any, tmp_path: Path, cap
     assert linter.main(["--parameters", str(path)]) == 0
     data["cells"][1]["source"] = "".join(right)
     assert json.loads(path.read_text()) == data, "nothing else was touched"
+
+
+def test_names_as_their_owners_write_them(linter: Any) -> None:
+    assert linter.misspelt("mariadb and DOCKER on debian, by PaperMill") == ["mariadb", "DOCKER", "debian", "PaperMill"]
+    for fine in (
+        "Btrfs and Papermill begin a sentence",
+        "`mariadb` and docker-proxy, docker.io, debian:trixie",
+        "[x](https://mariadb.com/kb/en/)",
+        "swarmbook/consul.py",
+    ):
+        assert linter.misspelt(fine) == [], fine

@@ -1,0 +1,179 @@
+"""Pictures as SVG, from data: what stands on which node, members' states over time, who worked when. Words and signs say all that colours say."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["SIGNS", "Card", "Part", "states", "timeline", "topology"]
+
+#: By how a part is.
+SIGNS: Mapping[str, str] = {"ok": "✔", "bad": "✘", "wait": "…", "none": "·"}
+
+_STYLE = """<style>
+  .page { fill: #ffffff; stroke: #d0d7de } .card { fill: #f6f8fa; stroke: #afb8c1 } .ink { fill: #1f2328 } .faint { fill: #59636e } .grid { stroke: #d0d7de }
+  .ok { fill: #1a7f37 } .bad { fill: #cf222e } .wait { fill: #9a6700 } .none { fill: #8c959f } .edge-bad { stroke: #cf222e; stroke-width: 2 } .work { fill: #0969da }
+  @media (prefers-color-scheme: dark) {
+    .page { fill: #0d1117; stroke: #3d444d } .card { fill: #151b23; stroke: #656c76 } .ink { fill: #f0f6fc } .faint { fill: #9198a1 } .grid { stroke: #3d444d }
+    .ok { fill: #3fb950 } .bad { fill: #f85149 } .wait { fill: #d29922 } .none { fill: #656c76 } .edge-bad { stroke: #f85149 } .work { fill: #58a6ff }
+  }
+  text { font-family: system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif; font-size: 12px } .name { font-size: 14px; font-weight: 600 } .bar { fill: #ffffff }
+</style>"""
+
+
+def _e(text: object) -> str:
+    return html.escape(str(text))
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _svg(wide: int, high: int, title: str, told: str, drawn: Iterable[str]) -> str:
+    """A picture that says itself in words; no id in it, since several stand in one page."""
+    body = "\n".join(drawn)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img" aria-label="{_e(f"{title}: {told}")}">\n'
+        f"<title>{_e(title)}</title>\n<desc>{_e(told)}</desc>\n{_STYLE}\n"
+        f'<rect class="page" x="0.5" y="0.5" width="{wide - 1}" height="{high - 1}" rx="8"/>\n{body}\n</svg>'
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing on a node.
+
+    Args:
+        name: What it is: machine, engine, manager, Consul, Galera.
+        word: How it is, for a person.
+        how: ok, bad, wait or none.
+    """
+
+    name: str
+    word: str
+    how: str
+
+    def __str__(self) -> str:
+        return f"{SIGNS[self.how]} {self.word}".rstrip()
+
+
+@dataclass(frozen=True)
+class Card:
+    """One node with what is on it."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+    @property
+    def bad(self) -> bool:
+        """Whether something on it is broken."""
+        return any(part.how == "bad" for part in self.parts)
+
+
+_CARD, _GAP, _ACROSS = 204, 16, 4
+
+
+def topology(cards: Sequence[Card], title: str = "What stands on which node") -> str:
+    """A card for each node, a line for each part of it.
+
+    Args:
+        cards: The nodes, in order.
+        title: Of the picture.
+    """
+    rows = (len(cards) + _ACROSS - 1) // _ACROSS
+    across = min(len(cards), _ACROSS) or 1
+    tall = 40 + 22 * max((len(card.parts) for card in cards), default=0)
+    drawn = [f'<text class="ink name" x="{_GAP}" y="26">{_e(title)}</text>']
+    for at, card in enumerate(cards):
+        x, y = _GAP + (at % _ACROSS) * (_CARD + _GAP), 42 + (at // _ACROSS) * (tall + _GAP)
+        sign = " ✘" if card.bad else ""
+        drawn.append(f'<rect class="card{" edge-bad" if card.bad else ""}" x="{x}" y="{y}" width="{_CARD}" height="{tall}" rx="6"/>')
+        drawn.append(f'<text class="ink name" x="{x + 12}" y="{y + 22}">{_e(_cut(card.name, 20))}{sign}</text>')
+        for row, part in enumerate(card.parts):
+            line = y + 46 + 22 * row
+            drawn.append(f'<text class="faint" x="{x + 12}" y="{line}">{_e(part.name)}</text>')
+            drawn.append(f'<text class="{part.how}" x="{x + 84}" y="{line}">{_e(_cut(str(part), 18))}</text>')
+    told = "; ".join(f"{card.name}: " + ", ".join(f"{part.name} {part}" for part in card.parts) for card in cards)
+    return _svg(max(across * (_CARD + _GAP) + _GAP, 2 * _CARD), 42 + rows * (tall + _GAP), title, told, drawn)
+
+
+_LABEL, _LANE, _WIDE = 110, 640, 800
+
+
+def _axis(seconds: float, high: int) -> list[str]:
+    drawn = []
+    for tick in range(5):
+        x = _LABEL + _LANE * tick / 4
+        drawn.append(
+            f'<path class="grid" d="M{x:.0f} 40 V{high - 26}" fill="none"/><text class="faint" x="{x:.0f}" y="{high - 10}" text-anchor="middle">{seconds * tick / 4:.1f} s</text>'
+        )
+    return drawn
+
+
+#: What a member's state says of it. Any other word is one that is waited for.
+_STATES = {"Synced": "ok", "not running": "none"}
+
+
+def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' states") -> str:
+    """A lane for each member, from its first state to its last.
+
+    Args:
+        samples: Seconds since the begin, member, state; in the order in which they were seen.
+        title: Of the picture.
+    """
+    members = list(dict.fromkeys(member for _, member, _ in samples))
+    seconds = max((at for at, _, _ in samples), default=0.0) or 1.0
+    high = 66 + 34 * len(members)
+    drawn = [f'<text class="ink name" x="16" y="26">{_e(title)}</text>', *_axis(seconds, high)]
+    told = []
+    for lane, member in enumerate(members):
+        y = 46 + 34 * lane
+        drawn.append(f'<text class="ink" x="16" y="{y + 17}">{_e(_cut(member, 13))}</text>')
+        spans = _spans([(at, state) for at, name, state in samples if name == member], seconds)
+        told.append(f"{member}: " + ", ".join(f"{state} from {begin:.1f} s" for begin, _, state in spans))
+        for begin, end, state in spans:
+            x, wide = _LABEL + _LANE * begin / seconds, max(_LANE * (end - begin) / seconds, 2)
+            drawn.append(f'<rect class="{_STATES.get(state, "wait")}" x="{x:.1f}" y="{y}" width="{wide:.1f}" height="24"><title>{_e(state)}</title></rect>')
+            if wide > 8 * len(state):
+                drawn.append(f'<text class="bar" x="{x + wide / 2:.1f}" y="{y + 16}" text-anchor="middle">{_e(state)}</text>')
+    return _svg(_WIDE, high, title, "; ".join(told), drawn)
+
+
+def _spans(seen: Sequence[tuple[float, str]], last: float) -> list[tuple[float, float, str]]:
+    """States from when to when; what is the same twice is one."""
+    changes = [(at, state) for number, (at, state) in enumerate(seen) if number == 0 or seen[number - 1][1] != state]
+    ends = [at for at, _ in changes[1:]] + [last]
+    return [(at, end, state) for (at, state), end in zip(changes, ends)]
+
+
+def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked when") -> str:
+    """A lane for each host, a bar for each stretch of work.
+
+    Args:
+        work: Host, begin and end in seconds since the begin.
+        title: Of the picture.
+    """
+    hosts = sorted({host for host, _, _ in work})
+    seconds = max((end for _, _, end in work), default=0.0) or 1.0
+    high = 62 + 24 * len(hosts)
+    drawn = [f'<text class="ink name" x="16" y="26">{_e(title)}</text>', *_axis(seconds, high)]
+    told = []
+    for lane, host in enumerate(hosts):
+        y = 44 + 24 * lane
+        joined: list[list[float]] = []
+        for begin, end in sorted((begin, end) for name, begin, end in work if name == host):
+            if joined and begin - joined[-1][1] <= seconds / _LANE:  # the eye could not tell them apart
+                joined[-1][1] = max(joined[-1][1], end)
+            else:
+                joined.append([begin, end])
+        busy = sum(end - begin for begin, end in joined)
+        drawn.append(
+            f'<text class="ink" x="16" y="{y + 13}">{_e(_cut(host, 13))}</text><text class="faint" x="{_WIDE - 8}" y="{y + 13}" text-anchor="end">{busy:.1f} s</text>'
+        )
+        drawn += [
+            f'<rect class="work" x="{_LABEL + _LANE * begin / seconds:.1f}" y="{y}" width="{max(_LANE * (end - begin) / seconds, 1):.1f}" height="16"/>'
+            for begin, end in joined
+        ]
+        told.append(f"{host} {busy:.1f} s")
+    return _svg(_WIDE, high, title, f"{', '.join(told)}, of {seconds:.1f} s", drawn)

@@ -1,0 +1,198 @@
+"""A learner in JupyterLab: the book from 00 to 08 in a real browser, cell by cell, and its read-only notebooks replayed by nbval."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarmbook.params import PHASES, phase_params
+
+from .browser import Notebook, browser_page, jupyter_server, lacking
+from .conftest import ROOT, Lab, until
+
+pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
+BOOK = [f"{number}_{name}.ipynb" for number, name in PHASES.items() if number < "20"]
+#: Kept: the best of them stand in the README.
+SCREENSHOTS = ROOT / "test-results" / "screenshots"
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    """A copy of the book whose parameters cells name this lab: what a reader would type there first."""
+    lab = make_lab(["b1", "b2"], swarm_managers=1)
+    for name in BOOK:
+        name_this_lab(lab, name)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    return lab
+
+
+def name_this_lab(lab: Lab, name: str) -> None:
+    path = lab.home / "notebooks" / name
+    data = json.loads(path.read_text())
+    cell = next(cell for cell in data["cells"] if "parameters" in cell["metadata"].get("tags", []))
+    lines = cell["source"].splitlines()
+    for key in phase_params(name[:2]):
+        if key in lab.params:
+            lines = [re.sub(r"= .*?  #", f"= {json.dumps(lab.params[key])}  #", line) if line.startswith(f"{key}:") else line for line in lines]
+    cell["source"] = "\n".join(lines)
+    path.write_text(json.dumps(data, indent=1))
+
+
+@pytest.fixture(scope="module")
+def address(lab: Lab) -> Iterator[str]:
+    lab.book("ls")  # from here on it has to be cleaned up
+    with jupyter_server(lab.home, lab.env) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    with browser_page() as page:
+        yield page
+
+
+class Words(list[str]):
+    """Words of a picture."""
+
+    def count(self, sign: str) -> int:  # type: ignore[override]
+        """How many begin with a sign."""
+        return sum(word.startswith(sign) for word in self)
+
+
+def said(notebook: dict[str, Any]) -> str:
+    """All that the outputs say as text."""
+    parts = []
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            parts += ["".join(output.get("text", ""))] + ["".join(text) for kind, text in output.get("data", {}).items() if kind == "text/plain"]
+            parts += ["\n".join(output.get("traceback", []))]
+    return "\n".join(parts)
+
+
+def test_a_parameter_that_is_changed_in_its_cell_counts(lab: Lab, address: str, page: Any) -> None:
+    notebook = Notebook(page, address, lab.home, BOOK[0])
+    before = said(notebook.run_all(60))
+    assert "b2" in before and "b3" not in before
+    notebook.replace_in_cell("nodes: list[str]", '["b1", "b2"]', '["b1", "b2", "b3"]')
+    assert "b3" in said(notebook.run_all(60))
+    notebook.replace_in_cell("nodes: list[str]", '"b3"]', '"B 3"]')
+    wrong = said(notebook.run_all(60))
+    assert "ParameterError" in wrong and "nodes" in wrong and "mend:" in wrong and "Traceback" not in wrong
+    notebook.replace_in_cell("nodes: list[str]", ', "B 3"]', "]")
+    assert "b3" not in said(notebook.run_all(60))
+
+
+@pytest.mark.parametrize("name", BOOK)
+def test_all_cells_of_each_notebook_run(lab: Lab, address: str, page: Any, name: str) -> None:
+    notebook = Notebook(page, address, lab.home, name)
+    saved = notebook.run_all()
+    errors = [output for cell in saved["cells"] for output in cell.get("outputs", []) if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert not errors, said(saved)[-3000:]
+    assert "FAILED" not in said(saved)
+    notebook.screenshot(SCREENSHOTS, end=name != BOOK[0])
+
+
+def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, page: Any) -> None:
+    """It is looked at in 08, while a member is stopped and started outside of the notebook."""
+    notebook = Notebook(page, address, lab.home, BOOK[-1])
+    notebook.run_all()
+    page.get_by_text("swarmbook.notebook import open_book").first.scroll_into_view_if_needed()
+    board = page.locator(f'svg[aria-label^="Cluster {lab.name}"]').first
+    board.scroll_into_view_if_needed()
+    until(lambda: board_words(board).count("✔") == 10, timeout=60, why="it does not turn green")
+    notebook.window(SCREENSHOTS / "board.png")
+    b2 = lab.machine("b2")
+    b2.sh("systemctl stop docker docker.socket")
+    until(lambda: {"b2 ✘", "✘ inactive"} <= set(board_words(board)), timeout=60, why="it does not turn red")
+    notebook.window(SCREENSHOTS / "board-broken.png")
+    b2.sh("systemctl start docker")
+    until(lambda: board_words(board).count("✔") == 10, timeout=120, why="it does not turn green again")
+
+
+def board_words(board: Any) -> Words:
+    return Words(board.evaluate("svg => Array.from(svg.querySelectorAll('text')).map(text => text.textContent)"))
+
+
+def test_the_last_notebook_says_what_was_built(lab: Lab) -> None:
+    text = said(json.loads((lab.home / "notebooks" / BOOK[-1]).read_text()))
+    assert "Synced" in text and "b1" in text and "b2" in text
+    lab.book("status").expect(0, "Synced, Primary")
+
+
+def test_they_open_in_notebook_7_too(lab: Lab, address: str, page: Any) -> None:
+    page.goto(address.format(f"notebooks/notebooks/{BOOK[0]}"))
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+    page.get_by_text("Docker Engine for the machines").first.wait_for()
+
+
+@pytest.mark.parametrize("number", ["00", "05", "08"])
+def test_what_only_looks_says_the_same_again(lab: Lab, number: str) -> None:
+    """nbval runs the notebook that the browser has saved, and holds its tables against the saved ones."""
+    done = replay(lab, number)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout and "skipped" not in done.stdout
+
+
+def test_a_replay_sees_what_has_changed(lab: Lab) -> None:
+    lab.machine("b2").sh(
+        "docker service scale nothing=1 2>/dev/null; docker ps -qf name=galera_b2 | xargs docker stop -t 20 && systemctl stop docker docker.socket"
+    )
+    done = replay(lab, "08")
+    assert done.returncode == 1 and "b2" in done.stdout, done.stdout
+    lab.book("run").expect(0)
+
+
+def test_the_form_writes_what_is_right(lab: Lab, address: str, page: Any) -> None:
+    file = lab.home / "params" / f"{lab.name}.yaml"
+    file.write_text(f"cluster: {lab.name}  # the reader's\nnodes: [b1, b2]\nswarm_managers: 1\n")
+    notebook = Notebook(page, address, lab.home, BOOK[0])
+    notebook.run_all(60)
+    field = page.locator(".widget-text", has_text="swarm_managers").locator("input").first
+    field.scroll_into_view_if_needed()
+    field.fill("2")
+    page.get_by_text("2 managers: raft needs a majority").first.wait_for()
+    save = page.get_by_role("button", name="Save", exact=True).last
+    assert save.is_disabled()
+    field.fill("1")
+    page.locator(".widget-text", has_text="mariadb_port").locator("input").first.fill("3307")
+    save.click()
+    until(lambda: "mariadb_port: 3307" in file.read_text(), timeout=20)
+    assert file.read_text() == f"cluster: {lab.name}  # the reader's\nnodes: [b1, b2]\nswarm_managers: 1\nmariadb_port: 3307\n"
+    notebook.window(SCREENSHOTS / "form.png")
+
+
+def test_destroying_wants_the_word_in_its_box(lab: Lab, address: str, page: Any) -> None:
+    name = f"90_{PHASES['90']}.ipynb"
+    name_this_lab(lab, name)
+    notebook = Notebook(page, address, lab.home, name)
+    refused = said(notebook.run_all())
+    assert "ConfirmationMissing" in refused and "would be removed" in refused
+    field = page.locator('input[placeholder="type DESTROY"]').first
+    field.scroll_into_view_if_needed()
+    button = page.get_by_role("button", name="Destroy", exact=True)
+    field.fill("destroy")
+    assert button.is_disabled()
+    field.press("Control+a")
+    page.keyboard.type("DESTROY")
+    notebook.window(SCREENSHOTS / "confirm.png")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("run the cell again. It does what stands here").first.wait_for()
+    assert lab.book("status").expect(0, "Synced, Primary"), "nothing has gone yet"
+    page.locator(".jp-CodeCell .cm-content", has_text="destroy.destroy(book)").first.click()
+    page.keyboard.press("Shift+Enter")
+    until(lambda: lab.machine("b1").try_sh("ls /etc/swarmbook")[0] != 0 and lab.machine("b2").try_sh("ls /etc/swarmbook")[0] != 0, timeout=120)
+
+
+def replay(lab: Lab, number: str) -> subprocess.CompletedProcess[str]:
+    (path,) = (lab.home / "notebooks").glob(f"{number}_*.ipynb")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(lab.home), "--nbval-lax", str(path)]
+    sanitise = ["--nbval-sanitize-with", str(Path(__file__).with_name("nbval.cfg"))]
+    return subprocess.run([*command, *sanitise], cwd=lab.home, env=lab.env, capture_output=True, text=True, timeout=200, check=False)

@@ -1,0 +1,77 @@
+"""The board: what it makes of answers, and that it goes on whatever happens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from swarmbook import board
+from swarmbook.board import Board, cards, watch
+from swarmbook.cluster import Cluster
+from swarmbook.params import Params
+from swarmbook.status import Row
+
+WELL = Row("sw1", "ok", "active", "active manager", "running consul_server", "Synced, Primary")
+
+
+def words(row: Row | None, was: set[tuple[str, str]] | None = None) -> list[str]:
+    (card,) = cards(["sw1"], [row] if row else [], set() if was is None else was)
+    return [str(part) for part in card.parts]
+
+
+def test_from_nothing_to_well() -> None:
+    assert words(None) == ["· not there", "·", "·", "·", "·"]
+    assert words(Row("sw1", "ok", "inactive", "none", "none", "no member")) == ["✔ answers", "· inactive", "·", "·", "· no member"]
+    assert words(Row("sw1", "ok", "active", "pending", "starting consul_server", "Joiner, Primary"))[2:] == ["… pending", "… starting", "… Joiner, Primary"]
+    assert words(WELL) == ["✔ answers", "✔ active", "✔ manager", "✔ server", "✔ Synced"]
+    assert words(Row("sw1", "ok", "active", "active worker", "running consul_client", "no member wanted"))[2:] == ["✔ worker", "✔ client", "✔ none wanted"]
+
+
+def test_what_was_well_and_is_not_is_broken() -> None:
+    was: set[tuple[str, str]] = set()
+    words(WELL, was)
+    assert words(Row("sw1", "HostUnreachable: timed out"), was) == ["✘ no answer", "✘", "✘", "✘", "✘"]
+    assert words(Row("sw1", "ok", "inactive", "none", "none", "no member"), was) == ["✔ answers", "✘ inactive", "✘", "✘", "✘ no member"]
+    assert words(WELL, was)[4] == "✔ Synced"
+    assert words(Row("sw1", "HostUnreachable: timed out"))[0] == "… no answer", "not met yet: it may be booting"
+
+
+def test_it_looks_again_puts_up_with_errors_and_stops(home: Path) -> None:
+    shown: list[tuple[str, str]] = []
+    answers: list[Sequence[Row] | Exception] = [[], RuntimeError("no"), [WELL], [WELL]]
+    done = threading.Event()
+
+    def ask() -> Sequence[Row]:
+        if not answers:
+            done.set()
+            return [WELL]
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    it = Board(Params(nodes=["sw1"], swarm_managers=1), Cluster("lab"), lambda page, text: shown.append((page, text)), ask=ask, first_s=0.01, slowest_s=0.02)
+    it.start()
+    assert done.wait(10)
+    it.stop()
+    it._thread.join(10)
+    assert not it._thread.is_alive()
+    assert "· not there" in shown[0][1] and "✔ Synced" in shown[-1][1] and "looked at" in shown[-1][1]
+    assert "<svg" in shown[-1][0] and "<table>" in shown[-1][0]
+
+
+def test_without_an_inventory_nothing_is_there(home: Path) -> None:
+    it = Board(Params(), Cluster("lab"), lambda page, text: None)
+    assert it._look() == []
+
+
+def test_none_is_shown_outside_of_a_notebook_or_in_a_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch(Params(), Cluster("lab"))
+    assert board._boards == []
+    monkeypatch.setattr(board, "somebody_watches", lambda: True)
+    monkeypatch.setenv("SWARMBOOK_BOARD", "off")
+    watch(Params(), Cluster("lab"))
+    assert board._boards == []

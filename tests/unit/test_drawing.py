@@ -1,0 +1,68 @@
+"""Pictures: well-formed, the same for the same data, and saying in words what they show."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarmbook.drawing import SIGNS, Card, Part, states, timeline, topology
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)
+PARTS = st.builds(Part, WORDS, WORDS, st.sampled_from(list(SIGNS)))
+CARDS = st.lists(st.builds(Card, WORDS, st.lists(PARTS, max_size=6).map(tuple)), max_size=9)
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in ET.fromstring(svg).iter() if element.tag.endswith("}text")]
+
+
+def inside(svg: str) -> bool:
+    """No rectangle stands out of the picture."""
+    root = ET.fromstring(svg)
+    wide, high = float(root.attrib["width"]), float(root.attrib["height"])
+    boxes = [e.attrib for e in root.iter() if e.tag.endswith("}rect")]
+    return all(float(b["x"]) + float(b["width"]) <= wide + 1 and float(b["y"]) + float(b["height"]) <= high for b in boxes)
+
+
+@given(CARDS)
+def test_a_topology_of_anything(cards: list[Card]) -> None:
+    svg = topology(cards)
+    assert inside(svg) and svg == topology(cards) and "id=" not in svg
+    told = ET.fromstring(svg).attrib["aria-label"]
+    assert all(card.name in told and all(part.word.rstrip() in told for part in card.parts) for card in cards)
+
+
+def test_what_is_broken_is_told_by_a_sign_and_a_word_as_well() -> None:
+    svg = topology([Card("sw1", (Part("engine", "active", "ok"), Part("Galera", "gone", "bad"))), Card("sw2", (Part("engine", "", "none"),))])
+    assert "sw1 ✘" in texts(svg) and "✘ gone" in texts(svg) and "✔ active" in texts(svg) and "sw2" in texts(svg)
+    assert svg.count("edge-bad") == 3, "once in use, twice in the style"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e4), st.sampled_from(["a", "b<", "c&d"]), st.sampled_from(["Synced", "Joiner", "not running"])), max_size=40))
+def test_states_of_anything(samples: list[tuple[float, str, str]]) -> None:
+    samples.sort()
+    svg = states(samples)
+    assert inside(svg) and all(any(member in text for text in texts(svg)) for _, member, _ in samples)
+
+
+def test_states_from_when_to_when() -> None:
+    svg = states([(0, "sw1", "starting"), (1, "sw1", "starting"), (2, "sw1", "Synced"), (2, "sw2", "starting"), (8, "sw2", "Joiner"), (10, "sw2", "Synced")])
+    assert (
+        ET.fromstring(svg)
+        .attrib["aria-label"]
+        .endswith("sw1: starting from 0.0 s, Synced from 2.0 s; sw2: starting from 2.0 s, Joiner from 8.0 s, Synced from 10.0 s")
+    )
+    assert "starting" in texts(svg) and "10.0 s" in texts(svg)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["here", "sw1", "sw<2>"]), st.floats(0, 100), st.floats(0, 50)), max_size=60))
+def test_a_timeline_of_anything(work: list[tuple[str, float, float]]) -> None:
+    svg = timeline([(host, begin, begin + took) for host, begin, took in work])
+    assert inside(svg) and len(svg) < 100_000
+
+
+def test_stretches_that_the_eye_cannot_tell_apart_are_one_bar() -> None:
+    work = [("sw1", at / 1000, at / 1000 + 0.0005) for at in range(5000)] + [("sw1", 9.0, 10.0)]
+    assert timeline(work).count('class="work"') == 2

@@ -1,0 +1,67 @@
+"""The box in which a word is typed: for just what it shows, once, and only where somebody may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarmbook import book as books
+from swarmbook.book import Book, Change, converge
+from swarmbook.cluster import Cluster
+from swarmbook.errors import ConfirmationMissing
+from swarmbook.params import Params
+from swarmbook.widgets import confirm_box, somebody_watches
+
+
+def test_the_word_and_only_the_word() -> None:
+    said: list[int] = []
+    box = confirm_box("DESTROY", ["sw1: <everything>"], lambda: said.append(1))
+    assert box.button.disabled and "&lt;everything&gt;" in box.children[0].value
+    for wrong in ("destroy", "DESTROY ", "CANCEL"):
+        box.word.value = wrong
+        assert box.button.disabled
+        box.button.click()
+    assert not said
+    box.word.value = "DESTROY"
+    assert not box.button.disabled
+    box.button.click()
+    box.button.click()
+    assert said == [1] and box.word.disabled and "run the cell again" in box.told.value
+
+
+@pytest.fixture
+def shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Boxes, where somebody watches."""
+    found: list[Any] = []
+    monkeypatch.setattr(books, "somebody_watches", lambda: True)
+    monkeypatch.setattr(books, "_in_notebook", lambda what, **how: found.append(what))
+    return found
+
+
+def step(book: Book, things: list[str], done: list[str]) -> Any:
+    return converge(
+        book, observe=lambda book: (), plan=lambda params, seen: [Change("sw1", "remove", thing, word="DESTROY") for thing in things if thing not in done],
+        apply=lambda book, seen, changes: done.extend(change.detail for change in changes), verify=lambda params, seen: [], what="taking away",
+    )  # fmt: skip
+
+
+def test_what_was_granted_is_done_once_and_nothing_else(shown: list[Any]) -> None:
+    book, done = Book("90", Params(), cluster=Cluster("lab")), []
+    with pytest.raises(ConfirmationMissing, match="1 thing would be removed"):
+        step(book, ["data"], done)
+    shown[-1].word.value = "DESTROY"
+    shown[-1].button.click()
+    with pytest.raises(ConfirmationMissing, match="2 things"):
+        step(book, ["data", "more data"], done)
+    assert not done, "another thing had come meanwhile"
+    step(book, ["data"], done)
+    assert done == ["data"]
+    done.clear()
+    with pytest.raises(ConfirmationMissing):
+        step(book, ["data"], done)
+
+
+def test_nobody_watches_here() -> None:
+    assert not somebody_watches()
