@@ -92,8 +92,8 @@ def picture() -> str:
     """The rows of rooms, top to bottom."""
     drawn, y = [], 20
     for at, (names, what) in enumerate(rooms(), 1):
-        lines = textwrap.wrap("  ".join(name.rpartition("(")[2] for name in names), _CHARACTERS)
-        notes = textwrap.wrap(what, _CHARACTERS + 16)
+        lines = textwrap.wrap(" · ".join(name.rpartition("(")[2] for name in names), _CHARACTERS)
+        notes = textwrap.wrap(what.replace("`", ""), _CHARACTERS + 16)
         height = 18 * (len(lines) + len(notes)) + 16
         if at > 1:
             drawn.append(f'<path class="wire" d="M480 {y - 14} v8 m-4 -4 l4 4 l4 -4" fill="none"/>')
