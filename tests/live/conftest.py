@@ -7,6 +7,10 @@ One lab a file, and the tests of a file tell its story in the order in which the
 - ``test_fire.py``: two nodes; processes killed at every border of the notebooks and inside them, and what is claimed after it
 - ``test_canaries.py``: one node, secrets by reference, and a search for them in all that is kept or can be listed
 - ``test_generic.py``: two hosts that are somebody's, direct and by way of a jump host
+- ``test_preflight.py``: two nodes with something wrong, found before anything is put on them
+- ``test_by_hand.py``: three nodes; every box of commands in the notebooks, typed
+- ``test_browser.py``: two nodes, built in JupyterLab by a browser, and replayed by nbval
+- ``test_disks.py``: no lab; every layout of the second disk on a machine with a kernel of its own
 - ``test_hardship.py``: two nodes; killed runs, broken disks, engines, networks and keys, destroy, rebuild, cancel
 
 The files do not depend on each other, and each stands its lab up when its first test asks for it. Within a file a test that
