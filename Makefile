@@ -29,7 +29,7 @@ test: $(DEV) $(BOOK) ## every test; the live ones on a lab of their own
 	@$(BIN)/pytest
 
 .PHONY: fire
-fire: $(DEV) ## kills everything everywhere, 110 times, and looks what is claimed then; writes fire-results/
+fire: $(DEV) ## kills everything everywhere, 112 times, and looks what is claimed then; writes fire-results/
 	@SWARMBOOK_FIRE=all $(BIN)/pytest tests/live/test_fire.py
 
 .PHONY: check

@@ -29,7 +29,7 @@ def test_the_list_misses_nothing(seed: int) -> None:
     found = fire.kills(seed)
     assert found == fire.kills(seed) and found != fire.kills(seed + 1)
     assert len(found) >= 100
-    for path in sorted(fire.NOTEBOOKS.glob("*.ipynb")):
+    for path in sorted(fire.NOTEBOOKS.glob("[0-9]*.ipynb"))[1:]:  # 00 is part of no run
         mine = [kill for kill in found if kill.notebook == path.name[:2]]
         cells = fire.traced_cells(nbformat.read(path, as_version=4))
         assert {(kill.victim, kill.way) for kill in mine} == set(fire.KINDS), path.name
