@@ -67,9 +67,9 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
                 f"the member on {name} does not let us in", where=name, wanted="root, over TLS", seen=str(error), next="swarmbook run PARAMS --from 07"
             ) from None
         book.transcript.record(
-            "here",
+            name,  # typed here; told with its node, so that the order is the same every time
             # Not the port of this forward, which is gone by the time that somebody reads it.
-            f"mariadb --host=127.0.0.1 --port=3306 --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # {name}, through SSH",
+            f"mariadb --host=127.0.0.1 --port=3306 --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # from here, through SSH",
             0,
             0.0,
         )
