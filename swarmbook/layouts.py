@@ -260,7 +260,7 @@ disk=$(readlink -f {shlex.quote(disk)})
 lsblk -nro MOUNTPOINT "$disk" | grep '^/' | sort -ru | while read -r at; do umount -R "$(printf %b "$at")"; done
 lsblk -nrpo NAME,MOUNTPOINT "$disk" | awk '$2 == "[SWAP]" {{ print $1 }}' | xargs -r swapoff
 if command -v pvs >/dev/null; then
-  for pv in $(lsblk -nrpo NAME "$disk"); do pvs --noheadings -o vg_name "$pv" 2>/dev/null; done | sort -u | xargs -r -n 1 vgremove -q -q -y -f
+  for pv in $(lsblk -nrpo NAME "$disk"); do pvs --noheadings -o vg_name "$pv" 2>/dev/null || true; done | sort -u | xargs -r -n 1 vgremove -q -q -y -f
 fi
 lsblk -nrpo NAME,TYPE "$disk" | tac | while read -r name type; do
   case $type in raid*) mdadm --stop "$name" ;; crypt|dm) dmsetup remove "$name" ;; esac
