@@ -6,7 +6,7 @@ Nothing has to be installed: every machine has systemd, whose ``systemd-socket-a
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .cluster import Node
@@ -87,7 +87,9 @@ rm -rf {shlex.quote(folder)}
 true"""
 
 
-def try_links(fleet: Fleet, nodes: Sequence[Node], ports: Sequence[Port], busy: Mapping[str, frozenset[Port]], mtu: Mapping[str, int]) -> dict[str, Heard]:
+def try_links(
+    fleet: Fleet, nodes: Sequence[Node], ports: Sequence[Port], busy: Mapping[str, frozenset[Port]], mtu: Mapping[str, int], used: Collection[str] = ()
+) -> dict[str, Heard]:
     """Try every port between every two nodes.
 
     Args:
@@ -96,6 +98,7 @@ def try_links(fleet: Fleet, nodes: Sequence[Node], ports: Sequence[Port], busy: 
         ports: Which ports.
         busy: Ports at which somebody listens already, by node: a connection to it is tried, and no datagram.
         mtu: Of each node's link, bytes.
+        used: Nodes on which nobody listens for us: what runs there may be about to start, and would find its port taken.
 
     Returns:
         What each node's tries came to.
@@ -103,7 +106,7 @@ def try_links(fleet: Fleet, nodes: Sequence[Node], ports: Sequence[Port], busy: 
     if len(nodes) < 2:
         return {node.name: Heard(mtu=mtu[node.name]) for node in nodes}
     known = {node.name: node for node in nodes}
-    free = {name: [port for port in ports if port not in busy[name]] for name in known}
+    free = {name: [port for port in ports if port not in busy[name] and name not in used] for name in known}
     taken = {name: [port for port in ports if port in busy[name]] for name in known}
     folders: dict[str, str] = {}
 

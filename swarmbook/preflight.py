@@ -315,7 +315,9 @@ def preflight(book: Book) -> StepResult:
         busy = {node.name: frozenset(held(ports, seen[node.name], node.private_address)) for node in nodes}
         mtu = {node.name: seen[node.name].mtu.get(seen[node.name].addresses.get(node.private_address, ""), 1500) for node in nodes}
         # Where an address is not a node's own, nobody can listen at it: the row above says so.
-        heard = try_links(book.fleet, [n for n in nodes if n.private_address in seen[n.name].addresses], ports, busy, mtu)
+        there = [node for node in nodes if node.private_address in seen[node.name].addresses]
+        # Nor where the book has been before: an engine that is just starting would find its ports taken, and its swarm would not come up.
+        heard = try_links(book.fleet, there, ports, busy, mtu, [name for name, facts in seen.items() if facts.ours])
         return CheckTable(judge(book.params, nodes, seen, {node.name: heard.get(node.name, Heard()) for node in nodes}))
 
     return look(book, checks)

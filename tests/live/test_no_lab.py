@@ -84,7 +84,7 @@ def test_init_scripts_that_are_not_there(lab: Any) -> None:
 @pytest.mark.parametrize("verb", ["verify", "status", "rebuild"])
 def test_no_cluster_yet(lab: Any, verb: str) -> None:
     done = lab.swarmbook(verb, lab.file())
-    done.refused(2, "swarmbook run PARAMS", "swarmbook explain cluster-not-there" if verb == "status" else "swarmbook explain out-of-order")
+    done.refused(2, "swarmbook run PARAMS", "swarmbook explain out-of-order" if verb == "verify" else "swarmbook explain cluster-not-there")
     assert not lab.leftovers()
 
 
