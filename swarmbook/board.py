@@ -6,6 +6,7 @@ last of it. It looks over connections of its own and never touches anything.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import threading
@@ -123,8 +124,11 @@ class Board:
                 pause = self._first_s if words != before else min(pause * 1.5, self._slowest_s)
                 before = words
                 self._display(seen)
-            except Exception:  # a board that cannot look must not disturb the one who works below it
-                pause = self._slowest_s
+            except Exception as error:  # told, and no more: a board that cannot look must not disturb the one who works below it
+                pause, before = self._slowest_s, ""
+                told = mask(f"the board cannot look: {getattr(error, 'what', None) or error}")
+                with contextlib.suppress(Exception):  # nobody is there any more who could be shown it
+                    self._show(f"<p>✘ {html.escape(told)}</p>", told)
             self._over.wait(pause)
         if self._book is not None:
             self._book.close()

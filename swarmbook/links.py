@@ -40,18 +40,20 @@ class Heard:
         closed: Ports of another node that it does not reach, by that one's name.
         full: Whether an undivided packet of its link's MTU gets to another node; only where it has ``ping``.
         mtu: Of its link, bytes.
+        tried: How many ports of each other node were tried.
     """
 
     closed: Mapping[str, tuple[Port, ...]] = field(default_factory=dict)
     full: Mapping[str, bool] = field(default_factory=dict)
     mtu: int = 0
+    tried: Mapping[str, int] = field(default_factory=dict)
 
 
 def _listen(address: str, free: Sequence[Port]) -> str:
     """Listens at the free ports in the background; prints the folder in which it keeps what arrives."""
     tcp = [port for port in free if port.protocol == "tcp"]
     udp = [port for port in free if port.protocol == "udp"]
-    lines = ["dir=$(mktemp -d /run/swarmbook-preflight-XXXXXX)", f"listen() {{ setsid timeout {_LIFE_S} systemd-socket-activate \"$@\" </dev/null >/dev/null 2>&1 & echo $! >> $dir/pids; }}"]  # fmt: skip
+    lines = ["dir=$(mktemp -d /run/swarmbook-preflight-XXXXXX) || exit 1", f"listen() {{ setsid timeout {_LIFE_S} systemd-socket-activate \"$@\" </dev/null >/dev/null 2>&1 & echo $! >> $dir/pids; }}"]  # fmt: skip
     if tcp:
         lines.append(f"listen -a {' '.join(f'-l {address}:{port.number}' for port in tcp)} /bin/true")
     for port in udp:  # each of its own: they are handed over at the first datagram
@@ -139,5 +141,6 @@ def try_links(
                 if lost or (port.protocol == "tcp" and (other, port.number) in refused):
                     closed.setdefault(other, []).append(port)
         full = {line.split()[1]: line.split()[2] == "yes" for line in said[name] if line.startswith("full ")}
-        found[name] = Heard({other: tuple(which) for other, which in closed.items()}, full, mtu[name])
+        tried = {other: len(free[other]) + sum(port.protocol == "tcp" for port in taken[other]) for other in known if other != name}
+        found[name] = Heard({other: tuple(which) for other, which in closed.items()}, full, mtu[name], tried)
     return found

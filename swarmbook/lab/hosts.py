@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from .machines import Machines
 __all__ = ["stand_up", "take_down"]
 
 _SSH = 22
+#: Comment of a key that was made for them.
+_MADE = "swarmbook-lab-hosts"
 
 
 def _machines(params: Params, root: Path) -> Machines:
@@ -57,8 +59,8 @@ def stand_up(params: Params, root: Path) -> list[str]:
     """
     logins = _logins(params)
     key = root / Path(params.ssh_key_file).expanduser()
-    generate_key(key, "lab-hosts")
-    public = f"{public_part(key)} lab-hosts\n"
+    generate_key(key, _MADE)
+    public = f"{public_part(key)} {_MADE}\n"
     machines = _machines(params, root)
     image, _ = ensure_image(machines.client, "node", params.lab_base_image)
     machines.ensure_network()
@@ -108,8 +110,12 @@ def take_down(params: Params, root: Path) -> list[str]:
     machines = _machines(params, root)
     node_images = machines.client.images.list(filters={"label": "swarmbook.image=node"})
     removed = machines.destroy(node_images[0].id if node_images else None)
-    own = root / "hosts"
-    if (root / params.ssh_key_file).parent == own and own.is_dir():  # a key of ours, made for them
-        shutil.rmtree(own)
+    key = root / Path(params.ssh_key_file).expanduser()
+    public = key.with_suffix(".pub")
+    if public.exists() and public.read_text().split()[2:] == [_MADE]:  # ours, made for them; any other is somebody's
+        key.unlink(missing_ok=True)
+        public.unlink()
         removed.append(f"key {params.ssh_key_file}")
+        with contextlib.suppress(OSError):  # something of somebody's lies there
+            key.parent.rmdir()
     return removed

@@ -92,4 +92,7 @@ def test_by_way_of_a_jump_host(lab: Lab) -> None:
     lab.call(["sh", "-c", command]).expect(0)
     lab.book("run", "--only", "01", **through).expect(0)
     lab.book("cancel", "--yes", **through).expect(0)
+    notes = lab.home / "hosts" / "notes.txt"
+    notes.write_text("somebody's")
     lab.swarmbook("lab-hosts", lab.file(), "--down").expect(0, "machine h1", "key hosts/id_ed25519")
+    assert notes.exists() and not (lab.home / "hosts" / "id_ed25519").exists(), "only the key that was made for them goes"

@@ -18,8 +18,11 @@ FINE = Facts(
     release={"ID": "debian", "VERSION_ID": "13", "PRETTY_NAME": "Debian 13"}, init="systemd", free=2**40, kernel=frozenset({"overlay", "VXLAN", "IPVS"}),
 )  # fmt: skip
 SEEN = {node.name: replace(FINE, hostname=node.name, machine=f"m{node.name}", addresses={node.private_address: "eth0"}) for node in NODES}
-HEARD = {node.name: Heard({}, {other.name: True for other in NODES if other is not node}, 1500) for node in NODES}
 PARAMS = Params(nodes=["s1", "s2"], swarm_managers=1)
+ALL = len(wanted_ports(PARAMS.view("01")))
+HEARD = {
+    node.name: Heard({}, {other.name: True for other in NODES if other is not node}, 1500, {o.name: ALL for o in NODES if o is not node}) for node in NODES
+}
 
 
 def rows(heard: Any = HEARD, params: Params = PARAMS, **changes: Any) -> list[Check]:
@@ -80,6 +83,16 @@ def test_what_does_not_arrive() -> None:
     assert "4789/udp of s2; open them from 10.0.0.1 to 10.0.0.2" in wrong["ports of the others"] and "overlay_mtu" in wrong["MTU to the others"]
     small = PARAMS.model_copy(update={"overlay_mtu": 1400})
     assert [check.name for check in rows(heard, small) if not check.ok] == ["ports of the others"], "the overlay is told to keep below it"
+
+
+def test_what_was_not_tried_is_not_said_to_be_reached() -> None:
+    def told(heard: Heard) -> Check:
+        return next(check for check in rows({**HEARD, "s1": heard}) if (check.host, check.name) == ("s1", "ports of the others"))
+
+    assert told(HEARD["s1"]).seen == "reached"
+    for tried in (0, 5):
+        row = told(Heard({}, {}, 1500, {"s2": tried}))
+        assert row.ok and row.seen.startswith(f"{tried} of {ALL} tried")
 
 
 def test_ports_follow_the_parameters() -> None:
