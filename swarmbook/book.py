@@ -27,6 +27,7 @@ from .params import PHASES, Params, ParamView
 from .pki import Authority, Leaf
 from .plan import FILE as PLAN_FILE
 from .plan import Change, Plan, PlannedStep, read_plan
+from .progress import AtWork
 from .secrets import mask
 from .transcript import Command, Transcript
 from .widgets import confirm_box, somebody_watches
@@ -292,17 +293,18 @@ def converge(
         return _foresee(book, book.prospect, observe, plan, what, suppose, ahead)
     step = _Step(book)
     try:
-        seen = observe(book)
-        changes = plan(book.params, seen)
-        if (held := _held_plan()) is not None:
-            held.hold(book.phase, what, changes)
-        if changes:
-            _confirmed(book, changes)
-            book.transcript.planned(what, changes)
-            with book.cluster.lock(f"{book.phase}: {what}"):
-                apply(book, seen, changes)
+        with AtWork():
             seen = observe(book)
-        checks = verify(book.params, seen)
+            changes = plan(book.params, seen)
+            if (held := _held_plan()) is not None:
+                held.hold(book.phase, what, changes)
+            if changes:
+                _confirmed(book, changes)
+                book.transcript.planned(what, changes)
+                with book.cluster.lock(f"{book.phase}: {what}"):
+                    apply(book, seen, changes)
+                seen = observe(book)
+            checks = verify(book.params, seen)
         return step.result(changes, checks, hosts)
     except SwarmbookError as error:
         if error.exit_code != 1:
@@ -369,7 +371,9 @@ def look(book: Book, work: Callable[[Book], Table | list[Check]], hosts: int | N
         return StepResult((), Table([], []), (), 0, 0.0)
     step = _Step(book)
     try:
-        return step.result((), work(book), hosts, looked=True)
+        with AtWork():
+            found = work(book)
+        return step.result((), found, hosts, looked=True)
     except SwarmbookError as error:
         if error.exit_code != 1:
             step.failed(error)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .activity import doing
 from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
 from .docker_api import send_images
@@ -76,7 +77,8 @@ def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
         nodes = [node for node, tags in lacking.items() if tags == archive]
         started = time.monotonic()
         try:
-            send_images(local, list(archive), {node: engines[node] for node in nodes})
+            with doing(", ".join(nodes), f"docker load   # {' '.join(archive)}"):
+                send_images(local, list(archive), {node: engines[node] for node in nodes})
         except WorldError as error:  # an engine whose disk is full often just hangs up
             size = sum(local.api.inspect_image(tag)["Size"] for tag in archive) >> 20
             free = book.fleet.each(lambda host: host.run("df --output=avail -B1M /var/lib/docker | tail -n 1", check=False).stdout.strip(), nodes)

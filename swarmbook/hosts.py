@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .activity import doing
 from .cluster import Cluster, Endpoint, Node, known_name
 from .errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
 from .secrets import mask
@@ -176,9 +177,11 @@ class Host:
         wrapped = f"timeout -k 5 {timeout_s:g} sh -c {shlex.quote(command)}"
         if self.node.user != "root":
             wrapped = f"sudo -n {wrapped}"
+        told = contextlib.nullcontext() if quiet else doing(self.name, command)
         try:
-            channel = self.connection().transport.open_session(timeout=_CONNECT_S)
-            output = _exec(channel, wrapped, timeout_s + 5)
+            with told:
+                channel = self.connection().transport.open_session(timeout=_CONNECT_S)
+                output = _exec(channel, wrapped, timeout_s + 5)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
                 raise EOFError("it was closed before the command had ended")
         except TimeoutError:

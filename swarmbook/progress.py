@@ -1,15 +1,20 @@
-"""What is being waited for, in a notebook: one line that changes."""
+"""How far a wait has come, and what a step is at, in a notebook: one line that changes."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
+from . import activity
 from .secrets import mask
+from .widgets import somebody_watches
 
-__all__ = ["Progress"]
+__all__ = ["AtWork", "Progress"]
+
+_LONGEST = 150
 
 
 class Progress:
@@ -18,7 +23,7 @@ class Progress:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._handle: Any = None
-        self._shown = ""
+        self._shown: str | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -45,3 +50,45 @@ class Progress:
                     self._handle = display(data, raw=True, display_id=True)
                 else:
                     self._handle.update(data, raw=True)
+
+
+class AtWork:
+    """A line below a cell that says every second how long its step has been at work, and at what; gone when the step ends.
+
+    Only where somebody watches: a saved line would be different every time, and a run has its own on the terminal.
+
+    Args:
+        every_s: Seconds between two lines.
+    """
+
+    def __init__(self, every_s: float = 1.0) -> None:
+        self._every_s = every_s
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._progress = Progress()
+
+    def __enter__(self) -> AtWork:
+        if somebody_watches():
+            self._thread = threading.Thread(target=self._tell, args=(time.monotonic(),), daemon=True)
+            # At once, and not when there is something to tell: what a step shows has to be the same every time.
+            self._progress.show("")
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._progress.show("")
+
+    def _tell(self, began: float) -> None:
+        while not self._over.wait(self._every_s):
+            self._progress.show(line(time.monotonic() - began))
+
+
+def line(seconds: float) -> str:
+    """What is being done now, in one line."""
+    told = [mask(f"{where}: {what}" if where else what) for where, what in activity.now()]
+    text = "; ".join(" ".join(words.split()) for words in told) or "at work"
+    # Masked first, cut then: half a secret would not be known as one.
+    return f"{seconds:.0f} s · {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .activity import doing
 from .book import Book, Change, Prospect, StepResult, converge, look, show_picture
 from .checks import Check, CheckTable, equal
 from .docker_api import api_errors
@@ -235,7 +236,8 @@ def _join(book: Book, name: str, address: Mapping[str, str], leader: str, token:
     own, remote = address[name], f"{address[leader]}:{_PORT}"
     started = time.monotonic()
     try:
-        book.engine(name).swarm.join([remote], token, listen_addr=f"{own}:{_PORT}", advertise_addr=own)
+        with doing(name, "docker swarm join"):
+            book.engine(name).swarm.join([remote], token, listen_addr=f"{own}:{_PORT}", advertise_addr=own)
     except docker.errors.APIError as error:
         raise api_errors(name, f"joining the swarm at {remote}", error) from None
     book.transcript.record(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from .activity import doing
 from .errors import WaitTimeout
 
 __all__ = ["wait_for"]
@@ -44,12 +45,15 @@ def wait_for(
     """
     started = clock()
     pause = first_s
-    while True:
-        done, seen = probe()
-        if done:
-            return seen
-        left = timeout_s - (clock() - started)
-        if left <= 0:
-            raise WaitTimeout(f"{what}: not within {timeout_s:g} s", where=where, seen=str(seen), next=next)
-        sleep(min(pause, left))
-        pause = min(pause * 1.5, slowest_s)
+    with doing("", f"waits: {what}") as say:
+        while True:
+            done, seen = probe()
+            if done:
+                return seen
+            left = timeout_s - (clock() - started)
+            if left <= 0:
+                raise WaitTimeout(f"{what}: not within {timeout_s:g} s", where=where, seen=str(seen), next=next)
+            if isinstance(seen, str) and seen:
+                say(f"waits: {what} (now {seen})")
+            sleep(min(pause, left))
+            pause = min(pause * 1.5, slowest_s)

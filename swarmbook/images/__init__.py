@@ -10,10 +10,12 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..activity import doing
 from ..errors import EngineUnavailable, WorldError
 from ..host_engine import install_packages
 
@@ -64,7 +66,8 @@ def ensure_image(client: Any, name: str, base: str) -> tuple[str, bool]:
     dockerfile = "Dockerfile"
     if name == "consul" and not (pulled and _pull(client, "hashicorp/consul:1.20")):
         dockerfile = "Dockerfile.package"
-    _build(client, name, tag, root, dockerfile)
+    with doing("here", f"docker build -t {tag}") as say:
+        _build(client, name, tag, root, dockerfile, say)
     return tag, True
 
 
@@ -124,7 +127,8 @@ def _bootstrap(client: Any, tag: str) -> None:
     left_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")]
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder) / "base.tar"
-        done = subprocess.run(["mmdebstrap", "--variant=minbase", *left_out, _SUITE, str(tar)], capture_output=True, text=True, check=False)
+        with doing("here", f"mmdebstrap --variant=minbase {_SUITE}   # the base image"):
+            done = subprocess.run(["mmdebstrap", "--variant=minbase", *left_out, _SUITE, str(tar)], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             tail = "\n".join(done.stderr.strip().splitlines()[-5:])
             raise WorldError(
@@ -134,7 +138,7 @@ def _bootstrap(client: Any, tag: str) -> None:
         client.api.import_image(src=str(tar), repository=repository, tag=name, changes=[f"LABEL {LABEL}=base"])
 
 
-def _build(client: Any, name: str, tag: str, base: str, dockerfile: str) -> None:
+def _build(client: Any, name: str, tag: str, base: str, dockerfile: str, say: Callable[[str], None]) -> None:
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:
         for file, content in _context(name).items():
@@ -146,7 +150,9 @@ def _build(client: Any, name: str, tag: str, base: str, dockerfile: str) -> None
     for event in client.api.build(
         fileobj=context, custom_context=True, dockerfile=dockerfile, tag=tag, buildargs={"BASE": base}, labels={LABEL: name}, rm=True, forcerm=True, decode=True
     ):
-        lines += str(event.get("stream", "")).splitlines()
+        lines += (said := str(event.get("stream", "")).splitlines())
+        if said and said[0]:
+            say(f"docker build -t {tag}: {said[0]}")
         if "error" in event:
             tail = "\n".join([*lines[-8:], event["error"]])
             raise WorldError(

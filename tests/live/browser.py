@@ -18,6 +18,26 @@ from .conftest import ROOT, until
 JUPYTER = ROOT / ".venv-book" / "bin" / "jupyter"
 #: As wide as a desktop's window, high enough for a screenshot that shows something.
 SIZE = {"width": 1440, "height": 1100}
+#: Looks ten times a second which cell runs (the first with a star), and notes how often its outputs changed and how long they stood still.
+_LISTEN = """() => {
+  const heard = window.swarmbookHeard = {};
+  clearInterval(window.swarmbookTimer);
+  let running = null, since = 0, watcher = null;
+  const still = () => { if (running) heard[running.key].silent = Math.max(heard[running.key].silent, performance.now() - since); since = performance.now(); };
+  window.swarmbookTimer = setInterval(() => {
+    const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
+    const at = cells.findIndex(cell => cell.querySelector('.jp-InputPrompt')?.textContent.includes('*'));
+    if (running && running.cell === cells[at]) { heard[running.key].seconds = (performance.now() - running.began) / 1000; return; }
+    still(); watcher?.disconnect(); running = null;
+    if (at < 0) return;
+    const key = cells[at].querySelector('.cm-content').innerText.trim().split('\\n').pop();
+    running = { key, cell: cells[at], began: performance.now() };
+    heard[key] = { silent: 0, seconds: 0, signs: 0 };
+    since = performance.now();
+    watcher = new MutationObserver(() => { heard[key].signs += 1; still(); });
+    watcher.observe(cells[at].querySelector('.jp-Cell-outputWrapper') ?? cells[at], { subtree: true, childList: true, characterData: true });
+  }, 100);
+}"""
 
 
 def lacking() -> str:
@@ -115,6 +135,15 @@ class Notebook:
         until(lambda: self._saved(lambda cell: cell["execution_count"]), timeout=timeout, pause=1.0, why=f"{self.file.name} did not come to its end")
         saved: dict[str, Any] = json.loads(self.file.read_text())
         return saved
+
+    def listen(self) -> None:
+        """From now on note what the cells that run say for themselves."""
+        self.page.evaluate(_LISTEN)
+
+    def heard(self) -> dict[str, dict[str, float]]:
+        """For each cell that ran: ``seconds`` it took, ``signs`` of life it gave, and its longest silence, ``silent``, in milliseconds."""
+        found: dict[str, dict[str, float]] = self.page.evaluate("() => window.swarmbookHeard")
+        return found
 
     def _saved(self, holds: Callable[[dict[str, Any]], object]) -> bool:
         """Save, and see whether something holds of every code cell in the file, or one has failed."""

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
 BOOK = [f"{number}_{name}.ipynb" for number, name in PHASES.items() if number < "20"]
 #: Kept: the best of them stand in the README.
 SCREENSHOTS = ROOT / "test-results" / "screenshots"
+#: How long each cell took and was silent, for who wants to know; it depends on the machine, so nothing is asserted of it.
+SIGNS_OF_LIFE = ROOT / "test-results" / "signs-of-life.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,7 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
     for name in BOOK:
         name_this_lab(lab, name)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    SIGNS_OF_LIFE.unlink(missing_ok=True)
     return lab
 
 
@@ -92,11 +95,17 @@ def test_a_parameter_that_is_changed_in_its_cell_counts(lab: Lab, address: str, 
 @pytest.mark.parametrize("name", BOOK)
 def test_all_cells_of_each_notebook_run(lab: Lab, address: str, page: Any, name: str) -> None:
     notebook = Notebook(page, address, lab.home, name)
+    notebook.listen()
     saved = notebook.run_all()
     errors = [output for cell in saved["cells"] for output in cell.get("outputs", []) if output["output_type"] == "error" or output.get("name") == "stderr"]
     assert not errors, said(saved)[-3000:]
     assert "FAILED" not in said(saved)
     notebook.screenshot(SCREENSHOTS, end=name != BOOK[0])
+    heard = notebook.heard()
+    mute = [cell for cell, told in heard.items() if told["seconds"] > 5 and not told["signs"]]
+    assert not mute, f"nobody could tell whether these still worked: {mute}"
+    with SIGNS_OF_LIFE.open("a") as file:
+        file.writelines(json.dumps({"notebook": name, "cell": cell, **told}) + "\n" for cell, told in heard.items())
 
 
 def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, page: Any) -> None:

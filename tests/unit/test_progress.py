@@ -1,15 +1,19 @@
-"""One line that changes while something is waited for."""
+"""One line that changes while something is waited for, or while a step is at work."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import IPython
 import IPython.display
 import pytest
 
-from swarmbook import secrets
-from swarmbook.progress import Progress
+from swarmbook import progress, secrets
+from swarmbook.activity import doing
+from swarmbook.progress import AtWork, Progress, line
+from swarmbook.wait import wait_for
 
 
 class Cell:
@@ -58,3 +62,59 @@ def test_nothing_outside_of_a_notebook(monkeypatch: pytest.MonkeyPatch, capsys: 
     with Progress() as progress:
         progress.show("one")
     assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def watched(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> Cell:
+    monkeypatch.setattr(progress, "somebody_watches", lambda: True)
+    return cell
+
+
+def test_what_a_step_is_at_is_told_again_and_again_and_taken_away(watched: Cell) -> None:
+    """One output from the begin on, whether the step is quick or slow: what is saved has to be the same every time."""
+    secrets.register("swordfish-swordfish")
+    with AtWork(every_s=0.01), doing("sw2", "echo swordfish-swordfish\nsleep 5"), doing("sw1", "echo swordfish-swordfish\nsleep 5"):
+        until(lambda: len(watched.lines) > 1)
+    assert watched.lines[0] == watched.lines[-1] == ""
+    assert f"0 s · sw1, sw2: echo {secrets.MASK} sleep 5" in watched.lines
+    watched.lines.clear()
+    with AtWork(every_s=60):
+        pass
+    assert watched.lines == [""]
+
+
+def test_it_is_taken_away_when_the_step_ends_badly_too(watched: Cell) -> None:
+    with pytest.raises(ZeroDivisionError), AtWork(every_s=0.01):
+        until(lambda: "0 s · at work" in watched.lines)
+        _ = 1 / 0
+    assert watched.lines[-1] == ""
+
+
+def test_a_run_is_not_told(cell: Cell) -> None:
+    with AtWork(every_s=0.001), doing("sw1", "date"):
+        pass
+    assert cell.lines == []
+
+
+def test_a_wait_tells_what_it_saw_last(watched: Cell) -> None:
+    answers = iter([(False, "b2: starting"), (False, 7), (True, "")])
+
+    def sleep(_: float) -> None:
+        told.append(line(3.2))
+
+    told: list[str] = []
+    wait_for("every member is Synced", lambda: next(answers), timeout_s=9, sleep=sleep)
+    assert told == ["3 s · waits: every member is Synced (now b2: starting)"] * 2
+    assert line(0) == "0 s · at work", "what is over is not told"
+
+
+def test_what_is_long_is_cut(watched: Cell) -> None:
+    with doing("sw1", "x" * 500):
+        assert len(line(1)) < 160 and line(1).endswith("…")
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

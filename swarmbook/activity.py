@@ -1,0 +1,44 @@
+"""What this process is at right now, for who watches: kept by those who do something, read by the line that tells of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+__all__ = ["doing", "now"]
+
+#: Where, and what; in the order in which they began. One per token, so that the same thing may be done twice at once.
+_open: dict[object, tuple[str, str]] = {}
+
+
+@contextlib.contextmanager
+def doing(where: str, what: str) -> Iterator[Callable[[str], None]]:
+    """Tell what is being done, as long as it is.
+
+    Args:
+        where: Node, or ``here``; empty where it is no single place.
+        what: A command, or what is waited for. It is masked and cut by who shows it.
+
+    Yields:
+        To be called with other words for ``what``, when there is more to tell.
+    """
+    token = object()
+
+    def say(words: str) -> None:
+        _open[token] = (where, words)
+
+    say(what)
+    try:
+        yield say
+    finally:
+        del _open[token]
+
+
+def now() -> list[tuple[str, str]]:
+    """Where and what, of all that is being done; what several do at once is told once, with all of their names."""
+    where: dict[str, list[str]] = {}
+    for place, what in list(_open.values()):
+        names = where.setdefault(what, [])
+        if place and place not in names:
+            names.append(place)
+    return [(", ".join(sorted(names)), what) for what, names in where.items()]
