@@ -113,6 +113,8 @@ class Book:
         self.cluster = cluster or Cluster(params.cluster)
         self.prospect = prospect
         self.transcript = Transcript()
+        #: When it was opened, on the monotonic clock.
+        self.opened = time.monotonic()
         self.cluster.register_secrets()
         self._fleet: Fleet | None = None
         self._engines: dict[str, Any] = {}

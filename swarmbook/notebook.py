@@ -42,7 +42,7 @@ def _warm() -> None:
     import fabric  # noqa: F401
     import pymysql  # noqa: F401
 
-    from . import consul, delivery, destroy, dns, engine, form, galera, overlay, preflight, provision, software, sql, start, storage, swarm  # noqa: F401
+    from . import consul, delivery, destroy, dns, engine, form, galera, history, overlay, preflight, provision, software, sql, start, storage, swarm  # noqa: F401
 
 
 _warm()

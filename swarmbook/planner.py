@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import __version__, consul, delivery, destroy, dns, engine, form, galera, overlay, preflight, provision, software, sql, start, storage, swarm
+from . import __version__, consul, delivery, destroy, dns, engine, form, galera, history, overlay, preflight, provision, software, sql, start, storage, swarm
 from .book import Book, Prospect, StepResult
 from .cluster import Cluster
 from .errors import UsageError
@@ -26,7 +26,7 @@ STEPS: Mapping[str, tuple[Callable[[Book], StepResult], ...]] = {
     "05": (swarm.nodes_table, dns.from_containers),
     "06": (overlay.create, overlay.reach),
     "07": (galera.bootstrap,),
-    "08": (sql.state, sql.replication),
+    "08": (sql.state, sql.replication, history.course),
     "90": (destroy.doomed, destroy.destroy),
     "91": (provision.doomed, provision.cancel),
 }

@@ -249,7 +249,7 @@ def test_no_default_is_a_secret() -> None:
 #: Which notebooks call into a module.
 READERS = {
     "start": "00", "provision": "01", "storage": "02", "engine": "03", "swarm": "03", "consul": "04", "consul_config": "04", "dns": "05", "overlay": "06",
-    "galera": "07", "galera_members": "07", "galera_stack": "07", "sql": "08", "destroy": "90",
+    "galera": "07", "galera_members": "07", "galera_stack": "07", "sql": "08", "history": "08", "destroy": "90",
 }  # fmt: skip
 
 
