@@ -17,7 +17,7 @@ from typing import Any
 from .book import Book
 from .checks import Table
 from .cluster import Cluster
-from .drawing import Card, Part, topology
+from .drawing import Card, Part, as_image, topology
 from .params import Params
 from .secrets import mask
 from .status import Row, status
@@ -137,7 +137,7 @@ class Board:
         title, clock = f"Cluster {self._cluster.name}", time.strftime("%H:%M:%S")
         told = table(seen)
         # The table for who cannot see the picture, and for where a page may hold none.
-        page = f"{topology(seen, title)}<details><summary>as a table; looked at {html.escape(clock)}</summary>{told.to_html()}</details>"
+        page = f"{as_image(mask(topology(seen, title)))}<details><summary>as a table; looked at {html.escape(clock)}</summary>{told.to_html()}</details>"
         self._show(mask(page), mask(f"{title}, looked at {clock}\n{told.to_text()}"))
 
     def _look(self) -> Sequence[Row]:

@@ -20,7 +20,7 @@ from . import transcript as transcripts
 from .checks import Check, CheckTable, Table
 from .cluster import Cluster, Endpoint, Node
 from .docker_api import connect
-from .drawing import timeline
+from .drawing import as_image, timeline
 from .errors import ConfirmationMissing, OutOfOrder, SwarmbookError
 from .hosts import Fleet, fan_out
 from .params import PHASES, Params, ParamView
@@ -76,7 +76,7 @@ class StepResult:
         return mask(f"{self.summary()}\n{self.table.to_text()}")
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        page = f"<p>{html.escape(mask(self.summary()))}</p>{self.table.to_html()}{transcripts.to_html(self.commands, mask(self.picture))}"
+        page = f"<p>{html.escape(mask(self.summary()))}</p>{self.table.to_html()}{transcripts.to_html(self.commands, self.picture and as_image(mask(self.picture)))}"
         return {"text/plain": repr(self), "text/html": page, STEP_MIME: self.counts()}
 
 
@@ -389,7 +389,7 @@ def show_picture(svg: str, words: str) -> None:
         svg: The picture.
         words: What is shown where there are no pictures.
     """
-    _in_notebook({"image/svg+xml": mask(svg), "text/plain": mask(words)}, raw=True)
+    _in_notebook({"text/html": as_image(mask(svg)), "text/plain": mask(words)}, raw=True)
 
 
 def _display(result: StepResult) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["SIGNS", "Card", "Part", "states", "timeline", "topology"]
+__all__ = ["SIGNS", "Card", "Part", "as_image", "states", "stretches", "timeline", "topology"]
 
 #: By how a part is.
 SIGNS: Mapping[str, str] = {"ok": "✔", "bad": "✘", "wait": "…", "none": "·"}
 
+#: Every rule begins with the picture's own class: a style in a page holds for all of that page.
 _STYLE = """<style>
-  .page { fill: #ffffff; stroke: #d0d7de } .card { fill: #f6f8fa; stroke: #afb8c1 } .ink { fill: #1f2328 } .faint { fill: #59636e } .grid { stroke: #d0d7de }
-  .ok { fill: #1a7f37 } .bad { fill: #cf222e } .wait { fill: #9a6700 } .none { fill: #8c959f } .edge-bad { stroke: #cf222e; stroke-width: 2 } .work { fill: #0969da }
+  .sb .page { fill: #ffffff; stroke: #d0d7de } .sb .card { fill: #f6f8fa; stroke: #afb8c1 } .sb .grid { stroke: #d0d7de } .sb .ink { fill: #1f2328 } .sb .faint { fill: #59636e }
+  .sb .ok { fill: #1a7f37 } .sb .bad { fill: #cf222e } .sb .wait { fill: #9a6700 } .sb .none { fill: #8c959f } .sb .edge-bad { stroke: #cf222e; stroke-width: 2 } .sb .work { fill: #0969da }
   @media (prefers-color-scheme: dark) {
-    .page { fill: #0d1117; stroke: #3d444d } .card { fill: #151b23; stroke: #656c76 } .ink { fill: #f0f6fc } .faint { fill: #9198a1 } .grid { stroke: #3d444d }
-    .ok { fill: #3fb950 } .bad { fill: #f85149 } .wait { fill: #d29922 } .none { fill: #656c76 } .edge-bad { stroke: #f85149 } .work { fill: #58a6ff }
+    .sb .page { fill: #0d1117; stroke: #3d444d } .sb .card { fill: #151b23; stroke: #656c76 } .sb .grid { stroke: #3d444d } .sb .ink { fill: #f0f6fc } .sb .faint { fill: #9198a1 }
+    .sb .ok { fill: #3fb950 } .sb .bad { fill: #f85149 } .sb .wait { fill: #d29922 } .sb .none { fill: #656c76 } .sb .edge-bad { stroke: #f85149 } .sb .work { fill: #58a6ff }
   }
-  text { font-family: system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif; font-size: 12px } .name { font-size: 14px; font-weight: 600 } .bar { fill: #ffffff }
+  .sb text { font-family: system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif; font-size: 12px }
+  .sb .name { font-size: 14px; font-weight: 600 } .sb .bar { fill: #ffffff }
 </style>"""
 
 
@@ -34,10 +38,24 @@ def _svg(wide: int, high: int, title: str, told: str, drawn: Iterable[str]) -> s
     """A picture that says itself in words; no id in it, since several stand in one page."""
     body = "\n".join(drawn)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img" aria-label="{_e(f"{title}: {told}")}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img" aria-label="{_e(f"{title}: {told}")}">\n'
         f"<title>{_e(title)}</title>\n<desc>{_e(told)}</desc>\n{_STYLE}\n"
         f'<rect class="page" x="0.5" y="0.5" width="{wide - 1}" height="{high - 1}" rx="8"/>\n{body}\n</svg>'
     )
+
+
+def as_image(svg: str) -> str:
+    """A picture for a page of HTML, as an image that carries its words.
+
+    Not the SVG itself: who shows notebooks of others (JupyterLab before one trusts it, GitHub) takes SVG out of HTML, or only its
+    style, which leaves it black (https://github.com/jupyter/nbviewer/issues/1037). An image they leave alone.
+
+    Args:
+        svg: One of the pictures of this module, with nothing left in it to mask: nobody could see it any more.
+    """
+    words = re.search(r'aria-label="([^"]*)"', svg)
+    told, data = words[1] if words else "", base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{told}" decoding="sync" src="data:image/svg+xml;base64,{data}"/>'
 
 
 @dataclass(frozen=True)
@@ -147,6 +165,17 @@ def _spans(seen: Sequence[tuple[float, str]], last: float) -> list[tuple[float, 
     return [(at, end, state) for (at, state), end in zip(changes, ends)]
 
 
+def stretches(spans: Iterable[tuple[float, float]], near: float) -> list[tuple[float, float]]:
+    """Spans of time joined to stretches, where less than ``near`` lies between them: what the eye could not tell apart is one bar."""
+    joined: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if joined and begin - joined[-1][1] <= near:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((begin, end))
+    return joined
+
+
 def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked when") -> str:
     """A lane for each host, a bar for each stretch of work.
 
@@ -161,19 +190,14 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
     told = []
     for lane, host in enumerate(hosts):
         y = 44 + 24 * lane
-        joined: list[list[float]] = []
-        for begin, end in sorted((begin, end) for name, begin, end in work if name == host):
-            if joined and begin - joined[-1][1] <= seconds / _LANE:  # the eye could not tell them apart
-                joined[-1][1] = max(joined[-1][1], end)
-            else:
-                joined.append([begin, end])
-        busy = sum(end - begin for begin, end in joined)
+        bars = stretches([(begin, end) for name, begin, end in work if name == host], seconds / _LANE)
+        busy = sum(end - begin for begin, end in bars)
         drawn.append(
             f'<text class="ink" x="16" y="{y + 13}">{_e(_cut(host, 13))}</text><text class="faint" x="{_WIDE - 8}" y="{y + 13}" text-anchor="end">{busy:.1f} s</text>'
         )
         drawn += [
             f'<rect class="work" x="{_LABEL + _LANE * begin / seconds:.1f}" y="{y}" width="{max(_LANE * (end - begin) / seconds, 1):.1f}" height="16"/>'
-            for begin, end in joined
+            for begin, end in bars
         ]
         told.append(f"{host} {busy:.1f} s")
     return _svg(_WIDE, high, title, f"{', '.join(told)}, of {seconds:.1f} s", drawn)

@@ -5,7 +5,9 @@ Usage: python tools/pictures.py runs/CLUSTER/STAMP
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -22,11 +24,14 @@ def main(run: Path) -> int:
     work = [(command.host, command.began - began, command.began + command.seconds - began) for command in record.commands]
     (DOCS / "timeline.svg").write_text(timeline(work, f"A run: {len(work)} commands") + "\n", encoding="utf-8")
     cells = json.loads(next(run.glob("07_*.ipynb")).read_text(encoding="utf-8"))["cells"]
-    pictures = [output["data"]["image/svg+xml"] for cell in cells for output in cell.get("outputs", []) if "image/svg+xml" in output.get("data", {})]
+    pages = ["".join(output.get("data", {}).get("text/html", "")) for cell in cells for output in cell.get("outputs", [])]
+    pictures = [
+        base64.b64decode(found[1]).decode() for page in pages if (found := re.match('<img alt="Members[^>]* src="data:image/svg.xml;base64,([^"]*)"', page))
+    ]
     if not pictures:
         print(f"{run}: no member joined in this run")
         return 1
-    (DOCS / "states.svg").write_text("".join(pictures[0]) + "\n", encoding="utf-8")
+    (DOCS / "states.svg").write_text(pictures[0] + "\n", encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,7 @@
-"""The two pictures of a report, from data: when each step ran, and what stands on which node."""
+"""The two pictures of a report, from data: when each step ran, and what stands on which node.
+
+Not those of ``drawing``: these are parts of a page, as wide as it is, down to a telephone, and take its colours.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import html
 import re
 from collections.abc import Iterable
 
+from swarmbook.drawing import stretches
 from swarmbook.runbook.record import Record
 
 __all__ = ["lanes", "topology"]
@@ -28,18 +32,6 @@ def _lane(name: str, bars: Iterable[tuple[float, float, str, str]], seconds: flo
         drawn.append(f'<rect class="{kind}" x="{x:.1f}" y="3" width="{width:.1f}" height="14">{told}</rect>')
     picture = f'<svg viewBox="0 0 {_WIDE} 20" preserveAspectRatio="none" role="img" aria-label="{_e(f"{name}: {note}")}">{"".join(drawn)}</svg>'
     return f'<div class="lane"><span class="name">{_e(name)}</span>{picture}<span class="num">{_e(note)}</span></div>'
-
-
-def _work(spans: Iterable[tuple[float, float]], seconds: float) -> list[tuple[float, float, str, str]]:
-    """Commands of one host, joined where the eye could not tell them apart: a bounded number of bars."""
-    near = seconds / _WIDE
-    joined: list[tuple[float, float]] = []
-    for begin, end in sorted(spans):
-        if joined and begin - joined[-1][1] <= near:
-            joined[-1] = joined[-1][0], max(joined[-1][1], end)
-        else:
-            joined.append((begin, end))
-    return [(begin, end, "work", "") for begin, end in joined]
 
 
 def lanes(record: Record) -> str:
@@ -65,7 +57,14 @@ def lanes(record: Record) -> str:
     if hosts:
         parts.append('<h3>Commands, host by host</h3><p class="muted">At the far right: seconds that host worked.</p>')
         for host, spans in sorted(hosts.items()):
-            parts.append(_lane(f"{host}, {len(spans):,} commands", _work(spans, seconds), seconds, f"{sum(b - a for a, b in spans):.1f} s"))
+            parts.append(
+                _lane(
+                    f"{host}, {len(spans):,} commands",
+                    [(*bar, "work", "") for bar in stretches(spans, seconds / _WIDE)],
+                    seconds,
+                    f"{sum(b - a for a, b in spans):.1f} s",
+                )
+            )
     ticks = "".join(f"<span>{seconds * part / 4:.0f} s</span>" for part in range(5))
     axis = f'<div class="lane" aria-hidden="true"><span class="name"></span><span class="axis">{ticks}</span><span></span></div>'
     return f'<p class="muted">From the run\'s begin, left, to its end. Each bar is a step; neighbours differ in shade. In the gaps, kernels start and notebooks are saved.</p>{"".join(parts)}{axis}'

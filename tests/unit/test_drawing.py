@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import xml.etree.ElementTree as ET
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.drawing import SIGNS, Card, Part, states, timeline, topology
+from swarmbook.drawing import SIGNS, Card, Part, as_image, states, timeline, topology
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)
 PARTS = st.builds(Part, WORDS, WORDS, st.sampled_from(list(SIGNS)))
@@ -66,3 +67,11 @@ def test_a_timeline_of_anything(work: list[tuple[str, float, float]]) -> None:
 def test_stretches_that_the_eye_cannot_tell_apart_are_one_bar() -> None:
     work = [("sw1", at / 1000, at / 1000 + 0.0005) for at in range(5000)] + [("sw1", 9.0, 10.0)]
     assert timeline(work).count('class="work"') == 2
+
+
+def test_as_an_image_it_is_whole_and_says_the_same_words() -> None:
+    svg = topology([Card('a"<&', (Part("engine", "é ✔", "ok"),))])
+    (image,) = ET.fromstring(f"<p>{as_image(svg)}</p>")
+    assert image.attrib["alt"] == ET.fromstring(svg).attrib["aria-label"]
+    kind, _, data = image.attrib["src"].partition(";base64,")
+    assert kind == "data:image/svg+xml" and base64.b64decode(data).decode() == svg
