@@ -25,6 +25,10 @@ SCREENSHOTS = ROOT / "test-results" / "screenshots"
 SIGNS_OF_LIFE = ROOT / "test-results" / "signs-of-life.jsonl"
 
 
+#: What every sanitiser of HTML leaves alone.
+PLAIN = {"p", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre", "img"}
+
+
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., Lab]) -> Lab:
     """A copy of the book whose parameters cells name this lab: what a reader would type there first."""
@@ -144,6 +148,22 @@ def test_a_replay_sees_what_has_changed(lab: Lab) -> None:
     done = replay(lab, "08")
     assert done.returncode == 1 and "b2" in done.stdout, done.stdout
     lab.book("run").expect(0)
+
+
+def test_an_executed_notebook_reads_well_before_anybody_trusts_it(lab: Lab, address: str, page: Any) -> None:
+    """As JupyterLab shows what came from somebody else, and in plain HTML, which other sites that show notebooks leave alone as well."""
+    run = sorted((lab.home / "runs" / lab.name).glob("2*"))[-1]
+    for file in run.glob("*.ipynb"):
+        outputs = [output for cell in json.loads(file.read_text())["cells"] for output in cell.get("outputs", [])]
+        pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+        assert all("text/plain" in output["data"] for output in outputs if "data" in output), file.name
+        assert {tag for html in pages for tag in re.findall(r"<([a-z0-9]+)", html)} <= PLAIN, file.name
+    page.goto(address.format(f"lab/tree/runs/{lab.name}/{run.name}/{BOOK[-1]}") + "&reset")
+    page.locator('[title*="not trusted"]').first.wait_for()
+    pictures = page.locator(".jp-OutputArea-output img")
+    until(lambda: pictures.evaluate_all("them => them.length > 1 && them.every(one => one.complete && one.naturalWidth > 400)"), timeout=30)
+    assert pictures.last.get_attribute("alt").startswith("Who worked when in this run: b1 ")
+    assert page.locator(".jp-OutputArea-output table").count() >= 2
 
 
 def test_the_form_writes_what_is_right(lab: Lab, address: str, page: Any) -> None:
