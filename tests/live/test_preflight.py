@@ -65,6 +65,14 @@ def test_names_that_lead_elsewhere(lab: Lab) -> None:
     p1.sh("cat /root/hosts > /etc/hosts")
 
 
+def test_a_clock_that_is_off(lab: Lab) -> None:
+    """The machines of a lab share one clock, so it is what reads it that is put off on one of them."""
+    p2 = lab.machine("p2")
+    p2.sh("""printf '#!/bin/sh\\nexec /bin/date -d "90 seconds" "$@"\\n' > /usr/local/bin/date && chmod +x /usr/local/bin/date""")
+    fails(lab, "p1: clock: wanted within 2 s of the others', seen", "s behind p2; timedatectl set-ntp true", "s ahead of p1", "swarmbook explain clocks-differ")
+    p2.sh("rm /usr/local/bin/date")
+
+
 def test_two_entries_for_one_machine(lab: Lab) -> None:
     p1, p2 = lab.machine("p1"), lab.machine("p2")
     own = p2.sh("cat /etc/machine-id")
