@@ -122,7 +122,7 @@ class Book:
         self._open_tunnels = contextlib.ExitStack()
         self._tunnelling = threading.Lock()
         self._granted: set[tuple[str, tuple[str, ...]]] = set()
-        #: Seconds, member, state: what a step has seen while it waited.
+        #: Seconds since 1970, member, state: what a step has seen while it waited.
         self.samples: list[tuple[float, str, str]] = []
 
     def turn_to(self, phase: str) -> None:

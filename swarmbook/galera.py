@@ -11,14 +11,14 @@ from functools import cache
 from pathlib import Path
 
 from . import secrets, stack
-from .book import Book, Change, StepResult, converge, show_picture
+from .book import Book, Change, StepResult, converge
 from .checks import Check, equal
 from .consul_api import api, known_tokens, policy_token, token_mark
 from .delivery import ensure_images, nodes_without_image, wanted_image
-from .drawing import states
 from .errors import OutOfOrder, SwarmbookError, UsageError, WaitTimeout, WorldError
 from .galera_members import Galera, Member, nobody_serves, probe_member, read_member
 from .galera_stack import Parts, data_folder, document, member_name, parts, volume_name
+from .galera_states import show_states
 from .hosts import Host
 from .params import ParamView
 from .preconditions import require_swarm
@@ -283,10 +283,7 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
             attrs = stack.services(book.engine(manager), params.mariadb_cluster_name)
             specs = {n: (attrs[n].get("UpdateStatus") or {}).get("State", "completed") for n in names if n in attrs}
         members = _ask(book, names)
-        book.samples += [
-            (time.monotonic(), name, member.status.get("state_comment") or ("starting" if member.running else "not running"))
-            for name, member in members.items()
-        ]
+        book.samples += [(time.time(), name, member.state) for name, member in members.items()]
         for name, member in members.items():
             if len(member.ended - seen.members[name].ended) >= (1 if bootstrapping else _STARTS):
                 raise WorldError(
@@ -297,11 +294,7 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
                     next=f"mend what the log says, then: swarmbook run PARAMS --from {book.phase}"
                     + ("" if bootstrapping else "; the donor's log may say more than the joiner's"),
                 )
-        late = [
-            f"{name}: {member.status.get('state_comment') or ('starting' if member.running else 'not running')}"
-            for name, member in members.items()
-            if not member.synced or specs.get(name, "completed") != "completed"
-        ]
+        late = [f"{name}: {member.state}" for name, member in members.items() if not member.synced or specs.get(name, "completed") != "completed"]
         return not late, f"{'; '.join(late)} after {time.monotonic() - started:.0f} s"
 
     wait_for(
@@ -392,11 +385,7 @@ def bootstrap(book: Book) -> StepResult:
         try:
             _apply(book, made(), seen, changes)
         finally:
-            if book.samples:
-                began = book.samples[0][0]
-                show_picture(
-                    states([(at - began, name, state) for at, name, state in book.samples], "Members' states while they joined"), "how the members joined"
-                )
+            show_states(book)
 
     return converge(
         book,

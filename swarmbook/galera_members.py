@@ -56,6 +56,11 @@ class Member:
     transfer: str = ""
 
     @property
+    def state(self) -> str:
+        """wsrep's word for how it is, or what can be seen from outside while it says nothing."""
+        return str(self.status.get("state_comment") or ("starting" if self.running else "not running"))
+
+    @property
     def synced(self) -> bool:
         """Whether it serves, and may donate."""
         return (

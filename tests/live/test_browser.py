@@ -121,6 +121,14 @@ def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, p
     until(lambda: board.get_attribute("alt").count("✔") == 10, timeout=120, why="it does not turn green again")
 
 
+def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
+    cells = json.loads((lab.home / "notebooks" / BOOK[7]).read_text())["cells"]
+    told = re.search(r'alt="Members[^"]*"', "".join("".join(out.get("data", {}).get("text/html", "")) for cell in cells for out in cell.get("outputs", [])))
+    assert told is not None
+    b1, b2 = told[0].split("; ")
+    assert re.search("Joined from .* Synced from .* Donor from .* Synced from", b1) and re.search("starting from .* Joiner from .* Synced from", b2), told[0]
+
+
 def test_the_last_notebook_says_what_was_built(lab: Lab) -> None:
     text = said(json.loads((lab.home / "notebooks" / BOOK[-1]).read_text()))
     assert "Synced" in text and "b1" in text and "b2" in text

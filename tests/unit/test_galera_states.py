@@ -1,0 +1,48 @@
+"""How members' states went: what was seen from outside, and Galera's own word where there is one."""
+
+from __future__ import annotations
+
+from swarmbook.galera_states import course, read_shifts
+
+NOON = 1795608000.0  # 2026-11-25T12:00:00Z
+
+
+def test_a_log_is_read_as_docker_writes_it() -> None:
+    output = """2026-11-25T12:00:01.250000000Z OPEN
+2026-11-25T12:00:01.500000001Z PRIMARY
+2026-11-25T12:00:02.000000000Z JOINER
+2026-11-25T12:00:03.123456789Z DONOR/DESYNCED
+"""
+    assert read_shifts(output) == [(NOON + 2.0, "Joiner"), (NOON + 3.123456, "Donor")], "before that it starts"
+    assert read_shifts("") == []
+
+
+def test_founding_and_joining() -> None:
+    samples = [
+        (NOON + 0, "sw1", "not running"), (NOON + 1, "sw1", "starting"), (NOON + 3, "sw1", "Synced"),
+        (NOON + 4, "sw2", "starting"), (NOON + 7, "sw2", "starting"), (NOON + 9, "sw2", "Synced"),
+    ]  # fmt: skip
+    shifts = {
+        "sw1": [(NOON + 2, "Joined"), (NOON + 2.1, "Synced"), (NOON + 5.2, "Donor"), (NOON + 6, "Joined"), (NOON + 6.1, "Synced")],
+        "sw2": [(NOON + 5, "Joiner"), (NOON + 8, "Joined"), (NOON + 8.2, "Synced")],
+    }
+    assert course(samples, shifts) == [
+        (0, "sw1", "not running"), (1, "sw1", "starting"), (2, "sw1", "Joined"), (NOON + 2.1 - NOON, "sw1", "Synced"), (4, "sw2", "starting"), (5, "sw2", "Joiner"),
+        (NOON + 5.2 - NOON, "sw1", "Donor"), (6, "sw1", "Joined"), (NOON + 6.1 - NOON, "sw1", "Synced"), (8, "sw2", "Joined"), (NOON + 8.2 - NOON, "sw2", "Synced"),
+        (9, "sw2", "Synced"),
+    ]  # fmt: skip
+
+
+def test_a_member_that_was_there_before() -> None:
+    """It donates, and nobody waits for it; another one says nothing, since it stayed as it was."""
+    samples = [(NOON, "sw3", "starting"), (NOON + 4, "sw3", "Synced")]
+    shifts = {"sw1": [(NOON - 60, "Synced"), (NOON + 1, "Donor"), (NOON + 2, "Synced")], "sw2": [], "sw3": [(NOON + 1, "Joiner"), (NOON + 3, "Synced")]}
+    lanes = course(samples, shifts)
+    assert [(at, state) for at, name, state in lanes if name == "sw1"] == [(0, "Synced"), (1, "Donor"), (2, "Synced")]
+    assert [(at, state) for at, name, state in lanes if name == "sw3"] == [(0, "starting"), (1, "Joiner"), (3, "Synced"), (4, "Synced")]
+    assert "sw2" not in {name for _, name, _ in lanes}, "nothing is known of it"
+
+
+def test_without_logs_it_is_as_it_was_seen() -> None:
+    samples = [(NOON, "sw1", "starting"), (NOON + 2, "sw1", "Synced")]
+    assert course(samples, {}) == [(0, "sw1", "starting"), (2, "sw1", "Synced"), (2, "sw1", "Synced")]
