@@ -129,8 +129,8 @@ def _axis(seconds: float, high: int) -> list[str]:
     return drawn
 
 
-#: What a member's state says of it. Any other word is one that is waited for.
-_STATES = {"Synced": "ok", "not running": "none"}
+#: What a member's state says of it: well, working at a transfer, not there. Any other word is one that is waited for.
+_STATES = {"Synced": "ok", "Joiner": "work", "Donor": "work", "Joined": "work", "not running": "none"}
 
 
 def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' states") -> str:
@@ -153,7 +153,7 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
         for begin, end, state in spans:
             x, wide = _LABEL + _LANE * begin / seconds, max(_LANE * (end - begin) / seconds, 2)
             drawn.append(f'<rect class="{_STATES.get(state, "wait")}" x="{x:.1f}" y="{y}" width="{wide:.1f}" height="24"><title>{_e(state)}</title></rect>')
-            if wide > 8 * len(state):
+            if wide > 7 * len(state):
                 drawn.append(f'<text class="bar" x="{x + wide / 2:.1f}" y="{y + 16}" text-anchor="middle">{_e(state)}</text>')
     return _svg(_WIDE, high, title, "; ".join(told), drawn)
 
