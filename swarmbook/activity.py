@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 
 __all__ = ["doing", "now"]
 
 #: Where, and what; in the order in which they began. One per token, so that the same thing may be done twice at once.
 _open: dict[object, tuple[str, str]] = {}
+_guard = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -25,19 +27,23 @@ def doing(where: str, what: str) -> Iterator[Callable[[str], None]]:
     token = object()
 
     def say(words: str) -> None:
-        _open[token] = (where, words)
+        with _guard:
+            _open[token] = (where, words)
 
     say(what)
     try:
         yield say
     finally:
-        del _open[token]
+        with _guard:
+            del _open[token]
 
 
 def now() -> list[tuple[str, str]]:
     """Where and what, of all that is being done; what several do at once is told once, with all of their names."""
+    with _guard:
+        all_of_it = list(_open.values())
     where: dict[str, list[str]] = {}
-    for place, what in list(_open.values()):
+    for place, what in all_of_it:
         names = where.setdefault(what, [])
         if place and place not in names:
             names.append(place)
