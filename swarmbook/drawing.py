@@ -48,7 +48,8 @@ def as_image(svg: str) -> str:
     """A picture for a page of HTML, as an image that carries its words.
 
     Not the SVG itself: who shows notebooks of others (JupyterLab before one trusts it, GitHub) takes SVG out of HTML, or only its
-    style, which leaves it black (https://github.com/jupyter/nbviewer/issues/1037). An image they leave alone.
+    style, which leaves it black (https://github.com/jupyter/nbviewer/issues/1037). An image JupyterLab leaves alone; so does GitHub,
+    as its users say.
 
     Args:
         svg: One of the pictures of this module, with nothing left in it to mask: nobody could see it any more.

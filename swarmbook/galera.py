@@ -18,7 +18,7 @@ from .delivery import ensure_images, nodes_without_image, wanted_image
 from .errors import OutOfOrder, SwarmbookError, UsageError, WaitTimeout, WorldError
 from .galera_members import Galera, Member, nobody_serves, probe_member, read_member
 from .galera_stack import Parts, data_folder, document, member_name, parts, volume_name
-from .galera_states import show_states
+from .galera_states import states_shown
 from .hosts import Host
 from .params import ParamView
 from .preconditions import require_swarm
@@ -381,11 +381,8 @@ def bootstrap(book: Book) -> StepResult:
         return seen
 
     def apply(book: Book, seen: Galera, changes: list[Change]) -> None:
-        book.samples.clear()
-        try:
+        with states_shown(book):
             _apply(book, made(), seen, changes)
-        finally:
-            show_states(book)
 
     return converge(
         book,

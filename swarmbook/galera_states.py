@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from .book import Book, show_picture
 from .drawing import states
 from .errors import SwarmbookError
 
-__all__ = ["course", "read_shifts", "show_states"]
+__all__ = ["course", "read_shifts", "states_shown"]
 
 #: Seconds since 1970, and a state.
 Moment = tuple[float, str]
@@ -22,17 +22,30 @@ _WORDS = {"JOINER": "Joiner", "JOINED": "Joined", "SYNCED": "Synced", "DONOR/DES
 _BEFORE_S = 120
 
 
-def show_states(book: Book) -> None:
-    """Draw a lane for each member, once ``book.samples`` has something; what can no longer be asked is left as it was seen."""
-    if not book.samples:
-        return
-    began = book.samples[0][0]
-    since = time.time() - began + _BEFORE_S
-    shifts: dict[str, list[Moment]] = {}
-    with contextlib.suppress(SwarmbookError):  # what the step has to say is in its table, or its error
-        outputs = book.fleet.each(lambda host: host.run(_script(book, host.name, since), check=False, quiet=True).stdout, book.params.members())
-        shifts = {name: read_shifts(output) for name, output in outputs.items()}
-    show_picture(states(course(book.samples, shifts), "Members' states while they joined"), "how the members joined")
+@contextlib.contextmanager
+def states_shown(book: Book) -> Iterator[None]:
+    """Draw a lane for each member in the end, of what ``book.samples`` got meanwhile; also when it ends badly."""
+    book.samples.clear()
+    interrupted = True  # who wants to stop does not want to wait for nodes
+    try:
+        yield
+        interrupted = False
+    except SwarmbookError:
+        interrupted = False
+        raise
+    finally:
+        if book.samples:
+            shifts = {} if interrupted else _ask(book, time.time() - book.samples[0][0] + _BEFORE_S)
+            show_picture(states(course(book.samples, shifts), "Members' states while they joined"), "how the members joined")
+
+
+def _ask(book: Book, since: float) -> Mapping[str, Sequence[Moment]]:
+    """Of each member what its log says; nothing where a node does not answer: the step's table, or its error, says that."""
+    try:
+        outputs = book.fleet.each(lambda host: host.run(_script(book, host.name, since), check=False, quiet=True, timeout_s=10).stdout, book.params.members())
+    except SwarmbookError:
+        return {}
+    return {name: read_shifts(output) for name, output in outputs.items()}
 
 
 def _script(book: Book, name: str, since: float) -> str:

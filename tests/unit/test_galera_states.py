@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from swarmbook.galera_states import course, read_shifts
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+
+from swarmbook import galera_states
+from swarmbook.book import Book
+from swarmbook.cluster import Cluster
+from swarmbook.errors import WorldError
+from swarmbook.galera_states import course, read_shifts, states_shown
+from swarmbook.params import Params
 
 NOON = 1795608000.0  # 2026-11-25T12:00:00Z
 
@@ -46,3 +57,29 @@ def test_a_member_that_was_there_before() -> None:
 def test_without_logs_it_is_as_it_was_seen() -> None:
     samples = [(NOON, "sw1", "starting"), (NOON + 2, "sw1", "Synced")]
     assert course(samples, {}) == [(0, "sw1", "starting"), (2, "sw1", "Synced"), (2, "sw1", "Synced")]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    pictures: list[str] = []
+    monkeypatch.setattr(galera_states, "show_picture", lambda svg, words: pictures.append(svg))
+    monkeypatch.setattr(galera_states, "_ask", lambda book, since: {"sw1": [(time.time() + 1, "Donor")]})
+    return pictures
+
+
+@pytest.mark.parametrize(("error", "asks"), [(None, True), (WorldError("no"), True), (KeyboardInterrupt(), False)], ids=repr)
+def test_it_is_drawn_however_the_step_ends_and_nobody_is_asked_after_an_interrupt(
+    home: Path, shown: list[str], error: BaseException | None, asks: bool
+) -> None:
+    book = Book("07", Params(), cluster=Cluster("lab"))
+    with contextlib.suppress(WorldError, KeyboardInterrupt), states_shown(book):
+        book.samples.append((time.time(), "sw1", "starting"))
+        if error is not None:
+            raise error
+    assert len(shown) == 1 and "starting" in shown[0] and ("Donor" in shown[0]) == asks
+
+
+def test_nothing_is_drawn_where_nobody_was_waited_for(home: Path, shown: list[str]) -> None:
+    with states_shown(Book("07", Params(), cluster=Cluster("lab"))):
+        pass
+    assert shown == []
