@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["SIGNS", "Card", "Part", "as_image", "states", "stretches", "timeline", "topology"]
+__all__ = ["SIGNS", "Card", "Part", "as_image", "busy", "states", "stretches", "timeline", "topology"]
 
 #: By how a part is.
 SIGNS: Mapping[str, str] = {"ok": "✔", "bad": "✘", "wait": "…", "none": "·"}
@@ -177,6 +177,11 @@ def stretches(spans: Iterable[tuple[float, float]], near: float) -> list[tuple[f
     return joined
 
 
+def busy(spans: Iterable[tuple[float, float]]) -> float:
+    """How long at least one of these spans lasted, seconds: what runs at the same time counts once."""
+    return sum(end - begin for begin, end in stretches(spans, 0.0))
+
+
 def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked when") -> str:
     """A lane for each host, a bar for each stretch of work.
 
@@ -191,14 +196,14 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
     told = []
     for lane, host in enumerate(hosts):
         y = 44 + 24 * lane
-        bars = stretches([(begin, end) for name, begin, end in work if name == host], seconds / _LANE)
-        busy = sum(end - begin for begin, end in bars)
+        spans = [(begin, end) for name, begin, end in work if name == host]
+        bars, worked = stretches(spans, seconds / _LANE), busy(spans)
         drawn.append(
-            f'<text class="ink" x="16" y="{y + 13}">{_e(_cut(host, 13))}</text><text class="faint" x="{_WIDE - 8}" y="{y + 13}" text-anchor="end">{busy:.1f} s</text>'
+            f'<text class="ink" x="16" y="{y + 13}">{_e(_cut(host, 13))}</text><text class="faint" x="{_WIDE - 8}" y="{y + 13}" text-anchor="end">{worked:.1f} s</text>'
         )
         drawn += [
             f'<rect class="work" x="{_LABEL + _LANE * begin / seconds:.1f}" y="{y}" width="{max(_LANE * (end - begin) / seconds, 1):.1f}" height="16"/>'
             for begin, end in bars
         ]
-        told.append(f"{host} {busy:.1f} s")
+        told.append(f"{host} {worked:.1f} s")
     return _svg(_WIDE, high, title, f"{', '.join(told)}, of {seconds:.1f} s", drawn)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .book import Book, StepResult, look, show_picture
 from .checks import Table
-from .drawing import timeline
+from .drawing import busy, timeline
 from .errors import WorldError
 from .runbook.ledger import FILE, BrokenChain, read_chain
 
@@ -32,8 +32,8 @@ def course(book: Book) -> StepResult:
             title = f"Who worked when in {'this run' if folder else 'this notebook'}"
             show_picture(timeline(work, title), f"{title}: the table below")
         hosts = sorted({host for host, _, _ in work})
-        spans = {host: [end - begin for name, begin, end in work if name == host] for host in hosts}
-        return Table(["host", "commands", "seconds of work"], [[host, str(len(took)), f"{sum(took):.1f}"] for host, took in spans.items()])
+        spans = {host: [(begin, end) for name, begin, end in work if name == host] for host in hosts}
+        return Table(["host", "commands", "seconds at work"], [[host, str(len(its)), f"{busy(its):.1f}"] for host, its in spans.items()])
 
     return look(book, table, hosts=0)
 

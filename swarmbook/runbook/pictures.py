@@ -9,7 +9,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from swarmbook.drawing import stretches
+from swarmbook.drawing import busy, stretches
 from swarmbook.runbook.record import Record
 
 __all__ = ["lanes", "topology"]
@@ -62,7 +62,7 @@ def lanes(record: Record) -> str:
                     f"{host}, {len(spans):,} commands",
                     [(*bar, "work", "") for bar in stretches(spans, seconds / _WIDE)],
                     seconds,
-                    f"{sum(b - a for a, b in spans):.1f} s",
+                    f"{busy(spans):.1f} s",
                 )
             )
     ticks = "".join(f"<span>{seconds * part / 4:.0f} s</span>" for part in range(5))

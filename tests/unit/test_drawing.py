@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.drawing import SIGNS, Card, Part, as_image, states, timeline, topology
+from swarmbook.drawing import SIGNS, Card, Part, as_image, busy, states, timeline, topology
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)
 PARTS = st.builds(Part, WORDS, WORDS, st.sampled_from(list(SIGNS)))
@@ -67,6 +67,11 @@ def test_a_timeline_of_anything(work: list[tuple[str, float, float]]) -> None:
 def test_stretches_that_the_eye_cannot_tell_apart_are_one_bar() -> None:
     work = [("sw1", at / 1000, at / 1000 + 0.0005) for at in range(5000)] + [("sw1", 9.0, 10.0)]
     assert timeline(work).count('class="work"') == 2
+
+
+def test_what_runs_at_the_same_time_counts_once() -> None:
+    assert busy([(0, 2), (1, 3), (5, 6)]) == 4 and busy([]) == 0
+    assert "sw1 4.0 s, of 6.0 s" in timeline([("sw1", 0, 2), ("sw1", 1, 3), ("sw1", 5, 6)])
 
 
 def test_as_an_image_it_is_whole_and_says_the_same_words() -> None:
