@@ -37,6 +37,7 @@ check: $(DEV) ## formatter, linter, types, notebook linter
 	@$(BIN)/ruff format --check --quiet || { echo "not formatted: $(BIN)/ruff format"; exit 1; }
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > .import-linter.log || { sed -n "/^Broken/,$$ p" .import-linter.log; exit 1; }
 	@$(BIN)/python tools/lint_notebooks.py
 	@$(BIN)/python tools/docs.py --check
 
@@ -54,7 +55,7 @@ prune: $(READY) ## removes the images that were built
 
 .PHONY: clean
 clean: ## removes .venv, .venv-book and caches; clusters/ and runs/ stay
-	@rm -rf .venv .venv-book test-results build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-book test-results build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import-linter.log
 	@find swarmbook tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Resolved for every supported Python at once, which pip cannot do.

@@ -6,12 +6,14 @@ a lock at import; what the phases need is imported so that a warm kernel has it.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import MutableMapping
 from typing import Any
 
-from . import board
-from .book import Book
-from .params import params_from_namespace
+from swarmbook.book.book import Book
+from swarmbook.diagnosis import board
+from swarmbook.model.phases import PHASES
+from swarmbook.params import params_from_namespace
 
 __all__ = ["open_book"]
 
@@ -42,7 +44,8 @@ def _warm() -> None:
     import fabric  # noqa: F401
     import pymysql  # noqa: F401
 
-    from . import consul, delivery, destroy, dns, engine, form, galera, history, overlay, preflight, provision, software, sql, start, storage, swarm  # noqa: F401
+    for module in {step.partition(":")[0] for phase in PHASES.values() for step in phase.steps}:
+        importlib.import_module(f"swarmbook.phases.{module}")
 
 
 _warm()

@@ -31,7 +31,7 @@ from typing import Any
 
 import yaml
 
-from swarmbook.files import write_atomic
+from swarmbook.base.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMAT = 1
@@ -441,7 +441,7 @@ def _versions() -> dict[str, str]:
 
 
 def _engine() -> str:
-    from swarmbook.docker_api import local_engine
+    from swarmbook.access.docker_api import local_engine
 
     client = local_engine()
     return str(client.version()["Version"]) if client is not None else ""

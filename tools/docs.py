@@ -6,15 +6,18 @@ Usage: python tools/docs.py [--check]     (--check writes nothing; exit 1 when a
 
 from __future__ import annotations
 
+import ast
 import html
 import json
-import re
 import sys
 import textwrap
 from pathlib import Path
 
-from swarmbook.known import known
-from swarmbook.params import PHASES, Params, phase_params
+import grimp
+
+from swarmbook.base.known import known
+from swarmbook.model.phases import PHASES
+from swarmbook.params import Params, phase_params
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _GROUPS = {"sl_": "Rented machines", "lab_": "Machines of the lab", "mariadb_": "The database", "galera_": "The database", "consul_": "Consul", "overlay_": "The network"}  # fmt: skip
@@ -40,7 +43,7 @@ def parameters() -> str:
         f"## {title}\n\n| name | type | default | notebooks | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows[title]) + "\n" for title in order
     )
     return (
-        "# Parameters\n\nWritten from `swarmbook/params.py` by `tools/docs.py`; `swarmbook params` prints the same. A parameter file is flat YAML; what it does not\n"
+        "# Parameters\n\nWritten from `swarmbook/params/schema.py` by `tools/docs.py`; `swarmbook params` prints the same. A parameter file is flat YAML; what it does not\n"
         "name has its default. Unknown keys, wrong types, duplicates and values that do not fit each other are all told at once, before anything\nis touched.\n\n"
         + tables
     )
@@ -49,7 +52,7 @@ def parameters() -> str:
 def troubleshooting() -> str:
     """Every known failure: what it means, what mends it, and the test that makes it happen."""
     head = (
-        "# When something is not as it should be\n\nWritten from `swarmbook/failures.yaml` by `tools/docs.py`. An error that is known names its section (`swarmbook explain NAME` prints\n"
+        "# When something is not as it should be\n\nWritten from `swarmbook/base/failures.yaml` by `tools/docs.py`. An error that is known names its section (`swarmbook explain NAME` prints\n"
         "it). Each of these was made to happen for real, by the test that is named, and its message seen.\n\n| | what is said |\n|---|---|\n"
     )
     table = "\n".join(f"| [{failure.title}](#{failure.name}) | `{failure.says.replace('|', chr(92) + '|')}` |" for failure in known())
@@ -61,20 +64,22 @@ def troubleshooting() -> str:
 
 
 def rooms() -> list[tuple[list[str], str]]:
-    """Rows of the table of rooms: names (what a room is made of stands in brackets after it: ``runbook/(run``), and what for."""
-    lines = (DOCS / "how-it-is-built.md").read_text(encoding="utf-8").splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d+ \|", line)]
-    return [(_names(names), what) for _, names, what in cells]
-
-
-def _names(cell: str) -> list[str]:
-    found: list[str] = []
-    inside = ""
-    for name, bracket in re.findall(r"`([\w/.]+)`|([()])", cell):
-        if bracket:
-            inside = f"{found[-1]}(" if bracket == "(" else ""
-        else:
-            found.append(f"{inside}{name}")
+    """The layers, top to bottom: the names of what lies in each, and what it is for, from its folder and its docstring."""
+    package = DOCS.parent / "swarmbook"
+    graph = grimp.build_graph("swarmbook", exclude_type_checking_imports=True)
+    layers = graph.find_children("swarmbook") - {"swarmbook.testing"}
+    height = dict.fromkeys(layers, 0)
+    below = {layer: {other for other in layers if other != layer and graph.find_shortest_chains(layer, other, as_packages=True)} for layer in layers}
+    for _ in layers:
+        height = {layer: max((height[other] + 1 for other in below[layer]), default=0) for layer in layers}
+    found = []
+    for layer in sorted(layers, key=lambda layer: (-height[layer], layer)):
+        name = layer.rpartition(".")[2]
+        folder = package / name
+        file = folder / "__init__.py" if folder.is_dir() else package / f"{name}.py"
+        what = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+        inside = sorted(child.rpartition(".")[2] for child in graph.find_children(layer))
+        found.append(([f"{name}/" if folder.is_dir() else name, *inside], what))
     return found
 
 
@@ -92,7 +97,7 @@ def picture() -> str:
     """The rows of rooms, top to bottom."""
     drawn, y = [], 20
     for at, (names, what) in enumerate(rooms(), 1):
-        lines = textwrap.wrap(" · ".join(name.rpartition("(")[2] for name in names), _CHARACTERS)
+        lines = textwrap.wrap(" · ".join(name for name in names), _CHARACTERS)
         notes = textwrap.wrap(what.replace("`", ""), _CHARACTERS + 16)
         height = 18 * (len(lines) + len(notes)) + 16
         if at > 1:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swarmbook.params import PHASES, Params, phase_params
-from swarmbook.planner import STEPS
+from swarmbook.model.phases import PHASES
+from swarmbook.params import Params, phase_params
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = ("What it does", "What it can break", "How to undo it", "How long it takes")
@@ -57,8 +57,8 @@ def lint(path: Path) -> list[Finding]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [Finding(path, None, f"not a notebook: {error!r}")]
     phase = path.stem[:2]
-    if PHASES.get(phase) != path.stem[3:] or path.stem[2:3] != "_":
-        return [Finding(path, None, "no phase of that name: the file is called NN_NAME.ipynb, as swarmbook.params.PHASES has it")]
+    if phase not in PHASES or path.name != PHASES[phase].file:
+        return [Finding(path, None, "no phase of that name: the file is called NN_NAME.ipynb, as swarmbook.model.phases has it")]
     if not cells:
         return [Finding(path, None, "empty")]
     found = [
@@ -197,17 +197,17 @@ def _code(cells: list[Cell]) -> Findings:
 def _shadows(phase: str, cells: list[Cell]) -> Findings:
     """A module of the same name as a parameter would take its place before the book is opened."""
     for cell in cells:
-        for match in re.finditer(r"^from swarmbook import (.+)$", cell.source if cell.kind == "code" else "", re.MULTILINE):
+        for match in re.finditer(r"^from swarmbook\.phases import (.+)$", cell.source if cell.kind == "code" else "", re.MULTILINE):
             for name in {name.strip() for name in match[1].split(",")} & set(phase_params(phase)):
                 yield cell.number, f"imports {name}, which is a parameter of this notebook: its value is gone"
 
 
 def _steps(phase: str, cells: list[Cell]) -> Findings:
     """A plan asks the steps by the library's own list; the notebook's cells have to call just those."""
-    wanted = [f"{step.__module__.rpartition('.')[2]}.{step.__name__}(book)" for step in STEPS[phase]]
+    wanted = [f"{step.replace(':', '.')}(book)" for step in PHASES[phase].steps]
     have = [cell.source.strip() for cell in cells if cell.kind == "code" and not {"parameters", "bootstrap"} & set(cell.tags)]
     if have != wanted:
-        yield None, f"its steps are {', '.join(have) or 'none'}; swarmbook.planner.STEPS has {', '.join(wanted)}"
+        yield None, f"its steps are {', '.join(have) or 'none'}; swarmbook.model.phases has {', '.join(wanted)}"
 
 
 def _last(cells: list[Cell]) -> Findings:
@@ -294,7 +294,7 @@ def main(arguments: list[str]) -> int:
     findings = [finding for path in paths for finding in lint(path)]
     if not arguments:
         there = {path.stem for path in paths}
-        findings += [Finding(ROOT / "notebooks" / f"{n}_{name}.ipynb", None, "not there") for n, name in PHASES.items() if f"{n}_{name}" not in there]
+        findings += [Finding(ROOT / "notebooks" / phase.file, None, "not there") for phase in PHASES.values() if phase.file.removesuffix(".ipynb") not in there]
         pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
         findings += [Finding(page, None, what) for page in pages for _, what in _page(page)]
     for finding in findings:

@@ -11,8 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from swarmbook.drawing import timeline
-from swarmbook.runbook.record import read_record
+from swarmbook.record.record import read_record
+from swarmbook.show.drawing import timeline
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from .. import __version__
-from ..errors import SwarmbookError
-from . import looking, records, running
-from .rehearsing import lab_hosts, rehearse_command
-from .starting import init
+from swarmbook import __version__
+from swarmbook.base.errors import SwarmbookError
+from swarmbook.cli import looking, records, running
+from swarmbook.cli.rehearsing import lab_hosts, rehearse_command
+from swarmbook.cli.starting import init
 
 __all__ = ["main"]
 

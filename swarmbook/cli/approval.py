@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from ..errors import ConfirmationMissing, UsageError
-from ..plan import Approval, Plan
-from ..runbook.evidence import user
+from swarmbook.base.errors import ConfirmationMissing, UsageError
+from swarmbook.model.plan import Approval, Plan
+from swarmbook.record.evidence import user
 
 __all__ = ["approve"]
 

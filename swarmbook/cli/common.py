@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..params import Params, load_params
+from swarmbook.params import Params, load_params
 
 __all__ = ["example", "known_secrets", "open_book", "with_json", "with_parameters"]
 
@@ -34,7 +34,7 @@ with_json = click.option("--json", "as_json", is_flag=True, help="Print the resu
 
 def open_book(params: Params) -> Any:
     """The book on these parameters, in no phase."""
-    from ..book import Book
+    from swarmbook.book.book import Book
 
     return Book("", params)
 
@@ -45,8 +45,8 @@ def known_secrets(params: Params) -> None:
     Raises:
         UsageError: One leads nowhere: what it stands for could be used nowhere, and masked nowhere.
     """
-    from .. import secrets
-    from ..cluster import Cluster
+    from swarmbook.access.cluster import Cluster
+    from swarmbook.base import secrets
 
     for name in ("consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"):
         reference = getattr(params, name)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import click
 
-from ..cluster import Cluster, Endpoint, Node, home
-from ..errors import OutOfOrder, UsageError, WorldError
-from ..params import PHASES, Params
-from .common import example, known_secrets, open_book, with_json, with_parameters
+from swarmbook.access.cluster import Cluster, Endpoint, Node, home
+from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
+from swarmbook.cli.common import example, known_secrets, open_book, with_json, with_parameters
+from swarmbook.model.phases import PHASES
+from swarmbook.params import Params
 
 __all__ = ["env", "explain", "logs", "ls", "scp", "show_params", "ssh", "status"]
 
@@ -23,8 +24,8 @@ __all__ = ["env", "explain", "logs", "ls", "scp", "show_params", "ssh", "status"
 @with_json
 def status(params: Params, as_json: bool) -> None:
     """Ask every node how it is, and say how to reach the cluster."""
-    from ..status import how_to_reach, status_table
-    from ..status import status as ask
+    from swarmbook.diagnosis.status import how_to_reach, status_table
+    from swarmbook.diagnosis.status import status as ask
 
     book = open_book(params)
     if not book.cluster.exists():
@@ -49,8 +50,8 @@ def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | 
 
     Writes NODE.txt for each node, secrets masked, and prints the lines that matter. Exit code 3: a node did not answer.
     """
-    from ..logs import collect, parse_since
-    from ..runbook.stamp import new_folder
+    from swarmbook.diagnosis.logs import collect, parse_since
+    from swarmbook.record.stamp import new_folder
 
     moment = parse_since(since) if since else None
     book = open_book(params)
@@ -105,7 +106,7 @@ def _node(cluster: Cluster, name: str) -> Node:
 @with_json
 def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -> None:
     """List the nodes and where each is reached; with NODE and PORT, where just that is, as HOST:PORT."""
-    from ..checks import Table
+    from swarmbook.model.checks import Table
 
     if node is not None:
         if port is None:
@@ -113,7 +114,7 @@ def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -
         found = the_cluster(cluster)
         to = _node(found, node)
         if to.tunnelled(port):
-            from ..status import by_ssh
+            from swarmbook.diagnosis.status import by_ssh
 
             raise UsageError(f"port {port} of {node} is reached through SSH", wanted="a tunnel, in a terminal of its own", next=by_ssh(found, to, [port]))
         click.echo(str(to.reach(port)))
@@ -162,8 +163,8 @@ def _exec(command: list[str]) -> None:
 @click.option("--unset", is_flag=True, help="Print what takes it back.")
 def env(node: str, cluster: str | None, unset: bool) -> None:
     """Print what makes the docker command talk to a node, over mutual TLS."""
-    from ..files import write_atomic, write_private
-    from ..status import by_ssh
+    from swarmbook.base.files import write_atomic, write_private
+    from swarmbook.diagnosis.status import by_ssh
 
     if unset:
         click.echo("unset DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH")
@@ -189,8 +190,8 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
 @with_json
 def show_params(as_json: bool) -> None:
     """List every parameter: type, default, the notebooks that use it, meaning."""
-    from ..checks import Table
-    from ..params import phase_params
+    from swarmbook.model.checks import Table
+    from swarmbook.params import phase_params
 
     rows = [
         [name, type(field.default).__name__, json.dumps(field.default), " ".join(n for n in PHASES if name in phase_params(n)), field.description]
@@ -205,8 +206,8 @@ def show_params(as_json: bool) -> None:
 @with_json
 def explain(name: str | None, as_json: bool) -> None:
     """Say what a known failure usually means, and what mends it; without NAME, list them."""
-    from ..checks import Table
-    from ..known import known
+    from swarmbook.base.known import known
+    from swarmbook.model.checks import Table
 
     failures = {failure.name: failure for failure in known()}
     if name is None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from ..cluster import home
-from ..errors import WorldError
-from .common import example, with_json
+from swarmbook.access.cluster import home
+from swarmbook.base.errors import WorldError
+from swarmbook.cli.common import example, with_json
 
 __all__ = ["audit", "diff", "report"]
 
@@ -22,10 +22,10 @@ __all__ = ["audit", "diff", "report"]
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there; a sealed run's folder stays as it is.")
 def report(run: Path, before: Path | None, out: Path | None) -> None:
     """Write a run's report.html anew, and the index over its cluster's runs. It loads nothing: one file says all."""
-    from ..runbook.audit import audit as hold
-    from ..runbook.manifest import FILE
-    from ..runbook.record import STAMP
-    from ..runbook.report import write_index, write_report
+    from swarmbook.record.audit import audit as hold
+    from swarmbook.record.manifest import FILE
+    from swarmbook.record.record import STAMP
+    from swarmbook.record.report import write_index, write_report
 
     signature = ""
     if (run / FILE).is_file():
@@ -45,7 +45,7 @@ def report(run: Path, before: Path | None, out: Path | None) -> None:
 @with_json
 def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
     """Hold a run's folder against its own record, offline: was anything changed since?"""
-    from ..runbook.audit import audit as hold
+    from swarmbook.record.audit import audit as hold
 
     report = hold(folder, home(), allowed_signers)
     click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
@@ -58,7 +58,7 @@ def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
 @with_json
 def diff(before: Path, after: Path, as_json: bool) -> None:
     """Compare two runs, check by check and parameter by parameter. Exit code 1: something differs."""
-    from ..runbook.diff import compare
+    from swarmbook.record.diff import compare
 
     found = compare(before, after)
     click.echo(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())

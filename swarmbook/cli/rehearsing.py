@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cluster import home
-from ..errors import ForeignData, UsageError
-from ..params import Params, load_params
-from .common import example, with_parameters
+from swarmbook.access.cluster import home
+from swarmbook.base.errors import ForeignData, UsageError
+from swarmbook.cli.common import example, with_parameters
+from swarmbook.params import Params, load_params
 
 if TYPE_CHECKING:
-    from ..testing.softlayer import Fault
+    from swarmbook.machines.rehearsal import Fault
 
 __all__ = ["lab_hosts", "rehearse_command"]
 
@@ -23,7 +23,7 @@ _HEAD = "# REHEARSAL of "
 
 
 def _faults(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[Fault]:
-    from ..testing.softlayer import Fault
+    from swarmbook.machines.rehearsal import Fault
 
     try:
         return [Fault.parse(text) for text in texts]
@@ -45,7 +45,7 @@ def rehearse_command(path: Path | None, out: Path | None, up: float | None, faul
     Writes parameters that differ from PARAMS in `cluster` and `sl_endpoint` alone; every command takes them. The account is made
     up, lies in rehearsal/, and is as empty as it was once `swarmbook cancel` has been there. No key of yours is sent anywhere.
     """
-    from ..rehearsal import set_up
+    from swarmbook.machines.rehearsal.service import set_up
 
     if path is None and not (faults or behave or serve or up is not None):
         raise UsageError("nothing to rehearse", wanted="parameters, --serve, or how it is to misbehave", next="swarmbook rehearse params/softlayer.yaml")
@@ -85,7 +85,7 @@ def _write(path: Path, out: Path, params: Params) -> None:
 
 
 def _serve(port: int) -> None:
-    from ..rehearsal import rehearse
+    from swarmbook.machines.rehearsal.service import rehearse
 
     service = rehearse(home(), str(Params().lab_base_image), port)
     service.cloud.watch = lambda call: click.echo(f"{call.name}{f' {call.id}' if call.id is not None else ''}", err=True)
@@ -105,7 +105,7 @@ def lab_hosts(params: Params, down: bool) -> None:
 
     Every host has to be at 127.0.0.1, on a port of its own. The key that they know is made if it is not there.
     """
-    from ..lab.hosts import stand_up, take_down
+    from swarmbook.machines.lab.hosts import stand_up, take_down
 
     told = take_down(params, home()) if down else stand_up(params, home())
     click.echo("\n".join(told) or ("nothing was there" if down else "they are there"))

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import __version__
-from ..cluster import Cluster, home
-from ..errors import OutOfOrder, SwarmbookError, UsageError
-from ..params import PHASES, Params, differing, load_params, params_from_record
-from ..plan import Plan, read_plan
-from .common import example, with_json, with_parameters
-from .session import Session
+from swarmbook import __version__
+from swarmbook.access.cluster import Cluster, home
+from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
+from swarmbook.cli.common import example, with_json, with_parameters
+from swarmbook.cli.session import Session
+from swarmbook.model.phases import PHASES, Kind, numbers_of
+from swarmbook.model.plan import Plan, read_plan
+from swarmbook.params import Params, differing, load_params, params_from_record
 
 if TYPE_CHECKING:
-    from ..runbook.resume import Parent
+    from swarmbook.record.resume import Parent
 
 __all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "verify"]
 
-BUILD = [number for number in PHASES if number < "20"]  # 00 only when asked for by number
+BUILD = numbers_of(Kind.START, Kind.BUILD)  # 00 only when asked for by number
 #: Which notebooks a command runs; `run` by its options.
-_COMMANDS = {"run": [], "destroy": ["90"], "cancel": ["91"], "rebuild": ["90", *[number for number in BUILD if number >= "03"]]}
+_COMMANDS = {"run": [], "destroy": ["90"], "cancel": ["91"], "rebuild": ["90", *PHASES["90"].takes_away]}
 
 _phase = click.Choice(BUILD)
 _first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
@@ -93,7 +94,7 @@ def run(
 
 def _parent(folder: Path, params: Params | None) -> tuple[Params, Parent]:
     """The run that is resumed, and its parameters."""
-    from ..runbook.resume import read_parent
+    from swarmbook.record.resume import read_parent
 
     parent = read_parent(folder)
     kept = params_from_record(parent.parameters, f"the ledger of {folder}")
@@ -103,7 +104,7 @@ def _parent(folder: Path, params: Params | None) -> tuple[Params, Parent]:
 
 def _held(file: Path, params: Params | None) -> tuple[Params, Plan]:
     """The plan that is applied, and its parameters."""
-    from ..planner import notebook_hash
+    from swarmbook.phases.planner import notebook_hash
 
     held = read_plan(file)
     kept = params_from_record(held.parameters, f"the plan {file}")
@@ -147,7 +148,7 @@ def plan(params: Params, first: str | None, last: str | None, only: str | None, 
 
     The digest is that of the plan's file (sha256sum FILE). It is what --approve wants.
     """
-    from ..planner import make_plan
+    from swarmbook.phases.planner import make_plan
 
     made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
     if out is not None:
@@ -205,9 +206,9 @@ def rebuild(params: Params, **options: Any) -> None:
 @click.command(epilog=example("swarmbook prune"))
 def prune() -> None:
     """Remove the images that were built here, and stop the engine if this started it."""
-    from ..docker_api import local_engine
-    from ..host_engine import stop_own_engine
-    from ..images import remove_images
+    from swarmbook.access.docker_api import local_engine
+    from swarmbook.machines.host_engine import stop_own_engine
+    from swarmbook.machines.images import remove_images
 
     client = local_engine()
     removed = remove_images(client) if client else []

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cluster import Cluster, home
-from ..errors import UsageError
-from ..params import PHASES, Params
-from ..plan import Approval, Plan
-from .approval import approve
-from .common import known_secrets, open_book
+from swarmbook.access.cluster import Cluster, home
+from swarmbook.base.errors import UsageError
+from swarmbook.cli.approval import approve
+from swarmbook.cli.common import known_secrets, open_book
+from swarmbook.model.phases import PHASES, Kind
+from swarmbook.model.plan import Approval, Plan
+from swarmbook.params import Params
 
 if TYPE_CHECKING:
-    from ..runbook.console import Console
-    from ..runbook.failure import OnFailure
-    from ..runbook.results import Chapter, ChapterRecord, RunResult
-    from ..runbook.resume import Parent
+    from swarmbook.model.results import Chapter, ChapterRecord, RunResult
+    from swarmbook.record.resume import Parent
+    from swarmbook.runner.console import Console
+    from swarmbook.runner.failure import OnFailure
 
 __all__ = ["Session"]
 
@@ -71,13 +72,14 @@ class Session:
             UsageError: An approval of another plan.
             ConfirmationMissing: Nobody said yes.
         """
-        from ..providers import costs_money
+        from swarmbook.machines.providers import costs_money
 
-        costs = "01" in self.numbers and costs_money(self.params)
-        destroys = any(number >= "90" for number in self.numbers) or ("02" in self.numbers and bool(self.params.wipe_disks))
+        phases = [PHASES[number] for number in self.numbers]
+        costs = any(phase.orders for phase in phases) and costs_money(self.params)
+        destroys = any(phase.takes_away or (phase.wipes and self.params.wipe_disks) for phase in phases)
         plan = self.plan
         if plan is None and (costs or destroys or self.approve):
-            from ..planner import make_plan
+            from swarmbook.phases.planner import make_plan
 
             plan = make_plan(self.params, self.numbers, cluster)
             approvals = approve(plan, yes=self.yes, digest=self.approve, err=self.as_json)
@@ -86,39 +88,39 @@ class Session:
 
     def run(self) -> None:
         """Execute the notebooks, show what became of it, and end the program with the run's exit code."""
-        from ..planner import notebook_file
-        from ..runbook.results import Chapter
+        from swarmbook.model.results import Chapter
+        from swarmbook.phases.planner import notebook_file
 
         cluster = Cluster(self.params.cluster, home())
         notebooks = {number: notebook_file(cluster.root, number) for number in self.numbers}
         _preflight(self.params, cluster, list(self.numbers))
         plan, approvals = self.approved(cluster)
-        if plan is not None and not plan.changes and all(number >= "90" for number in self.numbers):
+        if plan is not None and not plan.changes and all(PHASES[number].kind is Kind.TAKE_AWAY for number in self.numbers):
             click.echo(f"Nothing to {'cancel' if '91' in self.numbers else 'destroy'}.")
             return
         words = {step.phase: change.word for step, change in plan.changes if change.word} if plan is not None else {}
         chapters = []
         for number, path in notebooks.items():
             before = self.parent is not None and number in self.parent.completed
-            chapters.append(Chapter(path, {**self.params.model_dump(), "confirm": words.get(number, "")}, number, PHASES[number], before))
+            chapters.append(Chapter(path, {**self.params.model_dump(), "confirm": words.get(number, "")}, number, PHASES[number].name, before))
         result = self._execute(cluster, chapters, plan, approvals)
         if self.as_json:
             click.echo(json.dumps(result.to_json(), indent=2))
         elif self.quiet:
             click.echo(result.line(self.params.cluster))
-        elif result.exit_code == 0 and self.numbers[-1] in ("07", "08") and cluster.exists():
-            from ..status import how_to_reach
+        elif result.exit_code == 0 and PHASES[self.numbers[-1]].serves and cluster.exists():
+            from swarmbook.diagnosis.status import how_to_reach
 
             click.echo("\nHow to reach it:\n" + how_to_reach(open_book(self.params)))
         sys.exit(result.exit_code)
 
     def _execute(self, cluster: Cluster, chapters: list[Chapter], plan: Plan | None, approvals: list[Approval]) -> RunResult:
-        from ..providers import rehearsed
-        from ..runbook.console import Console
-        from ..runbook.evidence import Evidence
-        from ..runbook.run import run_chapters
-        from ..runbook.signing import Signing
-        from ..runbook.stamp import new_folder
+        from swarmbook.machines.providers import rehearsed
+        from swarmbook.record.evidence import Evidence
+        from swarmbook.record.signing import Signing
+        from swarmbook.record.stamp import new_folder
+        from swarmbook.runner.console import Console
+        from swarmbook.runner.run import run_chapters
 
         signing = Signing(cluster, self.signing_key)
         console = Console(io.StringIO() if self.quiet else sys.stderr if self.as_json else sys.stdout, quiet=self.quiet)
@@ -152,7 +154,7 @@ def _asks_why(params: Params, folder: Path, console: Console) -> OnFailure:
     began = datetime.now(timezone.utc)
 
     def ask(record: ChapterRecord, stopped: Callable[[], bool]) -> list[str]:
-        from ..logs import collect
+        from swarmbook.diagnosis.logs import collect
 
         book = open_book(params)
         if not book.cluster.exists() or (record.error or {}).get("ename") in _SAYS_IT_ALL:
@@ -175,5 +177,5 @@ def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
             where=str(Path(params.mariadb_init_scripts).resolve()),
             next="mend mariadb_init_scripts in the parameters",
         )
-    if cluster.exists() and numbers[-1] < "90":
+    if cluster.exists() and PHASES[numbers[-1]].kind is not Kind.TAKE_AWAY:
         cluster.refuse_removal(params.nodes)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from ..cluster import home
-from ..errors import UsageError
-from .common import example, with_json
+from swarmbook.access.cluster import home
+from swarmbook.base.errors import UsageError
+from swarmbook.cli.common import example, with_json
 
 __all__ = ["init"]
 
@@ -24,7 +24,7 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
 
     A file that is there stays as it is. With --diff, exit code 1: something differs, from your changes or in this version.
     """
-    from ..shipped import copy_to, differences
+    from swarmbook.cli.shipped import copy_to, differences
 
     if diff:
         target = folder or home()

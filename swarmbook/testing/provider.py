@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..cluster import Node
-from ..errors import WaitTimeout
+from swarmbook.access.cluster import Node
+from swarmbook.base.errors import WaitTimeout
 
 __all__ = ["ProviderContract", "World"]
 

@@ -39,11 +39,11 @@ import pytest
 import yaml
 
 import swarmbook
-from swarmbook.rehearsal import lab_name
+from swarmbook.machines.rehearsal.service import lab_name
 
 # What is tested is the package that is installed, with the notebooks that lie beside it.
 ROOT = Path(swarmbook.__file__).resolve().parents[1]
-LABEL = "swarmbook.cluster"
+LABEL = "swarmbook.access.cluster"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -405,7 +405,7 @@ def docker_engine() -> Iterator[Any]:
 
     def by_swarmbook(function: str) -> None:
         # In a process of its own: the engine must not be a child of the tests.
-        code = f"from swarmbook import host_engine as h\nfrom swarmbook.errors import SwarmbookError\ntry:\n    h.{function}()\nexcept SwarmbookError as e:\n    raise SystemExit(str(e))"
+        code = f"from swarmbook.machines import host_engine as h\nfrom swarmbook.base.errors import SwarmbookError\ntry:\n    h.{function}()\nexcept SwarmbookError as e:\n    raise SystemExit(str(e))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.fail(f"the live tests need a Docker Engine (without them: pytest -m 'not live')\n{done.stderr}", pytrace=False)

@@ -19,8 +19,8 @@ from typing import Any
 import filelock
 import nbformat
 
-from swarmbook.runbook.audit import audit
-from swarmbook.runbook.ledger import FILE, read_chain
+from swarmbook.model.ledger import FILE, read_chain
+from swarmbook.record.audit import audit
 
 from .conftest import Done, Lab, Running, until
 from .identity import Identity

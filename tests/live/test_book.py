@@ -26,8 +26,8 @@ import pytest
 import requests
 import yaml
 
-from swarmbook.cluster import Cluster
-from swarmbook.runbook.ledger import read_run
+from swarmbook.access.cluster import Cluster
+from swarmbook.model.ledger import read_run
 
 from .conftest import Lab, Watch, program, until
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from swarmbook.params import PHASES, phase_params
+from swarmbook.model.phases import PHASES
+from swarmbook.params import phase_params
 
 from .browser import Notebook, browser_page, jupyter_server, lacking
 from .conftest import ROOT, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
-BOOK = [f"{number}_{name}.ipynb" for number, name in PHASES.items() if number < "20"]
+BOOK = [phase.file for phase in PHASES.values() if not phase.takes_away]
 #: Kept: the best of them stand in the README.
 SCREENSHOTS = ROOT / "test-results" / "screenshots"
 #: How long each cell took and was silent, for who wants to know; it depends on the machine, so nothing is asserted of it.
@@ -195,7 +196,7 @@ def test_the_form_writes_what_is_right(lab: Lab, address: str, page: Any) -> Non
 
 
 def test_destroying_wants_the_word_in_its_box(lab: Lab, address: str, page: Any) -> None:
-    name = f"90_{PHASES['90']}.ipynb"
+    name = PHASES["90"].file
     name_this_lab(lab, name)
     notebook = Notebook(page, address, lab.home, name)
     refused = said(notebook.run_all())

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook import destroy, software, storage
-from swarmbook.book import StepResult
-from swarmbook.errors import ConfirmationMissing, ForeignData, WorldError
+from swarmbook.base.errors import ConfirmationMissing, ForeignData, WorldError
+from swarmbook.book.book import StepResult
+from swarmbook.phases import destroy
+from swarmbook.phases.post_provision import disks as storage
+from swarmbook.phases.post_provision import software
 
 from . import uml
 

@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from swarmbook.runbook.ledger import read_run
+from swarmbook.model.ledger import read_run
 
 from .conftest import Done, Lab, Running, until
 

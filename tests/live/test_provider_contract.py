@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from swarmbook.book import Book
-from swarmbook.cluster import Cluster
-from swarmbook.hosts import generate_key
-from swarmbook.lab.hosts import stand_up, take_down
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.hosts import generate_key
+from swarmbook.access.ssh_keys import take_key
+from swarmbook.book.book import Book
+from swarmbook.machines.lab.hosts import stand_up, take_down
+from swarmbook.machines.providers.generic import GenericProvider
+from swarmbook.machines.providers.lab import LabProvider
 from swarmbook.params import Params
-from swarmbook.providers.generic import GenericProvider
-from swarmbook.providers.lab import LabProvider
-from swarmbook.ssh_keys import take_key
 from swarmbook.testing.provider import ProviderContract, World
 
 from .conftest import free_ports

@@ -11,10 +11,10 @@ from typing import Any
 
 import nbformat
 
-from swarmbook.runbook.ledger import FILE, BrokenChain, Chain, read_chain
-from swarmbook.runbook.notebooks import step_titles
-from swarmbook.runbook.record import read_record
-from swarmbook.runbook.report import report_html
+from swarmbook.model.ledger import FILE, BrokenChain, Chain, read_chain
+from swarmbook.record.notebooks import step_titles
+from swarmbook.record.record import read_record
+from swarmbook.record.report import report_html
 
 __all__ = ["CALL", "Line", "Trace", "leftovers", "untruths"]
 

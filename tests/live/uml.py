@@ -17,13 +17,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
-from swarmbook.book import Book
-from swarmbook.cluster import Cluster, Endpoint, Node
-from swarmbook.errors import CommandFailed
-from swarmbook.hosts import Host, Output
+from swarmbook.access.cluster import Cluster, Endpoint, Node
+from swarmbook.access.hosts import Host, Output
+from swarmbook.base.errors import CommandFailed
+from swarmbook.base.wait import wait_for
+from swarmbook.book.book import Book
+from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
-from swarmbook.transcript import Transcript
-from swarmbook.wait import wait_for
 
 _PACKAGES = ["systemd", "systemd-sysv", "udev", "kmod", "fdisk", "lvm2", "dmsetup", "btrfs-progs", "xfsprogs", "thin-provisioning-tools"]
 #: Nothing of it is asked for here, and each costs a second or more of a slow processor.

@@ -13,9 +13,9 @@ from typing import Any
 import nbformat
 import pytest
 
-import swarmbook.errors
+import swarmbook.base.errors
 
-ROOT = Path(swarmbook.errors.__file__).resolve().parents[1]
+ROOT = Path(swarmbook.base.errors.__file__).resolve().parents[2]
 
 
 class Book:

@@ -18,10 +18,10 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from swarmbook.errors import Interrupted, WorldError
-from swarmbook.runbook import execution, pulse
-from swarmbook.runbook.engine import register
-from swarmbook.runbook.kernels import KernelPool, StopSignals
+from swarmbook.base.errors import Interrupted, WorldError
+from swarmbook.runner import execution, pulse
+from swarmbook.runner.kernels import KernelPool, StopSignals
+from swarmbook.runner.papermill_engine import register
 
 register()
 
@@ -299,10 +299,10 @@ def test_as_an_entry_point_of_the_papermill_command(book: Any, tmp_path: Path) -
     info = site / "swarmbook_engine-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: swarmbook-engine\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[papermill.engine]\nswarmbook = swarmbook.runbook.engine:SwarmbookEngine\n")
+    (info / "entry_points.txt").write_text("[papermill.engine]\nswarmbook = swarmbook.runner.papermill_engine:SwarmbookEngine\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), book.env["PYTHONPATH"]])}
     # Our module first: papermill, while being imported, loads the entry point from it.
-    check = "import swarmbook.runbook.engine as e, papermill.engines as p; assert p.papermill_engines._engines['swarmbook']"
+    check = "import swarmbook.runner.papermill_engine as e, papermill.engines as p; assert p.papermill_engines._engines['swarmbook']"
     subprocess.run([sys.executable, "-c", check], env=environment, check=True)
     path, out = book.notebook("a", "# A", "import os; os._exit(1)", "2"), tmp_path / "out.ipynb"
     command = [sys.executable, "-m", "papermill", "--engine", "swarmbook", "--log-output", str(path), str(out)]

@@ -13,12 +13,12 @@ from typing import Any
 import nbformat
 import pytest
 
-from swarmbook import secrets
-from swarmbook.runbook.audit import audit
-from swarmbook.runbook.console import Console
-from swarmbook.runbook.ledger import FILE, read_chain
-from swarmbook.runbook.results import Chapter, ChapterRecord, RunResult
-from swarmbook.runbook.run import run_chapters
+from swarmbook.base import secrets
+from swarmbook.model.ledger import FILE, read_chain
+from swarmbook.model.results import Chapter, ChapterRecord, RunResult
+from swarmbook.record.audit import audit
+from swarmbook.runner.console import Console
+from swarmbook.runner.run import run_chapters
 
 SAYS = ("the lines that matter:", "  sw1  galera: [ERROR] it was hunter2hunter2")
 
@@ -49,8 +49,8 @@ def run(book: Any, folder: Path, cell: str, why: Why) -> tuple[RunResult, str]:
 @pytest.mark.parametrize(
     ("cell", "status"),
     [
-        ("from swarmbook.errors import CheckFailed; raise CheckFailed('two of three')", "failed"),
-        ("from swarmbook.errors import WaitTimeout; raise WaitTimeout('too late')", "failed"),
+        ("from swarmbook.base.errors import CheckFailed; raise CheckFailed('two of three')", "failed"),
+        ("from swarmbook.base.errors import WaitTimeout; raise WaitTimeout('too late')", "failed"),
         ("import os; os._exit(7)", "kernel-died"),
     ],
 )
@@ -84,7 +84,7 @@ def test_the_answer_stands_everywhere(book: Any, tmp_path: Path, monkeypatch: py
     ("cell", "code"),
     [
         ("2", 0),
-        ("from swarmbook.errors import OutOfOrder; raise OutOfOrder('run 03 first')", 2),
+        ("from swarmbook.base.errors import OutOfOrder; raise OutOfOrder('run 03 first')", 2),
         (f"import os, signal, time; os.kill({os.getpid()}, signal.{signal.SIGTERM.name}); time.sleep(30)", 130),
     ],
     ids=["no failure", "usage", "interrupted"],
@@ -98,7 +98,7 @@ def test_when_nobody_is_asked(book: Any, tmp_path: Path, cell: str, code: int) -
 
 def test_its_own_failure_is_one_line(book: Any, tmp_path: Path) -> None:
     why = Why(tmp_path / "run", OSError(28, "No space left on device"))
-    result, said = run(book, tmp_path / "run", "from swarmbook.errors import WorldError; raise WorldError('w')", why)
+    result, said = run(book, tmp_path / "run", "from swarmbook.base.errors import WorldError; raise WorldError('w')", why)
     assert (result.status, result.exit_code, result.chapters[0].lines) == ("failed", 3, ())
     assert "what the nodes say could not be collected: [Errno 28] No space left on device\n" in said and "Traceback" not in said
     assert audit(tmp_path / "run", tmp_path).finding == ""

@@ -14,9 +14,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from swarmbook.runbook.console import Console
-from swarmbook.runbook.results import Chapter
-from swarmbook.runbook.run import run_chapters
+from swarmbook.model.results import Chapter
+from swarmbook.runner.console import Console
+from swarmbook.runner.run import run_chapters
 
 from ..live import kills as fire
 from ..live.truth import Trace, leftovers, untruths

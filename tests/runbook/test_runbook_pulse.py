@@ -13,7 +13,7 @@ import zmq.asyncio
 from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.session import Session
 
-from swarmbook.runbook.pulse import never_asleep
+from swarmbook.runner.pulse import never_asleep
 
 
 async def answer_while_sending(folder: str, awake: bool) -> Any:

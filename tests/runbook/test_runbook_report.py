@@ -15,14 +15,14 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 
-from swarmbook.checks import Check, CheckTable
 from swarmbook.cli import main
-from swarmbook.runbook import report as reports
-from swarmbook.runbook.console import Console
-from swarmbook.runbook.record import earlier, read_record, runs_in
-from swarmbook.runbook.report import index_html, report_html, write_index, write_report
-from swarmbook.runbook.results import Chapter
-from swarmbook.runbook.run import run_chapters
+from swarmbook.model.checks import Check, CheckTable
+from swarmbook.model.results import Chapter
+from swarmbook.record import report as reports
+from swarmbook.record.record import earlier, read_record, runs_in
+from swarmbook.record.report import index_html, report_html, write_index, write_report
+from swarmbook.runner.console import Console
+from swarmbook.runner.run import run_chapters
 
 EVIL = '<script src="https://example.org/x.js">alert(1)</script>&amp;"\''
 NODES = ["sw1", "sw2", "sw3"]

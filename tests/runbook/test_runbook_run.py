@@ -13,14 +13,14 @@ from typing import Any
 import nbformat
 import pytest
 
-from swarmbook.runbook import console as console_module
-from swarmbook.runbook.audit import audit
-from swarmbook.runbook.console import Console
-from swarmbook.runbook.diff import compare
-from swarmbook.runbook.ledger import FILE, read_chain
-from swarmbook.runbook.notebooks import step_titles
-from swarmbook.runbook.results import Chapter, RunResult, StepRecord
-from swarmbook.runbook.run import run_chapters
+from swarmbook.model.ledger import FILE, read_chain
+from swarmbook.model.results import Chapter, RunResult, StepRecord
+from swarmbook.record.audit import audit
+from swarmbook.record.diff import compare
+from swarmbook.record.notebooks import step_titles
+from swarmbook.runner import console as console_module
+from swarmbook.runner.console import Console
+from swarmbook.runner.run import run_chapters
 
 SHOW = "display({'application/vnd.swarmbook.step+json': {'hosts': 3, 'changes': 2, 'checks': 4, 'failed': 0}}, raw=True)"
 
@@ -74,9 +74,9 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
 @pytest.mark.parametrize(
     ("raised", "code", "status"),
     [
-        ("from swarmbook.errors import CheckFailed; raise CheckFailed('two of three', next='look')", 1, "failed"),
-        ("from swarmbook.errors import ParameterError; raise ParameterError('p')", 2, "failed"),
-        ("from swarmbook.errors import HostUnreachable; raise HostUnreachable('h')", 3, "failed"),
+        ("from swarmbook.base.errors import CheckFailed; raise CheckFailed('two of three', next='look')", 1, "failed"),
+        ("from swarmbook.base.errors import ParameterError; raise ParameterError('p')", 2, "failed"),
+        ("from swarmbook.base.errors import HostUnreachable; raise HostUnreachable('h')", 3, "failed"),
         ("raise KeyError('k')", 3, "failed"),
         ("import os; os._exit(7)", 3, "kernel-died"),
     ],
@@ -105,8 +105,8 @@ def test_the_first_failure_ends_the_run(book: Any, tmp_path: Path, summary: Any,
 
 LOOK = """
 import threading
-from swarmbook.book import Book, look
-from swarmbook.checks import equal
+from swarmbook.book.book import Book, look
+from swarmbook.model.checks import equal
 from swarmbook.params import Params
 def work(book):
     run = lambda n: [book.transcript.record(f"sw{n}", f"echo {i}", 0, 0.1) for i in range(10)]
@@ -221,9 +221,9 @@ def test_a_closed_pipe_is_survived() -> None:
 FULL = """
 import sys
 from pathlib import Path
-from swarmbook.runbook.console import Console
-from swarmbook.runbook.results import Chapter
-from swarmbook.runbook.run import run_chapters
+from swarmbook.runner.console import Console
+from swarmbook.model.results import Chapter
+from swarmbook.runner.run import run_chapters
 here = Path(sys.argv[1])
 sys.exit(run_chapters([Chapter(here / "a.ipynb", {}, "01", "a")], here / "run", console=Console(sys.stdout)).exit_code)
 """

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from swarmbook import secrets
-from swarmbook.runbook.console import Console
-from swarmbook.runbook.results import Chapter
-from swarmbook.runbook.run import run_chapters
+from swarmbook.base import secrets
+from swarmbook.model.results import Chapter
+from swarmbook.runner.console import Console
+from swarmbook.runner.run import run_chapters
 
 from ..canaries import clothes, files_below, search
 

@@ -12,16 +12,16 @@ from typing import Any
 import nbformat
 import pytest
 
-from swarmbook.runbook.audit import audit
-from swarmbook.runbook.ledger import FILE, read_chain
+from swarmbook.model.ledger import FILE, read_chain
+from swarmbook.record.audit import audit
 
 DRIVER = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest may itself run with SIGINT ignored
-from swarmbook.runbook.run import run_chapters
-from swarmbook.runbook.results import Chapter
-from swarmbook.runbook.console import Console
+from swarmbook.runner.run import run_chapters
+from swarmbook.model.results import Chapter
+from swarmbook.runner.console import Console
 here = Path(sys.argv[1])
 chapters = [Chapter(here / f"{n}.ipynb", {}, "0" + str(i), n) for i, n in enumerate(("one", "two"), 1)]
 sys.exit(run_chapters(chapters, here / "run", console=Console(sys.stdout)).exit_code)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from swarmbook import secrets
-from swarmbook.checks import Check
-from swarmbook.cluster import Cluster, Endpoint, Node
-from swarmbook.runbook.evidence import Evidence
-from swarmbook.runbook.ledger import Ledger
-from swarmbook.runbook.results import Chapter, ChapterRecord, RunResult, StepRecord
-from swarmbook.runbook.signing import Signing
+from swarmbook.access.cluster import Cluster, Endpoint, Node
+from swarmbook.base import secrets
+from swarmbook.model.checks import Check
+from swarmbook.model.ledger import Ledger
+from swarmbook.model.results import Chapter, ChapterRecord, RunResult, StepRecord
+from swarmbook.record.evidence import Evidence
+from swarmbook.record.signing import Signing
 
 ROOT = Path(__file__).resolve().parents[2]
 

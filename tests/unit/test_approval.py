@@ -12,16 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 from swarmbook import __version__
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import ConfirmationMissing, UsageError
 from swarmbook.cli import main
 from swarmbook.cli.approval import approve
-from swarmbook.cluster import Cluster
-from swarmbook.errors import ConfirmationMissing, UsageError
+from swarmbook.machines.providers import lab
+from swarmbook.model.ledger import FILE, read_chain
+from swarmbook.model.plan import Change, Cost, Plan, PlannedStep
 from swarmbook.params import Params
-from swarmbook.plan import Change, Cost, Plan, PlannedStep
-from swarmbook.planner import notebook_hash
-from swarmbook.providers import lab
-from swarmbook.runbook.evidence import Evidence
-from swarmbook.runbook.ledger import FILE, read_chain
+from swarmbook.phases.planner import notebook_hash
+from swarmbook.record.evidence import Evidence
 
 ORDER = PlannedStep("01", "machines", (Change("sw1", "create", "machine created", word="ORDER"),))
 WIPE = PlannedStep("02", "second disk", (Change("sw2", "wipe", "disk wiped", word="DESTROY"),))

@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import UsageError
 from swarmbook.cli import main
-from swarmbook.cluster import Cluster
-from swarmbook.errors import UsageError
-from swarmbook.runbook.audit import Report, audit
-from swarmbook.runbook.ledger import FILE, Ledger
-from swarmbook.runbook.manifest import canonical, make
-from swarmbook.runbook.signing import Signing
+from swarmbook.model.ledger import FILE, Ledger
+from swarmbook.record.audit import Report, audit
+from swarmbook.record.manifest import canonical, make
+from swarmbook.record.signing import Signing
 
 Recorded = Callable[..., Path]
 NOTEBOOK = "02_post_provision.ipynb"
@@ -255,7 +255,7 @@ def test_a_thousand_steps_within_a_second(cluster: Cluster, recorded: Recorded, 
 
 
 def _many(count: int) -> list[Any]:
-    from swarmbook.checks import Check
+    from swarmbook.model.checks import Check
 
     return [Check("sw1", f"check {n}", "wanted", "wanted", True) for n in range(count)]
 

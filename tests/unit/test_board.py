@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook import board
-from swarmbook.board import Board, cards, watch
-from swarmbook.cluster import Cluster
+from swarmbook.access.cluster import Cluster
+from swarmbook.diagnosis import board
+from swarmbook.diagnosis.board import Board, cards, watch
+from swarmbook.diagnosis.status import Row
 from swarmbook.params import Params
-from swarmbook.status import Row
 
 WELL = Row("sw1", "ok", "active", "active manager", "running consul_server", "Synced, Primary")
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from swarmbook.book import STEP_MIME, Book, Change, StepResult, converge, look
-from swarmbook.checks import Check, Table, equal
-from swarmbook.cluster import Cluster
-from swarmbook.errors import CheckFailed, LockHeld, WorldError
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import CheckFailed, LockHeld, WorldError
+from swarmbook.base.secrets import MASK, register
+from swarmbook.book.book import STEP_MIME, Book, Change, StepResult, converge, look
+from swarmbook.model.checks import Check, Table, equal
 from swarmbook.params import Params, ParamView
-from swarmbook.secrets import MASK, register
 
 
 class Phase:

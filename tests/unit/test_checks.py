@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from swarmbook.checks import Check, CheckTable, Table, equal
-from swarmbook.errors import CheckFailed
-from swarmbook.secrets import MASK, register
+from swarmbook.base.errors import CheckFailed
+from swarmbook.base.secrets import MASK, register
+from swarmbook.model.checks import Check, CheckTable, Table, equal
 
 GOOD = equal("sw1", "role", "manager", "manager")
 BAD = equal("sw2", "nodes", 3, 2)

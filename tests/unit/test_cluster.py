@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook.cluster import FORMAT, Cluster, Endpoint, Node, home
-from swarmbook.errors import LockHeld, OutOfOrder, WorldError
+from swarmbook.access.cluster import FORMAT, Cluster, Endpoint, Node, home
+from swarmbook.base.errors import LockHeld, OutOfOrder, WorldError
 
 MakeNode = Callable[..., Node]
 HOLDER = """
 import sys, time
-from swarmbook.cluster import Cluster
+from swarmbook.access.cluster import Cluster
 with Cluster("lab").lock("07: bootstrap"):
     print("held", flush=True)
     sys.stdin.readline()
@@ -134,7 +134,7 @@ def test_clusters_do_not_lock_each_other(holder: subprocess.Popen[str]) -> None:
 
 def test_a_kernel_works_under_the_lock_of_its_run(root: Path) -> None:
     cluster = Cluster("lab")
-    script = "from swarmbook.cluster import Cluster\nwith Cluster('lab').lock('kernel'): print('in')\nwith Cluster('lab').lock('kernel'): print('in')"
+    script = "from swarmbook.access.cluster import Cluster\nwith Cluster('lab').lock('kernel'): print('in')\nwith Cluster('lab').lock('kernel'): print('in')"
     with cluster.lock("run"):
         command = [sys.executable, "-c", script]
         environment = {**os.environ, "PYTHONPATH": str(root)}

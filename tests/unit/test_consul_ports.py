@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarmbook.consul import in_the_way
+from swarmbook.phases.consul.step import in_the_way
 
 CONFIG = {"ports": {"dns": 53, "https": 8501}, "addresses": {"dns": "10.0.0.5", "https": "10.0.0.5 127.0.0.1"}}
 

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.checks import Check
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import UsageError
 from swarmbook.cli import main
-from swarmbook.cluster import Cluster
-from swarmbook.errors import UsageError
-from swarmbook.runbook.diff import compare
-from swarmbook.runbook.ledger import FILE
+from swarmbook.model.checks import Check
+from swarmbook.model.ledger import FILE
+from swarmbook.record.diff import compare
 
 Recorded = Callable[..., Path]
 YES = Check("sw1", "mounted", "yes", "yes", True)

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.drawing import SIGNS, Card, Part, as_image, busy, states, timeline, topology
+from swarmbook.show.drawing import SIGNS, Card, Part, as_image, busy, states, timeline, topology
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)
 PARTS = st.builds(Part, WORDS, WORDS, st.sampled_from(list(SIGNS)))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.cluster import Node
-from swarmbook.engine import api_names, drop_in_for, merge_settings, settings_for
-from swarmbook.errors import WorldError
+from swarmbook.access.cluster import Node
+from swarmbook.base.errors import WorldError
 from swarmbook.params import Params
+from swarmbook.phases.engine.step import api_names, drop_in_for, merge_settings, settings_for
 
 MakeNode = Callable[..., Node]
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8)

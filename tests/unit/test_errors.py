@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from swarmbook import errors
-from swarmbook.errors import CommandFailed, SwarmbookError, exit_code_for
+from swarmbook.base import errors
+from swarmbook.base.errors import CommandFailed, SwarmbookError, exit_code_for
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, SwarmbookError)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook.files import write_atomic, write_private
+from swarmbook.base.files import write_atomic, write_private
 
 
 @pytest.mark.parametrize("content", ["grüße\n", b"\x00\xff"])

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.book import Book
-from swarmbook.cluster import Cluster
-from swarmbook.form import Form, edit, rewrite
+from swarmbook.access.cluster import Cluster
+from swarmbook.book.book import Book
 from swarmbook.params import Params, load_params
+from swarmbook.phases.start.form import Form, edit, rewrite
 
 FILE = """# The shop's cluster.
 cluster: shop   # its name

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook import galera_states
-from swarmbook.book import Book
-from swarmbook.cluster import Cluster
-from swarmbook.errors import WorldError
-from swarmbook.galera_states import course, read_shifts, states_shown
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import WorldError
+from swarmbook.book.book import Book
 from swarmbook.params import Params
+from swarmbook.phases.galera import states as galera_states
+from swarmbook.phases.galera.states import course, read_shifts, states_shown
 
 NOON = 1795608000.0  # 2026-11-25T12:00:00Z
 

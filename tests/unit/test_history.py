@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from swarmbook import book as books
-from swarmbook import history
-from swarmbook.book import Book
-from swarmbook.cluster import Cluster
-from swarmbook.errors import WorldError
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import WorldError
+from swarmbook.book import book as books
+from swarmbook.book.book import Book
+from swarmbook.model import ledger as ledgers
+from swarmbook.model.ledger import FILE, Ledger
 from swarmbook.params import Params
-from swarmbook.runbook import ledger as ledgers
-from swarmbook.runbook.ledger import FILE, Ledger
+from swarmbook.phases import history
 
 
 @pytest.fixture

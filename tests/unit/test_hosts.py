@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from swarmbook import hosts
-from swarmbook.cluster import Cluster, Endpoint, Jump, Node
-from swarmbook.errors import CommandFailed, HostKeyMismatch, HostUnreachable, SwarmbookError, WorldError
-from swarmbook.hosts import Fleet, Host, Output, fan_out, generate_key
-from swarmbook.secrets import MASK, register
-from swarmbook.transcript import Transcript
+from swarmbook.access import hosts
+from swarmbook.access.cluster import Cluster, Endpoint, Jump, Node
+from swarmbook.access.hosts import Fleet, Host, Output, fan_out, generate_key
+from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, SwarmbookError, WorldError
+from swarmbook.base.secrets import MASK, register
+from swarmbook.model.transcript import Transcript
 
 MakeNode = Callable[..., Node]
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook import images
-from swarmbook.images import image_name
+from swarmbook.machines import images
+from swarmbook.machines.images import image_name
 
 IMAGES = ["consul", "galera", "node"]
 
@@ -30,11 +30,11 @@ def test_it_changes_with_base_content_and_names(monkeypatch: pytest.MonkeyPatch)
 
 def test_modes_and_times_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> None:
     before = image_name("galera", "a")
-    shutil.copytree(root / "swarmbook" / "images", tmp_path / "images")
+    shutil.copytree(root / "swarmbook" / "machines" / "images", tmp_path / "images")
     for file in (tmp_path / "images" / "galera").iterdir():
         file.chmod(0o600)
         file.touch()
-    monkeypatch.setattr(images, "files", lambda package: tmp_path)
+    monkeypatch.setattr(images, "files", lambda package: tmp_path / "images")
     assert image_name("galera", "a") == before
 
 
@@ -47,6 +47,6 @@ def test_modes_and_times_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path:
     ],
 )
 def test_shell_scripts_parse(root: Path, script: str) -> None:
-    file = root / "swarmbook" / "images" / script
+    file = root / "swarmbook" / "machines" / "images" / script
     assert file.read_text().startswith("#!/bin/bash\n")
     subprocess.run(["bash", "-n", str(file)], check=True)

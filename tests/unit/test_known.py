@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from swarmbook.base.errors import HostUnreachable, UsageError, WorldError
+from swarmbook.base.known import Known, find, known
 from swarmbook.cli import main
-from swarmbook.errors import HostUnreachable, UsageError, WorldError
-from swarmbook.known import Known, find, known
 
 FAILURES = {failure.name: failure for failure in known()}
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from swarmbook.lab import instances
-from swarmbook.lab.instances import LabInstances
-from swarmbook.lab.machines import Machine
-from swarmbook.testing.softlayer import Condition
+from swarmbook.machines.lab.machines import Machine
+from swarmbook.machines.rehearsal import Condition, instances
+from swarmbook.machines.rehearsal.instances import LabInstances
 
 
 class Engine:
-    """Stands for :class:`swarmbook.lab.machines.Machines`; ``troubles`` are raised one after the other."""
+    """Stands for :class:`swarmbook.machines.lab.machines.Machines`; ``troubles`` are raised one after the other."""
 
     def __init__(self) -> None:
         self.there: dict[str, Machine] = {}

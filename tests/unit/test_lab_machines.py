@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from swarmbook.lab.machines import Machines
+from swarmbook.machines.lab.machines import Machines
 
 
 class Container:
@@ -15,7 +15,7 @@ class Container:
     short_id, status = "abc", "running"
 
     def __init__(self, folder: Path, answers: list[tuple[int, bytes]]) -> None:
-        self.labels = {"swarmbook.cluster": "lab", "swarmbook.node": "n1", "swarmbook.folder": str(folder)}
+        self.labels = {"swarmbook.access.cluster": "lab", "swarmbook.node": "n1", "swarmbook.folder": str(folder)}
         ports = {"22/tcp": [{"HostPort": "2201"}], "3306/tcp": [{"HostPort": "2202"}], "80/tcp": None}
         self.attrs = {"NetworkSettings": {"Networks": {"swarmbook-lab": {"IPAddress": "10.0.0.2"}}, "Ports": ports}}
         self._answers = answers

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.errors import WorldError
-from swarmbook.runbook.ledger import FILE, START, TORN, BrokenChain, Ledger, read_chain
-from swarmbook.secrets import MASK, register
+from swarmbook.base.errors import WorldError
+from swarmbook.base.secrets import MASK, register
+from swarmbook.model.ledger import FILE, START, TORN, BrokenChain, Ledger, read_chain
 
 
 def write(folder: Path, count: int = 5) -> Path:
@@ -50,7 +50,7 @@ def test_everything_is_masked_and_bounded(tmp_path: Path) -> None:
 WRITERS = """
 import sys, threading
 from pathlib import Path
-from swarmbook.runbook.ledger import Ledger
+from swarmbook.model.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 threads = [threading.Thread(target=lambda n=n: [ledger.append("command", host=sys.argv[2], text=f"{n} {i}") for i in range(25)]) for n in range(4)]
 [thread.start() for thread in threads]
@@ -60,7 +60,7 @@ threads = [threading.Thread(target=lambda n=n: [ledger.append("command", host=sy
 FOREVER = """
 import sys
 from pathlib import Path
-from swarmbook.runbook.ledger import Ledger
+from swarmbook.model.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 ledger.append("run", run="r", cluster="c", format=1)
 while True:

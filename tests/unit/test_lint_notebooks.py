@@ -12,8 +12,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from swarmbook.params import PHASES, phase_params
-from swarmbook.planner import STEPS
+from swarmbook.model.phases import PHASES
+from swarmbook.params import phase_params
 
 HEADER = "# Overlay\n\n**What it does**: x. **What it can break**: x. **How to undo it**: x. **How long it takes**: x.\n"
 Edit = Callable[[dict[str, Any]], object]
@@ -32,9 +32,9 @@ def linter(root: Path) -> Any:
 def good(linter: Any, phase: str = "06") -> dict[str, Any]:
     new = nbformat.v4
     steps = []
-    for step in STEPS[phase]:
+    for step in PHASES[phase].steps:
         steps.append(new.new_markdown_cell("## Make it\n\nBy hand:\n\n```sh\n# no heading\n## none either\ndocker network create x\n```\n"))
-        steps.append(new.new_code_cell(f"{step.__module__.rpartition('.')[2]}.{step.__name__}(book)"))
+        steps.append(new.new_code_cell(f"{step.replace(':', '.')}(book)"))
     cells = [
         new.new_markdown_cell(HEADER),
         new.new_code_cell("\n".join(linter.parameter_line(name) for name in phase_params(phase)), metadata={"tags": ["parameters"]}),
@@ -54,7 +54,7 @@ def write(tmp_path: Path, data: dict[str, Any], name: str = "06_create_overlay.i
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_good_one(linter: Any, tmp_path: Path, phase: str) -> None:
-    assert linter.lint(write(tmp_path, good(linter, phase), f"{phase}_{PHASES[phase]}.ipynb")) == []
+    assert linter.lint(write(tmp_path, good(linter, phase), PHASES[phase].file)) == []
 
 
 def source(index: int, text: str) -> Edit:
@@ -107,8 +107,8 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     "no next": (replace(-1, "Next:", "After:"), "cell 8: the conclusion has no link"),
     "a dead link": (replace(-1, "07_bootstrap_galera", "09_gone"), "cell 8: the link 09_gone.ipynb#top leads nowhere"),
     "a name that is written otherwise": (replace(-1, "## Conclusion", "## Conclusion\n\nMariadb runs."), "cell 8: Mariadb is written MariaDB"),
-    "a module of a parameter's name": (source(2, "from swarmbook import overlay, nodes"), "cell 3: imports nodes, which is a parameter of this notebook"),
-    "another step": (source(4, "overlay.reach(book)"), "its steps are overlay.reach(book), overlay.reach(book); swarmbook.planner.STEPS has overlay.create(book), overlay.reach(book)"),
+    "a module of a parameter's name": (source(2, "from swarmbook.phases import overlay, nodes"), "cell 3: imports nodes, which is a parameter of this notebook"),
+    "another step": (source(4, "overlay.reach(book)"), "its steps are overlay.reach(book), overlay.reach(book); swarmbook.model.phases has overlay.create(book), overlay.reach(book)"),
     "no cells": (lambda nb: nb.update(cells=[]), "empty"),
 }  # fmt: skip
 
@@ -158,6 +158,6 @@ def test_names_as_their_owners_write_them(linter: Any) -> None:
         "Btrfs and Papermill begin a sentence",
         "`mariadb` and docker-proxy, docker.io, debian:trixie",
         "[x](https://mariadb.com/kb/en/)",
-        "swarmbook/consul.py",
+        "swarmbook/phases/consul/step.py",
     ):
         assert linter.misspelt(fine) == [], fine

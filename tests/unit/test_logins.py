@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from swarmbook.logins import logins_of, parse_login
-from swarmbook.params import HostEntry
+from swarmbook.access.logins import logins_of, parse_login
+from swarmbook.params.schema import HostEntry
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from swarmbook import logs, secrets
-from swarmbook.book import Book
-from swarmbook.errors import HostUnreachable, UsageError
-from swarmbook.hosts import Host, Output
+from swarmbook.access.hosts import Host, Output
+from swarmbook.base import secrets
+from swarmbook.base.errors import HostUnreachable, UsageError
+from swarmbook.book.book import Book
+from swarmbook.diagnosis import logs
+from swarmbook.diagnosis.symptoms import Section
 from swarmbook.params import Params
-from swarmbook.symptoms import Section
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=timezone.utc)
 

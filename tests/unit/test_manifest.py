@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from swarmbook import __version__
-from swarmbook.cluster import Cluster
-from swarmbook.errors import UsageError
-from swarmbook.runbook import signing as signing_module
-from swarmbook.runbook.evidence import Evidence, circumstances
-from swarmbook.runbook.ledger import FILE, read_chain
-from swarmbook.runbook.manifest import SIGNER, hash_of, seal
-from swarmbook.runbook.signing import BadSignature, Signing, Unsigned, fingerprint, verify
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import UsageError
+from swarmbook.model.ledger import FILE, read_chain
+from swarmbook.record import signing as signing_module
+from swarmbook.record.evidence import Evidence, circumstances
+from swarmbook.record.manifest import SIGNER, hash_of, seal
+from swarmbook.record.signing import BadSignature, Signing, Unsigned, fingerprint, verify
 
 Recorded = Callable[..., Path]
 
@@ -194,5 +194,5 @@ def test_a_ledger_that_cannot_be_written_does_not_stop_the_run(cluster: Cluster,
 
 
 def test_the_runs_modules_import_quickly_in_a_kernel() -> None:
-    script = "import sys, swarmbook.transcript; print([m for m in ('papermill', 'nbclient', 'docker') if m in sys.modules])"
+    script = "import sys, swarmbook.model.transcript; print([m for m in ('papermill', 'nbclient', 'docker') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

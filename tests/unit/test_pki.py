@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from swarmbook.pki import Authority, describe, reason_to_renew
+from swarmbook.access.pki import Authority, describe, reason_to_renew
 
 NAMES = ["sw1", "10.9.0.1", "192.0.2.1", "127.0.0.1"]
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.errors import PlanMismatch, UsageError
-from swarmbook.plan import FORMAT, Change, Cost, Plan, PlannedStep, read_plan
+from swarmbook.base.errors import PlanMismatch, UsageError
+from swarmbook.model.plan import FORMAT, Change, Cost, Plan, PlannedStep, read_plan
 
 SEEN = PlannedStep(
     "02", "second disk", (Change("sw1", "make", "btrfs made"), Change("sw1", "mount", "mounted"), Change("sw2", "wipe", "wiped", word="DESTROY"))

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from swarmbook import planner
-from swarmbook.book import Book, Change, Prospect, converge, look
-from swarmbook.cluster import Cluster, Node
-from swarmbook.errors import ConfirmationMissing, EngineUnavailable, OutOfOrder, PlanMismatch, UsageError
-from swarmbook.params import PHASES, Params
-from swarmbook.plan import Plan, PlannedStep
-from swarmbook.providers import lab
+from swarmbook.access.cluster import Cluster, Node
+from swarmbook.base.errors import ConfirmationMissing, EngineUnavailable, OutOfOrder, PlanMismatch, UsageError
+from swarmbook.book.book import Book, Change, Prospect, converge, look
+from swarmbook.machines.providers import lab
+from swarmbook.model.phases import PHASES
+from swarmbook.model.plan import Plan, PlannedStep
+from swarmbook.params import Params
+from swarmbook.phases import planner
 
 NOTHING = Path(__file__).parent / "plans-from-nothing.yaml"
 

@@ -15,14 +15,23 @@ from typing import Any
 import pytest
 import yaml
 
-from swarmbook import consul, consul_config, destroy, engine, errors, galera, overlay, software, stack, storage, swarm
-from swarmbook.book import Change
-from swarmbook.cluster import Node
-from swarmbook.consul_api import token_mark
-from swarmbook.disks import Disk
-from swarmbook.galera_stack import Parts
+from swarmbook.access.cluster import Node
+from swarmbook.access.pki import Authority, Leaf
+from swarmbook.base import errors
+from swarmbook.book.book import Change
 from swarmbook.params import Params, ParamView
-from swarmbook.pki import Authority, Leaf
+from swarmbook.phases import destroy, overlay
+from swarmbook.phases.consul import config as consul_config
+from swarmbook.phases.consul import step as consul
+from swarmbook.phases.engine import step as engine
+from swarmbook.phases.galera import step as galera
+from swarmbook.phases.galera.stack import Parts
+from swarmbook.phases.post_provision import disks as storage
+from swarmbook.phases.post_provision import software
+from swarmbook.phases.post_provision.disk_probe import Disk
+from swarmbook.phases.support import stack
+from swarmbook.phases.support.consul_api import token_mark
+from swarmbook.phases.swarm import step as swarm
 
 PLANS = Path(__file__).parent / "plans"
 Plan = Callable[[], list[Change]]

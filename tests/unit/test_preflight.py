@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from swarmbook.checks import Check
-from swarmbook.cluster import Endpoint, Node
-from swarmbook.links import Heard, Port
+from swarmbook.access.cluster import Endpoint, Node
+from swarmbook.model.checks import Check
 from swarmbook.params import Params
-from swarmbook.preflight import Facts, Listener, judge, read_facts, wanted_ports
+from swarmbook.phases.provision.links import Heard, Port
+from swarmbook.phases.provision.preflight_checks import Facts, Listener, judge, read_facts, wanted_ports
 
 NODES = [Node(f"s{n}", f"id{n}", f"10.0.0.{n}", f"10.0.0.{n}", Endpoint(f"10.0.0.{n}", 22), f"ssh-ed25519 K{n}") for n in (1, 2)]
 FINE = Facts(

@@ -11,10 +11,11 @@ import IPython
 import IPython.display
 import pytest
 
-from swarmbook import progress, secrets
-from swarmbook.activity import doing
-from swarmbook.progress import AtWork, Progress, line
-from swarmbook.wait import wait_for
+from swarmbook.base import secrets
+from swarmbook.base.activity import doing
+from swarmbook.base.wait import wait_for
+from swarmbook.show import progress
+from swarmbook.show.progress import AtWork, Progress, line
 
 
 class Cell:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook.book import Book
-from swarmbook.cluster import Cluster
-from swarmbook.hosts import generate_key
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.hosts import generate_key
+from swarmbook.book.book import Book
+from swarmbook.machines.providers.softlayer import SoftLayerProvider
+from swarmbook.machines.rehearsal import Cloud, MemoryMachines, Rehearsal
+from swarmbook.machines.softlayer_api import SoftLayerApi
 from swarmbook.params import Params
-from swarmbook.providers.softlayer import SoftLayerProvider
-from swarmbook.softlayer_api import SoftLayerApi
 from swarmbook.testing.provider import ProviderContract, World
-from swarmbook.testing.softlayer import Cloud, MemoryMachines, Rehearsal
 
 
 class TestSoftLayer(ProviderContract):

@@ -13,9 +13,9 @@ import pytest
 import SoftLayer
 from SoftLayer import auth, transports
 
-from swarmbook.testing.softlayer import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
-from swarmbook.testing.softlayer.faults import ServiceError
-from swarmbook.testing.softlayer.query import apply_mask, parse_mask, select
+from swarmbook.machines.rehearsal import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
+from swarmbook.machines.rehearsal.faults import ServiceError
+from swarmbook.machines.rehearsal.query import apply_mask, parse_mask, select
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm5hn7tLcyTyPHwZ1cWu9oTqGQ2nXm3Qd0p0r3m1cPZ someone"
 FINGERPRINT = "45:28:4c:51:2c:c4:17:25:5c:37:55:fb:7e:44:6b:b7"  # ssh-keygen -E md5 -lf

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook import rehearsal
-from swarmbook.testing.softlayer import API_KEY, USERNAME, AccountFile, Cloud, Fault, MemoryMachines, ServiceError
-from swarmbook.testing.softlayer.cloud import Call
+from swarmbook.machines.rehearsal import API_KEY, USERNAME, AccountFile, Cloud, Fault, MemoryMachines, ServiceError
+from swarmbook.machines.rehearsal import service as rehearsal
+from swarmbook.machines.rehearsal.cloud import Call
 
 ORDER = {
     "hostname": "sw1", "domain": "example.com", "startCpus": 2, "maxMemory": 4096, "localDiskFlag": True, "hourlyBillingFlag": True,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from swarmbook.testing.softlayer import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
+from swarmbook.machines.rehearsal import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm5hn7tLcyTyPHwZ1cWu9oTqGQ2nXm3Qd0p0r3m1cPZ someone"
 #: The walkthrough's order, with a system that is offered.

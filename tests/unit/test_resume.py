@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import UsageError
 from swarmbook.cli import main
-from swarmbook.cluster import Cluster
-from swarmbook.errors import UsageError
+from swarmbook.model.ledger import FILE, Ledger, read_chain
+from swarmbook.model.results import Chapter, ChapterRecord
 from swarmbook.params import Params
-from swarmbook.runbook.evidence import Evidence
-from swarmbook.runbook.ledger import FILE, Ledger, read_chain
-from swarmbook.runbook.results import Chapter, ChapterRecord
-from swarmbook.runbook.resume import Parent, read_parent
+from swarmbook.record.evidence import Evidence
+from swarmbook.record.resume import Parent, read_parent
 
 Recorded = Callable[..., Path]
 PARAMETERS = Params(nodes=["sw1", "sw2"], swarm_managers=1).model_dump(exclude={"confirm"})

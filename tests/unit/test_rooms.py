@@ -1,80 +1,44 @@
-"""The table of rooms holds: every file stands in it once, and imports point downwards."""
+"""The folders are the layers: what the import contracts in pyproject.toml hold, held here as well, and what they cannot see."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
 
-import pytest
+from importlinter import cli as importlinter
 
-#: What stands beside the rows, and who may look there.
-BESIDE = {"testing": {"rehearsal", "lab", "cli"}}
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
-
-@pytest.fixture(scope="module")
-def rows(root: Path) -> dict[str, int]:
-    """Row by room; a folder is a room, and of runbook each file is one."""
-    spec = importlib.util.spec_from_file_location("docs_tool", root / "tools" / "docs.py")
-    assert spec is not None and spec.loader is not None
-    tool: Any = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = tool
-    spec.loader.exec_module(tool)
-    found: dict[str, int] = {}
-    for at, (names, _) in enumerate(tool.rooms(), 1):
-        for name in names:
-            room = name.replace("/(", "/").rstrip("/")
-            assert room not in found, f"{room} stands in two rows"
-            found[room] = at
-    return found
+#: What a person may import from the top; everything else lives in a layer.
+PUBLIC = {"__init__.py", "notebook.py"}
 
 
-def room_of(path: Path, package: Path, rows: dict[str, int]) -> str:
-    parts = path.relative_to(package).with_suffix("").parts
-    return "/".join(parts) if parts[0] == "runbook" and parts[1:] != ("__init__",) else parts[0]
+def _contracts(root: Path) -> dict[str, dict[str, object]]:
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]
+    return {contract["id"]: contract for contract in settings["contracts"]}
 
 
-def imported(path: Path, package: Path) -> list[Path]:
-    """Files of the package that a file imports at any place."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        if node.level:
-            base = path.parents[node.level - 1] / "/".join((node.module or "").split("."))
-        elif (node.module or "").split(".")[0] == "swarmbook":
-            base = package / "/".join(node.module.split(".")[1:])  # type: ignore[union-attr]
-        else:
-            continue
-        targets = [base / alias.name for alias in node.names] + [base]
-        found += [t.with_suffix(".py") for t in targets if t.with_suffix(".py").exists()] or ([base / "__init__.py"] if (base / "__init__.py").exists() else [])
-    return found
+def test_imports_keep_to_the_contracts(root: Path, monkeypatch: object) -> None:
+    assert importlinter.lint_imports(config_filename=str(root / "pyproject.toml"), no_cache=True) == 0
 
 
-def test_every_room_stands_in_the_table_and_every_name_is_one(root: Path, rows: dict[str, int]) -> None:
+def test_every_folder_is_a_layer_and_nothing_else_lies_at_the_top(root: Path) -> None:
     package = root / "swarmbook"
-    files = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
-    have = {room_of(path, package, rows) for path in files} - set(BESIDE) | {"cli", "images"}
-    assert have <= set(rows), f"not in docs/how-it-is-built.md: {sorted(have - set(rows))}"
-    known = have | {"runbook"} | {f"{room}({path.name}" for room in have for path in package.glob("*") if path.suffix != ".py"}
-    assert set(rows) <= known, f"no such room: {sorted(set(rows) - known)}"
+    folders = {path.name for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    layers = _contracts(root)["layers"]["layers"]
+    assert folders - {"testing"} == set(layers) - {"notebook"}  # type: ignore[call-overload]
+    assert {path.name for path in package.glob("*.py")} == PUBLIC
 
 
-def test_imports_point_downwards(root: Path, rows: dict[str, int]) -> None:
-    package = root / "swarmbook"
-    wrong = []
-    for path in package.rglob("*.py"):
-        room = room_of(path, package, rows)
-        for target in imported(path, package):
-            other = room_of(target, package, rows)
-            if room in BESIDE or other == "__init__" or room == other:
-                continue
-            if other in BESIDE:
-                if room not in BESIDE[other]:
-                    wrong.append(f"{room} looks into {other}")
-            # A provider is given the open book: the one room that looks up.
-            elif rows[other] < rows[room] and (room, other) != ("providers", "book"):
-                wrong.append(f"{path.relative_to(package)} (row {rows[room]}) imports {other} (row {rows[other]})")
-    assert not wrong, "\n".join(wrong)
+def test_every_layer_is_kept_from_testing(root: Path) -> None:
+    contracts = _contracts(root)
+    wanted = {f"swarmbook.{layer}" for layer in contracts["layers"]["layers"]}  # type: ignore[attr-defined]
+    assert set(contracts["testing"]["source_modules"]) == wanted  # type: ignore[call-overload]
+
+
+def test_no_file_is_longer_than_a_person_reads_at_once(root: Path) -> None:
+    long = {str(path.relative_to(root)): count for path in (root / "swarmbook").rglob("*.py") if (count := len(path.read_text().splitlines())) > 420}
+    assert not long

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook import secrets
-from swarmbook.cluster import Cluster
-from swarmbook.errors import UsageError
-from swarmbook.pki import Authority
-from swarmbook.secrets import MASK, Secret, StreamMask, gossip_key, mask, password, register, register_references, resolve, token
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.pki import Authority
+from swarmbook.base import secrets
+from swarmbook.base.errors import UsageError
+from swarmbook.base.secrets import MASK, Secret, StreamMask, gossip_key, mask, password, register, register_references, resolve, token
 
 
 def test_a_secret_does_not_show_itself() -> None:

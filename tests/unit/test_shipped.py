@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from swarmbook import shipped
-from swarmbook.cli import main
-from swarmbook.errors import ForeignData, OutOfOrder, WorldError
-from swarmbook.shipped import MARK, copy_to, differences
+from swarmbook.base.errors import ForeignData, OutOfOrder, WorldError
+from swarmbook.cli import main, shipped
+from swarmbook.cli.shipped import MARK, copy_to, differences
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from swarmbook import provision
-from swarmbook.book import Book, Change
-from swarmbook.cli.session import Session
-from swarmbook.cluster import Cluster, Endpoint
-from swarmbook.errors import (
+from swarmbook.access.cluster import Cluster, Endpoint
+from swarmbook.access.hosts import generate_key
+from swarmbook.access.ssh_keys import fingerprint
+from swarmbook.base.errors import (  # fmt: skip
     ConfirmationMissing,
     ForeignData,
     HostUnreachable,
@@ -23,17 +22,18 @@ from swarmbook.errors import (
     UsageError,
     WaitTimeout,
     WorldError,
-)  # fmt: skip
-from swarmbook.hosts import generate_key
+)
+from swarmbook.book.book import Book, Change
+from swarmbook.cli.session import Session
+from swarmbook.machines.providers import costs_money, provider_for
+from swarmbook.machines.providers.softlayer import SoftLayerProvider
+from swarmbook.machines.rehearsal import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
+from swarmbook.machines.rehearsal.cloud import ROOT_PASSWORD
+from swarmbook.machines.softlayer_api import REHEARSAL_API_KEY, REHEARSAL_USERNAME, SoftLayerApi
+from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
-from swarmbook.plan import Plan, PlannedStep
-from swarmbook.planner import make_plan
-from swarmbook.providers import costs_money, provider_for
-from swarmbook.providers.softlayer import SoftLayerProvider
-from swarmbook.softlayer_api import REHEARSAL_API_KEY, REHEARSAL_USERNAME, SoftLayerApi
-from swarmbook.ssh_keys import fingerprint
-from swarmbook.testing.softlayer import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
-from swarmbook.testing.softlayer.cloud import ROOT_PASSWORD
+from swarmbook.phases.planner import make_plan
+from swarmbook.phases.provision import step as provision
 
 NAMES = ["sw1", "sw2", "sw3"]
 ORDER = "Virtual_Guest::createObject"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from SoftLayer import exceptions
 
-from swarmbook import secrets
-from swarmbook.errors import OrderUncertain, ProviderError
-from swarmbook.softlayer_api import SoftLayerApi
+from swarmbook.base import secrets
+from swarmbook.base.errors import OrderUncertain, ProviderError
+from swarmbook.machines.softlayer_api import SoftLayerApi
 
 REFUSED = [
     exceptions.SoftLayerAPIError("SoftLayer_Exception_Public", "no"), exceptions.TransportError(403, "forbidden"), exceptions.MethodNotFound("-32601", "what"),

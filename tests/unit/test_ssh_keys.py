@@ -11,11 +11,12 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from swarmbook import provision, ssh_keys
-from swarmbook.book import Book
-from swarmbook.cluster import Cluster, Endpoint
-from swarmbook.errors import ForeignData, HostUnreachable, UsageError
+from swarmbook.access import ssh_keys
+from swarmbook.access.cluster import Cluster, Endpoint
+from swarmbook.base.errors import ForeignData, HostUnreachable, UsageError
+from swarmbook.book.book import Book
 from swarmbook.params import Params
+from swarmbook.phases.provision import step as provision
 
 
 def made(path: Path, kind: str, passphrase: str = "", form: str = "RFC4716") -> Path:

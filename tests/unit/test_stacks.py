@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from swarmbook import consul_config, galera_stack, stack
-from swarmbook.book import Book
-from swarmbook.cluster import Cluster, Node
+from swarmbook.access.cluster import Cluster, Node
+from swarmbook.book.book import Book
 from swarmbook.params import Params
+from swarmbook.phases.consul import config as consul_config
+from swarmbook.phases.galera import stack as galera_stack
+from swarmbook.phases.support import stack
 
 MakeNode = Callable[..., Node]
 NAMES = ["sw1", "sw2", "sw3", "sw4"]

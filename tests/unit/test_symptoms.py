@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarmbook.symptoms import MOST, Section, pick
+from swarmbook.diagnosis.symptoms import MOST, Section, pick
 
 ENGINE = """2026-11-25T02:59:40+00:00 l1 containerd[395]: time="2026-11-25T02:59:40.796234400Z" level=error msg="failed to load cni during init, please check CRI plugin status before setting up network for pods" error="cni config load failed"
 2026-11-25T02:59:42+00:00 l1 dockerd[402]: time="2026-11-25T02:59:42.541009140Z" level=error msg="error reading the kernel parameter net.ipv4.neigh.default.gc_thresh1" error="open /proc/sys/net: no such file or directory"

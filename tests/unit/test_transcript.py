@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarmbook.secrets import MASK, register
-from swarmbook.transcript import Command, Transcript, to_html, to_text
+from swarmbook.base.secrets import MASK, register
+from swarmbook.model.transcript import Command, Transcript, to_html, to_text
 
 COMMANDS = [Command("sw2", "true", 0, 0.5), Command("sw1", "cat <<END\na\nEND", 0, 1.25), Command("sw1", "ls /none", 2, 0.1, "ls: no such file\n`$(' \"")]
 

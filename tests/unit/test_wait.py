@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.errors import WaitTimeout
-from swarmbook.wait import wait_for
+from swarmbook.base.errors import WaitTimeout
+from swarmbook.base.wait import wait_for
 
 
 class Clock:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from swarmbook import book as books
-from swarmbook.book import Book, Change, converge
-from swarmbook.cluster import Cluster
-from swarmbook.errors import ConfirmationMissing
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import ConfirmationMissing
+from swarmbook.book import book as books
+from swarmbook.book.book import Book, Change, converge
 from swarmbook.params import Params
-from swarmbook.widgets import confirm_box, somebody_watches
+from swarmbook.show.widgets import confirm_box, somebody_watches
 
 
 def test_the_word_and_only_the_word() -> None:

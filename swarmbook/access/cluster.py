@@ -1,0 +1,385 @@
+"""A cluster's folder on disk: its nodes, SSH key, known hosts, CA, secrets, lock.
+
+::
+
+    clusters/NAME/
+      cluster.json     what was provisioned: provider and nodes (no secret in it)
+      id_ed25519(.pub) the operator's key to the nodes
+      known_hosts      host keys pinned when the machines were made
+      ssh_config       both of them for OpenSSH: ssh -F clusters/NAME/ssh_config sw1
+      pki/             CA and leaf certificates with their keys
+      secrets/         generated secrets, one a file
+      signing_ed25519(.pub), allowed_signers   signs the cluster's runs where no other key is named; the keys that did
+      lock, lock.json  who works on the cluster now
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from swarmbook.base import secrets
+from swarmbook.base.errors import LockHeld, OutOfOrder, WorldError
+from swarmbook.base.files import write_atomic, write_private
+
+__all__ = ["FORMAT", "Cluster", "Endpoint", "Jump", "Node", "home", "known_name"]
+
+#: Format of a cluster's folder. A newer one is refused.
+FORMAT = 1
+_LOCK_ENV = "SWARMBOOK_LOCK_OWNER"
+
+
+def home() -> Path:
+    """Where ``clusters/`` and ``runs/`` lie.
+
+    ``SWARMBOOK_HOME`` if set, else the nearest folder from here upwards that holds a book (``notebooks/`` and
+    ``params/``), else the working folder: a notebook opened in JupyterLab runs inside ``notebooks/``.
+    """
+    chosen = os.environ.get("SWARMBOOK_HOME")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    return here
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where something is reached from here."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The SSH server by way of which a node is reached; the cluster's key opens it, and its host key is pinned too."""
+
+    ssh: Endpoint
+    host_key: str
+    user: str = "root"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine, as phases see it: nothing in it says where it came from.
+
+    Args:
+        name: Its name, in the parameters and of itself.
+        id: What its provider knows it by.
+        private_address: Where the other nodes reach it.
+        public_address: Where it is reached from here.
+        ssh: Its SSH server; behind a jump host, as that one sees it.
+        host_key: Type and key, pinned.
+        user: Who logs in.
+        disk: Its second disk, where the provider knows it.
+        ports: Where ports of it are reached from here, if not at its public address.
+        jump: By way of which SSH server.
+        tunnel: Whether its other ports are reached through SSH alone.
+    """
+
+    name: str
+    id: str
+    private_address: str
+    public_address: str
+    ssh: Endpoint
+    host_key: str
+    user: str = "root"
+    disk: str = ""
+    ports: Mapping[int, Endpoint] = field(default_factory=dict)
+    jump: Jump | None = None
+    tunnel: bool = False
+
+    def tunnelled(self, port: int) -> bool:
+        """Whether a port of this node is reached through SSH; :meth:`swarmbook.book.book.Book.reach` does it."""
+        return self.tunnel and port not in self.ports
+
+    def reach(self, port: int) -> Endpoint:
+        """Where a port of this node is reached from here without a tunnel."""
+        return self.ports.get(port) or Endpoint(self.public_address, port)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Node:
+        """A node from ``cluster.json``."""
+        return cls(
+            **{
+                **data,
+                "ssh": Endpoint(**data["ssh"]),
+                "ports": {int(port): Endpoint(**end) for port, end in data["ports"].items()},
+                "jump": Jump(**{**jump, "ssh": Endpoint(**jump["ssh"])}) if (jump := data.get("jump")) else None,
+            }
+        )
+
+
+class Cluster:
+    """A cluster by name; what is known of it lies in its folder."""
+
+    def __init__(self, name: str, root: Path | None = None) -> None:
+        self.name = name
+        self.root = root or home()
+        self.folder = self.root / "clusters" / name
+        self._aside: Path | None = None
+        self._held: filelock.FileLock | None = None
+
+    # -- inventory ---------------------------------------------------------------------------------------------
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "cluster.json"
+
+    def exists(self) -> bool:
+        """Whether the folder holds an inventory."""
+        return self.file.exists()
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self.file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {"format": FORMAT, "name": self.name, "nodes": []}
+        except ValueError as error:
+            raise self._unreadable(str(error)) from None
+        version = data.get("format") if isinstance(data, dict) else None
+        if not isinstance(version, int):
+            raise self._unreadable("no format")
+        if version > FORMAT:
+            raise WorldError(
+                "the cluster's folder was written by a newer swarmbook",
+                where=str(self.file),
+                wanted=f"format {FORMAT} or older",
+                seen=f"format {version}",
+                next="use that newer swarmbook for this cluster: pip install --upgrade swarmbook",
+            )
+        return dict(data)
+
+    def _unreadable(self, seen: str) -> WorldError:
+        return WorldError(
+            "the cluster's inventory is not readable", where=str(self.file), seen=seen, next="restore the file, or remove the folder and run 01 again"
+        )
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Every node that was provisioned, in the order of the parameters."""
+        data = self._load()
+        try:
+            return [Node.from_json(node) for node in data["nodes"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._unreadable(f"{type(error).__name__}: {error}") from None
+
+    def save_nodes(self, nodes: list[Node], provider: str) -> None:
+        """Write the inventory and the pinned host keys."""
+        data = {"format": FORMAT, "name": self.name, "provider": provider, "nodes": [asdict(node) for node in nodes]}
+        write_private(self.known_hosts, "".join(dict.fromkeys(line for node in nodes for line in self.pins_of(node).splitlines(keepends=True))))
+        write_private(self.ssh_config, "".join(self._ssh_entry(node) for node in nodes))
+        write_private(self.file, json.dumps(data, indent=2) + "\n")
+
+    def pin(self, node: Node | Jump) -> str:
+        """A node's line among the pinned host keys."""
+        return f"{known_name(node.ssh)} {node.host_key}\n"
+
+    def pins_of(self, node: Node) -> str:
+        """A node's lines: that of its jump host, and its own."""
+        return (self.pin(node.jump) if node.jump is not None else "") + self.pin(node)
+
+    def pinned(self) -> str:
+        """The pinned host keys as they are on disk."""
+        return self.known_hosts.read_text() if self.known_hosts.exists() else ""
+
+    def pins(self, node: Node | Jump) -> bool:
+        """Whether a node's host key still stands among the pinned ones: a person takes it out (``ssh-keygen -R``) to have it asked for anew."""
+        return self.pin(node) in self.pinned()
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.folder / "ssh_config"
+
+    def _ssh_entry(self, node: Node) -> str:
+        if node.jump is None:
+            return self._ssh_block(node.name, node.ssh, node.user)
+        by = f"{node.name}.jump"  # a node's name has no dot
+        return self._ssh_block(by, node.jump.ssh, node.jump.user) + self._ssh_block(node.name, node.ssh, node.user, ProxyJump=by)
+
+    def _ssh_block(self, name: str, end: Endpoint, user: str, **more: str) -> str:
+        options = {
+            "HostName": end.host,
+            "Port": end.port,
+            "User": user,
+            "IdentityFile": f'"{self.key_file}"',
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": f'"{self.known_hosts}"',
+            "GlobalKnownHostsFile": "none",
+            "StrictHostKeyChecking": "yes",
+            **more,
+        }
+        return f"Host {name}\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
+
+    def require_nodes(self, wanted: list[str], phase: str) -> list[Node]:
+        """The nodes of the parameters, from the inventory.
+
+        Raises:
+            OutOfOrder: 01 has not provisioned one of them.
+            WorldError: The inventory has one that the parameters no longer name.
+        """
+        have = {node.name: node for node in self.nodes}
+        missing = [name for name in wanted if name not in have]
+        if missing:
+            raise OutOfOrder(
+                f"run 01 first: no machine for {', '.join(missing)}",
+                where=str(self.file),
+                wanted=f"a node each for {', '.join(wanted)}",
+                seen=", ".join(have) or "no nodes",
+                next="swarmbook run PARAMS --only 01",
+            )
+        self.refuse_removal(wanted)
+        return [have[name] for name in wanted]
+
+    def refuse_removal(self, wanted: list[str]) -> None:
+        """Taking a node out of the parameters is refused, not ignored."""
+        gone = [node.name for node in self.nodes if node.name not in wanted]
+        if gone:
+            raise WorldError(
+                f"{', '.join(gone)} is no longer among the parameters' nodes, and the book does not take single nodes away yet",
+                where=str(self.file),
+                wanted="every node that was provisioned is named in `nodes`",
+                seen=f"nodes: {', '.join(wanted)}",
+                next=f"put {', '.join(gone)} back into `nodes`; a manager or a Galera member has to be drained and leave before its machine goes, "
+                "and that is not built. To take everything away: swarmbook cancel PARAMS",
+            )
+
+    # -- keys and secrets --------------------------------------------------------------------------------------
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    def secret(self, name: str, reference: str = "generate", make: Callable[[], str] = secrets.password) -> secrets.Secret:
+        """A secret of this cluster; see :func:`swarmbook.base.secrets.resolve`."""
+        return secrets.resolve(name, reference, self.secrets_folder, make)
+
+    @property
+    def pki_folder(self) -> Path:
+        """Where CA and certificates lie."""
+        return (self._aside or self.folder) / "pki"
+
+    @property
+    def secrets_folder(self) -> Path:
+        """Where generated secrets lie."""
+        return (self._aside or self.folder) / "secrets"
+
+    @contextlib.contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Keep the folder as it is: what is generated meanwhile goes into a copy, which is thrown away."""
+        with tempfile.TemporaryDirectory(prefix="swarmbook-") as aside:
+            self._aside = Path(aside)
+            for folder in ("pki", "secrets"):
+                if (self.folder / folder).is_dir():
+                    shutil.copytree(self.folder / folder, self._aside / folder)
+            try:
+                yield
+            finally:
+                self._aside = None
+
+    def register_secrets(self) -> None:
+        """Make every secret and private key in the folder known to the mask, also those that come later."""
+        secrets.watch(self.folder)
+
+    def remove(self) -> None:
+        """Remove the folder with everything in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- lock --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, what: str) -> Iterator[None]:
+        """Hold the cluster: one run at a time changes it.
+
+        The lock belongs to a process and goes with it, so a killed run leaves none behind. A kernel that a run has
+        started works under the lock of that run.
+
+        Args:
+            what: What is going on, for the message another run gets.
+
+        Raises:
+            LockHeld: Somebody else works on the cluster; says who, since when, and what.
+        """
+        if self._held is not None or self._parent_holds():
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # whoever made it
+        lock = filelock.FileLock(self.folder / "lock", mode=0o600)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise self._held_by_other() from None
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "what": what, "since": time.time(), "command": " ".join(sys.argv)[:200]}
+        write_atomic(self.folder / "lock.json", json.dumps(owner), 0o600)
+        self._held = lock
+        try:
+            yield
+        finally:
+            self._held = None
+            with contextlib.suppress(OSError):  # 91 has removed the folder
+                (self.folder / "lock.json").unlink()
+            lock.release()
+            with contextlib.suppress(OSError):
+                if not self.exists():  # nothing was made: no empty folder stays
+                    (self.folder / "lock").unlink(missing_ok=True)
+                    self.folder.rmdir()
+
+    def child_environment(self) -> dict[str, str]:
+        """What a kernel started under this process's lock needs in its environment."""
+        return {_LOCK_ENV: f"{self.name}:{os.getpid()}"}
+
+    def _owner(self) -> dict[str, Any]:
+        try:
+            data = json.loads((self.folder / "lock.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def _parent_holds(self) -> bool:
+        return os.environ.get(_LOCK_ENV) == f"{self.name}:{self._owner().get('pid')}"
+
+    def _held_by_other(self) -> LockHeld:
+        owner = self._owner()
+        since = float(owner.get("since", time.time()))
+        stamp = datetime.fromtimestamp(since, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return LockHeld(
+            f"the cluster {self.name} is being worked on",
+            where=str(self.folder / "lock"),
+            wanted="nobody else",
+            seen=f"{owner.get('user', '?')}@{owner.get('host', '?')}, process {owner.get('pid', '?')}: {owner.get('what', '?')}, "
+            f"for {time.time() - since:.0f} s (since {stamp})",
+            next=f"wait for it, or look at it: ps -fp {owner.get('pid', 'PID')}",
+        )
+
+
+def known_name(end: Endpoint) -> str:
+    """What OpenSSH looks for in ``known_hosts``: a name in brackets only where the port is another than its own."""
+    return end.host if end.port == 22 else f"[{end.host}]:{end.port}"
+
+
+def _user() -> str:
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())

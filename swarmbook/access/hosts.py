@@ -1,0 +1,387 @@
+"""SSH to the nodes: run, put, fan out. Host keys are strict, every command is recorded, every one is bounded.
+
+This is the one place that knows fabric and paramiko.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import io
+import logging
+import secrets
+import select
+import shlex
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from swarmbook.access.cluster import Cluster, Endpoint, Node, known_name
+from swarmbook.base.activity import doing
+from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
+from swarmbook.base.secrets import mask
+from swarmbook.model.transcript import Transcript
+
+__all__ = ["Fleet", "Host", "Output"]
+
+T = TypeVar("T")
+_CONNECT_S = 10
+_NO_EXIT = -1  # paramiko's word for a command that ended without an exit code: by a signal, or with its connection
+_AT_ONCE = 16  # sshd's MaxStartups drops unauthenticated connections from 10 on; threads cost memory beyond use
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command gave."""
+
+    exit: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.exit == 0
+
+
+class Host:
+    """One node over one SSH connection, opened at first use and kept."""
+
+    def __init__(self, node: Node, cluster: Cluster, transcript: Transcript, known_hosts: Path | None = None) -> None:
+        self.node = node
+        self.name = node.name
+        self._cluster = cluster
+        self._transcript = transcript
+        self._known_hosts = known_hosts or cluster.known_hosts
+        self._connection: Any = None
+        self._opening = threading.Lock()
+
+    # -- connection --------------------------------------------------------------------------------------------
+
+    def connection(self) -> Any:
+        """The open fabric connection.
+
+        Raises:
+            HostUnreachable: It does not answer or does not let us in.
+            HostKeyMismatch: It is not the machine that was met before.
+        """
+        with self._opening:
+            if self._connection is None:
+                self._connection = self._open()
+            return self._connection
+
+    def _open(self) -> Any:
+        jump = self.node.jump
+        if jump is None:
+            return self._connect(self.name, self.node.ssh, self.node.user)
+        gateway = self._connect(f"{self.name}'s jump host", jump.ssh, jump.user)
+        try:
+            return self._connect(self.name, self.node.ssh, self.node.user, gateway)
+        except BaseException:
+            gateway.close()
+            raise
+
+    def _connect(self, name: str, end: Endpoint, user: str, gateway: Any = None) -> Any:
+        import fabric
+        import paramiko
+
+        logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
+        where = f"{name} ({user}@{end})"
+        connection = fabric.Connection(
+            end.host,
+            user=user,
+            port=end.port,
+            gateway=gateway,
+            config=fabric.Config(overrides={"load_ssh_configs": False}),
+            connect_timeout=_CONNECT_S,
+            connect_kwargs={
+                "key_filename": str(self._cluster.key_file),
+                "look_for_keys": False,
+                "allow_agent": False,
+                "banner_timeout": _CONNECT_S,
+                "auth_timeout": _CONNECT_S,
+            },
+        )
+        # fabric adds unknown host keys by itself; these two calls, before open(), are what makes it strict.
+        connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        if self._known_hosts.exists():
+            connection.client.load_host_keys(str(self._known_hosts))
+        try:
+            connection.open()
+        except paramiko.BadHostKeyException as error:
+            raise HostKeyMismatch(
+                f"{name} shows another host key than the one pinned when it was made",
+                where=where,
+                wanted=f"{error.expected_key.get_name()} {error.expected_key.get_base64()}",
+                seen=f"{error.key.get_name()} {error.key.get_base64()}",
+                next=f"find out who answers at {end}; if the machine was rightly made anew: "
+                f"ssh-keygen -f {self._cluster.known_hosts} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
+            ) from None
+        except paramiko.AuthenticationException:
+            raise LoginRefused(
+                f"{name} does not accept the cluster's SSH key",
+                where=where,
+                wanted=f"the key {self._cluster.key_file}.pub in {user}'s authorized_keys",
+                seen="permission denied (publickey)",
+                next=f"restore {self._cluster.key_file}; if it was rightly changed: swarmbook run PARAMS --only 01",
+            ) from None
+        except FileNotFoundError as error:
+            raise HostUnreachable(
+                "the cluster's SSH key is gone", where=str(error.filename), next="restore it, or take the cluster away: swarmbook cancel PARAMS"
+            ) from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            if "not found in known_hosts" in str(error):
+                raise HostKeyMismatch(
+                    f"{name} has no pinned host key", where=where, wanted=f"a line in {self._cluster.known_hosts}", next="swarmbook run PARAMS --only 01"
+                ) from None
+            raise HostUnreachable(
+                f"{name} does not answer over SSH",
+                where=where,
+                wanted=f"an SSH server within {_CONNECT_S} s",
+                seen=str(error) or type(error).__name__,
+                next="swarmbook run PARAMS --only 01 (it starts what has stopped), or: swarmbook status PARAMS",
+            ) from None
+        # Without it Nagle and delayed acknowledgement make every command 48 ms instead of 12.
+        if gateway is None:
+            connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def close(self) -> None:
+        """Close the connection, if it is open."""
+        if self._connection is not None:
+            self._connection.close()
+            if self.node.jump is not None:
+                self._connection.gateway.close()
+            self._connection = None
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def run(self, command: str, *, check: bool = True, timeout_s: float = 60, quiet: bool = False) -> Output:
+        """Run a shell command as root.
+
+        Args:
+            command: What a person would type at a root shell; several lines are a script for ``sh``.
+            check: Raise when it exits non-zero.
+            timeout_s: Seconds after which it is ended, over there too.
+            quiet: Leave it out of the transcript (polls).
+
+        Raises:
+            CommandFailed: It exited non-zero, or ran out of time; or it was killed, also where ``check`` is off: it has given no answer.
+            HostUnreachable: The connection broke.
+        """
+        started = time.monotonic()
+        wrapped = f"timeout -k 5 {timeout_s:g} sh -c {shlex.quote(command)}"
+        if self.node.user != "root":
+            wrapped = f"sudo -n {wrapped}"
+        told = contextlib.nullcontext() if quiet else doing(self.name, command)
+        try:
+            with told:
+                channel = self.connection().transport.open_session(timeout=_CONNECT_S)
+                output = _exec(channel, wrapped, timeout_s + 5)
+            if output.exit == _NO_EXIT and not self.connection().transport.is_active():
+                raise EOFError("it was closed before the command had ended")
+        except TimeoutError:
+            output = Output(124, "", "no answer")
+        except SwarmbookError:
+            raise
+        except Exception as error:  # paramiko raises what it likes when a transport dies
+            self.close()
+            raise HostUnreachable(
+                f"the connection to {self.name} broke",
+                where=f"{self.name}: {mask(command)[:200]}",
+                seen=str(error) or type(error).__name__,
+                next="run it again",
+            ) from None
+        seconds = time.monotonic() - started
+        if not quiet:
+            self._transcript.record(self.name, command, output.exit, seconds, output.stderr or output.stdout)
+        if output.exit == _NO_EXIT:  # an empty answer would be taken for one: nothing there, nothing running
+            raise CommandFailed(
+                f"a command on {self.name} was killed before it had ended",
+                where=f"{self.name}: {mask(command)[:500]}",
+                wanted="an exit code",
+                seen="ended by a signal",
+                next="run it again",
+            )
+        if check and not output.ok:
+            raise CommandFailed(
+                f"a command failed on {self.name}" if output.exit != 124 else f"a command on {self.name} was ended after {timeout_s:g} s",
+                where=f"{self.name}: {mask(command)[:500]}",
+                wanted="exit 0",
+                seen=f"exit {output.exit}\n{mask(output.stderr.strip() or output.stdout.strip())[-1500:]}",
+                next=f"look at it: swarmbook ssh {self.name}",
+            )
+        return output
+
+    def put(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
+        """Write a file on the node as root: sent aside, given its mode, renamed.
+
+        Args:
+            path: Absolute path over there.
+            content: Text or bytes; never shown.
+            mode: Permissions.
+        """
+        data = content.encode() if isinstance(content, str) else content
+        # A folder of the login user's own, so that nobody can be waiting at the name; install gives mode and owner.
+        aside = f".swarmbook-{secrets.token_hex(8)}"
+        sftp = self.connection().sftp()
+        with sftp.open(aside, "wx") as stream:
+            stream.chmod(0o600)
+            stream.write(data)
+        target = shlex.quote(path)
+        source = shlex.quote(f"{sftp.normalize('.')}/{aside}")
+        self.run(f"install -D -m {mode:04o} {source} {target}.new && mv -f {target}.new {target} && rm -f {source}")
+
+    @contextlib.contextmanager
+    def forward(self, address: str, port: int) -> Iterator[int]:
+        """Forward a port of this machine's loopback to an address that the node can reach; goes on when SSH has to connect anew.
+
+        Yields:
+            The local port on 127.0.0.1.
+        """
+        self.connection()
+        opened = self.connection  # a transport that died has been replaced
+
+        class Relay(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                channel = opened().transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=_CONNECT_S)
+                with contextlib.closing(channel):
+                    _relay(self.request, channel)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A refused forward shows as a closed connection at the client, which says it better."""
+
+        with Server(("127.0.0.1", 0), Relay) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+            thread.start()
+            try:
+                yield int(server.server_address[1])
+            finally:
+                server.shutdown()
+
+
+class Fleet:
+    """The hosts of a cluster; fans out over them, bounded, keeping every error."""
+
+    def __init__(self, cluster: Cluster, nodes: Iterable[Node], transcript: Transcript) -> None:
+        self.hosts: dict[str, Host] = {node.name: Host(node, cluster, transcript) for node in nodes}
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+    def __iter__(self) -> Iterator[Host]:
+        return iter(self.hosts.values())
+
+    def __len__(self) -> int:
+        return len(self.hosts)
+
+    def each(self, work: Callable[[Host], T], names: Iterable[str] | None = None) -> dict[str, T]:
+        """Do something on many hosts at once.
+
+        Args:
+            work: Called with each host.
+            names: On which; all by default.
+
+        Returns:
+            A result per host, in order.
+
+        Raises:
+            SwarmbookError: The first error, naming every host that failed.
+        """
+        chosen = [self.hosts[name] for name in (self.hosts if names is None else names)]
+        return fan_out(work, {host.name: host for host in chosen})
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Ask these no more."""
+        for name in names:
+            if (host := self.hosts.pop(name, None)) is not None:
+                host.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for host in self:
+            host.close()
+
+
+K = TypeVar("K")
+
+
+def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
+    """Do something for several named things at once; all are finished before an error is raised.
+
+    Raises:
+        SwarmbookError: The first error in order; its ``where`` names the others that failed as well.
+    """
+    if not items:
+        return {}
+    with concurrent.futures.ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(items))) as pool:
+        futures = {name: pool.submit(work, item) for name, item in items.items()}
+        concurrent.futures.wait(futures.values())
+    failed = {name: error for name, future in futures.items() if (error := future.exception())}
+    if failed:
+        first = next(iter(failed.values()))
+        if isinstance(first, SwarmbookError) and len(failed) > 1:
+            others = ", ".join(list(failed)[1:])
+            first.where = f"{first.where or next(iter(failed))}; failed as well: {others}"
+            told = [f"{name}: {getattr(error, 'what', None) or repr(error)}" for name, error in list(failed.items())[1:]]
+            first.seen = "\n".join([*filter(None, [first.seen]), *told])
+        raise first
+    return {name: future.result() for name, future in futures.items()}
+
+
+def _exec(channel: Any, command: str, timeout_s: float) -> Output:
+    """Run on a raw channel: fabric's own runner polls its threads, which costs 9 ms a command."""
+    channel.settimeout(timeout_s)
+    with contextlib.closing(channel):
+        channel.exec_command(command)
+        channel.shutdown_write()
+        out, err = io.BytesIO(), io.BytesIO()
+        reader = threading.Thread(target=_drain, args=(channel.recv_stderr, err), daemon=True)
+        reader.start()
+        _drain(channel.recv, out)
+        reader.join(timeout_s)
+        if not channel.status_event.wait(timeout_s):
+            raise TimeoutError
+        return Output(channel.recv_exit_status(), out.getvalue().decode(errors="replace"), err.getvalue().decode(errors="replace"))
+
+
+def _drain(read: Callable[[int], bytes], into: io.BytesIO) -> None:
+    while chunk := read(65536):
+        into.write(chunk)
+
+
+def _relay(one: Any, other: Any) -> None:
+    while True:
+        ready, _, _ = select.select([one, other], [], [], 60)
+        for end in ready:
+            data = end.recv(65536)
+            if not data:
+                return
+            (other if end is one else one).sendall(data)
+
+
+def generate_key(path: Path, comment: str) -> bool:
+    """Make an ed25519 key for the operator if there is none.
+
+    Returns:
+        Whether one was made.
+    """
+    if path.exists():
+        return False
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    from swarmbook.base.files import write_atomic, write_private
+
+    key = ed25519.Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+    write_atomic(path.with_suffix(".pub"), f"{public} {comment}\n")
+    write_private(path, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()))
+    return True

@@ -1,0 +1,132 @@
+"""SSH keys: one that is taken from a file, its fingerprint, and the host key that a machine shows at first contact."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+from swarmbook.access.cluster import Endpoint
+from swarmbook.base.errors import HostUnreachable, UsageError
+from swarmbook.base.files import write_atomic, write_private
+
+__all__ = ["fingerprint", "public_part", "read_private", "same_key", "scan_host_key", "take_key"]
+
+
+def read_private(path: Path) -> Any:
+    """A private key from its file.
+
+    Args:
+        path: In OpenSSH's or in PEM's form, without a passphrase.
+
+    Raises:
+        UsageError: It is not there, is no private key, or wants a passphrase.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        data = path.expanduser().read_bytes()
+    except OSError as error:
+        raise UsageError("the SSH key cannot be read", where=str(path), seen=error.strerror, next="mend ssh_key_file in the parameters") from None
+    load = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
+    try:
+        return load(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # its words may quote the file
+        raise UsageError(
+            "this is no private SSH key that can be used without asking",
+            where=str(path),
+            wanted="a private key without a passphrase: runs log in by themselves",
+            next="leave ssh_key_file empty, and a key of the cluster's own is made",
+        ) from None
+
+
+def public_part(path: Path) -> str:
+    """The public key of a private one, as ``authorized_keys`` has it, without a comment.
+
+    Raises:
+        UsageError: See :func:`read_private`.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    public = read_private(path).public_key()
+    return bytes(public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)).decode()
+
+
+def take_key(source: Path, target: Path, comment: str) -> None:
+    """Take a key into the cluster's folder, with its public part beside it.
+
+    Raises:
+        UsageError: See :func:`read_private`.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    private = read_private(source).private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    write_atomic(target.with_suffix(".pub"), f"{public_part(source)} {comment}\n")
+    write_private(target, private)
+
+
+def same_key(one: str, other: str) -> bool:
+    """Whether two public keys are the same, whatever comment they carry."""
+    return one.split()[:2] == other.split()[:2]
+
+
+def fingerprint(public: str) -> str:
+    """MD5 in pairs, as SoftLayer (and ``ssh-keygen -E md5``) writes it; an identification, not a protection.
+
+    Args:
+        public: A line of ``authorized_keys``.
+    """
+    digest = hashlib.md5(base64.b64decode(public.split()[1]), usedforsecurity=False).hexdigest()
+    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> str:
+    """The host key that an SSH server shows, asked for without logging in.
+
+    This is trust on first use: whoever answers at that address is believed, once. What a rented machine has for a host key
+    cannot be asked of anybody else.
+
+    Args:
+        end: Where it listens.
+        timeout_s: Seconds to wait for it.
+        by: An open transport of the jump host from which it is asked.
+
+    Returns:
+        Type and key, as ``known_hosts`` has them.
+
+    Raises:
+        HostUnreachable: Nobody answers, or what answers does not speak SSH.
+    """
+    import paramiko
+
+    logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
+    try:
+        if by is None:
+            connection: Any = socket.create_connection((end.host, end.port), timeout_s)
+        else:
+            connection = by.open_channel("direct-tcpip", (end.host, end.port), ("127.0.0.1", 0), timeout=timeout_s)
+    except (OSError, paramiko.SSHException) as error:
+        raise _unreachable(end, timeout_s, error) from None
+    transport = None
+    try:
+        transport = paramiko.Transport(connection)
+        transport.banner_timeout = timeout_s
+        transport.start_client(timeout=timeout_s)
+        key = transport.get_remote_server_key()
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        raise _unreachable(end, timeout_s, error) from None
+    finally:
+        if transport is not None:
+            transport.close()
+        connection.close()
+    return f"{key.get_name()} {key.get_base64()}"
+
+
+def _unreachable(end: Endpoint, timeout_s: float, error: Exception) -> HostUnreachable:
+    return HostUnreachable(
+        "no SSH server shows a host key", where=str(end), wanted=f"one within {timeout_s:g} s", seen=str(error) or type(error).__name__, next="run it again"
+    )

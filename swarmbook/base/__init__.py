@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, waiting, files, secrets and their masking."""

@@ -1,0 +1,259 @@
+"""Secrets: references in parameters, values in the cluster's folder, masks over everything that is shown.
+
+A parameter says where a secret comes from, never what it is:
+
+``generate``   made once and kept in the cluster's folder, mode 0600
+``env:NAME``   an environment variable of the process that runs the book
+``file:PATH``  the first line of a file
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import re
+import secrets as _random
+import string
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from swarmbook.base.errors import UsageError
+from swarmbook.base.files import write_private
+from swarmbook.base.redaction import MASK, Finder, forms, pem_pieces
+
+__all__ = [
+    "MASK", "REFERENCE", "Secret", "StreamMask", "gossip_key", "mask", "mask_data", "password", "register", "register_references",
+    "resolve", "token", "watch",
+]  # fmt: skip
+
+#: What a reference looks like, as a regular expression.
+REFERENCE = r"^(generate|env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
+_reference = re.compile(r"(env|file):(.+)")
+_known: set[str] = set()
+_finder, _found_by = Finder(), set[str]()
+_watched: dict[Path, dict[str, tuple[int, int]]] = {}
+_seen: dict[Path, int] = {}
+_guard = threading.RLock()
+_FRESH_NS = 100_000_000  # a folder that changed this recently may change again without its time showing it
+
+
+class Secret:
+    """A secret value that does not show itself: ``str``, ``repr`` and f-strings give the mask."""
+
+    __slots__ = ("_value", "name")
+
+    def __init__(self, name: str, value: str) -> None:
+        self.name = name
+        self._value = value
+        register(value)
+
+    def reveal(self) -> str:
+        """The value itself, for the one place that has to send it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name!r}, {MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and _random.compare_digest(self._value.encode(), other._value.encode())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        raise TypeError("a Secret is not pickled")
+
+
+def register(value: str) -> None:
+    """From now on, mask this value in whatever passes through :func:`mask`, in every form it may take.
+
+    Args:
+        value: A secret. Of private keys in PEM, every piece is registered too.
+    """
+    if len(value) >= 6:  # shorter ones would blank out ordinary words
+        with _guard:
+            _known.add(value)
+
+
+def register_references(values: object, cwd: Path | None = None) -> None:
+    """Register what ``env:NAME`` and ``file:PATH`` lead to, wherever they stand in parameters.
+
+    Args:
+        values: Parameters, nested as they like. What leads nowhere is passed over: whoever needs it will say so.
+        cwd: Where relative paths may begin, beside the working directory.
+    """
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, (list, tuple)):
+        for value in values:
+            register_references(value, cwd)
+    elif isinstance(values, str) and (found := _reference.fullmatch(values)):
+        if found[1] == "env":
+            register(os.environ.get(found[2], ""))
+            return
+        path = Path(found[2]).expanduser()
+        for candidate in {path, (cwd or Path()) / path}:
+            with contextlib.suppress(OSError, ValueError):
+                register(candidate.read_text(encoding="utf-8").partition("\n")[0].strip())
+
+
+def watch(cluster: Path) -> None:
+    """Register all secrets and private keys of a cluster's folder, now and whenever another one appears there.
+
+    Args:
+        cluster: The folder; it need not exist yet.
+    """
+    with _guard:
+        for folder in (cluster, cluster / "secrets", cluster / "pki"):
+            _watched.setdefault(folder, {})
+        _refresh()
+
+
+def _refresh() -> None:
+    """Read what is new in the watched folders; a stat each when nothing is."""
+    for folder, files in _watched.items():
+        try:
+            changed = os.stat(folder).st_mtime_ns
+            if _seen.get(folder) == changed:
+                continue
+            for entry in os.scandir(folder):
+                wanted = folder.name == "secrets" or entry.name == "id_ed25519" or entry.name.endswith(".key")
+                if not wanted or entry.name.startswith(".") or not entry.is_file():
+                    continue
+                state = entry.stat()
+                if files.get(entry.path) != (state.st_mtime_ns, state.st_size):
+                    files[entry.path] = state.st_mtime_ns, state.st_size
+                    with contextlib.suppress(ValueError):  # what is no text is no secret of ours, and hides no other
+                        register(Path(entry.path).read_text(encoding="utf-8").strip())
+        except OSError:  # not there yet, or going away
+            continue
+        if time.time_ns() - changed > _FRESH_NS:
+            _seen[folder] = changed
+
+
+def _ready() -> Finder | None:
+    """What masks, knowing all that is known now; None when masking is turned off."""
+    if os.environ.get("SWARMBOOK_MASK") == "off":  # for the test that shows that its search would find a leak
+        return None
+    global _finder
+    _refresh()
+    if not _found_by <= _known:  # only tests take a secret back
+        _finder = Finder()
+        _found_by.clear()
+    for value in _known - _found_by:
+        pieces = pem_pieces(value)
+        for piece in pieces:
+            _finder.add(forms(piece) if len(piece) > 16 else {piece})
+        if not pieces:
+            _finder.add(forms(value))
+        _found_by.add(value)
+    return _finder
+
+
+def mask(text: str) -> str:
+    """A text with every known secret replaced.
+
+    Args:
+        text: Anything that is about to be shown, logged or saved.
+    """
+    with _guard:
+        finder = _ready()
+        return finder.mask(text) if finder else text
+
+
+def mask_data(data: Any) -> Any:
+    """The same for everything in nested data, keys too; other types than text, lists and mappings stay as they are."""
+    if isinstance(data, str):
+        return mask(data)
+    if isinstance(data, Mapping):
+        return {mask(key) if isinstance(key, str) else key: mask_data(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [mask_data(value) for value in data]
+    return data
+
+
+class StreamMask:
+    """Masks a text that comes in pieces: what could be the beginning of a secret is held back until more is known."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """What may be shown after another piece.
+
+        Args:
+            piece: The next piece of the text.
+        """
+        with _guard:
+            finder = _ready()
+            text = self._held + piece
+            if finder is None:
+                self._held = ""
+                return text
+            shown, self._held = finder.cut(text, finder.open_end(text))
+            return shown
+
+    def flush(self) -> str:
+        """What was held back, masked: nothing more will come."""
+        held, self._held = self._held, ""
+        return mask(held)
+
+
+def password() -> str:
+    """A new password of 32 letters and digits: no character that a shell, SQL or a URL would have to quote."""
+    alphabet = string.ascii_letters + string.digits
+    return "".join(_random.choice(alphabet) for _ in range(32))
+
+
+def gossip_key() -> str:
+    """A new key for Consul's gossip: 32 random bytes in base64, as ``consul keygen`` gives."""
+    return base64.b64encode(_random.token_bytes(32)).decode()
+
+
+def token() -> str:
+    """A new Consul token: a UUID."""
+    return str(uuid.UUID(bytes=_random.token_bytes(16), version=4))
+
+
+def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = password) -> Secret:
+    """The secret behind a reference.
+
+    Args:
+        name: What it is called in the cluster's folder and in messages.
+        reference: ``generate``, ``env:NAME`` or ``file:PATH``.
+        folder: The cluster's folder of secrets.
+        make: Makes a new value for ``generate``.
+
+    Raises:
+        UsageError: The reference leads nowhere.
+    """
+    kind, _, rest = reference.partition(":")
+    if kind == "env":
+        value = os.environ.get(rest, "")
+        if not value:
+            raise UsageError(
+                f"the secret {name} is not there", where=f"environment variable {rest}", seen="not set, or empty", next=f"export {rest}=... and run again"
+            )
+    elif kind == "file":
+        try:
+            value = Path(rest).expanduser().read_text(encoding="utf-8").partition("\n")[0].strip()
+            if not value:
+                raise ValueError("its first line is empty")
+        except (OSError, ValueError) as error:  # what does not decode may still be a secret: it is not repeated
+            seen = getattr(error, "strerror", None) or ("not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
+            raise UsageError(f"the secret {name} is not there", where=rest, seen=seen, next="put it there in one line, mode 0600, and run again") from None
+    else:
+        path = folder / name
+        if path.exists():
+            value = path.read_text(encoding="utf-8").strip()
+        else:
+            value = make()
+            write_private(path, value + "\n")
+    return Secret(name, value)

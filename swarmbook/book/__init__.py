@@ -1,0 +1,1 @@
+"""An open book: parameters, cluster and connections, and how a step goes through them."""

@@ -1,0 +1,1 @@
+"""How a cluster is now and why something failed: status, board, logs, symptoms."""

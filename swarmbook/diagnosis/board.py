@@ -1,0 +1,175 @@
+"""A live board of the nodes in a notebook: machine, engine, manager, Consul, Galera, looked at again and again while steps run.
+
+It is one output that is written anew, as a picture and as the table that says the same: so it needs no widget, and a saved notebook has the
+last of it. It looks over connections of its own and never touches anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from swarmbook.access.cluster import Cluster
+from swarmbook.base.secrets import mask
+from swarmbook.book.book import Book
+from swarmbook.diagnosis.status import Row, status
+from swarmbook.model.checks import Table
+from swarmbook.params import Params
+from swarmbook.show.drawing import Card, Part, as_image, topology
+from swarmbook.show.widgets import somebody_watches
+
+__all__ = ["Board", "cards", "watch"]
+
+_PARTS = ("machine", "engine", "manager", "Consul", "Galera")
+#: Seconds between looks, when something changes and when nothing does; and after how many nobody looks any more.
+_FIRST_S, _SLOWEST_S, _ENOUGH_S = 1.0, 3.0, 3600.0
+
+
+def cards(names: Sequence[str], rows: Sequence[Row], was: set[tuple[str, str]]) -> list[Card]:
+    """What is seen, node by node.
+
+    Args:
+        names: The nodes of the parameters.
+        rows: Of those that could be asked, or did not answer.
+        was: Node and part that were well once, to which is added: what was well and is not any more is broken, not still to come.
+    """
+    found = {row.node: row for row in rows}
+    return [Card(name, tuple(_part(name, part, found.get(name), was) for part in _PARTS)) for name in names]
+
+
+def _part(name: str, part: str, row: Row | None, was: set[tuple[str, str]]) -> Part:
+    word, fine, coming = _word(part, row)
+    if fine:
+        was.add((name, part))
+        return Part(part, word, "ok")
+    how = "bad" if (name, part) in was else "wait" if coming else "none"
+    return Part(part, word, how)
+
+
+def _word(part: str, row: Row | None) -> tuple[str, bool, bool]:
+    """The word for a part, whether it is well, and whether it is on its way."""
+    if row is None:
+        return ("not there" if part == "machine" else ""), False, False
+    if part == "machine":
+        return ("answers" if row.reachable else "no answer"), row.reachable, not row.reachable
+    if not row.reachable:
+        return "", False, False
+    if part == "engine":
+        return row.engine, row.engine == "active", row.engine == "activating"
+    if part == "manager":
+        state, _, role = row.swarm.partition(" ")
+        return (role if state == "active" else state.replace("none", "")), state == "active", state == "pending"
+    if part == "Consul":
+        state, _, service = row.consul.partition(" ")
+        return (service.rpartition("_")[2] if state == "running" else state.replace("none", "")), state == "running", state not in ("none", "running", "")
+    fine = row.galera in ("Synced, Primary", "no member wanted")
+    return ("Synced" if row.galera == "Synced, Primary" else row.galera.replace("no member wanted", "none wanted")), fine, row.galera != "no member"
+
+
+def table(seen: Sequence[Card]) -> Table:
+    """The same as a table."""
+    return Table(["node", *_PARTS], [[card.name, *map(str, card.parts)] for card in seen])
+
+
+class Board:
+    """See the module.
+
+    Args:
+        params: The notebook's; what it does not declare has its default.
+        cluster: The cluster.
+        show: Writes the output: HTML and text.
+        ask: How the nodes are.
+        first_s: Seconds between looks when something changes.
+        slowest_s: And when nothing does.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        cluster: Cluster,
+        show: Callable[[str, str], None],
+        *,
+        ask: Callable[[], Sequence[Row]] | None = None,
+        first_s: float = _FIRST_S,
+        slowest_s: float = _SLOWEST_S,
+    ) -> None:
+        self._params, self._cluster, self._show = params, cluster, show
+        self._ask = ask or self._look
+        self._first_s, self._slowest_s = first_s, slowest_s
+        self._was: set[tuple[str, str]] = set()
+        self._over = threading.Event()
+        self._book: Book | None = None
+        self._inventory = ""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Look from now on, in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; what was seen last stays."""
+        self._over.set()
+
+    def _run(self) -> None:
+        pause, before, began = self._first_s, "", time.monotonic()
+        while not self._over.is_set() and time.monotonic() - began < _ENOUGH_S:
+            try:
+                seen = cards(self._params.nodes, self._ask(), self._was)
+                words = table(seen).to_text()
+                pause = self._first_s if words != before else min(pause * 1.5, self._slowest_s)
+                before = words
+                self._display(seen)
+            except Exception as error:  # told, and no more: a board that cannot look must not disturb the one who works below it
+                pause, before = self._slowest_s, ""
+                told = mask(f"the board cannot look: {getattr(error, 'what', None) or error}")
+                with contextlib.suppress(Exception):  # nobody is there any more who could be shown it
+                    self._show(f"<p>✘ {html.escape(told)}</p>", told)
+            self._over.wait(pause)
+        if self._book is not None:
+            self._book.close()
+
+    def _display(self, seen: Sequence[Card]) -> None:
+        title, clock = f"Cluster {self._cluster.name}", time.strftime("%H:%M:%S")
+        told = table(seen)
+        # The table for who cannot see the picture, and for where a page may hold none.
+        page = f"{as_image(mask(topology(seen, title)))}<details><summary>as a table; looked at {html.escape(clock)}</summary>{told.to_html()}</details>"
+        self._show(mask(page), mask(f"{title}, looked at {clock}\n{told.to_text()}"))
+
+    def _look(self) -> Sequence[Row]:
+        """Over connections of its own; anew when machines have come or gone."""
+        inventory = self._cluster.file.read_text() if self._cluster.exists() else ""
+        if inventory != self._inventory and self._book is not None:
+            self._book.close()
+            self._book = None
+        self._inventory = inventory
+        known = [node.name for node in self._cluster.nodes if node.name in self._params.nodes] if inventory else []
+        if not known:
+            return []
+        if self._book is None:
+            managers = max((n for n in (1, 3, 5, 7) if n <= min(self._params.swarm_managers, len(known))), default=1)
+            some = {"nodes": known, "swarm_managers": managers, "galera_nodes": [name for name in self._params.galera_nodes if name in known]}
+            self._book = Book("", self._params.model_copy(update=some), cluster=Cluster(self._cluster.name, self._cluster.root))
+        return status(self._book)
+
+
+_boards: list[Board] = []
+
+
+def watch(params: Params, cluster: Cluster) -> None:
+    """Show a board where somebody may be watching: in a notebook that no run executes. ``SWARMBOOK_BOARD=off`` shows none."""
+    for board in _boards:
+        board.stop()
+    _boards.clear()
+    if not somebody_watches() or os.environ.get("SWARMBOOK_BOARD") == "off":
+        return
+    from IPython.display import display
+
+    handle: Any = display({"text/plain": "looking at the nodes", "text/html": "<p>looking at the nodes</p>"}, raw=True, display_id=True)
+    board = Board(params, cluster, lambda page, text: handle.update({"text/html": page, "text/plain": text}, raw=True))
+    _boards.append(board)
+    board.start()

@@ -1,0 +1,1 @@
+"""Where machines come from: providers, the local lab, images, rehearsed machines."""

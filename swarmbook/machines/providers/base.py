@@ -1,0 +1,72 @@
+"""What a provider must do: plan with cost, provision, wait, list, destroy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from swarmbook.access.cluster import Node
+from swarmbook.book.book import Change
+from swarmbook.model.checks import Check
+
+__all__ = ["Found", "Offer", "Provider"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A machine as its provider knows it; ``state`` is ``running`` or the provider's own word."""
+
+    name: str
+    id: str
+    state: str
+    private_address: str
+    public_address: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one machine would be and cost; ``monthly_cost`` where it is billed by the month."""
+
+    name: str
+    what: str
+    hourly_cost: float
+    monthly_cost: float = 0.0
+
+    @property
+    def price(self) -> str:
+        """For a person."""
+        return f"{self.monthly_cost:.2f} a month" if self.monthly_cost else f"{self.hourly_cost:.3f} an hour"
+
+
+class Provider(Protocol):
+    """Machines of one cluster. Every method may be called again at any time and goes on from what is there."""
+
+    name: str
+
+    def prerequisites(self) -> list[Check]:
+        """What it needs of this computer, looked at; nothing is installed, started or sent."""
+
+    def offers(self, names: Sequence[str]) -> list[Offer]:
+        """What the machines would be and cost; nothing is ordered."""
+
+    def machines(self) -> list[Found]:
+        """The cluster's machines that are there, in whatever state."""
+
+    def states(self) -> dict[str, str]:
+        """The state of each machine by name, as far as can be told without starting anything; under ``""`` why it cannot."""
+
+    def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
+        """What has to be done so that every named machine runs; pure."""
+
+    def provision(self, changes: Sequence[Change]) -> None:
+        """Do it, for all machines at once."""
+
+    def wait(self, names: Sequence[str]) -> list[Node]:
+        """Wait until the machines run and are addressed; gives what the phases need to know of them."""
+
+    def doomed(self) -> list[str]:
+        """Names of all that :meth:`destroy` would remove."""
+
+    def destroy(self) -> list[str]:
+        """Remove machines, disks, keys and networks; gives their names."""

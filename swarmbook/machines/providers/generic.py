@@ -1,0 +1,292 @@
+"""The generic provider: hosts that somebody has already, by address. It makes none, starts none, and removes none."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from swarmbook.access.cluster import Jump, Node
+from swarmbook.access.hosts import Host, fan_out
+from swarmbook.access.logins import Login, logins_of, parse_login
+from swarmbook.access.ssh_keys import fingerprint, public_part, scan_host_key
+from swarmbook.base.errors import HostUnreachable, LoginRefused, OutOfOrder, UsageError, WaitTimeout, WorldError
+from swarmbook.base.files import write_private
+from swarmbook.base.wait import wait_for
+from swarmbook.book.book import Book, Change
+from swarmbook.machines.providers.base import Found, Offer
+from swarmbook.model.checks import Check
+from swarmbook.show.progress import Progress
+
+__all__ = ["GenericProvider"]
+
+_ASK = """echo "id $(cat /etc/machine-id 2>/dev/null)"
+ip -o -4 address show scope global | sed 's/.* inet \\([0-9.]*\\).*/has \\1/'
+ip -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \\([0-9.]*\\).*/source \\1/p'
+"""
+#: What the book puts on every node from 03 on, and 90 takes away last.
+_OURS = "/etc/swarmbook"
+
+
+class GenericProvider:
+    """See :class:`swarmbook.machines.providers.base.Provider`.
+
+    Args:
+        book: The open book.
+        first_s: First pause between looks at a host that does not answer, seconds.
+        slowest_s: Longest pause, seconds.
+    """
+
+    name = "generic"
+
+    def __init__(self, book: Book, *, first_s: float = 0.5, slowest_s: float = 5) -> None:
+        self._book = book
+        self._first_s, self._slowest_s = first_s, slowest_s
+        self._met: dict[str, Node] = {}
+
+    # -- what the parameters and the inventory say -------------------------------------------------------------
+
+    def _logins(self) -> dict[str, Login]:
+        return logins_of(self._book.params.hosts)
+
+    def _known(self) -> dict[str, Node]:
+        return {node.name: node for node in self._book.cluster.nodes}
+
+    def prerequisites(self) -> list[Check]:
+        source = self._book.cluster.root / Path(self._book.params.ssh_key_file).expanduser()
+        try:
+            seen, ok = f"{source}, {fingerprint(public_part(source))}", True
+        except UsageError as error:
+            seen, ok = f"{source}: {error.what}", False
+        return [Check("here", "SSH key", "a private key without a passphrase", seen, ok)]
+
+    def offers(self, names: Sequence[str]) -> list[Offer]:
+        logins = self._logins()
+        return [Offer(name, f"your host {logins[name]}", 0.0) for name in names]
+
+    def machines(self) -> list[Found]:
+        def one(node: Node) -> Found:
+            try:
+                self._met[node.name] = self._meet(node.name)
+                state = "running"
+            except LoginRefused:
+                raise
+            except HostUnreachable as error:
+                self._met.pop(node.name, None)
+                state = f"no answer: {error.seen or error.what}"
+            return Found(node.name, node.id, state, node.private_address, node.public_address)
+
+        logins = self._logins()
+        return list(fan_out(one, {name: node for name, node in self._known().items() if name in logins}).values())
+
+    def states(self) -> dict[str, str]:
+        def one(node: Node) -> str:
+            if node.jump is not None:
+                return f"a host of yours behind {node.jump.ssh}"
+            try:
+                with socket.create_connection((node.ssh.host, node.ssh.port), 3):
+                    return f"a host of yours; something listens at {node.ssh}"
+            except OSError as error:
+                return f"a host of yours; nothing listens at {node.ssh} ({error.strerror or error})"
+
+        return fan_out(one, self._known())
+
+    def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
+        states = {machine.name: machine.state for machine in found}
+        changes = []
+        for name in names:
+            if name not in states:
+                changes.append(Change(name, "create", "your host taken in; its host key pinned at first contact"))
+            elif states[name] != "running":
+                changes.append(Change(name, "await", f"your host waited for ({states[name]})"))
+        return changes
+
+    def provision(self, changes: Sequence[Change]) -> None:
+        """Nothing: the machines are somebody's. :meth:`wait` meets those that are new."""
+
+    # -- meeting them ------------------------------------------------------------------------------------------
+
+    def wait(self, names: Sequence[str]) -> list[Node]:
+        """A host that was met before is waited for. One that is new has to be there: a wrong address would be waited for in vain."""
+        known = self._known()
+        with Progress() as progress:
+
+            def one(name: str) -> Node:
+                if name in self._met:
+                    return self._met.pop(name)
+                return self._wait_for(name, progress) if name in known else self._meet(name)
+
+            return list(fan_out(one, {name: name for name in names}).values())
+
+    def _wait_for(self, name: str, progress: Progress) -> Node:
+        started = time.monotonic()
+        met: list[Node] = []
+
+        def look() -> tuple[bool, str]:
+            try:
+                met.append(self._meet(name))
+                return True, ""
+            except LoginRefused:
+                raise
+            except HostUnreachable as error:
+                seen = error.seen or error.what
+                progress.show(f"{name}: no answer for {time.monotonic() - started:.0f} s ({seen})")
+                return False, seen
+
+        login = self._logins()[name]
+        wait_for(
+            f"{name} to answer over SSH",
+            look,
+            timeout_s=self._book.params.wait_timeout,
+            where=f"{name} ({login})",
+            next="it is a host of yours, which only you can start: start it, then run it again",
+            first_s=self._first_s,
+            slowest_s=self._slowest_s,
+        )
+        return met[0]
+
+    def _meet(self, name: str) -> Node:
+        """Log in to a host, once, and ask for what the phases need to know.
+
+        Raises:
+            HostUnreachable: It does not answer.
+            LoginRefused: It does not take the key.
+            WorldError: Its user may not become root, or its address among the nodes is not to be told.
+        """
+        login, known = self._logins()[name], self._known().get(name)
+        same = known is not None and (known.ssh, known.user) == (login.end, login.user) and self._book.cluster.pins(known)
+        with self._gateway(known) as (jump, by):
+            key = known.host_key if known is not None and same else self._first_contact(name, login, by)
+            node = Node(name, "", "", login.end.host, login.end, key, user=login.user, jump=jump, tunnel=True)
+            with self._logged_in(node) as host:
+                facts = self._ask(host, login)
+        address = self._private_address(name, login, facts, known)
+        return replace(node, id=facts["id"][0][:12], private_address=address)
+
+    @contextlib.contextmanager
+    def _logged_in(self, node: Node) -> Iterator[Host]:
+        """A host by a node's own pins: the inventory has none of it yet."""
+        with tempfile.TemporaryDirectory(prefix="swarmbook-") as folder:
+            pins = Path(folder, "known_hosts")
+            write_private(pins, self._book.cluster.pins_of(node))
+            host = Host(node, self._book.cluster, self._book.transcript, pins)
+            try:
+                yield host
+            except LoginRefused as error:
+                by = f"-o ProxyJump={node.jump.user}@{node.jump.ssh} " if node.jump is not None else ""
+                error.next = (
+                    f"ssh-copy-id {by}-i {self._book.cluster.key_file}.pub -p {node.ssh.port} {node.user}@{node.ssh.host}; or name another ssh_key_file"
+                )
+                raise
+            finally:
+                host.close()
+
+    @contextlib.contextmanager
+    def _gateway(self, known: Node | None) -> Iterator[tuple[Jump | None, Any]]:
+        """The jump host of the parameters, and its open transport; twice None where there is none."""
+        if not self._book.params.ssh_jump:
+            yield None, None
+            return
+        login = parse_login(self._book.params.ssh_jump)
+        jump = known.jump if known is not None else None
+        if jump is None or (jump.ssh, jump.user) != (login.end, login.user) or not self._book.cluster.pins(jump):
+            jump = Jump(login.end, self._first_contact("the jump host", login, None), login.user)
+        node = Node("the jump host", "", "", login.end.host, login.end, jump.host_key, user=login.user)
+        with self._logged_in(node) as host:
+            yield jump, host.connection().transport
+
+    def _first_contact(self, name: str, login: Login, by: Any) -> str:
+        try:
+            return scan_host_key(login.end, by=by)
+        except HostUnreachable as error:
+            error.what = f"{name} does not answer over SSH"
+            error.where = f"{name} ({login})"
+            error.next = f"is the address right, and reached from here? ssh -p {login.end.port} {login.user}@{login.end.host}; mend hosts or ssh_jump"
+            raise
+
+    def _ask(self, host: Host, login: Login) -> dict[str, list[str]]:
+        output = host.run(_ASK, check=False)
+        facts: dict[str, list[str]] = {"id": [], "has": [], "source": []}
+        for line in output.stdout.splitlines():
+            head, _, value = line.partition(" ")
+            if value:
+                facts.setdefault(head, []).append(value.strip())
+        if login.user != "root" and not facts["id"] and not output.ok:
+            raise WorldError(
+                f"{login.user} may not become root on {host.name} without being asked",
+                where=f"{host.name} ({login})",
+                wanted=f"sudo -n without a password: a file in /etc/sudoers.d with the line: {login.user} ALL=(ALL) NOPASSWD: ALL",
+                seen=(output.stderr or output.stdout).strip()[:300] or f"exit {output.exit}",
+                next=f"ssh -t -p {login.end.port} {login} sudo visudo -f /etc/sudoers.d/{login.user}; or log in as root",
+            )
+        if not facts["id"]:
+            raise WorldError(
+                f"{host.name} has no machine id",
+                where=f"{host.name}: /etc/machine-id",
+                wanted="a Linux with systemd",
+                seen=(output.stderr or "nothing").strip()[:300],
+                next="systemd-machine-id-setup on that host",
+            )
+        return facts
+
+    def _private_address(self, name: str, login: Login, facts: dict[str, list[str]], known: Node | None) -> str:
+        """Where the other nodes reach it: what the parameters say, else what it was, else the address it is known by, else what it sends from."""
+        asked = dict(entry.split("=") for entry in self._book.params.private_addresses)
+        has = facts["has"]
+        if name in asked:
+            return str(asked[name])  # the preflight tells when the host does not have it
+        candidates = [known.private_address if known is not None else "", *_addresses(login.end.host), *facts["source"]]
+        address = next((candidate for candidate in candidates if candidate in has), None)
+        if address is None:
+            raise WorldError(
+                f"nobody can tell where the other nodes reach {name}",
+                where=f"{name} ({login})",
+                wanted="an IPv4 address of its own that it is known by, or sends from",
+                seen=", ".join(has) or "no IPv4 address",
+                next=f"name it: private_addresses: [{name}=ADDRESS] in the parameters",
+            )
+        return address
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def doomed(self) -> list[str]:
+        """Nothing: the hosts stay. But they are not forgotten while the cluster runs on them.
+
+        Raises:
+            OutOfOrder: 90 has not taken the book off them.
+        """
+
+        def one(node: Node) -> bool:
+            with self._logged_in(node) as host:
+                return host.run(f"test -e {_OURS}", check=False).ok
+
+        try:
+            carrying = [name for name, carries in fan_out(one, self._known()).items() if carries]
+        except (HostUnreachable, WaitTimeout) as error:
+            error.next = f"start it; if it is gone for good: rm -r {self._book.cluster.folder}"
+            raise
+        if carrying:
+            raise OutOfOrder(
+                f"run 90 first: {', '.join(carrying)} still {'carry' if len(carrying) > 1 else 'carries'} the cluster",
+                where=", ".join(carrying),
+                wanted="hosts as they were before the book: 91 removes none of yours, and forgets how to reach them",
+                seen=f"{_OURS} is there",
+                next="swarmbook destroy PARAMS",
+            )
+        return []
+
+    def destroy(self) -> list[str]:
+        self.doomed()
+        return []
+
+
+def _addresses(host: str) -> list[str]:
+    """Where a name leads from here."""
+    with contextlib.suppress(OSError):
+        return list(dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, None, socket.AF_INET)))
+    return []

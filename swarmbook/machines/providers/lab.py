@@ -1,0 +1,114 @@
+"""The lab provider: machines as containers on a Docker Engine of this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from swarmbook.access.cluster import Node
+from swarmbook.access.docker_api import local_engine
+from swarmbook.access.hosts import fan_out
+from swarmbook.base.errors import EngineUnavailable
+from swarmbook.book.book import Book, Change
+from swarmbook.machines.host_engine import engine_outlook, ensure_engine
+from swarmbook.machines.images import ensure_image
+from swarmbook.machines.lab.machines import Machines
+from swarmbook.machines.providers.base import Found, Offer
+from swarmbook.model.checks import Check
+
+__all__ = ["LabProvider"]
+
+#: What a lab machine shows on 127.0.0.1: SSH, the engine's API, Consul's HTTPS API, MariaDB.
+_SSH, _DOCKER, _CONSUL, _MARIADB = 22, 2376, 8501, 3306
+
+
+class LabProvider:
+    """See :class:`swarmbook.machines.providers.base.Provider`."""
+
+    name = "lab"
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    @cached_property
+    def _machines(self) -> Machines:
+        return Machines(ensure_engine(), self._book.cluster.name, self._book.cluster.folder)
+
+    def _there(self) -> Machines | None:
+        """The machines, as far as an engine runs that could hold any: none is started to find that out."""
+        client: Any = local_engine()
+        return None if client is None else Machines(client, self._book.cluster.name, self._book.cluster.folder)
+
+    def prerequisites(self) -> list[Check]:
+        return [engine_outlook()]
+
+    def offers(self, names: Sequence[str]) -> list[Offer]:
+        disk = self._book.params.lab_disk_gb
+        cost = self._book.params.lab_hourly_cost
+        return [Offer(name, f"container with systemd, second disk {disk} GiB (sparse)", cost) for name in names]
+
+    def machines(self) -> list[Found]:
+        if self._book.prospect is not None and self._there() is None:
+            if self._book.cluster.exists():
+                raise EngineUnavailable(
+                    "no Docker Engine answers, so nobody can tell how the lab's machines are",
+                    where="this computer",
+                    wanted="the engine that they run on",
+                    next="start it, or let it be started: swarmbook run PARAMS --only 01",
+                )
+            return []
+        public = self._book.cluster.key_file.with_suffix(".pub")
+        key = public.read_text() if public.exists() else ""
+        machines = {m.name: m for m in self._machines.all()}
+        keyless = fan_out(lambda m: m.state == "running" and bool(key) and not self._machines.lets_in(m.name, key), machines)
+        return [Found(m.name, m.id, "running without our key" if keyless[m.name] else m.state, m.private_address, m.private_address) for m in machines.values()]
+
+    def states(self) -> dict[str, str]:
+        client: Any = local_engine()
+        if client is None:
+            return {"": "no Docker Engine runs here, so no machine does"}
+        machines = Machines(client, self._book.cluster.name, self._book.cluster.folder).all()
+        return {machine.name: f"container {machine.id} is {machine.state}" for machine in machines}
+
+    def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
+        states = {machine.name: machine.state for machine in found}
+        changes = []
+        for name in names:
+            if name not in states:
+                changes.append(Change(name, "create", "machine created"))
+            elif states[name] == "running without our key":
+                changes.append(Change(name, "key", "the cluster's SSH key put in"))
+            elif states[name] != "running":
+                changes.append(Change(name, "start", f"machine started (was {states[name]})"))
+        return changes
+
+    def provision(self, changes: Sequence[Change]) -> None:
+        params = self._book.params
+        image, _ = ensure_image(self._machines.client, "node", params.lab_base_image)
+        key = self._book.cluster.key_file.with_suffix(".pub").read_text()
+        self._machines.ensure_network()
+        addresses = self._machines.addresses([change.host for change in changes if change.action == "create"])
+
+        def one(change: Change) -> None:
+            if change.action == "create":
+                self._machines.create(change.host, addresses[change.host], image, params.lab_disk_gb, key, dict.fromkeys([_SSH, _DOCKER, _CONSUL, _MARIADB]))
+            else:
+                self._machines.start(change.host, key)  # a machine that runs takes the key and goes on running
+
+        fan_out(one, {change.host: change for change in changes})
+
+    def wait(self, names: Sequence[str]) -> list[Node]:
+        timeout_s = self._book.params.wait_timeout
+        return list(fan_out(lambda name: self._machines.node(name, timeout_s), {name: name for name in names}).values())
+
+    def doomed(self) -> list[str]:
+        machines = self._there()
+        return [] if machines is None else machines.parts()
+
+    def destroy(self) -> list[str]:
+        machines = self._there()
+        if machines is None:
+            return []
+        node_images = machines.client.images.list(filters={"label": "swarmbook.image=node"})
+        return machines.destroy(node_images[0].id if node_images else None)

@@ -1,0 +1,393 @@
+"""IBM Cloud Classic through the SoftLayer client: this is the one place that knows it.
+
+Every call has a time limit and a mask of our own (the client's ask for root's passwords). What the client raises becomes an
+error of ours that keeps the service's words. Looking is tried again when the network, the rate limit (50 calls a second,
+softlayer-python issue 884) or the service fails; nothing else ever is: an order may have been taken although its answer was
+lost, which is what :class:`OrderUncertain` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import xml.parsers.expat
+import xmlrpc.client
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from swarmbook.base.errors import OrderUncertain, ProviderError, UsageError
+from swarmbook.base.secrets import mask, register
+
+__all__ = ["CLOSED_OFF", "REHEARSAL_API_KEY", "REHEARSAL_USERNAME", "AccountKey", "Instance", "Offering", "Price", "SoftLayerApi", "Spec"]
+
+T = TypeVar("T")
+#: What a rehearsal (an endpoint on this computer) is called with: a key of somebody's account is never sent there.
+REHEARSAL_USERNAME, REHEARSAL_API_KEY = "rehearsal", "REHEARSAL" + "0" * 55
+_INSTANCE = (
+    "mask[id,hostname,domain,primaryIpAddress,primaryBackendIpAddress,provisionDate,powerState[keyName],"
+    "activeTransaction[id,transactionStatus[name,friendlyName]],tagReferences[tag[name]],userData[value]]"
+)
+_KEY = "mask[id,label,fingerprint,key,notes]"
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+#: Where nothing leaves this computer.
+CLOSED_OFF = "127.0.0.1", "localhost", "::1"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one instance is to be.
+
+    Args:
+        hostname: Its name.
+        domain: What follows it.
+        datacenter: Short name, such as ``dal10``.
+        os_code: The system's reference code.
+        cpus: Cores.
+        memory_mb: Memory, MB.
+        hourly: Billed by the hour, else by the month.
+        local_disk: Disks of the machine that it runs on, else of the SAN.
+        disks_gb: Sizes, the system's first.
+        nic_mbps: Speed of its network ports.
+        public_vlan: Id (not number) of its public VLAN; 0: the service chooses.
+        private_vlan: Likewise.
+        mark: Kept with the instance from its first moment on, unlike tags, which are a second call.
+    """
+
+    hostname: str
+    domain: str
+    datacenter: str
+    os_code: str
+    cpus: int
+    memory_mb: int
+    hourly: bool
+    local_disk: bool
+    disks_gb: tuple[int, ...]
+    nic_mbps: int
+    public_vlan: int
+    private_vlan: int
+    mark: str
+
+    @property
+    def fqdn(self) -> str:
+        """Its full name."""
+        return f"{self.hostname}.{self.domain}"
+
+    def arguments(self, key_ids: Iterable[int] = ()) -> dict[str, Any]:
+        """As ``VSManager.create_instance`` takes it, which ignores what it does not know."""
+        found: dict[str, Any] = {
+            "hostname": self.hostname, "domain": self.domain, "datacenter": self.datacenter, "os_code": self.os_code, "cpus": self.cpus,
+            "memory": self.memory_mb, "hourly": self.hourly, "local_disk": self.local_disk, "disks": [str(size) for size in self.disks_gb],
+            "nic_speed": self.nic_mbps, "ssh_keys": list(key_ids), "userdata": self.mark,
+        }  # fmt: skip
+        vlans = {"public_vlan": self.public_vlan, "private_vlan": self.private_vlan}
+        return {**found, **{name: id for name, id in vlans.items() if id}}
+
+    def what(self) -> str:
+        """For a person."""
+        disks = " + ".join(str(size) for size in self.disks_gb)
+        return (
+            f"{self.cpus} cores, {self.memory_mb} MB, {self.os_code}, {disks} GB {'local' if self.local_disk else 'SAN'}, {self.nic_mbps} Mbps, "
+            f"{self.datacenter}, {'hourly' if self.hourly else 'monthly'}"
+        )
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What the account has.
+
+    Args:
+        id: Its number.
+        hostname: Its name.
+        domain: What follows it.
+        public_address: Empty while it has none.
+        private_address: Likewise.
+        provisioned: It was handed over once.
+        power: ``RUNNING`` or ``HALTED``.
+        transaction: What is being done with it; empty when nothing is.
+        tags: Its tags.
+        marks: What was kept with its order.
+    """
+
+    id: int
+    hostname: str
+    domain: str
+    public_address: str
+    private_address: str
+    provisioned: bool
+    power: str
+    transaction: str
+    tags: tuple[str, ...]
+    marks: tuple[str, ...]
+
+    @property
+    def fqdn(self) -> str:
+        """Its full name."""
+        return f"{self.hostname}.{self.domain}"
+
+
+@dataclass(frozen=True)
+class AccountKey:
+    """A public SSH key that is registered."""
+
+    id: int
+    label: str
+    fingerprint: str
+    text: str
+    notes: str
+
+
+@dataclass(frozen=True)
+class Offering:
+    """What the account may order."""
+
+    datacenters: tuple[str, ...]
+    systems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one instance costs, in dollars, by the hour or by the month."""
+
+    hourly: float
+    monthly: float
+
+
+class SoftLayerApi:
+    """The calls that the provider makes.
+
+    Args:
+        endpoint: URL of the service; empty: what ``~/.softlayer`` says, else the public one.
+        timeout_s: Seconds that a single call may take.
+        sleep: Pauses between tries.
+
+    Raises:
+        UsageError: No credentials, or an endpoint that they must not be sent to.
+    """
+
+    def __init__(self, endpoint: str = "", *, timeout_s: float = 60, sleep: Callable[[float], None] = time.sleep) -> None:
+        import SoftLayer
+        from SoftLayer import auth, config, consts, transports
+
+        settings = config.get_client_settings()
+        # Over REST the client drops the names of errors, and what was refused looks like what failed.
+        self.endpoint = (endpoint or settings.get("endpoint_url") or consts.API_PUBLIC_ENDPOINT).replace("/rest/", "/xmlrpc/")
+        address = urlsplit(self.endpoint)
+        self.rehearsal = address.hostname in CLOSED_OFF
+        if not self.rehearsal and address.scheme != "https":
+            raise UsageError(
+                "this endpoint would get the API key in the clear", where=f"sl_endpoint {self.endpoint}", wanted="https://", next="mend sl_endpoint"
+            )
+        username, api_key = settings.get("username"), settings.get("api_key")
+        if self.rehearsal:
+            username, api_key = REHEARSAL_USERNAME, REHEARSAL_API_KEY
+        if not username or not api_key:
+            raise UsageError(
+                "no credentials for SoftLayer",
+                where="environment and ~/.softlayer",
+                wanted="SL_USERNAME and SL_API_KEY, or the section [softlayer] of ~/.softlayer with username and api_key",
+                seen="no user name" if not username else "no API key",
+                next="export SL_USERNAME=... SL_API_KEY=..., or: slcli config setup",
+            )
+        register(str(api_key))
+        transport = transports.XmlRpcTransport(
+            endpoint_url=self.endpoint,
+            timeout=timeout_s,
+            proxy=None if self.rehearsal else settings.get("proxy"),
+            verify=settings.get("verify", True),
+        )
+        transport.client.trust_env = not self.rehearsal  # no proxy for what is on this computer
+        self._transport = transport
+        self._client = SoftLayer.BaseClient(auth=auth.BasicAuthentication(username, api_key), transport=transport)
+        self._guests = SoftLayer.VSManager(self._client)
+        self._sleep = sleep
+        self._timeout_s = timeout_s
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._transport.client.close()
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    def offering(self) -> Offering:
+        """What can be ordered."""
+        found = self._read("what can be ordered", lambda: self._client.call("Virtual_Guest", "getCreateObjectOptions"))
+        places = [entry["template"]["datacenter"]["name"] for entry in found.get("datacenters", ())]
+        systems = [entry["template"]["operatingSystemReferenceCode"] for entry in found.get("operatingSystems", ())]
+        return Offering(tuple(sorted(places)), tuple(sorted(systems)))
+
+    def price(self, spec: Spec) -> Price:
+        """What an instance costs: the order is checked by the service, and not placed."""
+        found = self._read(f"the price of {spec.hostname}", lambda: self._guests.order_guest(spec.arguments(), test=True))
+        fee = "hourlyRecurringFee" if spec.hourly else "recurringFee"
+        total = sum(float(price.get(fee) or 0) for price in found["prices"])
+        return Price(total, 0.0) if spec.hourly else Price(0.0, total)
+
+    def keys(self, label: str) -> list[AccountKey]:
+        """The registered SSH keys of just this label; without one, all."""
+        only = {"sshKeys": {"label": {"operation": label}}} if label else {}
+        found = self._read("the account's SSH keys", lambda: self._client.call("Account", "getSshKeys", mask=_KEY, filter=only))
+        return [_key(entry) for entry in found if label in ("", entry.get("label"))]  # a filter that the service does not understand is ignored in silence
+
+    def instances(self, domain: str, tag: str) -> list[Instance]:
+        """The account's instances in a domain or with a tag, by their ids."""
+        found: dict[int, Instance] = {}
+        tagged = {"tagReferences": {"tag": {"name": {"operation": "in", "options": [{"name": "data", "value": [tag]}]}}}}
+        order = {"id": {"operation": "orderBy", "options": [{"name": "sort", "value": ["ASC"]}]}}
+        for criteria in ({"domain": {"operation": domain}}, tagged):
+            for instance in self._listed({"virtualGuests": {**criteria, **order}}):
+                if instance.domain == domain or tag in instance.tags:
+                    found[instance.id] = instance
+        return [found[id] for id in sorted(found)]
+
+    def _listed(self, criteria: Mapping[str, Any]) -> list[Instance]:
+        found = self._read("the account's instances", lambda: self._client.call("Account", "getVirtualGuests", mask=_INSTANCE, filter=criteria, iter=True))
+        return [_instance(entry) for entry in found]
+
+    # -- writing: never tried twice ----------------------------------------------------------------------------
+
+    def register_key(self, public: str, label: str, notes: str) -> int:
+        """Register a public SSH key; gives its id."""
+        import SoftLayer
+
+        return int(self._write(f"registering the SSH key {label}", lambda: SoftLayer.SshKeyManager(self._client).add_key(public, label, notes)["id"]))
+
+    def remove_key(self, id: int) -> None:
+        """Take a registered key away."""
+        import SoftLayer
+
+        self._write(f"removing the SSH key {id}", lambda: SoftLayer.SshKeyManager(self._client).delete_key(id))
+
+    def order(self, spec: Spec, key_ids: Iterable[int]) -> int:
+        """Order one instance; gives its id. This costs money.
+
+        Raises:
+            OrderUncertain: It was sent, and nobody knows whether it was taken: look before you order again.
+            ProviderError: It was refused; nothing was ordered.
+        """
+        ids = tuple(key_ids)
+        return int(self._write(f"ordering {spec.fqdn}", lambda: self._guests.create_instance(**spec.arguments(ids))["id"]))
+
+    def tag(self, id: int, tags: Iterable[str]) -> None:
+        """Give an instance these tags and no others."""
+        names = ",".join(tags)
+        self._write(f"tagging instance {id}", lambda: self._client.call("Virtual_Guest", "setTags", names, id=id))
+
+    def power_on(self, id: int) -> None:
+        """Switch an instance on."""
+        self._write(f"switching instance {id} on", lambda: self._client.call("Virtual_Guest", "powerOn", id=id))
+
+    def cancel(self, id: int) -> None:
+        """Cancel an instance, with all that is on it."""
+        self._write(f"cancelling instance {id}", lambda: self._guests.cancel_instance(id))
+
+    # -- errors ------------------------------------------------------------------------------------------------
+
+    def _read(self, what: str, call: Callable[[], T]) -> T:
+        for pause in (*_PAUSES_S, None):
+            try:
+                return call()
+            except _failures() as error:
+                if pause is None or not _passing(error):
+                    raise self._translated(what, error) from None
+            self._sleep(pause)
+        raise AssertionError("not reached")
+
+    def _write(self, what: str, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except _failures() as error:
+            if _unanswered(error):
+                raise OrderUncertain(
+                    f"{what}: sent, and no answer came: nobody knows whether it was done",
+                    where=self.endpoint,
+                    wanted=f"an answer within {self._timeout_s:g} s",
+                    seen=_words(error),
+                    next="look before anything is done again: swarmbook plan PARAMS, or: slcli vs list",
+                ) from None
+            raise self._translated(what, error) from None
+
+    def _translated(self, what: str, error: Exception) -> ProviderError:
+        text, words = str(error), _words(error)
+        if "Invalid API token" in text or str(getattr(error, "faultCode", "")) == "401":
+            return ProviderError(
+                "SoftLayer does not accept the credentials",
+                where=self.endpoint,
+                wanted="the user name and API key of the account",
+                seen=words,
+                next="check SL_USERNAME and SL_API_KEY, or ~/.softlayer; then: slcli account summary",
+            )
+        if _rate_limited(error):
+            return ProviderError(
+                f"{what}: too many calls", where=self.endpoint, wanted="at most 50 a second for the whole account", seen=words, next="run it again in a moment"
+            )
+        if _unanswered(error):
+            tries = f"{len(_PAUSES_S) + 1} tries"
+            return ProviderError(
+                f"{what}: SoftLayer does not answer",
+                where=self.endpoint,
+                wanted=f"an answer within {self._timeout_s:g} s, in {tries}",
+                seen=words,
+                next="run it again",
+            )
+        return ProviderError(f"{what}: SoftLayer says no", where=self.endpoint, seen=words, next="mend what it says, then run it again")
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What a call may raise: the client's errors, and what it lets through when an answer is no XML-RPC."""
+    from SoftLayer import exceptions
+
+    return exceptions.SoftLayerError, ValueError, KeyError, TypeError, xml.parsers.expat.ExpatError, xmlrpc.client.Error
+
+
+def _unanswered(error: Exception) -> bool:
+    """Whether nobody can tell what became of the call."""
+    from SoftLayer import exceptions
+
+    lost = exceptions.TransportError, exceptions.ServerError, exceptions.ApplicationError, exceptions.RemoteSystemError
+    if isinstance(error, exceptions.TransportError):
+        # A status from 400 to 499 is the service's, and says that the call was not taken.
+        return not 400 <= _status(error) < 500
+    return isinstance(error, (*lost, xml.parsers.expat.ExpatError, xmlrpc.client.Error, KeyError, TypeError))
+
+
+def _status(error: Exception) -> int:
+    with contextlib.suppress(TypeError, ValueError):
+        return int(getattr(error, "faultCode", 0))
+    return 0
+
+
+def _rate_limited(error: Exception) -> bool:
+    return "RateLimit" in str(getattr(error, "faultCode", "")) or _status(error) == 429
+
+
+def _passing(error: Exception) -> bool:
+    """Whether the same look may succeed in a moment."""
+    return _rate_limited(error) or _unanswered(error)
+
+
+def _words(error: Exception) -> str:
+    """What the service or the network said, shortened, without secrets."""
+    code = getattr(error, "faultCode", type(error).__name__)
+    return mask(f"{code}: {getattr(error, 'faultString', None) or error}")[:500]
+
+
+def _key(entry: Mapping[str, Any]) -> AccountKey:
+    return AccountKey(int(entry["id"]), str(entry["label"]), str(entry.get("fingerprint", "")), str(entry.get("key", "")), str(entry.get("notes") or ""))
+
+
+def _instance(entry: Mapping[str, Any]) -> Instance:
+    transaction = (entry.get("activeTransaction") or {}).get("transactionStatus") or {}
+    return Instance(
+        id=int(entry["id"]),
+        hostname=str(entry.get("hostname", "")),
+        domain=str(entry.get("domain", "")),
+        public_address=str(entry.get("primaryIpAddress") or ""),
+        private_address=str(entry.get("primaryBackendIpAddress") or ""),
+        provisioned=bool(entry.get("provisionDate")),
+        power=str((entry.get("powerState") or {}).get("keyName", "")),
+        transaction=str(transaction.get("friendlyName") or transaction.get("name") or ("busy" if entry.get("activeTransaction") else "")),
+        tags=tuple(reference["tag"]["name"] for reference in entry.get("tagReferences") or ()),
+        marks=tuple(str(data.get("value", "")) for data in entry.get("userData") or ()),
+    )

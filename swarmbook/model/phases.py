@@ -1,0 +1,96 @@
+"""The registry of phases: one entry a notebook. Everything that knows of a phase reads it here.
+
+A new notebook is one entry below, one folder (or file) in ``swarmbook/phases``, and one notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+__all__ = ["PHASES", "Kind", "Phase", "numbers_of"]
+
+
+class Kind(Enum):
+    """What a phase is for."""
+
+    START = "start"  # says what would be built; touches nothing
+    BUILD = "build"  # `swarmbook run` runs these, in order
+    TAKE_AWAY = "take-away"  # destroys, and asks first
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One notebook and what belongs to it.
+
+    Args:
+        number: Two digits; the order of the book.
+        name: The notebook is ``NUMBER_NAME.ipynb``.
+        kind: What it is for.
+        steps: What its cells call, in order, as ``module:function`` below ``swarmbook.phases``; a cell says ``module.function(book)``.
+        log_sources: Which sections of the nodes' logs matter when it fails, the likeliest first (see ``diagnosis/logs.sh``).
+        orders: It makes machines, which may cost money.
+        wipes: It may wipe disks that the parameters name.
+        builds: What stands after it that did not stand before, as the report draws it.
+        serves: After it a database serves, so that a run which ends here says how to reach it.
+        takes_away: Numbers of the phases whose work it removes.
+    """
+
+    number: str
+    name: str
+    kind: Kind
+    steps: tuple[str, ...]
+    log_sources: tuple[str, ...] = ()
+    orders: bool = False
+    wipes: bool = False
+    builds: str = ""
+    serves: bool = False
+    takes_away: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The notebook's file name."""
+        return f"{self.number}_{self.name}.ipynb"
+
+
+_MACHINE = ("node", "disk", "kernel", "system")
+_CONSUL = ("node", "consul", "swarm", "engine", "disk", "kernel")
+_GALERA = ("node", "galera", "swarm", "disk", "kernel", "engine")
+
+#: By number, in the order of the book.
+PHASES: Mapping[str, Phase] = MappingProxyType({
+    phase.number: phase
+    for phase in (
+        Phase("00", "start_here", Kind.START, ("start:picture", "start:prerequisites", "start:edit")),
+        Phase(
+            "01", "provision_instances", Kind.BUILD,
+            ("provision:key", "provision:price", "provision:machines", "provision:reach", "provision:preflight"),
+            _MACHINE, orders=True,
+        ),
+        Phase("02", "post_provision", Kind.BUILD, ("post_provision:system", "post_provision:lay_out"), _MACHINE, wipes=True),
+        Phase(
+            "03", "build_swarm", Kind.BUILD, ("engine:configure", "swarm:form", "swarm:deliver"), ("node", "engine", "disk", "kernel", "swarm"),
+            builds="swarm",
+        ),
+        Phase("04", "deploy_consul", Kind.BUILD, ("consul:deploy",), _CONSUL, builds="consul"),
+        Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers"), _CONSUL),
+        Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
+        Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap",), _GALERA, builds="galera", serves=True),
+        Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True),
+        Phase(
+            "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),
+            takes_away=("03", "04", "05", "06", "07", "08"),
+        ),
+        Phase(
+            "91", "cancel_instances", Kind.TAKE_AWAY, ("provision:doomed", "provision:cancel"), ("node", "disk", "kernel"),
+            takes_away=("01", "02", "03", "04", "05", "06", "07", "08"),
+        ),
+    )
+})  # fmt: skip
+
+
+def numbers_of(*kinds: Kind) -> list[str]:
+    """Numbers of the phases of some kinds, in the order of the book."""
+    return [phase.number for phase in PHASES.values() if phase.kind in kinds]

@@ -1,0 +1,110 @@
+"""What ran where: one record per command, folded under its step, copyable into a shell."""
+
+from __future__ import annotations
+
+import html
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from swarmbook.base.secrets import mask
+from swarmbook.model.checks import Check
+from swarmbook.model.ledger import Ledger
+from swarmbook.model.plan import Change
+
+__all__ = ["Command", "Transcript", "to_html", "to_text"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command on one host; everything in it is masked already.
+
+    Args:
+        host: Name of the node, or ``here``.
+        text: The command as one would type it.
+        exit: Its exit code.
+        seconds: How long it took.
+        tail: The end of what it printed when it failed.
+    """
+
+    host: str
+    text: str
+    exit: int
+    seconds: float
+    tail: str = ""
+
+
+class Transcript:
+    """Collects commands; safe to use from several threads. What it is told also goes into the ledger of the run, when there is one."""
+
+    def __init__(self) -> None:
+        self._commands: list[Command] = []
+        self._ended: list[float] = []
+        self._guard = threading.Lock()
+        self._ledger = Ledger.of_this_process()
+
+    def record(self, host: str, text: str, exit: int, seconds: float, output: str = "") -> None:
+        """Add a command; masks it."""
+        tail = mask("\n".join(output.strip().splitlines()[-5:]))[-800:] if exit else ""
+        command = Command(host, mask(text), exit, round(seconds, 3), tail)
+        with self._guard:
+            self._commands.append(command)
+            self._ended.append(time.monotonic())
+        if self._ledger is not None:
+            self._ledger.append("command", **asdict(command))
+
+    def checked(self, checks: Iterable[Check]) -> None:
+        """Note what a step's checks wanted and saw; the ledger is their only place."""
+        if self._ledger is not None:
+            self._ledger.extend(("check", asdict(check)) for check in checks)
+
+    def planned(self, step: str, changes: Iterable[Change]) -> None:
+        """Note what a step is about to do."""
+        if self._ledger is not None:
+            rows = [{"host": c.host, "action": c.action, "detail": c.detail, **({"word": c.word} if c.word else {})} for c in changes]
+            self._ledger.append("plan", step=step, changes=rows)
+
+    def position(self) -> int:
+        """Where the next command will stand, for :meth:`since`."""
+        with self._guard:
+            return len(self._commands)
+
+    def since(self, position: int) -> tuple[Command, ...]:
+        """The commands recorded from a position on."""
+        with self._guard:
+            return tuple(self._commands[position:])
+
+    def work_since(self, position: int, began: float) -> list[tuple[str, float, float]]:
+        """Host, begin and end of each command recorded from a position on, in seconds since a moment of the monotonic clock."""
+        with self._guard:
+            pairs = list(zip(self._commands, self._ended))[position:]
+        return [(command.host, max(ended - command.seconds - began, 0.0), ended - began) for command, ended in pairs]
+
+
+def _by_host(commands: Iterable[Command]) -> dict[str, list[Command]]:
+    hosts: dict[str, list[Command]] = {}
+    for command in commands:
+        hosts.setdefault(command.host, []).append(command)
+    return dict(sorted(hosts.items()))
+
+
+def to_text(commands: Iterable[Command]) -> str:
+    """Host by host, in the form of a shell script: times and exit codes are comments."""
+    lines = []
+    for host, ran in _by_host(commands).items():
+        lines.append(f"# --- {host} ---")
+        for command in ran:
+            lines += [f"# {command.seconds:.2f} s, exit {command.exit}", command.text]
+            lines += [f"#   {line}" for line in command.tail.splitlines()]
+    return "\n".join(lines)
+
+
+def to_html(commands: Iterable[Command], picture: str = "") -> str:
+    """The same, folded, below a picture of it."""
+    ran = list(commands)
+    if not ran:
+        return ""
+    hosts = _by_host(ran)
+    head = f"{len(ran)} commands on {len(hosts)} hosts, {sum(c.seconds for c in ran):.1f} s of work"
+    return f"<details><summary>{html.escape(head)}</summary>{picture}<pre>{html.escape(to_text(ran))}</pre></details>"

@@ -1,0 +1,25 @@
+"""Every parameter once: its schema, and what must not contradict what."""
+
+from swarmbook.params.checks import Mistake
+from swarmbook.params.schema import (
+    Params,
+    ParamView,
+    differing,
+    load_params,
+    mistakes_in,
+    params_from_namespace,
+    params_from_record,
+    phase_params,
+)
+
+__all__ = [
+    "Mistake",
+    "ParamView",
+    "Params",
+    "differing",
+    "load_params",
+    "mistakes_in",
+    "params_from_namespace",
+    "params_from_record",
+    "phase_params",
+]

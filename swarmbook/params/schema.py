@@ -1,0 +1,299 @@
+"""Every parameter once: name, type, default, one line of help, the phases that use it.
+
+Parameters live in flat YAML (so that ``papermill -f`` takes the same file) and are strict: an unknown key, a wrong
+type, a key given twice or two values that do not fit each other are all told at once, each with file, line and mend.
+A parameter never holds a secret, only a reference to one (see :mod:`swarmbook.base.secrets`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from swarmbook.base.errors import ParameterError
+from swarmbook.base.secrets import REFERENCE
+from swarmbook.model.phases import PHASES
+from swarmbook.params.checks import Mistake, cross_checks
+
+__all__ = [
+    "Mistake", "ParamView", "Params", "differing", "load_params", "mistakes_in", "params_from_namespace", "params_from_record", "phase_params",
+]  # fmt: skip
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
+SecretReference = Annotated[str, StringConstraints(pattern=REFERENCE)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*[kKmMgG]$")]
+Address = Annotated[str, StringConstraints(pattern=r"^([0-9a-fA-F:.]+)?$")]
+_LOGIN = r"([A-Za-z_][A-Za-z0-9_.-]*@)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?"
+HostEntry = Annotated[str, StringConstraints(pattern=rf"^[a-z][a-z0-9-]*={_LOGIN}$")]
+AddressEntry = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*=[0-9.]+$")]
+_ALL = tuple(PHASES)
+
+
+def _p(default: Any, phases: str | tuple[str, ...], help: str, **limits: Any) -> Any:
+    names = phases if isinstance(phases, tuple) else tuple(phases.split())
+    return Field(default=default, description=help, json_schema_extra={"phases": list(names)}, **limits)
+
+
+class Params(BaseModel):
+    """All parameters of a book; frozen and strict."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    cluster: Name = _p("lab", _ALL, "name of the cluster: labels everything that is made, and names its folder")
+    nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
+    provider: Literal["lab", "generic", "softlayer"] = _p(
+        "lab", "00 01 91", "where the machines come from: lab (this computer), generic (hosts you have) or softlayer (rented, costs money)"
+    )
+    wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
+    lab_disk_gb: int = _p(10, "00 01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
+    lab_hourly_cost: float = _p(0.0, "00 01", "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones", ge=0, le=1000)
+    lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; bootstrapped where it cannot be pulled")
+    ssh_key_file: str = _p("", "00 01", "private SSH key to take for the nodes, without a passphrase, from the book's folder; empty: one is generated")
+    hosts: list[HostEntry] = _p(
+        [], "00 01", "the hosts you have, NAME=[USER@]ADDRESS[:PORT] for each of nodes; a user other than root needs sudo without a password"
+    )
+    private_addresses: list[AddressEntry] = _p([], "01", "NAME=ADDRESS where the other nodes reach a host, if it has several; by default its own choice")
+    ssh_jump: str = _p("", "01", "jump host to the hosts, [USER@]ADDRESS[:PORT]; empty: none", pattern=rf"^({_LOGIN})?$")
+    sl_endpoint: str = _p(
+        "", "00 01 91", "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; rehearsal: lab machines, nothing is rented"
+    )
+    sl_domain: str = _p(
+        "", "01 91", "domain of the instances, such as example.com", pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$"
+    )
+    sl_region: Name = _p("dal10", "01", "datacenter that the instances are ordered in")
+    sl_cpu: int = _p(2, "01", "cores of an instance", ge=1, le=64)
+    sl_memory: int = _p(4096, "01", "memory of an instance, MB", ge=1024, le=262144)
+    sl_billing: Literal["hourly", "monthly"] = _p("hourly", "01", "how instances are billed: hourly or monthly")
+    sl_os: str = _p("UBUNTU_22_64", "01", "reference code of the system; held against what the account offers", pattern=r"^[A-Za-z0-9_]+$")
+    sl_os_disk: int = _p(25, "01", "size of the system's disk, GB", ge=25, le=2000)
+    sl_docker_disk: int = _p(100, "01", "size of the second disk, for docker, GB", ge=10, le=2000)
+    sl_local_disk: bool = _p(True, "01", "disks of the machine that an instance runs on; false: of the SAN")
+    sl_network_speed: int = _p(100, "01", "speed of the network ports, Mbps", ge=10, le=10000)
+    sl_public_vlan: int = _p(0, "01", "id (not number) of the public VLAN; 0: the service chooses", ge=0)
+    sl_private_vlan: int = _p(0, "01", "id (not number) of the private VLAN; 0: the service chooses", ge=0)
+    sl_tags: list[Name] = _p([], "01", "tags of the instances, besides the cluster's own")
+    sl_ssh_interface: Literal["public", "private"] = _p("public", "01", "which address the nodes are reached at from here: public or private")
+    sl_ssh_key_label: str = _p("", "01 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER", pattern=r"^[A-Za-z0-9_.@-]*$")
+    sl_wait_timeout: int = _p(1800, "01 91", "seconds that ordering or cancelling may take until it is done", ge=10, le=14400)
+    system_update: bool = _p(False, "02", "bring the system's packages up to date first")
+    packages: list[str] = _p([], "02", "packages to install besides what the storage layout needs")
+    storage_layout: Literal["auto", "lvm-btrfs", "btrfs", "lvm-xfs", "lvm-thin", "existing"] = _p(
+        "auto", "02", "second disk: lvm-btrfs, btrfs, lvm-xfs, lvm-thin, existing (touch nothing); auto: by what the kernel has"
+    )
+    docker_disk: str = _p("auto", "02 90", "device of the second disk on every node; auto: what the provider says, else the only empty one")
+    wipe_disks: list[Name] = _p([], "02", "nodes whose second disk may be wiped although it holds foreign data")
+    datacenter: Name = _p("lab1", "03 04", "engine label dc= and Consul's datacenter")
+    instance_type: Name = _p("lab", "03", "engine label instance_type=")
+    docker_source: Literal["system", "docker"] = _p("system", "02 03", "where the engine comes from: the system's package, or Docker's repository")
+    storage_driver: Literal["btrfs", "devicemapper", "overlay2"] = _p("overlay2", "03", "the engine's storage driver; devicemapper goes with lvm-thin")
+    dns_primary: Address = _p("", "03 04", "upstream name server; empty: the ones the node itself uses")
+    dns_secondary: Address = _p("", "03 04", "second upstream name server, or empty")
+    dns_search_domain: str = _p("service.consul", "03", "search domain of containers, or empty")
+    log_max_size: Size = _p("10m", "03", "a container's log is rotated at this size")
+    log_max_files: int = _p(3, "03", "how many rotated logs are kept", ge=1, le=100)
+    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
+    swarm_managers: int = _p(3, "00 03 05", "how many of the nodes are managers: 1, 3, 5 or 7; the rest are workers")
+    swarm_address_pool: str = _p("10.201.0.0/16", "03", "where the swarm takes subnets from when none is asked for")
+    certificate_days: int = _p(365, "03 04 07", "life of a certificate, days", ge=1, le=365)
+    certificate_renew_days: int = _p(30, "03 04 07", "days before its end at which a certificate is renewed", ge=0)
+    consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
+    consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
+    consul_management_token: SecretReference = _p("generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH")
+    overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
+    overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
+    overlay_mtu: int = _p(0, "01 06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000)
+    mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
+    galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that carry a member; empty: all")
+    mariadb_port: int = _p(0, "01 07 08", "port of the member on its host; 0: not published", ge=0, le=65535)
+    mariadb_data_path: str = _p("", "07 90", "folder of the data on the node; empty: a named volume")
+    mariadb_init_scripts: str = _p("", "07", "local folder of *.sql, *.sql.gz, *.sh, run once on the first member")
+    mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
+    mariadb_database: str = _p("app", "07 08", "database made at the bootstrap", pattern=r"^([A-Za-z][A-Za-z0-9_]{0,63})?$")
+    mariadb_user: str = _p("app", "07 08", "its user", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
+    mariadb_password: SecretReference = _p("generate", "07", "its password: generate, env:NAME or file:PATH")
+    mariadb_root_password: SecretReference = _p("generate", "07 08", "root's password: generate, env:NAME or file:PATH")
+    undo_storage: bool = _p(False, "90", "take the second disk's layout away, too: mount, fstab line, volumes, partition table")
+    confirm: str = _p("", "01 02 90 91", "the typed word for what costs or destroys: ORDER (01), DESTROY (02, 90), CANCEL (91)")
+
+    def managers(self) -> list[str]:
+        """The nodes that are swarm managers: the first ``swarm_managers`` of ``nodes``."""
+        return self.nodes[: self.swarm_managers]
+
+    def members(self) -> list[str]:
+        """The nodes that carry a Galera member, first the one that bootstraps."""
+        return list(self.galera_nodes or self.nodes)
+
+    def view(self, phase: str) -> ParamView:
+        """These parameters as one phase may see them; all of them for no phase."""
+        return ParamView(self, phase)
+
+
+class ParamView:
+    """The parameters of one phase: reading one that its notebook does not declare is an error of the library."""
+
+    def __init__(self, params: Params, phase: str) -> None:
+        self._params = params
+        self._allowed = set(phase_params(phase) if phase else Params.model_fields)
+        self.phase = phase
+
+    def __getattr__(self, name: str) -> Any:
+        read = {"managers": "swarm_managers", "members": "galera_nodes"}.get(name, name)
+        if read in Params.model_fields and read not in self._allowed:
+            raise AttributeError(f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare")
+        return getattr(self._params, name)
+
+
+def phase_params(phase: str) -> list[str]:
+    """Names of the parameters that a phase's notebook declares, in order."""
+    return [name for name, field in Params.model_fields.items() if phase in field.json_schema_extra["phases"]]  # type: ignore[index,operator]
+
+
+def load_params(path: str | Path) -> Params:
+    """Read a parameter file.
+
+    Args:
+        path: A flat YAML file.
+
+    Returns:
+        The parameters, defaults filled in.
+
+    Raises:
+        ParameterError: Everything that is wrong with the file, in one message.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ParameterError(
+            f"the parameter file cannot be read: {error.strerror}", where=str(path), next="name one that is there, such as params/lab.yaml"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ParameterError("the parameter file is not text", where=str(path), wanted="UTF-8", seen=str(error.reason), next="save it as UTF-8") from None
+    values, lines, mistakes = _read(text)
+    params, more = _validate(values)
+    mistakes += [Mistake(lines.get(m.key, 1), m.key, m.what, m.mend) for m in more]
+    _raise(mistakes, str(path))
+    assert params is not None
+    return params
+
+
+def params_from_namespace(phase: str, namespace: Mapping[str, Any]) -> Params:
+    """Parameters from the variables of a notebook's parameters cell.
+
+    Args:
+        phase: Number of the notebook, such as ``"04"``.
+        namespace: The notebook's variables (``globals()``).
+
+    Raises:
+        ParameterError: Everything that is wrong with the values.
+    """
+    names = phase_params(phase)
+    params, mistakes = _validate({name: namespace[name] for name in names if name in namespace}, names)
+    _raise(mistakes, f"the parameters cell of {PHASES[phase].file}")
+    assert params is not None
+    return params
+
+
+def mistakes_in(values: Mapping[str, Any]) -> list[Mistake]:
+    """Everything that is wrong with parameters, by name; what is not among them has its default."""
+    return _validate(values)[1]
+
+
+def params_from_record(values: Mapping[str, Any], source: str) -> Params:
+    """Parameters as a run or a plan has kept them.
+
+    Args:
+        values: By name.
+        source: Where they were kept, for the message.
+
+    Raises:
+        ParameterError: This swarmbook does not take them.
+    """
+    params, mistakes = _validate(values)
+    _raise(mistakes, source)
+    assert params is not None
+    return params
+
+
+def differing(kept: Params, given: Params) -> str:
+    """What two sets of parameters differ in, a line each; what confirms a step is no part of them."""
+    old, new = kept.model_dump(exclude={"confirm"}), given.model_dump(exclude={"confirm"})
+    return "\n".join(f"{name}: {old[name]!r} then, {new[name]!r} now" for name in old if old[name] != new[name])
+
+
+def _raise(mistakes: list[Mistake], source: str) -> None:
+    if not mistakes:
+        return
+    found = "\n".join(f"line {m.line}: {m.key}: {m.what}\n    mend: {m.mend}" for m in sorted(mistakes))
+    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    raise ParameterError(f"{count} in the parameters; nothing was touched", where=source, seen=found, next="mend the lines above and run again")
+
+
+def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
+    """Values and line numbers of a flat YAML mapping; PyYAML alone keeps the last of two equal keys and says nothing."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        # What it quotes may be a secret that was put where a reference belongs: an alias, to YAML, when it begins with `*`.
+        problem = re.sub(r" '..+'", "", getattr(error, "problem", None) or "it does not parse")
+        return {}, {}, [Mistake((mark.line + 1) if mark else 1, "(file)", f"not YAML: {problem}", "one 'name: value' a line")]
+    if root is None:
+        return {}, {}, []
+    if not isinstance(root, yaml.MappingNode):
+        return {}, {}, [Mistake(1, "(file)", "not a mapping", "one 'name: value' a line")]
+    values: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    mistakes: list[Mistake] = []
+    loader = yaml.SafeLoader("")
+    for key_node, value_node in root.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        if key in lines:
+            mistakes.append(Mistake(line, key, f"given twice (first in line {lines[key]})", "keep one of the two"))
+            continue
+        lines[key] = line
+        try:
+            values[key] = loader.construct_object(value_node, deep=True)
+        except Exception:  # PyYAML lets ValueError, KeyError and others through; its words would repeat the value, which may be a secret
+            mistakes.append(Mistake(line, key, "not readable as a value", "plain scalars and lists only; quotes around text that begins with a sign"))
+    return values, lines, mistakes
+
+
+def _validate(values: Mapping[str, Any], names: Iterable[str] = Params.model_fields) -> tuple[Params | None, list[Mistake]]:
+    """The parameters, or what is wrong with them; of ``names`` only, since a notebook leaves the others at their defaults."""
+    mistakes: list[Mistake] = []
+    good = dict(values)
+    try:
+        params = Params.model_validate(good)
+    except ValidationError as error:
+        for item in error.errors():
+            key = str(item["loc"][0])
+            good.pop(key, None)
+            mistakes.append(_mistake(key, item))
+        try:  # what is left can still be held against itself, so that all mistakes are told at once
+            params = Params.model_validate(good)
+        except ValidationError:
+            return None, mistakes
+    told = {m.key for m in mistakes}
+    mistakes += [m for m in cross_checks(params, told | (Params.model_fields.keys() - set(names))) if m.key not in told and m.key in names]
+    return (None if mistakes else params), mistakes
+
+
+def _mistake(key: str, item: Any) -> Mistake:
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, Params.model_fields, n=1)
+        return Mistake(0, key, "no such parameter", f"did you mean {close[0]}?" if close else "`swarmbook params` lists them all")
+    field = Params.model_fields[key]
+    at = "".join(f"[{part}]" for part in item["loc"][1:])
+    secret = field.annotation is SecretReference or REFERENCE in str(field.metadata)
+    # A value that should have been a reference may well be the secret itself: it is not repeated.
+    seen = "" if secret else f" (seen: {item['input']!r})"
+    mend = f"{field.description}; default {field.default!r}"
+    return Mistake(0, key, f"{at}{' ' if at else ''}{item['msg'].lower()}{seen}", mend)

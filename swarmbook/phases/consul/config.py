@@ -1,0 +1,168 @@
+"""What Consul should be: its agents' settings, its stack, its secrets and tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmbook.access.cluster import Node
+from swarmbook.access.pki import Leaf
+from swarmbook.base import secrets
+from swarmbook.book.book import Book
+from swarmbook.params import ParamView
+from swarmbook.phases.support import stack
+
+__all__ = ["FOLDER", "STACK", "Wanted", "agent_config", "document", "wanted"]
+
+STACK = "consul"
+#: What lies here on a node is that node's own; what all share comes as swarm secrets.
+FOLDER = "/etc/swarmbook/consul"
+_DNS_RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n'
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Consul as it should be; ``private`` and ``secrets`` are never shown."""
+
+    document: Mapping[str, Any]
+    configs: Mapping[str, Mapping[str, Any]]
+    private: Mapping[str, Mapping[str, bytes]] = field(repr=False)
+    secrets: Mapping[str, str] = field(repr=False)
+    tokens: Mapping[str, tuple[str, str]]
+
+
+# -- what is wanted ----------------------------------------------------------------------------------------------------
+
+
+def agent_config(params: ParamView, node: Node, role: str, servers: list[str], nameservers: tuple[str, ...], modern: bool) -> dict[str, Any]:
+    """One agent's configuration, without anything secret.
+
+    Args:
+        params: The parameters.
+        node: Its node.
+        role: ``server`` or ``client``.
+        servers: Private addresses of all servers.
+        nameservers: Name servers of the node, for names that are not Consul's.
+        modern: Consul 1.12 or newer, which wants its TLS settings in a stanza of their own.
+    """
+    files = {"ca_file": "/run/consul/ca.pem", "cert_file": "/run/consul/cert.pem", "key_file": "/run/consul/key.pem"}
+    config: dict[str, Any] = {
+        "node_name": node.name,
+        "datacenter": params.datacenter,
+        "primary_datacenter": params.datacenter,
+        "server": role == "server",
+        "bind_addr": node.private_address,
+        "retry_join": sorted(servers),
+        "retry_interval": "1s",
+        "ports": {"dns": 53, "https": params.consul_https_port, "http": -1, "grpc": -1},
+        "addresses": {"dns": node.private_address, "https": f"{node.private_address} 127.0.0.1"},
+        "recursors": [a for a in (params.dns_primary, params.dns_secondary) if a] or list(nameservers),
+        "acl": {"enabled": True, "default_policy": "deny", "down_policy": "extend-cache"},
+        # A server that leaves takes its vote with it: a restarted task would shrink the quorum. 90 says `leave`.
+        "leave_on_terminate": False,
+        "skip_leave_on_interrupt": True,
+        "disable_update_check": True,
+        "performance": {"raft_multiplier": 1},
+    }
+    if role == "server":
+        config["bootstrap_expect"] = len(servers)
+    if modern:
+        config["ports"]["grpc_tls"] = -1
+        config["tls"] = {
+            "defaults": {**files, "verify_outgoing": True},
+            "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
+            "https": {"verify_incoming": False},
+        }
+    else:
+        config |= {**files, "verify_outgoing": True, "verify_incoming_rpc": True, "verify_server_hostname": True}
+    return config
+
+
+def document(cluster: str, image: str, server_secret: str, client_secret: str) -> dict[str, Any]:
+    """The stack file: two global services, told apart by a node label.
+
+    Args:
+        cluster: The cluster's name.
+        image: Consul's image.
+        server_secret: Full name of the secret with the servers' keys.
+        client_secret: Of the one with the clients'.
+    """
+
+    def service(role: str, secret: str) -> dict[str, Any]:
+        return stack.stamp(
+            cluster,
+            {
+                "image": image,
+                "networks": ["host"],
+                "secrets": [{"source": secret, "target": "keys.json", "mode": 0o400}],
+                "volumes": [f"{FOLDER}:{FOLDER}:ro", "data:/consul/data"],
+                "stop_grace_period": "20s",
+                # The long start period is for an agent whose token the book has not made yet.
+                "healthcheck": {
+                    "test": ["CMD", "consul-health"],
+                    "interval": "5s",
+                    "timeout": "5s",
+                    "retries": 3,
+                    "start_period": "24h",
+                    "start_interval": "1s",
+                },
+                "deploy": {
+                    "mode": "global",
+                    "placement": {"constraints": [f"node.labels.consul == {role}"]},
+                    "restart_policy": {"condition": "any", "delay": "2s"},
+                    # One at a time and slowly: raft has to find its majority again in between.
+                    "update_config": {"parallelism": 1, "delay": "10s", "failure_action": "pause", "order": "stop-first"},
+                },
+            },
+        )
+
+    return {
+        "version": "3.12",
+        "services": {"server": service("server", server_secret), "client": service("client", client_secret)},
+        "networks": {"host": {"external": True, "name": "host"}},
+        "secrets": {name: {"external": True} for name in sorted({server_secret, client_secret})},
+        "volumes": {"data": {}},
+    }
+
+
+def _agent_rules(node: str, role: str) -> str:
+    operator = 'operator = "read"\n' if role == "server" else ""  # by which its healthcheck sees whether it has its vote
+    return operator + f'node "{node}" {{ policy = "write" }}\nagent "{node}" {{ policy = "write" }}\nservice_prefix "" {{ policy = "read" }}\n'
+
+
+def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
+    """Names in an agent's certificate; only servers carry ``server.DC.consul``, by which clients know a server."""
+    names = [node.name, node.private_address, node.public_address, "127.0.0.1", "localhost", "consul.service.consul"]
+    return [*dict.fromkeys(names), *([f"server.{datacenter}.consul"] if role == "server" else [])]
+
+
+def wanted(book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: list[str], modern: bool, image: str) -> Wanted:
+    params = book.params
+    gossip = book.cluster.secret("consul-gossip-key", params.consul_gossip_key, secrets.gossip_key)
+    management = book.cluster.secret("consul-management-token", params.consul_management_token, secrets.token)
+    dns = book.cluster.secret("consul-dns-token", make=secrets.token)
+    nodes = {node.name: node for node in book.nodes}
+    servers = [nodes[name].private_address for name in nodes if name in managers]
+    first = {"initial_management": management.reveal()} if modern else {"master": management.reveal()}
+    keys = {
+        "server": json.dumps({"encrypt": gossip.reveal(), "acl": {"tokens": first}}),
+        "client": json.dumps({"encrypt": gossip.reveal()}),
+    }
+    names = {role: stack.secret_name(book, f"consul-{role}", content) for role, content in keys.items()}
+    configs, private, tokens = {}, {}, {"dns": (dns.name, _DNS_RULES)}
+    authority = book.authority.certificate
+    for name, node in nodes.items():
+        role = "server" if name in managers else "client"
+        agent = book.cluster.secret(f"consul-agent-{name}-token", make=secrets.token)
+        leaf: Leaf = book.leaf(f"consul-{name}", certificate_names(node, role, params.datacenter))
+        configs[name] = agent_config(params, node, role, servers, nameservers.get(name, ()), modern)
+        private[name] = {
+            "tokens.json": json.dumps({"acl": {"tokens": {"agent": agent.reveal(), "default": dns.reveal()}}}).encode(),
+            "ca.pem": authority,
+            "cert.pem": leaf.certificate,
+            "key.pem": leaf.key,
+        }
+        tokens[f"agent-{name}"] = (agent.name, _agent_rules(name, role))
+    return Wanted(document(book.cluster.name, image, names["server"], names["client"]), configs, private, {names[r]: keys[r] for r in keys}, tokens)

@@ -1,0 +1,164 @@
+"""What a Galera cluster is made of on the swarm: one service per member, its secrets, its settings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmbook.access.cluster import Node
+from swarmbook.base import secrets
+from swarmbook.book.book import Book
+from swarmbook.params import ParamView
+from swarmbook.phases.support import stack
+from swarmbook.phases.support.images import wanted_image
+
+__all__ = ["Parts", "data_folder", "document", "member_name", "parts", "volume_name"]
+
+_DATA = "/var/lib/galera"
+
+
+def member_name(params: ParamView, node: str) -> str:
+    """Name of the member on a node: its alias on the overlay, its ``wsrep_node_name``, its certificate's name."""
+    return f"{params.mariadb_cluster_name}-{node}"
+
+
+def volume_name(params: ParamView) -> str:
+    """The named volume that holds a member's data, one of the same name on each node."""
+    return f"{params.mariadb_cluster_name}-data"
+
+
+def data_folder(params: ParamView) -> str:
+    """Where a member's data lies on its node."""
+    return f"{params.mariadb_data_path}/{params.mariadb_cluster_name}" if params.mariadb_data_path else f"/var/lib/docker/volumes/{volume_name(params)}/_data"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the swarm has to be given.
+
+    Args:
+        services: A service per node, with labels.
+        secrets: Content by full name; never shown.
+        settings: Name and content of the swarm config with server settings.
+        externals: Names of secrets that each service uses, by node.
+    """
+
+    services: Mapping[str, Mapping[str, Any]]
+    secrets: Mapping[str, bytes] = field(repr=False)
+    settings: tuple[str, str]
+    externals: Mapping[str, tuple[str, ...]]
+
+
+def certificate_names(params: ParamView, node: Node) -> list[str]:
+    """Names in a member's certificate: its own, the cluster's, and those by which it is reached from outside."""
+    cluster = params.mariadb_cluster_name
+    names = [
+        member_name(params, node.name),
+        cluster,
+        f"{cluster}.service.consul",
+        node.name,
+        node.private_address,
+        node.public_address,
+        "127.0.0.1",
+        "localhost",
+    ]
+    return list(dict.fromkeys(names))
+
+
+def parts(book: Book) -> Parts:
+    """Everything a member needs, for every member of the parameters."""
+    params, cluster = book.params, book.params.mariadb_cluster_name
+    image = wanted_image(book, "galera")
+    shared = {
+        "ca.pem": book.authority.certificate,
+        "root_password": book.cluster.secret(f"{cluster}-root-password", params.mariadb_root_password).reveal().encode(),
+        "consul_token": book.cluster.secret(f"{cluster}-consul-token", make=secrets.token).reveal().encode(),
+    }
+    if params.mariadb_user:
+        shared["password"] = book.cluster.secret(f"{cluster}-password", params.mariadb_password).reveal().encode()
+    settings = f"[mariadbd]\ninnodb_buffer_pool_size={params.mariadb_buffer_pool}\n"
+    settings_name = f"{cluster}-settings-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
+    contents: dict[str, bytes] = {}
+    services, externals = {}, {}
+    nodes = {node.name: node for node in book.nodes}
+    for name in params.members():
+        leaf = book.leaf(member_name(params, name), certificate_names(params, nodes[name]))
+        files = {**shared, "cert.pem": leaf.certificate, "key.pem": leaf.key}
+        names = {}
+        for target, content in files.items():
+            owner = cluster if target in shared else member_name(params, name)
+            names[target] = stack.secret_name(book, f"{owner}-{target.replace('_', '-').replace('.', '-')}", content)
+            contents[names[target]] = content
+        services[name] = stack.stamp(book.cluster.name, _service(params, nodes[name], image, names, settings_name))
+        externals[name] = tuple(names.values())
+    return Parts(services, contents, (settings_name, settings), externals)
+
+
+def _service(params: ParamView, node: Node, image: str, names: Mapping[str, str], settings: str) -> dict[str, Any]:
+    cluster = params.mariadb_cluster_name
+    member = member_name(params, node.name)
+    environment = {
+        "GALERA_CLUSTER": cluster,
+        "GALERA_MEMBER": member,
+        "GALERA_SUBNET": params.overlay_subnet,
+        # One alias for all members: with dnsrr it resolves to those that are healthy, which is whom a joiner may ask.
+        "GALERA_PEERS": cluster,
+        "GALERA_DATABASE": params.mariadb_database,
+        "GALERA_USER": params.mariadb_user,
+        "GALERA_JOIN_TIMEOUT": str(params.wait_timeout),
+        "CONSUL_ADDR": f"{node.private_address}:{params.consul_https_port}",
+    }
+    service: dict[str, Any] = {
+        "image": image,
+        "hostname": member,
+        "environment": {key: value for key, value in environment.items() if value},
+        "networks": {"overlay": {"aliases": [member, cluster]}},
+        "secrets": [{"source": source, "target": target, "mode": 0o400} for target, source in sorted(names.items())],
+        "configs": [{"source": settings, "target": "/etc/swarmbook/galera.cnf"}],
+        "volumes": [
+            {"type": "bind", "source": data_folder(params), "target": _DATA}
+            if params.mariadb_data_path
+            else {"type": "volume", "source": "data", "target": _DATA},
+            {"type": "tmpfs", "target": "/run/galera"},
+        ],
+        # mariadbd flushes its buffer pool before it ends; killed half way it would have to recover, and could not join by IST.
+        "stop_grace_period": "180s",
+        "healthcheck": {"test": ["CMD", "galera-health"], "interval": "5s", "timeout": "5s", "retries": 12, "start_period": "24h", "start_interval": "1s"},
+        "deploy": {
+            "mode": "replicated",
+            "replicas": 1,
+            # A virtual IP would need IPVS, which drops connections idle for 15 minutes (moby 31208, 37466), and members ask for each other by address.
+            "endpoint_mode": "dnsrr",
+            "placement": {"constraints": [f"node.labels.name == {node.name}"]},
+            "restart_policy": {"condition": "any", "delay": "5s"},
+            "update_config": {"parallelism": 1, "order": "stop-first", "failure_action": "pause"},
+        },
+    }
+    if params.mariadb_port:
+        service["ports"] = [{"target": 3306, "published": params.mariadb_port, "protocol": "tcp", "mode": "host"}]
+        service["environment"]["CONSUL_SERVICE_ADDRESS"] = node.private_address
+        service["environment"]["CONSUL_SERVICE_PORT"] = str(params.mariadb_port)
+    return service
+
+
+def document(params: ParamView, made: Parts, names: list[str]) -> dict[str, Any]:
+    """The stack file for some of the members, or all.
+
+    Args:
+        params: The parameters.
+        made: What :func:`parts` gave.
+        names: Nodes of the members to name.
+    """
+    used = sorted({secret for name in names for secret in made.externals[name]})
+    whole: dict[str, Any] = {
+        "version": "3.12",
+        "services": {name: dict(made.services[name]) for name in names},
+        "networks": {"overlay": {"external": True, "name": params.overlay_network}},
+        "secrets": {name: {"external": True} for name in used},
+        "configs": {made.settings[0]: {"external": True}},
+    }
+    if not params.mariadb_data_path:
+        whole["volumes"] = {"data": {"external": True, "name": volume_name(params)}}
+    return whole

@@ -1,0 +1,91 @@
+"""How the members' states went while a step worked: what it saw while it waited, and what Galera's own log says to the moment."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from swarmbook.base.errors import SwarmbookError
+from swarmbook.book.book import Book, show_picture
+from swarmbook.show.drawing import states
+
+__all__ = ["course", "read_shifts", "states_shown"]
+
+#: Seconds since 1970, and a state.
+Moment = tuple[float, str]
+#: Galera's words for a node's states (https://galeracluster.com/library/documentation/node-states.html). Before these a member starts.
+_WORDS = {"JOINER": "Joiner", "JOINED": "Joined", "SYNCED": "Synced", "DONOR/DESYNCED": "Donor"}
+#: Of a log, how much before the step began: clocks differ a little, and the state that it began with is asked for, too.
+_BEFORE_S = 120
+
+
+@contextlib.contextmanager
+def states_shown(book: Book) -> Iterator[None]:
+    """Draw a lane for each member in the end, of what ``book.samples`` got meanwhile; also when it ends badly."""
+    book.samples.clear()
+    interrupted = True  # who wants to stop does not want to wait for nodes
+    try:
+        yield
+        interrupted = False
+    except SwarmbookError:
+        interrupted = False
+        raise
+    finally:
+        if book.samples:
+            shifts = {} if interrupted else _ask(book, time.time() - book.samples[0][0] + _BEFORE_S)
+            show_picture(states(course(book.samples, shifts), "Members' states while they joined"), "how the members joined")
+
+
+def _ask(book: Book, since: float) -> Mapping[str, Sequence[Moment]]:
+    """Of each member what its log says; nothing where a node does not answer: the step's table, or its error, says that."""
+    try:
+        outputs = book.fleet.each(lambda host: host.run(_script(book, host.name, since), check=False, quiet=True, timeout_s=10).stdout, book.params.members())
+    except SwarmbookError:
+        return {}
+    return {name: read_shifts(output) for name, output in outputs.items()}
+
+
+def _script(book: Book, name: str, since: float) -> str:
+    select = f"--filter label=com.docker.swarm.service.name={book.params.mariadb_cluster_name}_{name}"
+    shift = "s/^([^ ]+) .*Shifting [A-Z/]+ -> ([A-Z/]+).*/\\1 \\2/p"
+    return f"for c in $(docker ps -q {select}); do docker logs --timestamps --since {since:.0f}s $c 2>&1 | sed -nE '{shift}'; done"
+
+
+def read_shifts(output: str) -> list[Moment]:
+    """When a member came to which state, from lines of a timestamp of Docker's and a word of Galera's."""
+    found = []
+    for line in output.splitlines():
+        at, _, word = line.partition(" ")
+        if word in _WORDS:
+            found.append((datetime.fromisoformat(at[:26].rstrip("Z") + "+00:00").timestamp(), _WORDS[word]))
+    return found
+
+
+def course(samples: Sequence[tuple[float, str, str]], shifts: Mapping[str, Sequence[Moment]]) -> list[tuple[float, str, str]]:
+    """Every member's states in the order of time, by seconds since the first sample.
+
+    Args:
+        samples: Seconds since 1970, member, state: as seen from outside, a little late, and blind while a member receives its data.
+        shifts: What each member's log says. From its first word on it is believed; before that, what was seen.
+    """
+    began = samples[0][0]
+    lanes: list[tuple[float, str, str]] = []
+    for name in dict.fromkeys([*shifts, *(name for _, name, _ in samples)]):
+        told = sorted(shifts.get(name, ()))
+        earlier = [state for at, state in told if at < began]
+        later = [(at, state) for at, state in told if at >= began]
+        seen = [(at, state) for at, member, state in samples if member == name]
+        if not seen and not told:
+            continue
+        if earlier:
+            seen = [(began, earlier[-1])]
+        elif not seen:  # nobody waited for it, and its log says nothing of before: it was in service all the time
+            seen = [(began, "Synced")]
+        first = later[0][0] if later else math.inf
+        lanes += [(at - began, name, state) for at, state in [*(moment for moment in seen if moment[0] < first), *later]]
+    lanes.sort(key=lambda lane: lane[0])
+    at, name, state = lanes[-1]
+    return [*lanes, (max(at, samples[-1][0] - began), name, state)]  # what holds at the last moment, holds until the step's end

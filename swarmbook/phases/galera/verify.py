@@ -1,0 +1,199 @@
+"""Phase 08: every member asked over SQL, with TLS and the CA verified, as a client would."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+
+from swarmbook.access.hosts import Host
+from swarmbook.base.errors import OutOfOrder, WorldError
+from swarmbook.book.book import Book, StepResult, look, show_picture
+from swarmbook.model.checks import Check, CheckTable, equal
+from swarmbook.show.drawing import Card, Part, topology
+
+__all__ = ["connect", "replication", "state"]
+
+#: The walkthrough's three, and what says that the member may be used.
+_STATUS = (
+    "wsrep_local_state_comment",
+    "wsrep_cluster_size",
+    "wsrep_cluster_state_uuid",
+    "wsrep_cluster_status",
+    "wsrep_ready",
+    "wsrep_connected",
+)
+_SCHEMA = "swarmbook_verify"
+
+
+@contextlib.contextmanager
+def connect(book: Book, name: str, *, tls: bool = True, database: str | None = None) -> Iterator[Any]:
+    """A connection to the member on a node, as root, through SSH: it needs no published port.
+
+    Args:
+        book: The open book.
+        name: The node.
+        tls: Off to see it refused.
+        database: Default database.
+
+    Raises:
+        OutOfOrder: No member was ever started there.
+        WorldError: It does not run, or does not let us in.
+    """
+    host = book.fleet[name]
+    context = ssl.create_default_context(cafile=str(book.authority.file)) if tls else None
+    password = book.cluster.secret(f"{book.params.mariadb_cluster_name}-root-password", book.params.mariadb_root_password)
+    with host.forward(_address(book, host), 3306) as port:
+        try:
+            connection = pymysql.connect(
+                host="127.0.0.1",
+                port=port,
+                user="root",
+                password=password.reveal(),
+                database=database,
+                ssl=context,
+                ssl_disabled=not tls,
+                connect_timeout=10,
+                read_timeout=30,
+                write_timeout=30,
+            )
+        except pymysql.MySQLError as error:
+            raise WorldError(
+                f"the member on {name} does not let us in", where=name, wanted="root, over TLS", seen=str(error), next="swarmbook run PARAMS --from 07"
+            ) from None
+        book.transcript.record(
+            name,  # typed here; told with its node, so that the order is the same every time
+            # Not the port of this forward, which is gone by the time that somebody reads it.
+            f"mariadb --host=127.0.0.1 --port=3306 --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # from here, through SSH",
+            0,
+            0.0,
+        )
+        with contextlib.closing(connection):
+            yield connection
+
+
+def _address(book: Book, host: Host) -> str:
+    """The member's address on its node's own bridge: overlay addresses are not reached from the node itself."""
+    service = f"{book.params.mariadb_cluster_name}_{host.name}"
+    select = f"--no-trunc --filter label=com.docker.swarm.service.name={service}"
+    script = f"""c=$(docker ps -q {select} | head -n 1)
+[ -n "$c" ] || {{ docker ps -a {select} --format 'ended {{{{.Status}}}}' | head -n 1; exit; }}
+docker network inspect --format "{{{{(index .Containers \\"$c\\").IPv4Address}}}}" docker_gwbridge"""
+    said = host.run(script, check=False).stdout.strip()
+    if said.startswith("ended"):
+        raise WorldError(
+            f"the member on {host.name} does not run",
+            where=host.name,
+            wanted=f"a running container of the service {service}",
+            seen=said.removeprefix("ended").strip(),
+            next=f"swarmbook logs PARAMS {host.name}; then: swarmbook run PARAMS --from 07",
+        )
+    address = said.partition("/")[0]
+    if not address or address == "<no value>":
+        raise OutOfOrder(
+            f"run 07 first: no member of {book.params.mariadb_cluster_name} on {host.name}",
+            where=host.name,
+            wanted=f"a running container of the service {service}",
+            next="swarmbook run PARAMS --from 07",
+        )
+    return address
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: dict[str, str]
+    cipher: str
+    flush: str
+    plaintext: str
+
+
+def state(book: Book) -> StepResult:
+    """Ask every member: Synced, size, one uuid, Primary, ready; over TLS, and plaintext refused."""
+    members = book.params.members()
+
+    def one(host: Host) -> _Answer:
+        with connect(book, host.name) as connection, connection.cursor() as cursor:
+            names = ", ".join(f"'{name}'" for name in (*_STATUS, "Ssl_version"))
+            cursor.execute(f"SHOW STATUS WHERE Variable_name IN ({names})")
+            status = {key: str(value) for key, value in cursor.fetchall()}
+            cursor.execute("SELECT @@innodb_flush_log_at_trx_commit")
+            flush = str(cursor.fetchone()[0])
+        try:
+            with connect(book, host.name, tls=False):
+                plaintext = "accepted"
+        except WorldError:
+            plaintext = "refused"
+        return _Answer(status, status.get("Ssl_version", ""), flush, plaintext)
+
+    def checks(book: Book) -> CheckTable:
+        seen = book.fleet.each(one, members)
+        uuids = {answer.status["wsrep_cluster_state_uuid"] for answer in seen.values()}
+        rows = []
+        for name, answer in seen.items():
+            status = answer.status
+            rows += [
+                equal(name, "wsrep_local_state_comment", "Synced", status["wsrep_local_state_comment"]),
+                equal(name, "wsrep_cluster_size", len(members), status["wsrep_cluster_size"]),
+                Check(
+                    name, "wsrep_cluster_state_uuid", "one for all", "one for all" if len(uuids) == 1 else status["wsrep_cluster_state_uuid"], len(uuids) == 1
+                ),
+                equal(name, "wsrep_cluster_status", "Primary", status["wsrep_cluster_status"]),
+                equal(name, "wsrep_ready, wsrep_connected", "ON, ON", f"{status['wsrep_ready']}, {status['wsrep_connected']}"),
+                Check(name, "TLS, certificate verified", "TLSv1.2 or newer", answer.cipher or "none", answer.cipher in ("TLSv1.2", "TLSv1.3")),
+                equal(name, "a login without TLS", "refused", answer.plaintext),
+                equal(name, "innodb_flush_log_at_trx_commit", 1, answer.flush),
+            ]
+        show_picture(topology([_card(name, answer) for name, answer in seen.items()], "The members"), "the members: the table below")
+        return CheckTable(rows)
+
+    return look(book, checks, hosts=len(members))
+
+
+def _card(name: str, answer: _Answer) -> Card:
+    status = answer.status
+    found = {
+        "state": (status["wsrep_local_state_comment"], "Synced"),
+        "component": (status["wsrep_cluster_status"], "Primary"),
+        "ready": (status["wsrep_ready"], "ON"),
+        "plaintext": (answer.plaintext, "refused"),
+    }
+    return Card(
+        name,
+        (*(Part(part, seen, "ok" if seen == wanted else "bad") for part, (seen, wanted) in found.items()), Part("members", status["wsrep_cluster_size"], "ok")),
+    )
+
+
+def replication(book: Book) -> StepResult:
+    """Write a row on each member, read it on all others, and take it away again."""
+    members = book.params.members()
+
+    def checks(book: Book) -> CheckTable:
+        with contextlib.ExitStack() as stack:
+            connections = {name: stack.enter_context(connect(book, name)) for name in members}
+            cursors = {name: stack.enter_context(connection.cursor()) for name, connection in connections.items()}
+            first = cursors[members[0]]
+            first.execute(f"CREATE DATABASE IF NOT EXISTS {_SCHEMA}")
+            first.execute(f"CREATE TABLE IF NOT EXISTS {_SCHEMA}.canary (run CHAR(20), member VARCHAR(64), PRIMARY KEY (run, member)) ENGINE=InnoDB")
+            run = f"{time.time_ns():020d}"
+            try:
+                for name, cursor in cursors.items():
+                    # Causality, for this session: wait until all that was committed elsewhere before has been applied here.
+                    cursor.execute("SET SESSION wsrep_sync_wait = 7")
+                    cursor.execute(f"INSERT INTO {_SCHEMA}.canary VALUES (%s, %s)", (run, name))  # noqa: S608
+                    connections[name].commit()
+                rows = []
+                for name, cursor in cursors.items():
+                    cursor.execute(f"SELECT member FROM {_SCHEMA}.canary WHERE run = %s ORDER BY member", (run,))  # noqa: S608
+                    seen = [row[0] for row in cursor.fetchall()]
+                    rows.append(equal(name, "rows of all members, read here", " ".join(sorted(members)), " ".join(seen)))
+                    connections[name].commit()
+                return CheckTable(rows)
+            finally:
+                first.execute(f"DROP DATABASE IF EXISTS {_SCHEMA}")
+
+    return look(book, checks, hosts=len(members))

@@ -1,0 +1,57 @@
+"""Phase 08, at its end: who worked when, from what was recorded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from swarmbook.base.errors import WorldError
+from swarmbook.book.book import Book, StepResult, look, show_picture
+from swarmbook.model.checks import Table
+from swarmbook.model.ledger import FILE, BrokenChain, read_chain
+from swarmbook.show.drawing import busy, timeline
+
+__all__ = ["course"]
+
+Work = Sequence[tuple[str, float, float]]
+
+
+def course(book: Book) -> StepResult:
+    """Who worked when: in a run from its first notebook on, by hand in this notebook.
+
+    Raises:
+        WorldError: The run's ledger does not hold together.
+    """
+
+    def table(book: Book) -> Table:
+        folder = os.environ.get("SWARMBOOK_RUN_DIR")
+        work = of_run(Path(folder)) if folder else book.transcript.work_since(0, book.opened)
+        if work:
+            title = f"Who worked when in {'this run' if folder else 'this notebook'}"
+            show_picture(timeline(work, title), f"{title}: the table below")
+        hosts = sorted({host for host, _, _ in work})
+        spans = {host: [(begin, end) for name, begin, end in work if name == host] for host in hosts}
+        return Table(["host", "commands", "seconds at work"], [[host, str(len(its)), f"{busy(its):.1f}"] for host, its in spans.items()])
+
+    return look(book, table, hosts=0)
+
+
+def of_run(folder: Path) -> Work:
+    """Host, begin and end in seconds since the run's begin, of each command in the ledger of a run's folder."""
+    try:
+        chain = read_chain((folder / FILE).read_bytes())
+    except BrokenChain as error:
+        raise WorldError("the ledger of this run does not hold together", where=str(folder / FILE), seen=str(error), next=f"swarmbook audit {folder}") from None
+    began = _moment(chain.events[0]["time"]) if chain.events else 0.0
+    work = []
+    for event in chain.events:
+        if event["event"] == "command":
+            ended = _moment(event["time"]) - began  # a command is told when it has ended
+            work.append((str(event["host"]), max(ended - float(event["seconds"]), 0.0), ended))
+    return work
+
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

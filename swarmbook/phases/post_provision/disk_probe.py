@@ -1,0 +1,290 @@
+"""A node's disks as they are: one question over SSH, its answer read into :class:`Disk`. Nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from swarmbook.access.hosts import Host
+from swarmbook.phases.post_provision import layouts
+from swarmbook.phases.post_provision.layouts import GUARD_FILE
+from swarmbook.phases.support.engine_data import MOUNT_POINT
+
+__all__ = ["SMALLEST", "Disk", "ask", "gib", "read"]
+
+#: Bytes below which a disk is not taken for the second one without being named: images alone want more.
+SMALLEST = 4 * 2**30
+_KINDS = ("disk", "loop", "mpath")
+_SYSTEM = ("/", "/boot", "/boot/efi", "/usr", "/var", "[SWAP]")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A node's second disk as it is.
+
+    Args:
+        device: Path of the disk: as given, or by-id where it was found; empty when none was.
+        size: Bytes; 0 when there is no such disk.
+        content: What is on it, from the disk upwards (see :mod:`swarmbook.phases.post_provision.layouts`); what is not ours is one word in the end.
+        kernel: What the node's kernel can carry: ``dm``, ``thin``, ``btrfs``, ``xfs``; None when nobody could ask.
+        bare: Whether the kernel reads no partitions of it (a loop device without scanning).
+        uuid: Of the file system on top.
+        mounts: Where it, or a part of it, is mounted.
+        options: With which options its file system is mounted at the mount point.
+        fstab: Options by which fstab mounts this UUID there; empty for no such line.
+        guard: Whether the engine is held back until it is mounted.
+        occupied: Whether the mount point holds files while nothing is mounted on it.
+        system: Whether it is the disk that the machine runs from.
+        shared: A volume group on it that lies on other disks, too.
+        others: The disks that were looked through when none was named, in words.
+        under: What lies under the mount point now: file system and source.
+        engine: Version of the engine that is installed or would be; asked for a layout only that depends on it.
+    """
+
+    device: str = ""
+    size: int = 0
+    content: tuple[str, ...] = ()
+    kernel: tuple[str, ...] | None = None
+    bare: bool = False
+    uuid: str = ""
+    mounts: tuple[str, ...] = ()
+    options: str = ""
+    fstab: str = ""
+    guard: bool = False
+    occupied: bool = False
+    system: bool = False
+    shared: str = ""
+    others: tuple[str, ...] = ()
+    under: str = ""
+    engine: str = ""
+
+
+def gib(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 2**40:.1f} TiB" if size >= 2**40 else f"{size / 2**30:.0f} GiB"
+
+
+# dm is taken for usable outside of containers only: its names are the kernel's, so that two containers could not both have a
+# volume group `docker`, and without udev nobody makes its nodes. A kernel that brings no modules with it may have anything built in
+# or with its host: then what it says it has counts for dm, and a file system is tried.
+_KERNEL = """
+modules=/lib/modules/$(uname -r)
+loads() { [ -d "$modules" ] && modprobe -n -q "$1" 2>/dev/null; }
+for fs in btrfs xfs; do { grep -qw $fs /proc/filesystems || [ ! -d "$modules" ] || loads $fs; } && echo $fs; done
+if ! systemd-detect-virt -cq && { grep -qw device-mapper /proc/misc || loads dm_mod; }; then echo dm; { [ -d /sys/module/dm_thin_pool ] || loads dm_thin_pool; } && echo thin; fi
+"""
+
+# What is installed, else what apt or dnf would install.
+_ENGINE = """
+version=$(dockerd --version 2>/dev/null | sed -n 's/^Docker version \\([^,]*\\),.*/\\1/p')
+[ -n "$version" ] || version=$(apt-cache policy {package} 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v none)
+echo "$version"
+"""
+
+
+def _script(device: str, engine: str) -> str:
+    only = f'"$(readlink -f {shlex.quote(device)})"' if device else "-e 1,2,7,11"
+    return f"""
+PATH=$PATH:/usr/sbin:/sbin; at={MOUNT_POINT}
+echo '@@ kernel'; {_KERNEL}
+echo '@@ disks'; lsblk -J -b -p -o NAME,KNAME,TYPE,SIZE,RO,RM,MOUNTPOINT {only} 2>/dev/null
+echo '@@ signatures'
+for node in $(lsblk -nrpo NAME {only} 2>/dev/null | sort -u); do
+  found=$(blkid -p -o export "$node" 2>/dev/null); code=$?
+  head -c 512 "$node" >/dev/null 2>&1 || code=9
+  echo "= $node $code"; echo "$found"
+  case $found in *TYPE=xfs*) echo "BEGUN=$(od -An -tu1 -j126 -N1 "$node" | tr -d ' ')" ;; esac
+done
+echo '@@ partscan'; cat "/sys/block/$(basename "$(readlink -f {shlex.quote(device or "/dev/null")})")/loop/partscan" 2>/dev/null
+if command -v pvs >/dev/null; then
+  echo '@@ pvs'; pvs --noheadings --separator '|' -o pv_name,vg_name 2>/dev/null
+  echo '@@ lvs'; lvs --noheadings --separator '|' -o vg_name,lv_name,segtype,lv_active 2>/dev/null
+fi
+echo '@@ ids'; for id in /dev/disk/by-id/*; do [ -L "$id" ] && echo "$id $(readlink -f "$id")"; done
+echo '@@ fstab'; awk -v at=$at '$1 !~ /^#/ && $2 == at {{ print $1, $4 }}' /etc/fstab
+echo '@@ mount'; findmnt -n -v -r -o UUID,OPTIONS --mountpoint $at 2>/dev/null | tail -n 1
+echo '@@ under'; findmnt -n -v -r -o FSTYPE,SOURCE --target $at 2>/dev/null | tail -n 1
+echo '@@ guard'; cat {GUARD_FILE} 2>/dev/null
+echo '@@ occupied'; mountpoint -q $at || ls -A $at 2>/dev/null | head -n 1
+echo '@@ engine'; {engine}
+true
+"""
+
+
+def ask(host: Host, device: str, engine: str = "") -> Disk:
+    """Look at a node's second disk.
+
+    Args:
+        host: The node.
+        device: The disk; empty to look for it: one that carries a layout of ours, or the only empty one.
+        engine: Name of the engine's package, where its version matters.
+    """
+    answer = host.run(_script(device, _ENGINE.format(package=shlex.quote(engine)) if engine else ":")).stdout
+    return read(answer, device)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the answer says, in parts."""
+
+    sections: Mapping[str, list[str]]
+    signatures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def words(self, name: str) -> list[list[str]]:
+        return [[part.strip() for part in line.split("|")] for line in self.sections.get(name, []) if line.strip()]
+
+
+def read(answer: str, device: str) -> Disk:
+    """What a node has answered.
+
+    Args:
+        answer: Output of the question.
+        device: The disk that was named, or nothing.
+    """
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in answer.splitlines():
+        if line.startswith("@@ "):
+            lines = sections[line[3:]] = []
+        else:
+            lines.append(line)
+    found = _Found(sections, _signatures(sections.get("signatures", [])))
+    disks = json.loads("\n".join(sections.get("disks", [])) or "{}").get("blockdevices", [])
+    common = Disk(
+        device=device,
+        kernel=tuple(sections["kernel"]),
+        occupied=any(sections["occupied"]),
+        under=" ".join(sections["under"]),
+        guard="\n".join(sections["guard"]).strip() == layouts.GUARD.strip(),
+        engine=" ".join(sections["engine"]).strip(),
+    )
+    ids = [line.split() for line in sections["ids"]]
+    read_in = {disk["name"]: _disk(found, disk, replace(common, device=device or _by_id(disk["name"], ids))) for disk in disks if disk["type"] in _KINDS}
+    if device:
+        return next(iter(read_in.values()), common)
+    return _choose(read_in, disks, common)
+
+
+def _choose(read_in: Mapping[str, Disk], raw: Sequence[Mapping[str, Any]], common: Disk) -> Disk:
+    """The one with a layout of ours; else the only empty one; else none, with all that were looked at."""
+    ours = [disk for disk in read_in.values() if layouts.matching(disk.content)]
+    fixed = {disk["name"] for disk in raw if not disk["ro"] and not disk["rm"] and disk["type"] != "loop"}
+    empty = [disk for name, disk in read_in.items() if name in fixed and not disk.content and not disk.mounts and disk.size >= SMALLEST]
+    chosen = ours or empty
+    if len(chosen) == 1:
+        return chosen[0]
+    return replace(common, others=tuple(sorted(f"{disk.device} ({gib(disk.size)}, {_in_words(disk)})" for disk in read_in.values())))
+
+
+def _in_words(disk: Disk) -> str:
+    if disk.system:
+        return "the system's"
+    if not disk.content:
+        return "empty" if disk.size >= SMALLEST else f"empty, below {gib(SMALLEST)}"
+    return layouts.told(disk.content)
+
+
+def _by_id(name: str, ids: Sequence[Sequence[str]]) -> str:
+    """The name that stays: by model and serial number, rather than by a number that says nothing; the kernel's where there is none."""
+    links = [link for link, real in ids if real == name]
+    return min(links, key=lambda link: (link.rpartition("/")[2].startswith(("wwn-", "nvme-eui.", "scsi-3", "lvm-", "dm-")), link), default=name)
+
+
+def _signatures(lines: Sequence[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for line in lines:
+        if line.startswith("= "):
+            _, node, code = line.split()
+            values = found[node] = {"code": code}
+        elif "=" in line:
+            key, _, value = line.partition("=")
+            values[key] = value.replace("\\ ", " ")
+    return found
+
+
+def _walk(tree: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [tree, *(below for child in tree.get("children", ()) for below in _walk(child))]
+
+
+def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
+    nodes = _walk(tree)
+    mounts = tuple(dict.fromkeys(node["mountpoint"] for node in nodes if node["mountpoint"]))
+    content, top = _content(found, tree)
+    uuid = found.signatures.get(top, {}).get("UUID", "")
+    mounted, _, options = " ".join(found.sections["mount"]).partition(" ")
+    fstab = next((line.split()[1] for line in found.sections["fstab"] if line.split()[0] == f"UUID={uuid}"), "") if uuid else ""
+    names = {node["name"] for node in nodes}
+    groups = {group for name, group in found.words("pvs") if name in names and group}
+    return replace(
+        common,
+        size=int(tree["size"]),
+        content=content,
+        bare=tree["type"] == "loop" and found.sections["partscan"] != ["1"],
+        uuid=uuid,
+        mounts=mounts,
+        options=options if uuid and mounted == uuid else "",
+        fstab=fstab,
+        system=any(mount in _SYSTEM for mount in mounts),
+        shared=next((group for name, group in found.words("pvs") if group in groups and name not in names), ""),
+    )
+
+
+def _content(found: _Found, tree: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """What is on a disk, from below, and the node on top."""
+    values = found.signatures.get(tree["name"], {})
+    parts = [child for child in tree.get("children", ()) if child["type"] == "part"]
+    if "PTTYPE" not in values and not parts:
+        return _upon(found, tree)
+    names = [found.signatures.get(part["name"], {}).get("PART_ENTRY_NAME", "") for part in parts]
+    if values.get("PTTYPE") == "gpt" and names == [layouts.MARK]:
+        content, top = _upon(found, parts[0])
+        return (layouts.TABLE, *content), top
+    inside = [" ".join(filter(None, map(found.signatures.get(part["name"], {}).get, ("TYPE", "LABEL")))) for part in parts]
+    partitions = f"{len(parts)} partition{'s'[: len(parts) != 1]}" + (f": {', '.join(filter(None, inside))}" if any(inside) else "")
+    return (f"{values.get('PTTYPE', 'partitions')}" + (f" ({partitions})" if parts else ""),), tree["name"]
+
+
+def _upon(found: _Found, node: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """What is on a device that is not partitioned."""
+    name = node["name"]
+    values = found.signatures.get(name, {})
+    if values.get("code") == "9":
+        return ("cannot be read",), name
+    if values.get("code") == "8":  # blkid will not choose
+        return ("several signatures",), name
+    kind = values.get("TYPE", "")
+    if kind == "LVM2_member":
+        return _volumes(found, node)
+    if kind:
+        label = values.get("LABEL", "")
+        word = f"{kind}:{label}" if label == "docker" else f"{kind} {label} {values.get('UUID', '')}".replace("  ", " ").strip()
+        return (word + (layouts.UNFINISHED if values.get("BEGUN", "0") != "0" else ""),), name
+    held = [child["type"] for child in node.get("children", ())]
+    return ((f"held by {', '.join(held)}",) if held else ()), name
+
+
+def _volumes(found: _Found, node: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """What is on a physical volume; as far as LVM's commands are there to tell."""
+    name = node["name"]
+    group = next((group for pv, group in found.words("pvs") if pv == name), "")
+    if not group:
+        return (layouts.PHYSICAL,), name
+    volumes = [(lv, kind, active) for vg, lv, kind, active in found.words("lvs") if vg == group]
+    below = (layouts.PHYSICAL, f"vg:{group}")
+    if not volumes:
+        return below, name
+    ours = {"data": layouts.DATA, "thinpool": layouts.POOL}
+    if group != "docker" or len(volumes) > 1 or volumes[0][0] not in ours:
+        return (*below, f"volumes {' '.join(lv for lv, _, _ in volumes)}"), name
+    volume, kind, active = volumes[0]
+    word = ours[volume]
+    if active != "active" or (word == layouts.POOL and kind != "thin-pool"):
+        return (*below, word + layouts.UNFINISHED), name
+    child = next((child for child in node.get("children", ()) if child["name"].endswith("/docker-data")), None)
+    if word == layouts.POOL or child is None:
+        return (*below, word), name
+    content, top = _upon(found, child)
+    return (*below, word, *content), top

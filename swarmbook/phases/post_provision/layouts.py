@@ -1,0 +1,259 @@
+"""Layouts of the second disk as data: what lies upon what, what each layer needs, and the commands that make it or undo it.
+
+A layout is a stack of layers from the disk upwards. A disk is told the same way (:mod:`swarmbook.phases.post_provision.disk_probe`), so what is left to
+do is what the one has above the other: nothing on a finished disk, all of it on an empty one, and the rest where a run was killed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from swarmbook.phases.support.engine_data import MOUNT_POINT
+
+__all__ = [
+    "GUARD", "GUARD_FILE", "LAYOUTS", "Layout", "choose", "finished",
+    "make_commands", "matching", "mount_commands", "told", "undo_commands", "wipe_commands",
+]  # fmt: skip
+
+#: Name of the one partition. It is written together with the table, so a disk is ours from the first byte on.
+MARK = "swarmbook-docker"
+TABLE = f"gpt:{MARK}"
+PHYSICAL = "LVM2_member"
+GROUP = "vg:docker"
+DATA = "lv:data"
+POOL = "lv:thinpool"
+BTRFS = "btrfs:docker"
+XFS = "xfs:docker"
+#: Behind a layer that a killed run has begun, or that is there and not active.
+UNFINISHED = " (unfinished)"
+
+_TOLD = {TABLE: "GPT", PHYSICAL: "physical volume", GROUP: "volume group docker", DATA: "volume data", POOL: "thin pool thinpool", BTRFS: "btrfs", XFS: "xfs"}
+
+#: Keeps the engine from starting on the bare folder when the disk did not come up: it would fill the first disk, and come up
+#: without its containers. The first line waits for the mount where fstab has made a unit of it; the second holds everywhere.
+GUARD_FILE = "/etc/systemd/system/docker.service.d/swarmbook-disk.conf"
+GUARD = f"[Unit]\nRequiresMountsFor={MOUNT_POINT}\nAssertPathIsMountPoint={MOUNT_POINT}\n"
+
+_PROFILE = "/etc/lvm/profile/docker-thinpool.profile"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a disk is laid out.
+
+    Args:
+        name: As the parameter ``storage_layout`` has it.
+        layers: From the disk upwards.
+        needs: What the kernel has to have (words of :attr:`swarmbook.phases.post_provision.disk_probe.Disk.kernel`).
+        tools: What has to be installed for it (purposes of :class:`swarmbook.phases.support.systems.Family`).
+        options: Mount options; empty where nothing is mounted.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    needs: frozenset[str]
+    tools: tuple[str, ...]
+    options: str
+
+    @property
+    def filesystem(self) -> str:
+        """Type of what is mounted; empty where nothing is."""
+        return self.layers[-1].partition(":")[0] if self.options else ""
+
+    def on(self, bare: bool) -> tuple[str, ...]:
+        """The layers on a disk; a bare one is a device of which the kernel reads no partitions."""
+        return self.layers[1:] if bare else self.layers
+
+
+_LVM = (TABLE, PHYSICAL, GROUP)
+
+#: By name. ``auto`` takes the first of :data:`AUTO` that the kernel can carry.
+LAYOUTS: Mapping[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout("lvm-btrfs", (*_LVM, DATA, BTRFS), frozenset({"dm", "btrfs"}), ("partitions", "lvm", "btrfs"), "noatime,autodefrag"),
+        Layout("lvm-xfs", (*_LVM, DATA, XFS), frozenset({"dm", "xfs"}), ("partitions", "lvm", "xfs"), "noatime,prjquota"),
+        Layout("btrfs", (TABLE, BTRFS), frozenset({"btrfs"}), ("partitions", "btrfs"), "noatime,autodefrag"),
+        Layout("lvm-thin", (*_LVM, POOL), frozenset({"dm", "thin"}), ("partitions", "lvm", "thin"), ""),
+    )
+}
+AUTO = ("lvm-btrfs", "lvm-xfs", "btrfs")
+
+
+def finished(content: Sequence[str]) -> tuple[str, ...]:
+    """What of a disk's content is whole."""
+    return tuple(content[:-1] if content and content[-1].endswith(UNFINISHED) else content)
+
+
+def matching(content: Sequence[str]) -> list[Layout]:
+    """Layouts that this is, or is the beginning of; none for an empty disk, and none for what is not ours."""
+    if not content:
+        return []
+    layers = tuple(word.removesuffix(UNFINISHED) for word in content)
+    found = [layout for layout in LAYOUTS.values() if layout.layers[: len(layers)] == layers]
+    if tuple(content) == (BTRFS,):  # on the whole disk, where the kernel reads no partitions; until 0.1 everywhere
+        found.append(LAYOUTS["btrfs"])
+    return found
+
+
+def choose(asked: str, kernel: Sequence[str], content: Sequence[str]) -> Layout | None:
+    """The layout for a disk.
+
+    Args:
+        asked: The parameter ``storage_layout``, but not ``existing``.
+        kernel: What the node's kernel has.
+        content: What is on the disk. One of ours is kept, and never laid out anew because the kernel is another.
+
+    Returns:
+        The layout; None when ``auto`` finds none that the kernel can carry.
+    """
+    if asked != "auto":
+        return LAYOUTS[asked]
+    begun = matching(content)
+    can = [layout for layout in map(LAYOUTS.__getitem__, AUTO) if layout.needs <= set(kernel)]
+    whole = [layout for layout in begun if finished(content) in (layout.layers, layout.layers[1:])]
+    return next(iter([*whole, *(layout for layout in can if layout in begun), *begun, *can]), None)
+
+
+def told(layers: Sequence[str]) -> str:
+    """Layers in words."""
+    return ", ".join(_TOLD.get(layer, layer) for layer in layers)
+
+
+# -- commands --------------------------------------------------------------------------------------------------------
+
+_SETTLE = "[ ! -S /run/udev/control ] || udevadm settle --timeout=30"
+# Names differ (sdb1, nvme0n1p1): the kernel says which it is.
+_PARTITION = "$(lsblk -nrpo NAME,TYPE {disk} | awk '$2 == \"part\" {{ print $1; exit }}')"
+# A file system that is there already is left alone. mkfs.btrfs writes its magic last; mkfs.xfs at once, with a flag at byte 126
+# until it is whole. Without -f, both refuse a device on which they find anything. -K: discarding terabytes that hold nothing can
+# take longer than any wait.
+_MADE = '[ "$(blkid -p -o value -s TYPE "$device")" = {kind} ]'
+_BEGUN = '[ "$(od -An -tu1 -j126 -N1 "$device" | tr -d " ")" = 1 ]'
+_MOUNT_LINE = rf"\|^[^#]*[[:space:]]{MOUNT_POINT}[[:space:]]|d"
+
+
+def where(layout: Layout, disk: str, bare: bool) -> str:
+    """Shell word for the device that carries the file system."""
+    if DATA in layout.layers:
+        return "/dev/docker/data"
+    real = f"$(readlink -f {shlex.quote(disk)})"
+    return real if bare else _PARTITION.format(disk=real)
+
+
+def make_commands(layout: Layout, disk: str, layers: Sequence[str], bare: bool) -> list[str]:
+    """Commands that put layers onto a disk, one a layer; each may be repeated.
+
+    Args:
+        layout: Of which the layers are.
+        disk: Path of the disk.
+        layers: What is missing, from below.
+        bare: Whether the kernel reads no partitions of it.
+    """
+    real = f"$(readlink -f {shlex.quote(disk)})"
+    device = where(layout, disk, bare)
+    kind = "lvm" if PHYSICAL in layout.layers else "linux"
+    commands = {
+        TABLE: f"echo 'type={kind}, name={MARK}' | sfdisk -q --label gpt --wipe always --wipe-partitions always {real} && {_SETTLE}",
+        PHYSICAL: f"pvcreate -q -y {_PARTITION.format(disk=real)}",
+        GROUP: f"vgcreate -q -y docker {_PARTITION.format(disk=real)}",
+        DATA: f"if lvs docker/data >/dev/null 2>&1; then lvchange -q -ay docker/data; else lvcreate -q -y -W y -l 100%FREE -n data docker; fi && {_SETTLE}",
+        # The last part grows the pool while the group has room, as Docker's manual wants it.
+        POOL: f"""mkdir -p {_PROFILE.rpartition("/")[0]}
+printf 'activation {{\\n  thin_pool_autoextend_threshold=80\\n  thin_pool_autoextend_percent=20\\n}}\\n' > {_PROFILE}
+case $(lvs --noheadings -o segtype docker/thinpool 2>/dev/null | tr -d ' ') in
+  thin-pool) lvchange -q -ay docker/thinpool ;;
+  ?*) lvremove -q -y docker/thinpool ;;
+esac
+lvs docker/thinpool >/dev/null 2>&1 || lvcreate -q -y --type thin-pool -l 95%FREE -c 512K -Z n -n thinpool docker
+lvchange -q -y --metadataprofile docker-thinpool docker/thinpool""",
+        BTRFS: f'device={device}; {_MADE.format(kind="btrfs")} || mkfs.btrfs -q -K -L docker "$device"',
+        XFS: f"device={device}; made() {{ {_MADE.format(kind='xfs')}; }}; "
+        f'if made && {_BEGUN}; then mkfs.xfs -q -K -f -L docker "$device"; else made || mkfs.xfs -q -K -L docker "$device"; fi',
+    }
+    return [commands[layer] for layer in layers]
+
+
+def mount_commands(layout: Layout, disk: str, bare: bool, how: str) -> list[str]:
+    """Commands that enter the file system in fstab, hold the engine back until it is mounted, and mount it.
+
+    Args:
+        layout: The layout.
+        disk: Path of the disk.
+        bare: Whether the file system lies on the whole of it.
+        how: ``mount``, ``remount`` where it is mounted with other options, or nothing.
+    """
+    device = where(layout, disk, bare)
+    # nofail: a machine whose second disk is gone still boots, so that somebody can log in and look; the engine does not start.
+    lines = [
+        f'uuid=$(blkid -p -o value -s UUID {device}) && [ -n "$uuid" ]',
+        f"sed -i '{_MOUNT_LINE}' /etc/fstab",
+        f'echo "UUID=$uuid {MOUNT_POINT} {layout.filesystem} {layout.options},nofail 0 0" >> /etc/fstab',
+        f"mkdir -p {MOUNT_POINT} {GUARD_FILE.rpartition('/')[0]}",
+        f"printf %s {shlex.quote(GUARD)} > {GUARD_FILE}",
+        "systemctl daemon-reload",
+    ]
+    if how == "mount":
+        lines.append(f"mount {MOUNT_POINT}")
+    elif how == "remount":  # quotas are switched on at a fresh mount only, and that needs an engine that stands
+        lines.append(
+            f"systemctl is-active -q docker.service && mount -o remount,{layout.options} {MOUNT_POINT} || {{ umount {MOUNT_POINT} && mount {MOUNT_POINT}; }}"
+        )
+    return ["set -e\n" + "\n".join(lines)]
+
+
+#: Signatures go from above to below, and the table last: as long as anything is left, the disk is still known. While udev looks at a
+#: partition, the kernel does not forget it.
+_EMPTY = f"""parts() {{ lsblk -nrpo NAME,TYPE "$disk" | awk '$2 == "part" {{ print $1 }}'; }}
+for part in $(parts); do wipefs -a -q -f "$part"; done
+{_SETTLE}
+wipefs -a -q -f "$disk"
+for try in 1 2 3 4 5; do [ -n "$(parts)" ] || break; {_SETTLE}; blockdev --rereadpt "$disk" 2>/dev/null || true; done
+{_SETTLE}"""
+
+
+def undo_commands(disk: str) -> list[str]:
+    """Commands that take a layout of ours away and leave the disk empty; may be repeated.
+
+    Args:
+        disk: Path of the disk.
+    """
+    return [
+        f"""set -e
+systemctl stop -q docker.socket docker.service 2>/dev/null || true
+while mountpoint -q {MOUNT_POINT}; do umount -R {MOUNT_POINT}; done
+sed -i '{_MOUNT_LINE}' /etc/fstab
+rm -f {GUARD_FILE}; rmdir {GUARD_FILE.rpartition("/")[0]} 2>/dev/null || true
+systemctl daemon-reload""",
+        f"""set -e
+disk=$(readlink -f {shlex.quote(disk)})
+if command -v vgs >/dev/null && vgs docker >/dev/null 2>&1; then
+  [ ! -b /dev/docker/data ] || wipefs -a -q -f /dev/docker/data
+  vgremove -q -q -y docker
+  rm -f {_PROFILE}
+fi
+{_EMPTY}""",
+    ]
+
+
+def wipe_commands(disk: str) -> list[str]:
+    """Commands that empty a disk, whatever is on it: mounts, swap, volume groups, arrays, partitions.
+
+    Args:
+        disk: Path of the disk.
+    """
+    return [
+        f"""set -e
+disk=$(readlink -f {shlex.quote(disk)})
+lsblk -nro MOUNTPOINT "$disk" | grep '^/' | sort -ru | while read -r at; do umount -R "$(printf %b "$at")"; done
+lsblk -nrpo NAME,MOUNTPOINT "$disk" | awk '$2 == "[SWAP]" {{ print $1 }}' | xargs -r swapoff
+if command -v pvs >/dev/null; then
+  for pv in $(lsblk -nrpo NAME "$disk"); do pvs --noheadings -o vg_name "$pv" 2>/dev/null || true; done | sort -u | xargs -r -n 1 vgremove -q -q -y -f
+fi
+lsblk -nrpo NAME,TYPE "$disk" | tac | while read -r name type; do
+  case $type in raid*) mdadm --stop "$name" ;; crypt|dm) dmsetup remove "$name" ;; esac
+done
+{_EMPTY}"""
+    ]

@@ -1,0 +1,154 @@
+"""Consul's HTTPS API, as far as the book needs it: a thin client on requests."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from swarmbook.access.cluster import Endpoint
+from swarmbook.base import secrets
+from swarmbook.base.errors import WorldError
+from swarmbook.base.secrets import Secret
+from swarmbook.book.book import Book
+
+__all__ = ["ConsulApi", "accessor", "api", "known_tokens", "policy_token", "token_mark"]
+
+
+class ConsulApi:
+    """One agent's API.
+
+    Args:
+        name: The node whose agent is asked.
+        end: Where its HTTPS API is reached from here.
+        ca: File of the CA that its certificate must come from.
+        token: Sent as a header; None asks as nobody.
+    """
+
+    def __init__(self, name: str, end: Endpoint, ca: Path, token: Secret | None) -> None:
+        self._name = name
+        self._base = f"https://{end}/v1"
+        self._session = requests.Session()
+        self._session.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
+        self._session.verify = str(ca)
+        if token is not None:
+            self._session.headers["X-Consul-Token"] = token.reveal()
+
+    def request(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
+        """A request, whatever its answer's status.
+
+        Raises:
+            WorldError: No answer, or not over TLS with a certificate of our CA.
+        """
+        data = body if isinstance(body, (bytes, type(None))) else None
+        json = None if data is not None or body is None else body
+        try:
+            return self._session.request(method, f"{self._base}/{path}", params=query, data=data, json=json, timeout=10)
+        except requests.RequestException as error:
+            raise WorldError(
+                f"Consul on {self._name} does not answer",
+                where=self._base,
+                wanted="its HTTPS API",
+                seen=str(error),
+                next=f"swarmbook ssh {self._name} docker service logs --tail 20 consul_server",
+            ) from None
+
+    def get(self, path: str, **query: str) -> Any:
+        """A read's JSON.
+
+        Raises:
+            WorldError: Consul answered with an error; carries its words.
+        """
+        return self._checked("GET", path, None, **query).json()
+
+    def put(self, path: str, body: Any = None, **query: str) -> Any:
+        """A write's JSON."""
+        return self._checked("PUT", path, body, **query).json()
+
+    def _checked(self, method: str, path: str, body: Any, **query: str) -> requests.Response:
+        answer = self.request(method, path, body, **query)
+        if answer.status_code >= 400:
+            raise WorldError(
+                f"Consul on {self._name} refused {method} {path}",
+                where=self._base,
+                seen=f"{answer.status_code} {answer.text.strip()[:300]}",
+                next="swarmbook run PARAMS --from 04",
+            )
+        return answer
+
+    def leader(self) -> str:
+        """The raft leader's address, or nothing: none is elected, or nobody answers."""
+        try:
+            return str(self.get("status/leader"))
+        except WorldError:
+            return ""
+
+    def read_back(self, key: str, value: str, timeout_s: float = 5) -> str:
+        """What this very server has stored under a key: a stale read asks no other; raft may be a moment late."""
+        limit = time.monotonic() + timeout_s
+        while True:
+            answer = self.request("GET", f"kv/{key}", raw="", stale="")
+            if answer.text == value or time.monotonic() > limit:
+                return answer.text if answer.ok else f"{answer.status_code} {answer.text.strip()[:80]}"
+            time.sleep(0.05)
+
+
+def api(book: Book, name: str, *, anonymous: bool = False) -> ConsulApi:
+    """The API of one node's agent, asked with the management token unless as nobody."""
+    token = None if anonymous else book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
+    return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority.file, token)
+
+
+def accessor(cluster: str, name: str) -> str:
+    """A token's public id, the same on every run, so that it is found again."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"swarmbook:{cluster}:{name}"))
+
+
+def _rules_mark(rules: str) -> str:
+    return hashlib.sha256(rules.encode()).hexdigest()[:12]
+
+
+def token_mark(cluster: str, name: str, rules: str) -> str:
+    """What :func:`known_tokens` lists for a token whose policy has these rules."""
+    return accessor(cluster, name) + _rules_mark(rules)
+
+
+def known_tokens(consul: ConsulApi) -> frozenset[str]:
+    """Marks of the tokens that are there; the rules' hash ends their description."""
+    answer = consul.request("GET", "acl/tokens")
+    return frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json()) if answer.ok else frozenset()
+
+
+def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
+    """Have a policy and a token of the same name that carries it; safe to repeat.
+
+    Args:
+        book: The open book.
+        consul: A server's API.
+        server: Its node's name.
+        name: Of both.
+        rules: The policy's.
+        secret: The token.
+    """
+    started = time.monotonic()
+    mark = _rules_mark(rules)
+    policy = {"Name": name, "Description": f"swarmbook {mark}", "Rules": rules}
+    known = {entry["Name"]: entry["ID"] for entry in consul.get("acl/policies")}
+    if name in known:
+        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": known[name]})
+    else:
+        consul.put("acl/policy", policy)
+    accessor_id = accessor(book.cluster.name, name)
+    token = {"AccessorID": accessor_id, "SecretID": secret.reveal(), "Description": f"swarmbook {name} {mark}", "Policies": [{"Name": name}]}
+    exists = consul.request("GET", f"acl/token/{accessor_id}").ok
+    consul.put(f"acl/token/{accessor_id}" if exists else "acl/token", token)
+    book.transcript.record(
+        server,
+        f"consul acl policy create -name {name} -rules - && consul acl token create -policy-name {name}   # over the HTTPS API",
+        0,
+        time.monotonic() - started,
+    )

@@ -1,0 +1,92 @@
+"""Images on the nodes: built here if need be, sent over the engines' API, so that no node needs a registry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from swarmbook.access.docker_api import send_images
+from swarmbook.access.hosts import fan_out
+from swarmbook.base.activity import doing
+from swarmbook.base.errors import WorldError
+from swarmbook.book.book import Book
+from swarmbook.machines.host_engine import ensure_engine
+from swarmbook.machines.images import ensure_image, image_name
+
+__all__ = ["ensure_images", "missing_images", "nodes_without_image", "wanted_image"]
+
+
+def wanted_image(book: Book, name: str) -> str:
+    """The tag that an image should have by the parameters.
+
+    Args:
+        book: The open book.
+        name: A folder of ``swarmbook/images``.
+    """
+    return image_name(name, book.params.lab_base_image)
+
+
+def missing_images(engines: Mapping[str, Any], wanted: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """Which of the wanted tags each engine lacks.
+
+    Args:
+        engines: Clients by node.
+        wanted: Tags by node.
+    """
+    import docker.errors
+
+    def one(name: str) -> tuple[str, ...]:
+        lacking = []
+        for tag in wanted[name]:
+            try:
+                engines[name].api.inspect_image(tag)
+            except docker.errors.ImageNotFound:
+                lacking.append(tag)
+        return tuple(lacking)
+
+    return fan_out(one, {name: name for name in wanted})
+
+
+def nodes_without_image(engines: Mapping[str, Any], tag: str) -> list[str]:
+    """Names of the nodes whose engine does not have an image."""
+    return [name for name, lacking in missing_images(engines, {name: [tag] for name in engines}).items() if lacking]
+
+
+def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
+    """Build images here if need be, and send them to the engines that lack them.
+
+    Args:
+        book: The open book.
+        wanted: Names of images (folders of ``swarmbook/images``) by node.
+
+    Raises:
+        WorldError: A build failed or an engine did not take an image.
+    """
+    names = list(dict.fromkeys(name for images in wanted.values() for name in images))
+    if not names:
+        return
+    local = ensure_engine()
+    tags = fan_out(lambda name: ensure_image(local, name, book.params.lab_base_image)[0], {name: name for name in names})
+    engines = book.engines(wanted)
+    lacking = missing_images(engines, {node: [tags[name] for name in images] for node, images in wanted.items()})
+    # Nodes that lack the same are sent one archive, in which layers that images share come once.
+    for archive in dict.fromkeys(tags for tags in lacking.values() if tags):
+        nodes = [node for node, tags in lacking.items() if tags == archive]
+        started = time.monotonic()
+        try:
+            with doing(", ".join(nodes), f"docker load   # {' '.join(archive)}"):
+                send_images(local, list(archive), {node: engines[node] for node in nodes})
+        except WorldError as error:  # an engine whose disk is full often just hangs up
+            size = sum(local.api.inspect_image(tag)["Size"] for tag in archive) >> 20
+            free = book.fleet.each(lambda host: host.run("df --output=avail -B1M /var/lib/docker | tail -n 1", check=False).stdout.strip(), nodes)
+            room = "\n".join(f"{node}: {free[node]} MiB free at /var/lib/docker; the images take up to {size} MiB" for node in nodes)
+            raise WorldError(error.what, where=error.where, seen=f"{error.seen}\n{room}", next=error.next) from None
+        for node in nodes:
+            book.transcript.record(node, f"docker load   # {' '.join(archive)}, streamed from here over the API", 0, time.monotonic() - started)
+    still = {node: tags for node, tags in missing_images(engines, lacking).items() if tags}
+    if still:
+        seen = "; ".join(f"{node}: {' '.join(tags)}" for node, tags in still.items())
+        raise WorldError(
+            "an image was sent and is not there", where=", ".join(still), seen=seen, next=f"look at the space: swarmbook ssh {min(still)} df -h /var/lib/docker"
+        )

@@ -1,0 +1,186 @@
+"""Operating systems as data: which are known, how each kind asks for, gets and updates packages, and what it calls them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from swarmbook.base.errors import WorldError
+
+__all__ = ["ENGINE_PACKAGES", "FAMILIES", "OS_RELEASE", "Family", "family_of", "install_engine", "read_os_release"]
+
+#: What a node is asked for; an answer is read by :func:`read_os_release`.
+OS_RELEASE = "sed 's/^/os: /' /etc/os-release 2>/dev/null"
+
+#: The engine's package, by the parameter ``docker_source``; Docker's own has the same name for apt and dnf.
+ENGINE_PACKAGES: Mapping[str, str] = {"system": "docker.io", "docker": "docker-ce"}
+
+_APT = "DEBIAN_FRONTEND=noninteractive apt-get"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Systems that share their package manager.
+
+    Args:
+        name: debian or rhel.
+        names: What it calls the package for a purpose.
+        query: Prints which of ``{packages}`` are installed, a name a line.
+        refresh: Fetches the lists of packages.
+        updates: Prints how many updates wait.
+        upgrade: Does them.
+        install: Installs ``{packages}``.
+    """
+
+    name: str
+    names: Mapping[str, str]
+    query: str
+    refresh: str
+    updates: str
+    upgrade: str
+    install: str
+
+    def packages(self, purposes: Iterable[str]) -> tuple[str, ...]:
+        """Names of the packages for purposes, each once."""
+        return tuple(dict.fromkeys(self.names[purpose] for purpose in purposes))
+
+    def install_command(self, packages: Sequence[str]) -> str:
+        """The command that installs packages, on fresh lists."""
+        return f"{self.refresh} && {self.install.format(packages=' '.join(map(shlex.quote, packages)))}"
+
+
+FAMILIES: Mapping[str, Family] = {
+    "debian": Family(
+        "debian",
+        {
+            "certificates": "ca-certificates", "partitions": "fdisk", "lvm": "lvm2", "thin": "thin-provisioning-tools",
+            "btrfs": "btrfs-progs", "xfs": "xfsprogs",
+        },
+        query="dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' {packages} 2>/dev/null | sed -n 's/ installed$//p'",
+        refresh=f"{_APT} update -qq >/dev/null",
+        updates="apt-get -s upgrade | grep -c '^Inst'",
+        upgrade=f"{_APT} upgrade -y -q",
+        install=f"{_APT} install -y -q --no-install-recommends {{packages}}",
+    ),
+    "rhel": Family(
+        "rhel",
+        {
+            "certificates": "ca-certificates", "partitions": "util-linux", "lvm": "lvm2", "thin": "device-mapper-persistent-data",
+            "btrfs": "btrfs-progs", "xfs": "xfsprogs",
+        },
+        query="rpm -q --qf '%{{NAME}}\\n' {packages} | grep -v ' '",
+        refresh="dnf -q makecache",
+        updates="dnf -q -C list --upgrades 2>/dev/null | grep -c '^[^ ]*\\.[^ ]* '",
+        upgrade="dnf -q -y upgrade",
+        install="dnf -q -y install --setopt=install_weak_deps=False {packages}",
+    ),
+}  # fmt: skip
+
+#: The oldest version of each system that the book is written for.
+_OLDEST: Mapping[str, tuple[int, ...]] = {"debian": (12,), "ubuntu": (22, 4), "rocky": (9,), "almalinux": (9,), "rhel": (9,), "centos": (9,)}
+_KIN = {"debian": "debian", "ubuntu": "debian", "rhel": "rhel", "centos": "rhel", "rocky": "rhel", "almalinux": "rhel"}
+_SUPPORTED = "Debian from 12, Ubuntu from 22.04, Rocky, Alma or RHEL from 9, or a system that names one of them as its like"
+
+
+def read_os_release(lines: Iterable[str]) -> dict[str, str]:
+    """Values of os-release from the lines of :data:`OS_RELEASE`."""
+    pairs = (line.removeprefix("os: ").partition("=") for line in lines if line.startswith("os: "))
+    return {key: " ".join(shlex.split(value, comments=True)) for key, _, value in pairs}
+
+
+def family_of(host: str, system: Mapping[str, str]) -> Family:
+    """The family of a system.
+
+    Args:
+        host: For the message.
+        system: Its os-release.
+
+    Raises:
+        WorldError: It is none that the book knows, or too old.
+    """
+    id, version = system.get("ID", ""), system.get("VERSION_ID", "")
+    kin = next((_KIN[word] for word in [id, *system.get("ID_LIKE", "").split()] if word in _KIN), "")
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    # Without a number it is Debian's next one, which has none; and those of others are not comparable.
+    if kin and (id not in _OLDEST or not numbers or numbers >= _OLDEST[id]):
+        return FAMILIES[kin]
+    raise WorldError(
+        f"{host} runs a system that {'is too old for the book' if kin else 'the book does not know'}; nothing was touched",
+        where=host,
+        wanted=_SUPPORTED,
+        seen=system.get("PRETTY_NAME") or f"{id} {version}".strip() or "no /etc/os-release",
+        next="install one of these on it, or leave it out of nodes",
+    )
+
+
+# -- the engine ------------------------------------------------------------------------------------------------------
+
+_HOME = "https://download.docker.com/linux"
+#: Fingerprints of the keys that Docker signs its packages with. What is fetched is held against them before anything trusts it.
+_KEYS = {"debian": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "rhel": "060A61C51B558A7F742B77AAC52FEB6B621E9F35"}
+
+
+def install_engine(host: str, system: Mapping[str, str], source: str) -> list[str]:
+    """Commands that install the engine.
+
+    Args:
+        host: For the message.
+        system: Its os-release.
+        source: ``system``, or ``docker`` for Docker's repository.
+
+    Raises:
+        WorldError: The system has no package of the engine, or Docker has no repository for it.
+    """
+    family = family_of(host, system)
+    if source == "system":
+        if family.name == "rhel":
+            raise WorldError(
+                f"the system of {host} has no package of the Docker Engine (its docker is podman under another name)",
+                where=host,
+                wanted="a package of the engine",
+                seen=system.get("PRETTY_NAME", system.get("ID", "")),
+                next="docker_source: docker in the parameters, for Docker's own repository",
+            )
+        # Debian 13 has the client in a package of its own.
+        return [family.install_command([ENGINE_PACKAGES["system"], "iptables"]) + " $(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)"]
+    packages = [ENGINE_PACKAGES["docker"], "docker-ce-cli", "containerd.io"]
+    if family.name == "rhel":
+        return [family.install_command(["curl", "gnupg2"]), *_add_dnf_repository(), family.install_command([*packages, "iptables-nft"])]
+    return [family.install_command(["ca-certificates", "curl", "gpg"]), *_add_apt_repository(host, system), family.install_command([*packages, "iptables"])]
+
+
+def _fetch_key(url: str, family: str, into: str) -> str:
+    """Fetch a key, refuse it unless it is the pinned one and the only one, and put it in place."""
+    return f"""set -e
+umask 022
+aside=$(mktemp -d); trap 'rm -rf "$aside"' EXIT
+curl -fsSL --retry 3 -o "$aside/key" {url}
+seen=$(GNUPGHOME="$aside" gpg --batch --with-colons --show-keys "$aside/key" | awk -F: '$1 == "pub" {{ primary = 1 }} $1 == "fpr" && primary {{ print $10; primary = 0 }}')
+if [ "$seen" != {_KEYS[family]} ]; then echo "the key at {url} is not Docker's: wanted {_KEYS[family]}, seen $seen" >&2; exit 1; fi
+mkdir -p {into.rpartition("/")[0]}
+install -m 644 "$aside/key" {into}"""
+
+
+def _add_apt_repository(host: str, system: Mapping[str, str]) -> list[str]:
+    id = system.get("ID", "")
+    base = id if id in ("debian", "ubuntu") else "ubuntu" if "UBUNTU_CODENAME" in system else "debian"
+    name = system.get("UBUNTU_CODENAME") or system.get("DEBIAN_CODENAME") or system.get("VERSION_CODENAME", "")
+    if not name:
+        raise WorldError(
+            f"the system of {host} does not say which release it is, and Docker's repository goes by that name",
+            where=f"{host}: /etc/os-release",
+            wanted="VERSION_CODENAME",
+            seen=system.get("PRETTY_NAME", id),
+            next="docker_source: system",
+        )
+    key = "/etc/apt/keyrings/docker.asc"
+    entry = f"Types: deb\nURIs: {_HOME}/{base}\nSuites: {name}\nComponents: stable\nSigned-By: {key}\n"
+    return [_fetch_key(f"{_HOME}/{base}/gpg", "debian", key), f"printf %s {shlex.quote(entry)} > /etc/apt/sources.list.d/docker.sources"]
+
+
+def _add_dnf_repository() -> list[str]:
+    key = "/etc/pki/rpm-gpg/RPM-GPG-KEY-docker"
+    # Rocky, Alma and RHEL are of the same make as CentOS, and $releasever is 9 or 10 on each.
+    entry = f"[docker-ce-stable]\nname=Docker CE\nbaseurl={_HOME}/centos/$releasever/$basearch/stable\nenabled=1\ngpgcheck=1\ngpgkey=file://{key}\n"
+    return [_fetch_key(f"{_HOME}/centos/gpg", "rhel", key), f"rpm --import {key} && printf %s {shlex.quote(entry)} > /etc/yum.repos.d/docker-ce.repo"]

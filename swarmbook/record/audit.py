@@ -1,0 +1,285 @@
+"""Holding a run's folder against its own record, offline: the first thing that does not fit is named."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from swarmbook.base.errors import WorldError
+from swarmbook.model import ledger
+from swarmbook.model.ledger import FORMAT, BrokenChain, Chain, read_chain
+from swarmbook.record import manifest
+from swarmbook.record.signing import BadSignature, allowed_signers, fingerprint, verify
+
+__all__ = ["Report", "audit"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of an audit.
+
+    Args:
+        folder: The run's folder.
+        exit_code: 0 all fits, 1 something does not, 2 this is no run that can be audited, 3 there is no ssh-keygen.
+        finding: The first thing that does not fit; empty if all does.
+        run: Its id.
+        cluster: Its cluster.
+        status: How the run ended, by its ledger.
+        events: How many there are in the ledger.
+        files: How many the manifest names.
+        signature: Who signed, and whether that was checked.
+        notes: What is odd, and explained.
+    """
+
+    folder: str
+    exit_code: int = 0
+    finding: str = ""
+    run: str = ""
+    cluster: str = ""
+    status: str = ""
+    events: int = 0
+    files: int = 0
+    signature: str = ""
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {"ok": self.exit_code == 0, **asdict(self)}
+
+    def to_text(self) -> str:
+        """For people."""
+        if self.exit_code:
+            head = {1: "does not fit", 2: "cannot be audited"}.get(self.exit_code, "could not be audited")
+            return "\n".join([f"{self.folder}: {head}: {self.finding}", *(f"  note: {note}" for note in self.notes)])
+        lines = [
+            f"{self.folder}: unchanged since it was recorded",
+            f"  run:       {self.run} of cluster {self.cluster or '(none)'}: {self.status}",
+            f"  ledger:    {self.events} events, the chain holds",
+            f"  files:     {self.files}, each as the manifest has it",
+            f"  signature: {self.signature}",
+        ]
+        return "\n".join(lines + [f"  note:      {note}" for note in self.notes])
+
+
+class _Misfit(Exception):
+    def __init__(self, finding: str, exit_code: int = 1) -> None:
+        super().__init__(finding)
+        self.exit_code = exit_code
+
+
+def audit(folder: Path, root: Path, named: str | None = None) -> Report:
+    """Audit a run's folder; it may be a copy, anywhere.
+
+    Args:
+        folder: The run's folder.
+        root: The book's folder, for the default allowed_signers.
+        named: The allowed_signers file to use.
+
+    Raises:
+        UsageError: The named allowed_signers file is not there.
+    """
+    named = named or os.environ.get("SWARMBOOK_ALLOWED_SIGNERS")
+    if named:
+        allowed_signers(root, "", named)
+    facts: dict[str, Any] = {"folder": str(folder)}
+    try:
+        _audit(folder, root, named, facts)
+    except _Misfit as misfit:
+        facts.update(finding=str(misfit), exit_code=misfit.exit_code)
+    except OSError as error:
+        facts.update(finding=f"{error.filename or folder} cannot be read: {error.strerror}", exit_code=2)
+    return Report(**facts)
+
+
+def _audit(folder: Path, root: Path, named: str | None, facts: dict[str, Any]) -> None:
+    if not folder.is_dir():
+        raise _Misfit("there is no such folder", 2)
+    path = folder / ledger.FILE
+    if not path.is_file():
+        raise _Misfit(f"this is not a run folder: no {ledger.FILE} in it", 2)
+    data = path.read_bytes()
+    if not data:
+        raise _Misfit(f"{ledger.FILE} is empty: truncated", 2)
+    _refuse_newer(data.split(b"\n", 1)[0], ledger.FILE)
+    if left := sorted(path.name for path in folder.rglob(".*") if path.is_file()):
+        facts["notes"] = (f"{', '.join(left)}: as a save leaves it that is cut short; the file it was to replace is whole, and nothing reads this one",)
+    signed = None
+    if (folder / manifest.FILE).is_file():
+        raw = (folder / manifest.FILE).read_bytes()
+        signed = _manifest(folder, raw)
+        facts.update(run=signed["run"] or "", cluster=signed["cluster"], files=len(signed["files"]))
+        key = _signature_fits(folder, raw, signed)
+        _files_fit(folder, signed, data)
+    chain = _chain(data)
+    _ledger_fits(folder, chain, signed, facts)
+    if signed is not None:
+        _results_fit(folder, chain)
+        facts["signature"] = _trusted(folder, raw, signed, chain, root, named) if key else _unsigned(named)
+
+
+def _refuse_newer(raw: bytes, name: str) -> None:
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        return
+    version = data.get("format") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise _Misfit(f"{name} was written by a newer swarmbook: format {version}, this one reads up to {FORMAT}", 2)
+
+
+def _manifest(folder: Path, raw: bytes) -> dict[str, Any]:
+    broken = (folder / manifest.SIGNATURE).is_file()
+    _refuse_newer(raw, manifest.FILE)
+    try:
+        data = json.loads(raw)
+        fits = manifest.canonical(data) == raw and data.keys() == {"format", "cluster", "run", "signer", "files", "ledger"}
+        fits = fits and data["format"] == FORMAT and data["ledger"].keys() == {"head", "lines"}
+        fits = fits and all(entry.keys() == {"path", "sha256", "size"} for entry in data["files"])
+        fits = fits and all(isinstance(data[name], str) for name in ("cluster", "run"))
+    except (ValueError, RecursionError) as error:
+        if broken:
+            raise _Misfit(f"{manifest.FILE} was changed: it is not as swarmbook writes it") from None
+        raise _Misfit(f"{manifest.FILE} is truncated, or not JSON: {error}", 2) from None
+    except (AttributeError, KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise _Misfit(f"{manifest.FILE} was changed: it is not as swarmbook writes it")
+    return dict(data)
+
+
+def _signature_fits(folder: Path, raw: bytes, signed: dict[str, Any]) -> str:
+    """The fingerprint of the key that signed, if one did. First of all: a forged manifest says nothing about files."""
+    path, claimed = folder / manifest.SIGNATURE, signed["signer"]
+    if not path.is_file():
+        if claimed:
+            raise _Misfit(f"{manifest.SIGNATURE} is missing: the manifest says that {claimed} signs it")
+        return ""
+    try:
+        verdict = verify(raw, path, ())
+    except BadSignature as error:
+        raise _Misfit(f"{manifest.FILE} or {manifest.SIGNATURE} was changed: the signature does not fit ({error})") from None
+    except WorldError:  # no ssh-keygen: said when all else has been looked at
+        return claimed or ""
+    if verdict.key != claimed:
+        raise _Misfit(f"a foreign signature: by {verdict.key}, where the manifest says {claimed or 'unsigned'}")
+    return verdict.key
+
+
+def _files_fit(folder: Path, signed: dict[str, Any], data: bytes) -> None:
+    wanted = {entry["path"]: entry for entry in signed["files"]}
+    found = dict(manifest.files_of(folder))
+    for name in sorted({*wanted, *found}):
+        if name not in found:
+            raise _Misfit(f"{name} is missing")
+        if name not in wanted:
+            raise _Misfit(f"{name} was added: the manifest does not name it")
+        if found[name].is_symlink() or not found[name].is_file():
+            raise _Misfit(f"{name} was replaced: it is no regular file")
+        if manifest.hash_of(found[name]) != (wanted[name]["sha256"], wanted[name]["size"]):
+            raise _Misfit(f"{name} was changed{_where_in_ledger(data, signed) if name == ledger.FILE else ''}")
+
+
+def _where_in_ledger(data: bytes, signed: dict[str, Any]) -> str:
+    """A changed ledger breaks its own chain in a line that can be named."""
+    try:
+        chain = read_chain(data)
+    except BrokenChain as error:
+        return f": {error}"
+    lines = signed["ledger"]["lines"]
+    return (
+        f": {chain.lines} lines where the manifest has {lines}" if chain.lines != lines else f": its last line, or all of it, was written anew (line {lines})"
+    )
+
+
+def _chain(data: bytes) -> Chain:
+    try:
+        return read_chain(data)
+    except BrokenChain as error:
+        raise _Misfit(f"{ledger.FILE}: {error}") from None
+
+
+def _ledger_fits(folder: Path, chain: Chain, signed: dict[str, Any] | None, facts: dict[str, Any]) -> None:
+    run = chain.run
+    facts.update(events=len(chain.events), run=str(run.get("run", "")), cluster=str(run.get("cluster", "")))
+    if chain.torn:
+        lines = ", ".join(map(str, chain.torn))
+        facts["notes"] = (
+            *facts.get("notes", ()),
+            f"{ledger.FILE}: line {lines} is torn: a process was stopped while it wrote it; nothing else is missing there",
+        )
+    if not run:
+        raise _Misfit(f"{ledger.FILE}: line 1 does not say which run this is")
+    if chain.end is None:
+        raise _Misfit(
+            f"the run ended without an end: killed, or still going on. Its {len(chain.events)} events fit, the last one at {chain.events[-1]['time']}"
+        )
+    facts["status"] = str(chain.end.get("status", ""))
+    if signed is None:
+        raise _Misfit(f"{manifest.FILE} is missing, though the ledger comes to its end: killed before it was written, or removed")
+    for name, here in (("run", run.get("run")), ("cluster", run.get("cluster")), ("ledger", {"head": chain.head, "lines": chain.lines})):
+        if signed[name] != here:
+            raise _Misfit(f"{manifest.FILE}: its {name} is not that of the ledger: {signed[name]}, {here}")
+
+
+def _load(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        data = json.loads((folder / name).read_bytes())
+    except FileNotFoundError:
+        raise _Misfit(f"{name} is missing, though the ledger tells of it") from None
+    except (ValueError, RecursionError):
+        raise _Misfit(f"{name} is not JSON") from None
+    if not isinstance(data, dict):
+        raise _Misfit(f"{name} is not what swarmbook writes")
+    return data
+
+
+def _results_fit(folder: Path, chain: Chain) -> None:
+    """Summary and notebooks tell the same story as the ledger."""
+    told = {event["number"]: event["status"] for event in chain.events if event["event"] == "chapter"}
+    end = chain.end or {}
+    try:
+        summary = _load(folder, "summary.json")
+        for name in ("status", "exit_code"):
+            if summary[name] != end.get(name):
+                raise _Misfit(f"summary.json: {name} {summary[name]}, the ledger says {end.get(name)}")
+        for chapter in summary["chapters"]:
+            number, status = chapter["number"], chapter["status"]
+            if status != told.pop(number, "not-run"):
+                raise _Misfit(f"summary.json: {number} {chapter['name']} is {status}, which is not what the ledger says")
+            if chapter["notebook"] and status != "not-run" and (chapter["error"] is None or (folder / chapter["notebook"]).exists()):
+                shown = _load(folder, chapter["notebook"])["metadata"]["papermill"]["status"]
+                if shown != status and not (chapter["error"] and shown in ("completed", "running")):
+                    raise _Misfit(f"{chapter['notebook']} is {shown}, the ledger says {status}")
+        if told:
+            raise _Misfit(f"summary.json: {', '.join(sorted(told))} is missing, though the ledger tells of it")
+    except (KeyError, TypeError, AttributeError):
+        raise _Misfit("summary.json or a notebook is not what swarmbook writes") from None
+
+
+def _trusted(folder: Path, raw: bytes, signed: dict[str, Any], chain: Chain, root: Path, named: str | None) -> str:
+    files = allowed_signers(root, signed["cluster"], named)
+    try:
+        when = datetime.strptime((chain.end or {})["time"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+        verdict = verify(raw, folder / manifest.SIGNATURE, files, when)
+    except (KeyError, ValueError):
+        raise _Misfit(f"{ledger.FILE}: its end has no time") from None
+    except WorldError as error:
+        raise _Misfit(f"all else fits, but {error.what}", error.exit_code) from None
+    if verdict.who:
+        return f"by {verdict.who}, {verdict.key}, as {verdict.file} allows"
+    if files:
+        raise _Misfit(f"a foreign signature: {verdict.key} is not among the allowed signers of {', '.join(map(str, files))}")
+    signer = folder / manifest.SIGNER
+    if signer.is_file() and fingerprint(signer.read_text("utf-8")) != verdict.key:
+        raise _Misfit(f"{manifest.SIGNER} is not the key that signed")
+    return f"signed by {verdict.key}, not checked against any allowed_signers"
+
+
+def _unsigned(named: str | None) -> str:
+    if named:
+        raise _Misfit(f"unsigned, where a signature by one of {named} is wanted")
+    return "unsigned"

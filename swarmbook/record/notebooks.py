@@ -1,0 +1,101 @@
+"""A notebook as the run reads it: its steps, and the parameters that it declares."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from swarmbook.base.errors import UsageError
+
+__all__ = ["PARAMETER_TAGS", "count_steps", "parameter_names", "plain", "read_notebook", "step_titles"]
+
+PARAMETER_TAGS = ("parameters", "injected-parameters")
+
+
+def read_notebook(path: Path) -> Any:
+    """A notebook that is about to be executed.
+
+    Raises:
+        UsageError: It cannot be read, or is none.
+    """
+    try:
+        nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
+        nbformat.validate(nb)
+        return nb
+    except OSError as error:
+        raise UsageError("the notebook cannot be read", where=str(path), seen=str(error.strerror)) from error
+    except Exception as error:  # nbformat meets malformed files with errors of many kinds
+        raise UsageError("this is no notebook", where=str(path), seen=repr(error)[:200]) from error
+
+
+def step_titles(nb: Any) -> list[str | None]:
+    """For every cell the title of the step it belongs to; None for cells that are no step's code.
+
+    Headings above the ``parameters`` cell are front matter. A cell tagged ``bootstrap`` is no step.
+    """
+    tags = [cell.metadata.get("tags", []) for cell in nb.cells]
+    start = max((i for i, found in enumerate(tags) if set(found) & set(PARAMETER_TAGS)), default=-1)
+    titles: list[str | None] = []
+    title: str | None = None
+    for index, cell in enumerate(nb.cells):
+        if cell.cell_type == "markdown" and index > start:
+            title = _heading(cell.source) or title
+        is_step = cell.cell_type == "code" and cell.source.strip() and "bootstrap" not in tags[index]
+        titles.append(title if is_step and index > start else None)
+    return titles
+
+
+def _heading(source: str) -> str | None:
+    found, fenced = None, False
+    for line in source.splitlines():
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        elif line.startswith("## ") and not fenced:
+            found = line[3:].strip().strip("#").strip()
+    return found
+
+
+def parameter_names(nb: Any, path: Path) -> set[str]:
+    """Names that its parameters cell declares.
+
+    Raises:
+        UsageError: That cell is not plain Python.
+    """
+    names: set[str] = set()
+    for cell in nb.cells:
+        if cell.cell_type != "code" or "parameters" not in cell.metadata.get("tags", []):
+            continue
+        try:
+            body = ast.parse(cell.source).body
+        except SyntaxError as error:
+            raise UsageError("the parameters cell is not plain Python", where=str(path), seen=str(error)) from error
+        for statement in body:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
+    return names
+
+
+def plain(value: Any) -> Any:
+    """What papermill can write as a literal: it refuses paths and dates, and makes text of tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (os.PathLike, date)):
+        return str(value)
+    return value
+
+
+def count_steps(path: Path) -> int:
+    """How many steps it has; 0 when it cannot be read, which is told when its turn comes."""
+    try:
+        nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
+    except Exception:
+        return 0
+    return sum(1 for title in step_titles(nb) if title)

@@ -1,0 +1,94 @@
+"""How far a wait has come, and what a step is at, in a notebook: one line that changes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+from swarmbook.base import activity
+from swarmbook.base.secrets import mask
+from swarmbook.show.widgets import somebody_watches
+
+__all__ = ["AtWork", "Progress"]
+
+_LONGEST = 150
+
+
+class Progress:
+    """A line in the notebook's cell that says how far a wait has come; outside of a notebook it shows nothing. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._handle: Any = None
+        self._shown: str | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """What was shown last stays when it ends badly, and goes when all is well: the step's table says it then."""
+        if error is None and self._handle is not None:
+            self._handle.update({"text/plain": ""}, raw=True)
+
+    def show(self, text: str) -> None:
+        """Show this in place of what was shown before."""
+        with self._guard:
+            if text == self._shown:
+                return
+            self._shown = text
+            with contextlib.suppress(ImportError):
+                from IPython import get_ipython
+                from IPython.display import display
+
+                if get_ipython() is None:
+                    return
+                data = {"text/plain": mask(text)}
+                if self._handle is None:
+                    self._handle = display(data, raw=True, display_id=True)
+                else:
+                    self._handle.update(data, raw=True)
+
+
+class AtWork:
+    """A line below a cell that says every second how long its step has been at work, and at what; gone when the step ends.
+
+    Only where somebody watches: a saved line would be different every time, and a run has its own on the terminal.
+
+    Args:
+        every_s: Seconds between two lines.
+    """
+
+    def __init__(self, every_s: float = 1.0) -> None:
+        self._every_s = every_s
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._progress = Progress()
+
+    def __enter__(self) -> AtWork:
+        if somebody_watches():
+            self._thread = threading.Thread(target=self._tell, args=(time.monotonic(),), daemon=True)
+            # At once, and not when there is something to tell: what a step shows has to be the same every time.
+            self._progress.show("")
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._progress.show("")
+
+    def _tell(self, began: float) -> None:
+        while not self._over.wait(self._every_s):
+            self._progress.show(line(time.monotonic() - began))
+
+
+def line(seconds: float) -> str:
+    """What is being done now, in one line."""
+    told = [mask(f"{where}: {what}" if where else what) for where, what in activity.now()]
+    text = "; ".join(" ".join(words.split()) for words in told) or "at work"
+    # Masked first, cut then: half a secret would not be known as one.
+    return f"{seconds:.0f} s · {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"

@@ -1,0 +1,58 @@
+"""What a notebook with somebody in front of it may show beside its tables: a box in which a word is typed. Nothing needs it."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from swarmbook.base.secrets import mask
+
+__all__ = ["confirm_box", "somebody_watches"]
+
+
+def somebody_watches() -> bool:
+    """Whether this is a kernel that no run has started: there may be a person, who may click."""
+    if os.environ.get("SWARMBOOK_RUN_DIR"):
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return hasattr(get_ipython(), "kernel")
+
+
+def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> Any:
+    """A box that names what would be done, and takes the word for it.
+
+    Args:
+        word: ORDER, DESTROY or CANCEL.
+        things: What it stands for, line by line.
+        say: Called once, when the word was typed and the button pressed.
+
+    Returns:
+        The widget; its parts are ``word``, ``button`` and ``told``.
+    """
+    import ipywidgets as w
+
+    does = "will be ordered" if word == "ORDER" else "will be removed, for good"
+    rows = "".join(f"<li>{html.escape(mask(thing))}</li>" for thing in things)
+    field = w.Text(placeholder=f"type {word}", description="Word:", continuous_update=True)
+    button = w.Button(description=word.capitalize(), disabled=True, button_style="" if word == "ORDER" else "danger", tooltip=f"{len(things)} things {does}")
+    told = w.HTML(f"Type {word} and press the button; then run the cell again.")
+
+    def typed(change: Any) -> None:
+        button.disabled = change["new"] != word
+
+    def pressed(_: Any) -> None:
+        if field.value == word and not field.disabled:
+            field.disabled = button.disabled = True
+            told.value = f"✔ {word}: run the cell again. It does what stands here, once, and nothing else."
+            say()
+
+    field.observe(typed, "value")
+    button.on_click(pressed)
+    box = w.VBox([w.HTML(f"<b>This {does}:</b><ul>{rows}</ul>"), w.HBox([field, button]), told])
+    box.word, box.button, box.told = field, button, told
+    return box
