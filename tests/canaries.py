@@ -15,7 +15,14 @@ __all__ = ["clothes", "files_below", "search"]
 def clothes(value: str) -> list[str]:
     """A value as it is, and in hex, base64 (at each of three places), URL-, HTML- and JSON-escaped once and twice."""
     data = value.encode()
-    found = [value, data.hex(), data.hex().upper(), urllib.parse.quote(value, safe=""), html.escape(value), json.dumps(value)[1:-1]]
+    found = [
+        value,
+        data.hex(),
+        data.hex().upper(),
+        urllib.parse.quote(value, safe=""),
+        html.escape(value),
+        json.dumps(value)[1:-1],
+    ]
     found.append(json.dumps(found[-1])[1:-1])
     for shift in range(3):
         found.append(base64.b64encode(b"?" * shift + data).decode()[4 if shift else 0 :].rstrip("=")[:-2])
@@ -30,4 +37,6 @@ def search(canaries: Iterable[str], places: Mapping[str, bytes]) -> set[tuple[st
 
 def files_below(folder: Path) -> dict[str, bytes]:
     """Every byte of every file below a folder, by relative path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -12,6 +12,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Bounded by count, not by time: a busy machine must not turn a slow example into a failure.
 settings.register_profile(
-    "swarmbook", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    "swarmbook",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("swarmbook")

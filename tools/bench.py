@@ -80,7 +80,11 @@ class Measured:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with what is derived."""
-        return {**asdict(self), "other_seconds": round(self.other_seconds, 3), "kernel_share": round(self.kernel_share, 4)}
+        return {
+            **asdict(self),
+            "other_seconds": round(self.other_seconds, 3),
+            "kernel_share": round(self.kernel_share, 4),
+        }
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,12 @@ def targets(sizes: Sequence[Size]) -> list[Target]:
                 again.wall_seconds <= SECOND_RUN_S and again.changes == 0,
             )
         )
-    costs = [(cost, name, size.nodes) for size in sizes for run in (size.fresh, size.again) for name, cost in run.costs.items()]
+    costs = [
+        (cost, name, size.nodes)
+        for size in sizes
+        for run in (size.fresh, size.again)
+        for name, cost in run.costs.items()
+    ]
     worst = max(costs, default=None)
     found.append(
         Target(
@@ -207,7 +216,10 @@ def targets(sizes: Sequence[Size]) -> list[Target]:
 def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
     """Rows of text in aligned columns, numbers to the right."""
     wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide))).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide))).rstrip()
+        for row in rows
+    )
 
 
 def table(sizes: Sequence[Size]) -> str:
@@ -265,7 +277,9 @@ def svg(sizes: Sequence[Size], caption: str) -> str:
     scale = (width - left - right) / most
     bottom = top + len(sizes) * (2 * bar + gap + 20)
     height = bottom + 40
-    total = "; ".join(f"{s.nodes} nodes {s.fresh.wall_seconds:.1f} s, again {s.again.wall_seconds:.1f} s" for s in sizes)
+    total = "; ".join(
+        f"{s.nodes} nodes {s.fresh.wall_seconds:.1f} s, again {s.again.wall_seconds:.1f} s" for s in sizes
+    )
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(f"Seconds from nothing to a verified cluster: {total}", quote=True)}">',
@@ -290,7 +304,9 @@ def svg(sizes: Sequence[Size], caption: str) -> str:
     y = top
     for size in sizes:
         for what, run in ((f"{size.nodes} nodes", size.fresh), ("second run", size.again)):
-            out.append(f'<text class="{"ink" if run is size.fresh else "faint"}" x="{left - 10}" y="{y + 16}" text-anchor="end">{what}</text>')
+            out.append(
+                f'<text class="{"ink" if run is size.fresh else "faint"}" x="{left - 10}" y="{y + 16}" text-anchor="end">{what}</text>'
+            )
             x = left
             for name, seconds in [*run.phases.items(), ("other", run.other_seconds)]:
                 wide = seconds * scale
@@ -301,9 +317,13 @@ def svg(sizes: Sequence[Size], caption: str) -> str:
                     f"<title>{escape(name)}: {seconds:.1f} s</title></rect>"
                 )
                 if wide >= 34:
-                    out.append(f'<text x="{x + wide / 2:.1f}" y="{y + 16}" text-anchor="middle" fill="#ffffff">{seconds:.1f}</text>')
+                    out.append(
+                        f'<text x="{x + wide / 2:.1f}" y="{y + 16}" text-anchor="middle" fill="#ffffff">{seconds:.1f}</text>'
+                    )
                 x += wide
-            out.append(f'<text class="ink" x="{x + 8:.1f}" y="{y + 16}" font-weight="600">{run.wall_seconds:.1f} s</text>')
+            out.append(
+                f'<text class="ink" x="{x + 8:.1f}" y="{y + 16}" font-weight="600">{run.wall_seconds:.1f} s</text>'
+            )
             y += bar + gap
         y += 20 - gap  # between sizes
     out.append("</svg>")
@@ -326,7 +346,9 @@ class Failed(Exception):
 def _unbroken(doing: str) -> Iterator[None]:
     """Lets no signal break what has to be done; handlers, since a signal that is ignored would stay ignored in children."""
     wait = f"{doing}; please wait"
-    before = {sign: signal.signal(sign, lambda *_: print(wait, file=sys.stderr)) for sign in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        sign: signal.signal(sign, lambda *_: print(wait, file=sys.stderr)) for sign in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -395,7 +417,10 @@ class Lab:
         try:
             self.command("cancel", "--yes")
         except Failed as error:
-            print(f"{error}\nLeft behind. To take it away: SWARMBOOK_HOME={self.home} swarmbook cancel {self.params} --yes", file=sys.stderr)
+            print(
+                f"{error}\nLeft behind. To take it away: SWARMBOOK_HOME={self.home} swarmbook cancel {self.params} --yes",
+                file=sys.stderr,
+            )
             return
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -420,7 +445,9 @@ def bench(nodes: int, repeat: int) -> Size:
             fresh.append(lab.run())
             print(f"{nodes} nodes{which}: {fresh[-1].wall_seconds:.1f} s, {fresh[-1].changes} changes", flush=True)
             again.append(lab.run())
-            print(f"{nodes} nodes, again{which}: {again[-1].wall_seconds:.1f} s, {again[-1].changes} changes", flush=True)
+            print(
+                f"{nodes} nodes, again{which}: {again[-1].wall_seconds:.1f} s, {again[-1].changes} changes", flush=True
+            )
     walls = tuple(r.wall_seconds for r in fresh), tuple(r.wall_seconds for r in again)
     return Size(nodes, managers_for(nodes), median(fresh), median(again), *walls)
 
@@ -467,17 +494,42 @@ def machine() -> dict[str, Any]:
 def write(out: Path, sizes: Sequence[Size], about: Mapping[str, Any], repeat: int, date: str) -> None:
     """Write bench.json and bench.svg."""
     found = [{**asdict(target), "verdict": target.verdict} for target in targets(sizes)]
-    data = {"format": FORMAT, "date": date, "machine": dict(about), "repeat": repeat, "sizes": [s.to_json() for s in sizes], "targets": found}
+    data = {
+        "format": FORMAT,
+        "date": date,
+        "machine": dict(about),
+        "repeat": repeat,
+        "sizes": [s.to_json() for s in sizes],
+        "targets": found,
+    }
     write_atomic(out / "bench.json", json.dumps(data, indent=1) + "\n")
-    caption = f"{about['cores']} cores, {about['memory_gib']:.0f} GiB, Linux {about['kernel']}, {date}" + (f", median of {repeat}" if repeat > 1 else "")
+    caption = f"{about['cores']} cores, {about['memory_gib']:.0f} GiB, Linux {about['kernel']}, {date}" + (
+        f", median of {repeat}" if repeat > 1 else ""
+    )
     write_atomic(out / "bench.svg", svg(sizes, caption))
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], epilog="Example: python tools/bench.py --nodes 3 --repeat 3")
-    parser.add_argument("--nodes", type=int, nargs="+", default=[3, 5, 7], metavar="N", help="sizes of the lab (default: 3 5 7)")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="how often each size is built; medians are shown (default: 1)")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench-results", metavar="FOLDER", help="where the results go (default: bench-results)")
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], epilog="Example: python tools/bench.py --nodes 3 --repeat 3"
+    )
+    parser.add_argument(
+        "--nodes", type=int, nargs="+", default=[3, 5, 7], metavar="N", help="sizes of the lab (default: 3 5 7)"
+    )
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how often each size is built; medians are shown (default: 1)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "bench-results",
+        metavar="FOLDER",
+        help="where the results go (default: bench-results)",
+    )
     options = parser.parse_args(arguments)
     if not all(1 <= n <= 50 for n in options.nodes):
         parser.error("--nodes: between 1 and 50 each")
@@ -501,7 +553,9 @@ def main(arguments: Sequence[str]) -> int:
             print(f"images made warm: {lab.command('run', '--to', '03'):.1f} s, not counted", flush=True)
         for nodes in dict.fromkeys(options.nodes):
             sizes.append(bench(nodes, options.repeat))
-            write(options.out, sizes, machine(), options.repeat, date)  # what was measured so far is kept if the next size fails
+            write(
+                options.out, sizes, machine(), options.repeat, date
+            )  # what was measured so far is kept if the next size fails
     except Failed as error:
         print(error, file=sys.stderr)
         return error.code
@@ -509,7 +563,12 @@ def main(arguments: Sequence[str]) -> int:
         print("interrupted; what was built has been taken away", file=sys.stderr)
         return 130
     print(f"\n{table(sizes)}\n")
-    print(columns([["target", "wanted", "measured", ""], *([t.what, t.wanted, t.seen, t.verdict] for t in targets(sizes))], left=(0, 1, 2, 3)))
+    print(
+        columns(
+            [["target", "wanted", "measured", ""], *([t.what, t.wanted, t.seen, t.verdict] for t in targets(sizes))],
+            left=(0, 1, 2, 3),
+        )
+    )
     print(f"\nwritten: {options.out / 'bench.json'}, {options.out / 'bench.svg'}")
     return 0
 

@@ -40,7 +40,10 @@ def parameters() -> str:
         )
     order = ["All the rest", *[title for title in dict.fromkeys(_GROUPS.values()) if title in rows]]
     tables = "\n".join(
-        f"## {title}\n\n| name | type | default | notebooks | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows[title]) + "\n" for title in order
+        f"## {title}\n\n| name | type | default | notebooks | meaning |\n|---|---|---|---|---|\n"
+        + "\n".join(rows[title])
+        + "\n"
+        for title in order
     )
     return (
         "# Parameters\n\nWritten from `swarmbook/params/schema.py` by `tools/docs.py`; `swarmbook params` prints the same. A parameter file is flat YAML; what it does not\n"
@@ -55,7 +58,9 @@ def troubleshooting() -> str:
         "# When something is not as it should be\n\nWritten from `swarmbook/base/failures.yaml` by `tools/docs.py`. An error that is known names its section (`swarmbook explain NAME` prints\n"
         "it). Each of these was made to happen for real, by the test that is named, and its message seen.\n\n| | what is said |\n|---|---|\n"
     )
-    table = "\n".join(f"| [{failure.title}](#{failure.name}) | `{failure.says.replace('|', chr(92) + '|')}` |" for failure in known())
+    table = "\n".join(
+        f"| [{failure.title}](#{failure.name}) | `{failure.says.replace('|', chr(92) + '|')}` |" for failure in known()
+    )
     parts = [
         f'<a id="{failure.name}"></a>\n## {failure.title}\n\n{failure.means}\n\n**What mends it.** {failure.mend}\n\n*Made to happen by* `{failure.test}`.\n'
         for failure in known()
@@ -69,7 +74,12 @@ def rooms() -> list[tuple[list[str], str]]:
     graph = grimp.build_graph("swarmbook", exclude_type_checking_imports=True)
     layers = graph.find_children("swarmbook") - {"swarmbook.testing"}
     height = dict.fromkeys(layers, 0)
-    below = {layer: {other for other in layers if other != layer and graph.find_shortest_chains(layer, other, as_packages=True)} for layer in layers}
+    below = {
+        layer: {
+            other for other in layers if other != layer and graph.find_shortest_chains(layer, other, as_packages=True)
+        }
+        for layer in layers
+    }
     for _ in layers:
         height = {layer: max((height[other] + 1 for other in below[layer]), default=0) for layer in layers}
     found = []
@@ -111,7 +121,9 @@ def picture() -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDE}" height="{y}" viewBox="0 0 {_WIDE} {y}" role="img" aria-labelledby="title desc">\n'
         f'<title id="title">How swarmbook is built</title>\n<desc id="desc">{html.escape(told)}</desc>\n{_STYLE}\n'
-        f'<rect class="page" x="0.5" y="0.5" width="{_WIDE - 1}" height="{y - 1}" rx="10"/>\n' + "\n".join(drawn) + "\n</svg>\n"
+        f'<rect class="page" x="0.5" y="0.5" width="{_WIDE - 1}" height="{y - 1}" rx="10"/>\n'
+        + "\n".join(drawn)
+        + "\n</svg>\n"
     )
 
 
@@ -120,7 +132,11 @@ PAGES = {"parameters.md": parameters, "troubleshooting.md": troubleshooting, "ho
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or say which are stale."""
-    stale = [name for name, page in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text(encoding="utf-8") != page()]
+    stale = [
+        name
+        for name, page in PAGES.items()
+        if not (DOCS / name).exists() or (DOCS / name).read_text(encoding="utf-8") != page()
+    ]
     if "--check" in arguments:
         for name in stale:
             print(f"docs/{name} is not as its source has it: python tools/docs.py")

@@ -58,7 +58,11 @@ def lint(path: Path) -> list[Finding]:
         return [Finding(path, None, f"not a notebook: {error!r}")]
     phase = path.stem[:2]
     if phase not in PHASES or path.name != PHASES[phase].file:
-        return [Finding(path, None, "no phase of that name: the file is called NN_NAME.ipynb, as swarmbook.model.phases has it")]
+        return [
+            Finding(
+                path, None, "no phase of that name: the file is called NN_NAME.ipynb, as swarmbook.model.phases has it"
+            )
+        ]
     if not cells:
         return [Finding(path, None, "empty")]
     found = [
@@ -91,7 +95,12 @@ def _annotation(annotation: Any) -> str:
 
 def _cell(number: int, cell: dict[str, Any]) -> Cell:
     source = cell["source"]
-    return Cell(number, cell["cell_type"], source if isinstance(source, str) else "".join(source), tuple(cell["metadata"].get("tags", ())))
+    return Cell(
+        number,
+        cell["cell_type"],
+        source if isinstance(source, str) else "".join(source),
+        tuple(cell["metadata"].get("tags", ())),
+    )
 
 
 Findings = Iterator[tuple["int | None", str]]
@@ -111,7 +120,10 @@ def _format(data: dict[str, Any], cells: list[Cell]) -> Findings:
         else:
             seen[id] = cell.number
         if raw.get("outputs") or raw.get("execution_count") is not None:
-            yield cell.number, "carries outputs or an execution count: clear them (jupyter nbconvert --clear-output --inplace)"
+            yield (
+                cell.number,
+                "carries outputs or an execution count: clear them (jupyter nbconvert --clear-output --inplace)",
+            )
         if "papermill" in raw["metadata"] or "execution" in raw["metadata"]:
             yield cell.number, "carries the metadata of an execution"
     if "papermill" in data.get("metadata", {}):
@@ -120,7 +132,10 @@ def _format(data: dict[str, Any], cells: list[Cell]) -> Findings:
 
 def _first(cell: Cell) -> Findings:
     if cell.kind != "markdown":
-        yield cell.number, "the first cell is markdown: title, what it does, what it can break, how to undo it, how long it takes"
+        yield (
+            cell.number,
+            "the first cell is markdown: title, what it does, what it can break, how to undo it, how long it takes",
+        )
         return
     if len(_headings(cell, 1)) != 1:
         yield cell.number, f"{len(_headings(cell, 1))} H1, wanted exactly one"
@@ -132,7 +147,10 @@ def _first(cell: Cell) -> Findings:
 def _parameters(phase: str, cells: list[Cell]) -> Findings:
     tagged = [cell for cell in cells if "parameters" in cell.tags]
     if len(tagged) != 1 or tagged[0].kind != "code":
-        yield (tagged[1].number if tagged[1:] else None), f"{len(tagged)} cells tagged `parameters`, wanted exactly one code cell"
+        yield (
+            (tagged[1].number if tagged[1:] else None),
+            f"{len(tagged)} cells tagged `parameters`, wanted exactly one code cell",
+        )
         return
     cell = tagged[0]
     try:
@@ -144,7 +162,11 @@ def _parameters(phase: str, cells: list[Cell]) -> Findings:
     have = []
     for statement in body:
         line = lines[statement.lineno - 1]
-        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name) or statement.value is None:
+        if (
+            not isinstance(statement, ast.AnnAssign)
+            or not isinstance(statement.target, ast.Name)
+            or statement.value is None
+        ):
             yield cell.number, f"only `name: type = default  # help` may stand here, not: {line}"
             continue
         name = statement.target.id
@@ -158,7 +180,11 @@ def _parameters(phase: str, cells: list[Cell]) -> Findings:
             same = False
         comment = line[statement.end_col_offset :].strip() if statement.end_lineno == statement.lineno else ""
         annotation = ast.unparse(statement.annotation).partition("[")[0]
-        if not same or comment != f"# {field.description}" or annotation != _annotation(field.annotation).partition("[")[0]:
+        if (
+            not same
+            or comment != f"# {field.description}"
+            or annotation != _annotation(field.annotation).partition("[")[0]
+        ):
             yield cell.number, f"not as the schema has it: {line}\n    wanted: {parameter_line(name)}"
     wanted = phase_params(phase)
     for name in [n for n in have if n not in wanted]:
@@ -171,7 +197,10 @@ def _parameters(phase: str, cells: list[Cell]) -> Findings:
         yield cell.number, "code stands before the parameters cell"
     following = next((c for c in cells[cell.number :] if c.kind == "code"), None)
     if following is None or "bootstrap" not in following.tags:
-        yield (following.number if following else None), "the code cell after the parameters opens the book and is tagged `bootstrap`"
+        yield (
+            (following.number if following else None),
+            "the code cell after the parameters opens the book and is tagged `bootstrap`",
+        )
 
 
 def _code(cells: list[Cell]) -> Findings:
@@ -188,7 +217,10 @@ def _code(cells: list[Cell]) -> Findings:
         if not cell.source.strip():
             yield cell.number, "is empty"
         if len(cell.source.strip().splitlines()) > STEP_LINES:
-            yield cell.number, f"{len(cell.source.strip().splitlines())} lines, wanted at most {STEP_LINES}: the logic belongs into the library"
+            yield (
+                cell.number,
+                f"{len(cell.source.strip().splitlines())} lines, wanted at most {STEP_LINES}: the logic belongs into the library",
+            )
         before = cells[cell.number - 2] if cell.number > 1 else None
         if before is None or before.kind != "markdown" or len(_headings(before, 2)) != 1:
             yield cell.number, "a step needs a markdown cell with exactly one H2 right before it"
@@ -197,7 +229,9 @@ def _code(cells: list[Cell]) -> Findings:
 def _shadows(phase: str, cells: list[Cell]) -> Findings:
     """A module of the same name as a parameter would take its place before the book is opened."""
     for cell in cells:
-        for match in re.finditer(r"^from swarmbook\.phases import (.+)$", cell.source if cell.kind == "code" else "", re.MULTILINE):
+        for match in re.finditer(
+            r"^from swarmbook\.phases import (.+)$", cell.source if cell.kind == "code" else "", re.MULTILINE
+        ):
             for name in {name.strip() for name in match[1].split(",")} & set(phase_params(phase)):
                 yield cell.number, f"imports {name}, which is a parameter of this notebook: its value is gone"
 
@@ -205,7 +239,11 @@ def _shadows(phase: str, cells: list[Cell]) -> Findings:
 def _steps(phase: str, cells: list[Cell]) -> Findings:
     """A plan asks the steps by the library's own list; the notebook's cells have to call just those."""
     wanted = [f"{step.replace(':', '.')}(book)" for step in PHASES[phase].steps]
-    have = [cell.source.strip() for cell in cells if cell.kind == "code" and not {"parameters", "bootstrap"} & set(cell.tags)]
+    have = [
+        cell.source.strip()
+        for cell in cells
+        if cell.kind == "code" and not {"parameters", "bootstrap"} & set(cell.tags)
+    ]
     if have != wanted:
         yield None, f"its steps are {', '.join(have) or 'none'}; swarmbook.model.phases has {', '.join(wanted)}"
 
@@ -294,8 +332,17 @@ def main(arguments: list[str]) -> int:
     findings = [finding for path in paths for finding in lint(path)]
     if not arguments:
         there = {path.stem for path in paths}
-        findings += [Finding(ROOT / "notebooks" / phase.file, None, "not there") for phase in PHASES.values() if phase.file.removesuffix(".ipynb") not in there]
-        pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+        findings += [
+            Finding(ROOT / "notebooks" / phase.file, None, "not there")
+            for phase in PHASES.values()
+            if phase.file.removesuffix(".ipynb") not in there
+        ]
+        pages = [
+            ROOT / "README.md",
+            ROOT / "CONTRIBUTING.md",
+            ROOT / "CHANGELOG.md",
+            *sorted((ROOT / "docs").glob("*.md")),
+        ]
         findings += [Finding(page, None, what) for page in pages for _, what in _page(page)]
     for finding in findings:
         print(finding)

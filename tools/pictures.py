@@ -21,12 +21,18 @@ def main(run: Path) -> int:
     """Write both pictures."""
     record = read_record(run)
     began = min(command.began for command in record.commands)
-    work = [(command.host, command.began - began, command.began + command.seconds - began) for command in record.commands]
+    work = [
+        (command.host, command.began - began, command.began + command.seconds - began) for command in record.commands
+    ]
     (DOCS / "timeline.svg").write_text(timeline(work, f"A run: {len(work)} commands") + "\n", encoding="utf-8")
     cells = json.loads(next(run.glob("07_*.ipynb")).read_text(encoding="utf-8"))["cells"]
-    pages = ["".join(output.get("data", {}).get("text/html", "")) for cell in cells for output in cell.get("outputs", [])]
+    pages = [
+        "".join(output.get("data", {}).get("text/html", "")) for cell in cells for output in cell.get("outputs", [])
+    ]
     pictures = [
-        base64.b64decode(found[1]).decode() for page in pages if (found := re.match('<img alt="Members[^>]* src="data:image/svg.xml;base64,([^"]*)"', page))
+        base64.b64decode(found[1]).decode()
+        for page in pages
+        if (found := re.match('<img alt="Members[^>]* src="data:image/svg.xml;base64,([^"]*)"', page))
     ]
     if not pictures:
         print(f"{run}: no member joined in this run")

@@ -171,7 +171,10 @@ class Cluster:
 
     def _unreadable(self, seen: str) -> WorldError:
         return WorldError(
-            "the cluster's inventory is not readable", where=str(self.file), seen=seen, next="restore the file, or remove the folder and run 01 again"
+            "the cluster's inventory is not readable",
+            where=str(self.file),
+            seen=seen,
+            next="restore the file, or remove the folder and run 01 again",
         )
 
     @property
@@ -186,7 +189,10 @@ class Cluster:
     def save_nodes(self, nodes: list[Node], provider: str) -> None:
         """Write the inventory and the pinned host keys."""
         data = {"format": FORMAT, "name": self.name, "provider": provider, "nodes": [asdict(node) for node in nodes]}
-        write_private(self.known_hosts, "".join(dict.fromkeys(line for node in nodes for line in self.pins_of(node).splitlines(keepends=True))))
+        write_private(
+            self.known_hosts,
+            "".join(dict.fromkeys(line for node in nodes for line in self.pins_of(node).splitlines(keepends=True))),
+        )
         write_private(self.ssh_config, "".join(self._ssh_entry(node) for node in nodes))
         write_private(self.file, json.dumps(data, indent=2) + "\n")
 
@@ -214,7 +220,9 @@ class Cluster:
         if node.jump is None:
             return self._ssh_block(node.name, node.ssh, node.user)
         by = f"{node.name}.jump"  # a node's name has no dot
-        return self._ssh_block(by, node.jump.ssh, node.jump.user) + self._ssh_block(node.name, node.ssh, node.user, ProxyJump=by)
+        return self._ssh_block(by, node.jump.ssh, node.jump.user) + self._ssh_block(
+            node.name, node.ssh, node.user, ProxyJump=by
+        )
 
     def _ssh_block(self, name: str, end: Endpoint, user: str, **more: str) -> str:
         options = {
@@ -273,7 +281,9 @@ class Cluster:
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
-    def secret(self, name: str, reference: str = "generate", make: Callable[[], str] = secrets.password) -> secrets.Secret:
+    def secret(
+        self, name: str, reference: str = "generate", make: Callable[[], str] = secrets.password
+    ) -> secrets.Secret:
         """A secret of this cluster; see :func:`swarmbook.base.secrets.resolve`."""
         return secrets.resolve(name, reference, self.secrets_folder, make)
 
@@ -333,7 +343,14 @@ class Cluster:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise self._held_by_other() from None
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "what": what, "since": time.time(), "command": " ".join(sys.argv)[:200]}
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "user": _user(),
+            "what": what,
+            "since": time.time(),
+            "command": " ".join(sys.argv)[:200],
+        }
         write_atomic(self.folder / "lock.json", json.dumps(owner), 0o600)
         self._held = lock
         try:

@@ -101,7 +101,12 @@ def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> No
     response = source.api._get(source.api._url("/images/get"), params={"names": names}, stream=True)
     try:
         if response.status_code != 200:
-            raise WorldError("the engine here does not give out the images", where=", ".join(names), seen=response.text[:500], next="docker images")
+            raise WorldError(
+                "the engine here does not give out the images",
+                where=", ".join(names),
+                seen=response.text[:500],
+                next="docker images",
+            )
         for chunk in response.iter_content(_CHUNK):
             for waiting in queues.values():
                 waiting.put(chunk)
@@ -124,4 +129,9 @@ def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> No
 def api_errors(node: str, what: str, error: Exception) -> SwarmbookError:
     """One of our errors for one of the SDK's, with the engine's own words kept."""
     explanation = getattr(error, "explanation", None) or str(error)
-    return WorldError(f"{what} failed", where=node, seen=str(explanation), next=f"look at it: swarmbook ssh {node} journalctl -u docker -n 50")
+    return WorldError(
+        f"{what} failed",
+        where=node,
+        seen=str(explanation),
+        next=f"look at it: swarmbook ssh {node} journalctl -u docker -n 50",
+    )

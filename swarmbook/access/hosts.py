@@ -131,12 +131,17 @@ class Host:
             ) from None
         except FileNotFoundError as error:
             raise HostUnreachable(
-                "the cluster's SSH key is gone", where=str(error.filename), next="restore it, or take the cluster away: swarmbook cancel PARAMS"
+                "the cluster's SSH key is gone",
+                where=str(error.filename),
+                next="restore it, or take the cluster away: swarmbook cancel PARAMS",
             ) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             if "not found in known_hosts" in str(error):
                 raise HostKeyMismatch(
-                    f"{name} has no pinned host key", where=where, wanted=f"a line in {self._cluster.known_hosts}", next="swarmbook run PARAMS --only 01"
+                    f"{name} has no pinned host key",
+                    where=where,
+                    wanted=f"a line in {self._cluster.known_hosts}",
+                    next="swarmbook run PARAMS --only 01",
                 ) from None
             raise HostUnreachable(
                 f"{name} does not answer over SSH",
@@ -209,7 +214,9 @@ class Host:
             )
         if check and not output.ok:
             raise CommandFailed(
-                f"a command failed on {self.name}" if output.exit != 124 else f"a command on {self.name} was ended after {timeout_s:g} s",
+                f"a command failed on {self.name}"
+                if output.exit != 124
+                else f"a command on {self.name} was ended after {timeout_s:g} s",
                 where=f"{self.name}: {mask(command)[:500]}",
                 wanted="exit 0",
                 seen=f"exit {output.exit}\n{mask(output.stderr.strip() or output.stdout.strip())[-1500:]}",
@@ -248,7 +255,9 @@ class Host:
 
         class Relay(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                channel = opened().transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=_CONNECT_S)
+                channel = opened().transport.open_channel(
+                    "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=_CONNECT_S
+                )
                 with contextlib.closing(channel):
                     _relay(self.request, channel)
 
@@ -330,7 +339,9 @@ def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
         if isinstance(first, SwarmbookError) and len(failed) > 1:
             others = ", ".join(list(failed)[1:])
             first.where = f"{first.where or next(iter(failed))}; failed as well: {others}"
-            told = [f"{name}: {getattr(error, 'what', None) or repr(error)}" for name, error in list(failed.items())[1:]]
+            told = [
+                f"{name}: {getattr(error, 'what', None) or repr(error)}" for name, error in list(failed.items())[1:]
+            ]
             first.seen = "\n".join([*filter(None, [first.seen]), *told])
         raise first
     return {name: future.result() for name, future in futures.items()}
@@ -349,7 +360,9 @@ def _exec(channel: Any, command: str, timeout_s: float) -> Output:
         reader.join(timeout_s)
         if not channel.status_event.wait(timeout_s):
             raise TimeoutError
-        return Output(channel.recv_exit_status(), out.getvalue().decode(errors="replace"), err.getvalue().decode(errors="replace"))
+        return Output(
+            channel.recv_exit_status(), out.getvalue().decode(errors="replace"), err.getvalue().decode(errors="replace")
+        )
 
 
 def _drain(read: Callable[[int], bytes], into: io.BytesIO) -> None:
@@ -383,5 +396,10 @@ def generate_key(path: Path, comment: str) -> bool:
     key = ed25519.Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
     write_atomic(path.with_suffix(".pub"), f"{public} {comment}\n")
-    write_private(path, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()))
+    write_private(
+        path,
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        ),
+    )
     return True

@@ -31,7 +31,12 @@ def read_private(path: Path) -> Any:
     try:
         data = path.expanduser().read_bytes()
     except OSError as error:
-        raise UsageError("the SSH key cannot be read", where=str(path), seen=error.strerror, next="mend ssh_key_file in the parameters") from None
+        raise UsageError(
+            "the SSH key cannot be read",
+            where=str(path),
+            seen=error.strerror,
+            next="mend ssh_key_file in the parameters",
+        ) from None
     load = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
     try:
         return load(data, password=None)
@@ -64,7 +69,9 @@ def take_key(source: Path, target: Path, comment: str) -> None:
     """
     from cryptography.hazmat.primitives import serialization
 
-    private = read_private(source).private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    private = read_private(source).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
     write_atomic(target.with_suffix(".pub"), f"{public_part(source)} {comment}\n")
     write_private(target, private)
 
@@ -128,5 +135,9 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
 
 def _unreachable(end: Endpoint, timeout_s: float, error: Exception) -> HostUnreachable:
     return HostUnreachable(
-        "no SSH server shows a host key", where=str(end), wanted=f"one within {timeout_s:g} s", seen=str(error) or type(error).__name__, next="run it again"
+        "no SSH server shows a host key",
+        where=str(end),
+        wanted=f"one within {timeout_s:g} s",
+        seen=str(error) or type(error).__name__,
+        next="run it again",
     )

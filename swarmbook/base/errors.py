@@ -86,7 +86,13 @@ class SwarmbookError(Exception):
         from swarmbook.base.known import find  # here, since most processes never show an error
 
         failure = find(f"{self.what}\n{self.seen or ''}")
-        told = {"where": self.where, "wanted": self.wanted, "seen": self.seen, "means": failure and failure.means, "next": self.next}
+        told = {
+            "where": self.where,
+            "wanted": self.wanted,
+            "seen": self.seen,
+            "means": failure and failure.means,
+            "next": self.next,
+        }
         if failure is not None:
             told["more"] = f"swarmbook explain {failure.name}"
         lines = [self.what]
@@ -110,7 +116,9 @@ class SwarmbookError(Exception):
         return f"{type(self).__name__}: {self}".splitlines()
 
 
-def _rebuild(cls: type[SwarmbookError], what: str, where: str | None, wanted: str | None, seen: str | None, next: str | None) -> SwarmbookError:
+def _rebuild(
+    cls: type[SwarmbookError], what: str, where: str | None, wanted: str | None, seen: str | None, next: str | None
+) -> SwarmbookError:
     return cls(what, where=where, wanted=wanted, seen=seen, next=next)
 
 

@@ -39,7 +39,9 @@ def known() -> tuple[Known, ...]:
     import yaml
 
     data = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
-    return tuple(Known(name, **{key: str(value).strip() for key, value in entry.items()}) for name, entry in data.items())
+    return tuple(
+        Known(name, **{key: str(value).strip() for key, value in entry.items()}) for name, entry in data.items()
+    )
 
 
 def find(text: str) -> Known | None:

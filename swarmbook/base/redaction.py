@@ -42,7 +42,13 @@ def _base64(data: bytes) -> Iterator[str]:
 def _escaped(value: str) -> Iterator[str]:
     yield value
     plain, wide = json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
-    yield from (plain, wide, json.dumps(plain)[1:-1], json.dumps(wide, ensure_ascii=False)[1:-1], plain.replace("/", "\\/"))
+    yield from (
+        plain,
+        wide,
+        json.dumps(plain)[1:-1],
+        json.dumps(wide, ensure_ascii=False)[1:-1],
+        plain.replace("/", "\\/"),
+    )
     yield repr(value)[1:-1]
     yield repr(value.encode("utf-8", "surrogatepass"))[2:-1]
     data = value.encode("utf-8", "surrogatepass")
@@ -90,7 +96,11 @@ def pem_pieces(text: str) -> set[str]:
         if len(body) >= _PIECE:
             pieces.add(body[-_PIECE:])
     # The name of the kind of key reads the same in every certificate, and is no secret.
-    return {piece for piece in pieces if len(piece) > _PIECE or not any(word in piece for word in ("KoZIzj0", "qGSM49", "hkjOP"))}
+    return {
+        piece
+        for piece in pieces
+        if len(piece) > _PIECE or not any(word in piece for word in ("KoZIzj0", "qGSM49", "hkjOP"))
+    }
 
 
 class Finder:

@@ -239,7 +239,10 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
         value = os.environ.get(rest, "")
         if not value:
             raise UsageError(
-                f"the secret {name} is not there", where=f"environment variable {rest}", seen="not set, or empty", next=f"export {rest}=... and run again"
+                f"the secret {name} is not there",
+                where=f"environment variable {rest}",
+                seen="not set, or empty",
+                next=f"export {rest}=... and run again",
             )
     elif kind == "file":
         try:
@@ -247,8 +250,15 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
             if not value:
                 raise ValueError("its first line is empty")
         except (OSError, ValueError) as error:  # what does not decode may still be a secret: it is not repeated
-            seen = getattr(error, "strerror", None) or ("not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
-            raise UsageError(f"the secret {name} is not there", where=rest, seen=seen, next="put it there in one line, mode 0600, and run again") from None
+            seen = getattr(error, "strerror", None) or (
+                "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            )
+            raise UsageError(
+                f"the secret {name} is not there",
+                where=rest,
+                seen=seen,
+                next="put it there in one line, mode 0600, and run again",
+            ) from None
     else:
         path = folder / name
         if path.exists():

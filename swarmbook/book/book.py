@@ -66,7 +66,11 @@ class StepResult:
         hosts: dict[str, list[str]] = {}
         for change in self.changes:
             hosts.setdefault(change.detail or change.action, []).append(change.host)
-        return f"{len(self.changes)} changed: " + "; ".join(f"{what} ({', '.join(where)})" for what, where in hosts.items()) + "."
+        return (
+            f"{len(self.changes)} changed: "
+            + "; ".join(f"{what} ({', '.join(where)})" for what, where in hosts.items())
+            + "."
+        )
 
     def counts(self) -> dict[str, int]:
         """What the runner reads from the cell."""
@@ -108,7 +112,9 @@ class Book:
         prospect: Only plan; the notes are taken here.
     """
 
-    def __init__(self, phase: str, params: Params, *, cluster: Cluster | None = None, prospect: Prospect | None = None) -> None:
+    def __init__(
+        self, phase: str, params: Params, *, cluster: Cluster | None = None, prospect: Prospect | None = None
+    ) -> None:
         self._all = params
         self.turn_to(phase)
         self.cluster = cluster or Cluster(params.cluster)
@@ -168,7 +174,9 @@ class Book:
 
     def leaf(self, name: str, names: list[str]) -> Leaf:
         """A certificate of the cluster's CA, by the parameters' ages."""
-        return self.authority.leaf(name, names, days=self.params.certificate_days, renew_days=self.params.certificate_renew_days)
+        return self.authority.leaf(
+            name, names, days=self.params.certificate_days, renew_days=self.params.certificate_renew_days
+        )
 
     def engine(self, name: str) -> Any:
         """The Docker SDK's client for a node's engine, over mutual TLS; kept open."""
@@ -185,7 +193,9 @@ class Book:
         host.connection()  # at once for all, before it is their turn
         with self._tunnelling:
             if (name, port) not in self._tunnels:
-                self._tunnels[name, port] = Endpoint("127.0.0.1", self._open_tunnels.enter_context(host.forward("127.0.0.1", port)))
+                self._tunnels[name, port] = Endpoint(
+                    "127.0.0.1", self._open_tunnels.enter_context(host.forward("127.0.0.1", port))
+                )
             return self._tunnels[name, port]
 
     def engines(self, names: Iterable[str] | None = None) -> dict[str, Any]:
@@ -235,7 +245,14 @@ class _Step:
         self._position = book.transcript.position()
         self._started = time.monotonic()
 
-    def result(self, changes: Iterable[Change], table: Table | Iterable[Check], hosts: int | None = None, *, looked: bool = False) -> StepResult:
+    def result(
+        self,
+        changes: Iterable[Change],
+        table: Table | Iterable[Check],
+        hosts: int | None = None,
+        *,
+        looked: bool = False,
+    ) -> StepResult:
         shown = table if isinstance(table, Table) else CheckTable(table)
         if isinstance(shown, CheckTable):
             self._book.transcript.checked(shown.checks)
@@ -249,14 +266,25 @@ class _Step:
             _display(result)
             assert isinstance(shown, CheckTable)
             notebook = PHASES[self._book.phase].file.removesuffix(".ipynb")
-            shown.raise_for_failures(f"read the transcript of the step in {notebook}; then: swarmbook run PARAMS --from {self._book.phase}")
+            shown.raise_for_failures(
+                f"read the transcript of the step in {notebook}; then: swarmbook run PARAMS --from {self._book.phase}"
+            )
         return result
 
     def failed(self, error: SwarmbookError) -> None:
         """Show what ran before an error, since the error ends the cell."""
         commands = self._book.transcript.since(self._position)
         if commands:
-            _display(StepResult((), Table(["step"], [["stopped: " + error.what]]), commands, len(self._book.params.nodes), 0.0, stopped=True))
+            _display(
+                StepResult(
+                    (),
+                    Table(["step"], [["stopped: " + error.what]]),
+                    commands,
+                    len(self._book.params.nodes),
+                    0.0,
+                    stopped=True,
+                )
+            )
 
 
 def converge(

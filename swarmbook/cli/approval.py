@@ -47,8 +47,14 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
         if word == "ORDER":
             new = [cost for cost in plan.costs if cost.new]
             monthly = sum(cost.monthly for cost in new)
-            click.echo(f"  {len(new)} machines, " + (f"{monthly:.2f} a month" if monthly else f"{sum(cost.hourly for cost in new):.3f} an hour"), err=err)
-        approvals.append(Approval(word, f"{user()}@{socket.gethostname()}", _how(plan, word, yes, digest), tuple(things)))
+            click.echo(
+                f"  {len(new)} machines, "
+                + (f"{monthly:.2f} a month" if monthly else f"{sum(cost.hourly for cost in new):.3f} an hour"),
+                err=err,
+            )
+        approvals.append(
+            Approval(word, f"{user()}@{socket.gethostname()}", _how(plan, word, yes, digest), tuple(things))
+        )
     return approvals
 
 
@@ -65,5 +71,10 @@ def _how(plan: Plan, word: str, yes: bool, digest: str | None) -> str:
             next="the same command with --yes; or swarmbook plan PARAMS, and --approve its digest",
         )
     if click.prompt(f"Type {word} to go on", default="", show_default=False).strip() != word:
-        raise ConfirmationMissing("not confirmed; nothing was touched", where=f"cluster {plan.cluster}", wanted=word, next="run it again and type the word")
+        raise ConfirmationMissing(
+            "not confirmed; nothing was touched",
+            where=f"cluster {plan.cluster}",
+            wanted=word,
+            next="run it again and type the word",
+        )
     return "typed"

@@ -29,10 +29,16 @@ def status(params: Params, as_json: bool) -> None:
 
     book = open_book(params)
     if not book.cluster.exists():
-        raise OutOfOrder(f"there is no cluster {params.cluster}", where=str(book.cluster.folder), next="swarmbook run PARAMS")
+        raise OutOfOrder(
+            f"there is no cluster {params.cluster}", where=str(book.cluster.folder), next="swarmbook run PARAMS"
+        )
     rows = ask(book)
     table = status_table(rows)
-    click.echo(json.dumps(table.to_json(), indent=2) if as_json else f"{table.to_text()}\n\nHow to reach it:\n{how_to_reach(book)}")
+    click.echo(
+        json.dumps(table.to_json(), indent=2)
+        if as_json
+        else f"{table.to_text()}\n\nHow to reach it:\n{how_to_reach(book)}"
+    )
     book.close()
     sys.exit(3 if not all(row.reachable for row in rows) else 0 if all(row.fine for row in rows) else 1)
 
@@ -41,9 +47,16 @@ def status(params: Params, as_json: bool) -> None:
 @with_parameters
 @click.argument("nodes", nargs=-1, metavar="[NODE]...")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Write there. Default: logs/CLUSTER/STAMP in the book's folder."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write there. Default: logs/CLUSTER/STAMP in the book's folder.",
 )
-@click.option("--since", metavar="WHEN", help="Logs from then on: an age (30m, 2h, 1d) or a time (2026-11-25T02:57:37Z). Default: the last 400 lines of each.")
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Logs from then on: an age (30m, 2h, 1d) or a time (2026-11-25T02:57:37Z). Default: the last 400 lines of each.",
+)
 @with_json
 def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | None, as_json: bool) -> None:
     """Collect what the nodes say, from all at once: engine, swarm, Consul, members, disk, memory, network. Reads only.
@@ -56,19 +69,35 @@ def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | 
     moment = parse_since(since) if since else None
     book = open_book(params)
     if not book.cluster.exists():
-        raise OutOfOrder(f"there is no cluster {params.cluster}", where=str(book.cluster.folder), next="swarmbook run PARAMS")
+        raise OutOfOrder(
+            f"there is no cluster {params.cluster}", where=str(book.cluster.folder), next="swarmbook run PARAMS"
+        )
     known_secrets(params)
     try:
         folder = out.absolute() if out else new_folder(home() / "logs" / params.cluster)
         found = collect(book, folder, names=nodes, since=moment, fresh=moment)
     except OSError as error:
-        raise WorldError("the logs could not be written", where=str(error.filename), seen=error.strerror or str(error), next="--out FOLDER") from None
+        raise WorldError(
+            "the logs could not be written",
+            where=str(error.filename),
+            seen=error.strerror or str(error),
+            next="--out FOLDER",
+        ) from None
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
     else:
         for node in found.nodes:
-            click.echo(f"{os.path.relpath(node.file)}  {node.size // 1024 + 1} KiB" + (f"  {node.trouble}" if node.trouble else ""))
-        click.echo("\n".join(["\nThe lines that matter:", *(f"  {line}" for line in found.lines)] if found.lines else ["\nNo line stands out."]))
+            click.echo(
+                f"{os.path.relpath(node.file)}  {node.size // 1024 + 1} KiB"
+                + (f"  {node.trouble}" if node.trouble else "")
+            )
+        click.echo(
+            "\n".join(
+                ["\nThe lines that matter:", *(f"  {line}" for line in found.lines)]
+                if found.lines
+                else ["\nNo line stands out."]
+            )
+        )
     sys.exit(0 if all(node.answered for node in found.nodes) else 3)
 
 
@@ -96,7 +125,12 @@ def _node(cluster: Cluster, name: str) -> Node:
     for node in cluster.nodes:
         if node.name == name:
             return node
-    raise UsageError(f"no node {name} in cluster {cluster.name}", where=str(cluster.file), wanted=", ".join(n.name for n in cluster.nodes), next="swarmbook ls")
+    raise UsageError(
+        f"no node {name} in cluster {cluster.name}",
+        where=str(cluster.file),
+        wanted=", ".join(n.name for n in cluster.nodes),
+        next="swarmbook ls",
+    )
 
 
 @click.command(epilog=example("swarmbook ls sw1 8501"))
@@ -116,7 +150,11 @@ def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -
         if to.tunnelled(port):
             from swarmbook.diagnosis.status import by_ssh
 
-            raise UsageError(f"port {port} of {node} is reached through SSH", wanted="a tunnel, in a terminal of its own", next=by_ssh(found, to, [port]))
+            raise UsageError(
+                f"port {port} of {node} is reached through SSH",
+                wanted="a tunnel, in a terminal of its own",
+                next=by_ssh(found, to, [port]),
+            )
         click.echo(str(to.reach(port)))
         return
 
@@ -142,7 +180,9 @@ def ssh(node: str, command: tuple[str, ...], cluster: str | None) -> None:
     _exec(["ssh", "-F", str(found.ssh_config), _node(found, node).name, *command])
 
 
-@click.command(context_settings={"ignore_unknown_options": True}, epilog=example("swarmbook scp sw1:/etc/docker/daemon.json ."))
+@click.command(
+    context_settings={"ignore_unknown_options": True}, epilog=example("swarmbook scp sw1:/etc/docker/daemon.json .")
+)
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 @which_cluster
 def scp(arguments: tuple[str, ...], cluster: str | None) -> None:
@@ -175,7 +215,9 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
     end = Endpoint("127.0.0.1", 2376) if through else to.reach(2376)
     pki, folder = found.folder / "pki", found.folder / "docker"
     if not (pki / "client.pem").exists():
-        raise OutOfOrder("run 03 first: the engines' API is not set up", where=str(pki), next="swarmbook run PARAMS --from 03")
+        raise OutOfOrder(
+            "run 03 first: the engines' API is not set up", where=str(pki), next="swarmbook run PARAMS --from 03"
+        )
     # The names that the docker command looks for.
     write_atomic(folder / "ca.pem", (pki / "ca.pem").read_bytes())
     write_atomic(folder / "cert.pem", (pki / "client.pem").read_bytes())
@@ -194,7 +236,13 @@ def show_params(as_json: bool) -> None:
     from swarmbook.params import phase_params
 
     rows = [
-        [name, type(field.default).__name__, json.dumps(field.default), " ".join(n for n in PHASES if name in phase_params(n)), field.description]
+        [
+            name,
+            type(field.default).__name__,
+            json.dumps(field.default),
+            " ".join(n for n in PHASES if name in phase_params(n)),
+            field.description,
+        ]
         for name, field in Params.model_fields.items()
     ]
     table = Table(["name", "type", "default", "notebooks", "meaning"], rows)
@@ -216,9 +264,13 @@ def explain(name: str | None, as_json: bool) -> None:
         return
     if name not in failures:
         close = difflib.get_close_matches(name, failures, n=1)
-        raise UsageError(f"no known failure {name}", seen=f"did you mean {close[0]}?" if close else None, next="swarmbook explain")
+        raise UsageError(
+            f"no known failure {name}", seen=f"did you mean {close[0]}?" if close else None, next="swarmbook explain"
+        )
     failure = failures[name]
     if as_json:
-        click.echo(json.dumps({"name": name, "title": failure.title, "means": failure.means, "mend": failure.mend}, indent=2))
+        click.echo(
+            json.dumps({"name": name, "title": failure.title, "means": failure.means, "mend": failure.mend}, indent=2)
+        )
     else:
         click.echo(f"{failure.title}\n\nWhat it usually means\n{failure.means}\n\nWhat mends it\n{failure.mend}")

@@ -18,8 +18,18 @@ __all__ = ["audit", "diff", "report"]
 
 @click.command(epilog=example("swarmbook report runs/lab/2026-11-23T15-53-17Z --out report.html"))
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--before", type=click.Path(path_type=Path), metavar="RUN", help="Compare with this run; the last one of the same notebooks by default.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there; a sealed run's folder stays as it is.")
+@click.option(
+    "--before",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Compare with this run; the last one of the same notebooks by default.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write it there; a sealed run's folder stays as it is.",
+)
 def report(run: Path, before: Path | None, out: Path | None) -> None:
     """Write a run's report.html anew, and the index over its cluster's runs. It loads nothing: one file says all."""
     from swarmbook.record.audit import audit as hold
@@ -36,12 +46,18 @@ def report(run: Path, before: Path | None, out: Path | None) -> None:
         if STAMP.fullmatch(run.resolve().name):
             click.echo(os.path.relpath(write_index(run.resolve().parent)))
     except OSError as error:
-        raise WorldError("the report could not be written", where=str(run), seen=error.strerror or str(error), next=f"df -h {run}") from error
+        raise WorldError(
+            "the report could not be written", where=str(run), seen=error.strerror or str(error), next=f"df -h {run}"
+        ) from error
 
 
 @click.command(epilog=example("swarmbook audit runs/lab/2026-11-23T15-32-20Z --allowed-signers ~/.ssh/allowed_signers"))
 @click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--allowed-signers", metavar="FILE", help="Whose signature counts. Default: git's gpg.ssh.allowedSignersFile and the cluster's own.")
+@click.option(
+    "--allowed-signers",
+    metavar="FILE",
+    help="Whose signature counts. Default: git's gpg.ssh.allowedSignersFile and the cluster's own.",
+)
 @with_json
 def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
     """Hold a run's folder against its own record, offline: was anything changed since?"""

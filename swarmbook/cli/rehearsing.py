@@ -33,13 +33,32 @@ def _faults(context: click.Context, option: click.Parameter, texts: tuple[str, .
 
 @click.command("rehearse", epilog=example("swarmbook rehearse params/softlayer.yaml"))
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), metavar="[PARAMS]", required=False)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.  [default: PARAMS with .rehearsal.yaml]")
-@click.option("--up", type=click.FloatRange(0), metavar="SECONDS", help="How long an instance takes at least until it runs.  [default: 20]")
-@click.option("--fault", "faults", multiple=True, callback=_faults, metavar="FAULT", help="Misbehave: KIND[,on=CALL or HOSTNAME][,times=N][,seconds=S].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to write it.  [default: PARAMS with .rehearsal.yaml]",
+)
+@click.option(
+    "--up",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="How long an instance takes at least until it runs.  [default: 20]",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    callback=_faults,
+    metavar="FAULT",
+    help="Misbehave: KIND[,on=CALL or HOSTNAME][,times=N][,seconds=S].",
+)
 @click.option("--behave", is_flag=True, help="Misbehave no more.")
 @click.option("--serve", is_flag=True, help="Serve the rehearsed account until Ctrl-C, for slcli; shows each call.")
 @click.option("--port", default=0, show_default=True, help="Where to, on 127.0.0.1; 0: whichever port is free.")
-def rehearse_command(path: Path | None, out: Path | None, up: float | None, faults: list[Fault], behave: bool, serve: bool, port: int) -> None:
+def rehearse_command(
+    path: Path | None, out: Path | None, up: float | None, faults: list[Fault], behave: bool, serve: bool, port: int
+) -> None:
     """Rehearse a run on rented machines: the same parameters, lab machines for instances, nothing rented, nothing charged.
 
     Writes parameters that differ from PARAMS in `cluster` and `sl_endpoint` alone; every command takes them. The account is made
@@ -48,15 +67,23 @@ def rehearse_command(path: Path | None, out: Path | None, up: float | None, faul
     from swarmbook.machines.rehearsal.service import set_up
 
     if path is None and not (faults or behave or serve or up is not None):
-        raise UsageError("nothing to rehearse", wanted="parameters, --serve, or how it is to misbehave", next="swarmbook rehearse params/softlayer.yaml")
+        raise UsageError(
+            "nothing to rehearse",
+            wanted="parameters, --serve, or how it is to misbehave",
+            next="swarmbook rehearse params/softlayer.yaml",
+        )
     if path is not None:
         params = load_params(path)
         written = out or path.with_name(f"{path.stem}.rehearsal.yaml")
         _write(path, written, params)
-        click.echo(f"{written}: {path}, but cluster {params.cluster}-rehearsal, sl_endpoint rehearsal\nnext: swarmbook run {written}")
+        click.echo(
+            f"{written}: {path}, but cluster {params.cluster}-rehearsal, sl_endpoint rehearsal\nnext: swarmbook run {written}"
+        )
     if faults or behave or up is not None:
         up_s, told = set_up(home(), up_s=up, faults=faults, behave=behave)
-        click.echo(f"an instance takes {up_s:g} s at least; the service {'misbehaves: ' + '; '.join(told) if told else 'behaves'}")
+        click.echo(
+            f"an instance takes {up_s:g} s at least; the service {'misbehaves: ' + '; '.join(told) if told else 'behaves'}"
+        )
     if serve:
         _serve(port)
 
@@ -68,11 +95,19 @@ def _write(path: Path, out: Path, params: Params) -> None:
             where=str(path),
             wanted="provider: softlayer",
             seen=f"provider: {params.provider}",
-            next=f"this one costs nothing: swarmbook run {path}" if params.provider == "lab" else "name another file, such as params/softlayer.yaml",
+            next=f"this one costs nothing: swarmbook run {path}"
+            if params.provider == "lab"
+            else "name another file, such as params/softlayer.yaml",
         )
     if out.exists() and not out.read_text(encoding="utf-8").startswith(_HEAD):
-        raise ForeignData("the file is there, and no rehearsal wrote it", where=str(out), next="name another: --out FILE")
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if not re.match(r"(sl_endpoint|cluster)\s*:", line)]
+        raise ForeignData(
+            "the file is there, and no rehearsal wrote it", where=str(out), next="name another: --out FILE"
+        )
+    kept = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if not re.match(r"(sl_endpoint|cluster)\s*:", line)
+    ]
     head = [
         f"{_HEAD}{path.name}: the same run on lab machines of this computer. Nothing is rented, and nothing is charged.",
         f"# Written by: swarmbook rehearse {path.name}. What follows is that file, but for these two lines.",
@@ -88,7 +123,9 @@ def _serve(port: int) -> None:
     from swarmbook.machines.rehearsal.service import rehearse
 
     service = rehearse(home(), str(Params().lab_base_image), port)
-    service.cloud.watch = lambda call: click.echo(f"{call.name}{f' {call.id}' if call.id is not None else ''}", err=True)
+    service.cloud.watch = lambda call: click.echo(
+        f"{call.name}{f' {call.id}' if call.id is not None else ''}", err=True
+    )
     with service:
         click.echo(service.slcli, nl=False)
         try:
@@ -97,7 +134,9 @@ def _serve(port: int) -> None:
             click.echo("rehearsal ended; its account and its machines stay", err=True)
 
 
-@click.command("lab-hosts", epilog=example("swarmbook lab-hosts params/generic.yaml && swarmbook run params/generic.yaml"))
+@click.command(
+    "lab-hosts", epilog=example("swarmbook lab-hosts params/generic.yaml && swarmbook run params/generic.yaml")
+)
 @with_parameters
 @click.option("--down", is_flag=True, help="Take them away.")
 def lab_hosts(params: Params, down: bool) -> None:

@@ -32,20 +32,28 @@ _first = click.option("--from", "first", type=_phase, help="First notebook.  [de
 _last = click.option("--to", "last", type=_phase, help="Last notebook.  [default: 08]")
 _only = click.option("--only", type=_phase, help="This one alone.")
 _signing_key = click.option(
-    "--signing-key", metavar="KEY", help="SSH key that signs the run's record; a .pub: by the agent. Default: git's, else the cluster's."
+    "--signing-key",
+    metavar="KEY",
+    help="SSH key that signs the run's record; a .pub: by the agent. Default: git's, else the cluster's.",
 )
 
 
 def _approvals(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds what stands for a typed word."""
-    approve = click.option("--approve", metavar="DIGEST", help="Do not ask: the plan of this digest was approved (swarmbook plan), and no other is applied.")
+    approve = click.option(
+        "--approve",
+        metavar="DIGEST",
+        help="Do not ask: the plan of this digest was approved (swarmbook plan), and no other is applied.",
+    )
     return click.option("--yes", is_flag=True, help="Do not ask.")(approve(command))
 
 
 def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]:
     numbers = [only] if only else [n for n in BUILD if (first or "01") <= n <= (last or "08")]
     if not numbers:
-        raise UsageError("these options name no notebook", wanted=f"numbers among {' '.join(BUILD)}", next="swarmbook run --help")
+        raise UsageError(
+            "these options name no notebook", wanted=f"numbers among {' '.join(BUILD)}", next="swarmbook run --help"
+        )
     return numbers
 
 
@@ -54,8 +62,19 @@ def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]
 @_first
 @_last
 @_only
-@click.option("--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Apply this plan and nothing else.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on from this run: prove what it completed, do what is missing or drifted.")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Apply this plan and nothing else.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on from this run: prove what it completed, do what is missing or drifted.",
+)
 @_approvals
 @click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="End a cell that takes longer.")
 @_signing_key
@@ -76,7 +95,9 @@ def run(
     params = load_params(path) if path else None
     if (plan_file or resume) and (first or last or only or (plan_file and resume)):
         raise UsageError(
-            "--plan and --resume say themselves what is run", wanted="one of --plan, --resume, or --from, --to, --only", next="leave the others out"
+            "--plan and --resume say themselves what is run",
+            wanted="one of --plan, --resume, or --from, --to, --only",
+            next="leave the others out",
         )
     parent, held = None, None
     if resume is not None:
@@ -87,7 +108,11 @@ def run(
         numbers = list(held.notebooks)
     else:
         if params is None:
-            raise UsageError("no parameters", wanted="a parameter file, --plan FILE or --resume RUN", next="swarmbook run params/lab.yaml")
+            raise UsageError(
+                "no parameters",
+                wanted="a parameter file, --plan FILE or --resume RUN",
+                next="swarmbook run params/lab.yaml",
+            )
         numbers = _numbers(first, last, only)
     Session(params, numbers, "run", parent=parent, plan=held, **options).run()
 
@@ -111,7 +136,11 @@ def _held(file: Path, params: Params | None) -> tuple[Params, Plan]:
     _same(params, kept, "the plan", file)
     if held.swarmbook != __version__:
         raise UsageError(
-            "the plan was made by another swarmbook", where=str(file), wanted=__version__, seen=held.swarmbook, next="swarmbook plan PARAMS --out FILE"
+            "the plan was made by another swarmbook",
+            where=str(file),
+            wanted=__version__,
+            seen=held.swarmbook,
+            next="swarmbook plan PARAMS --out FILE",
         )
     changed = [number for number, digest in held.notebooks.items() if notebook_hash(home(), number) != digest]
     if changed:
@@ -129,9 +158,21 @@ def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
     if given is None:
         return
     if given.cluster != kept.cluster:
-        raise UsageError(f"{whose} is another cluster's", where=str(where), wanted=given.cluster, seen=kept.cluster, next="name one of this cluster")
+        raise UsageError(
+            f"{whose} is another cluster's",
+            where=str(where),
+            wanted=given.cluster,
+            seen=kept.cluster,
+            next="name one of this cluster",
+        )
     if seen := differing(kept, given):
-        raise UsageError(f"the parameters are not those of {whose}", where=str(where), wanted="the same parameters", seen=seen, next="swarmbook run PARAMS")
+        raise UsageError(
+            f"the parameters are not those of {whose}",
+            where=str(where),
+            wanted="the same parameters",
+            seen=seen,
+            next="swarmbook run PARAMS",
+        )
 
 
 @click.command(epilog=example("swarmbook plan params/lab.yaml --out plan.json && swarmbook run --plan plan.json"))
@@ -139,11 +180,32 @@ def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
 @_first
 @_last
 @_only
-@click.option("--for", "command", type=click.Choice(list(_COMMANDS)), default="run", show_default=True, help="Which command's plan.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the plan there, for run --plan.")
+@click.option(
+    "--for",
+    "command",
+    type=click.Choice(list(_COMMANDS)),
+    default="run",
+    show_default=True,
+    help="Which command's plan.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the plan there, for run --plan.",
+)
 @click.option("--check", is_flag=True, help="Exit code 1 when there is something to change.")
 @with_json
-def plan(params: Params, first: str | None, last: str | None, only: str | None, command: str, out: Path | None, check: bool, as_json: bool) -> None:
+def plan(
+    params: Params,
+    first: str | None,
+    last: str | None,
+    only: str | None,
+    command: str,
+    out: Path | None,
+    check: bool,
+    as_json: bool,
+) -> None:
     """Say what a run would do, phase by phase and host by host. Looks only; changes nothing.
 
     The digest is that of the plan's file (sha256sum FILE). It is what --approve wants.

@@ -95,14 +95,26 @@ class Session:
         notebooks = {number: notebook_file(cluster.root, number) for number in self.numbers}
         _preflight(self.params, cluster, list(self.numbers))
         plan, approvals = self.approved(cluster)
-        if plan is not None and not plan.changes and all(PHASES[number].kind is Kind.TAKE_AWAY for number in self.numbers):
+        if (
+            plan is not None
+            and not plan.changes
+            and all(PHASES[number].kind is Kind.TAKE_AWAY for number in self.numbers)
+        ):
             click.echo(f"Nothing to {'cancel' if '91' in self.numbers else 'destroy'}.")
             return
         words = {step.phase: change.word for step, change in plan.changes if change.word} if plan is not None else {}
         chapters = []
         for number, path in notebooks.items():
             before = self.parent is not None and number in self.parent.completed
-            chapters.append(Chapter(path, {**self.params.model_dump(), "confirm": words.get(number, "")}, number, PHASES[number].name, before))
+            chapters.append(
+                Chapter(
+                    path,
+                    {**self.params.model_dump(), "confirm": words.get(number, "")},
+                    number,
+                    PHASES[number].name,
+                    before,
+                )
+            )
         result = self._execute(cluster, chapters, plan, approvals)
         if self.as_json:
             click.echo(json.dumps(result.to_json(), indent=2))
@@ -114,7 +126,9 @@ class Session:
             click.echo("\nHow to reach it:\n" + how_to_reach(open_book(self.params)))
         sys.exit(result.exit_code)
 
-    def _execute(self, cluster: Cluster, chapters: list[Chapter], plan: Plan | None, approvals: list[Approval]) -> RunResult:
+    def _execute(
+        self, cluster: Cluster, chapters: list[Chapter], plan: Plan | None, approvals: list[Approval]
+    ) -> RunResult:
         from swarmbook.machines.providers import rehearsed
         from swarmbook.record.evidence import Evidence
         from swarmbook.record.signing import Signing
@@ -131,7 +145,9 @@ class Session:
             note = _REHEARSAL if rehearsed(self.params) else ""
             if note:
                 console.line(note)
-            console.line(f"{self.what}: cluster {self.params.cluster}, {len(self.params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}")
+            console.line(
+                f"{self.what}: cluster {self.params.cluster}, {len(self.params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}"
+            )
             if plan is not None and not plan.partial:
                 console.line(f"held to the plan {plan.digest}: {plan.summary()}")
             return run_chapters(

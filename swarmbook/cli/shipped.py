@@ -30,7 +30,9 @@ def shipped() -> dict[str, Path]:
     """
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").exists() and (checkout / "notebooks").is_dir():
-        return {path.relative_to(checkout).as_posix(): path for pattern in _FILES for path in sorted(checkout.glob(pattern))}
+        return {
+            path.relative_to(checkout).as_posix(): path for pattern in _FILES for path in sorted(checkout.glob(pattern))
+        }
     found = {}
     for file in importlib.metadata.files("swarmbook") or []:
         _, share, rest = file.as_posix().partition(_SHARE)
@@ -59,11 +61,17 @@ def _mark(folder: Path) -> tuple[str, dict[str, str]]:
         return str(data["version"]), {str(path): str(value) for path, value in data["files"].items()}
     except FileNotFoundError:
         raise OutOfOrder(
-            "this folder holds no copy of the book", where=str(folder / MARK), wanted="a folder that swarmbook init has made", next="swarmbook init DIR"
+            "this folder holds no copy of the book",
+            where=str(folder / MARK),
+            wanted="a folder that swarmbook init has made",
+            next="swarmbook init DIR",
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WorldError(
-            "what the copy of the book was made from cannot be read", where=str(folder / MARK), seen=str(error), next=f"swarmbook init {folder} writes it anew"
+            "what the copy of the book was made from cannot be read",
+            where=str(folder / MARK),
+            seen=str(error),
+            next=f"swarmbook init {folder} writes it anew",
         ) from None
 
 
@@ -152,7 +160,9 @@ def _whose(path: str, version: str, mine: bytes | None, theirs: bytes | None, wa
 def _diff(path: str, mine: bytes | None, theirs: bytes | None) -> Iterable[str]:
     if mine is None or theirs is None:
         return
-    yield from difflib.unified_diff(_text(path, mine), _text(path, theirs), f"yours/{path}", f"shipped/{path}", n=2, lineterm="")
+    yield from difflib.unified_diff(
+        _text(path, mine), _text(path, theirs), f"yours/{path}", f"shipped/{path}", n=2, lineterm=""
+    )
 
 
 def _text(path: str, data: bytes) -> list[str]:
@@ -162,6 +172,10 @@ def _text(path: str, data: bytes) -> list[str]:
         return text.splitlines()
     try:
         cells = json.loads(text)["cells"]
-        return [line for cell in cells for line in [f"# [{cell['cell_type']}] {cell.get('id', '')}", *"".join(cell["source"]).splitlines()]]
+        return [
+            line
+            for cell in cells
+            for line in [f"# [{cell['cell_type']}] {cell.get('id', '')}", *"".join(cell["source"]).splitlines()]
+        ]
     except (ValueError, KeyError, TypeError):
         return text.splitlines()

@@ -17,7 +17,11 @@ __all__ = ["init"]
 
 @click.command("init", epilog=example("swarmbook init mybook && cd mybook && swarmbook run params/lab.yaml"))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]", required=False)
-@click.option("--diff", is_flag=True, help="Write nothing; say how DIR (by default the book here) differs from what this version ships.")
+@click.option(
+    "--diff",
+    is_flag=True,
+    help="Write nothing; say how DIR (by default the book here) differs from what this version ships.",
+)
 @with_json
 def init(folder: Path | None, diff: bool, as_json: bool) -> None:
     """Put notebooks and parameters of your own into DIR: they run from there, and are yours to change.
@@ -34,7 +38,11 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
         else:
             for difference in found:
                 click.echo("\n".join([f"{difference.path}: {difference.what}", *difference.lines, ""]))
-            click.echo(("1 file differs" if len(found) == 1 else f"{len(found)} files differ") if found else "as this version ships it")
+            click.echo(
+                ("1 file differs" if len(found) == 1 else f"{len(found)} files differ")
+                if found
+                else "as this version ships it"
+            )
         sys.exit(1 if found else 0)
     if folder is None:
         raise UsageError("where to?", wanted="a folder", next="swarmbook init mybook")
@@ -42,5 +50,9 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "written": written}))
     else:
-        click.echo(f"{folder}: {len(written)} files written" if written else f"{folder}: all files were there; swarmbook init {folder} --diff compares them")
+        click.echo(
+            f"{folder}: {len(written)} files written"
+            if written
+            else f"{folder}: all files were there; swarmbook init {folder} --diff compares them"
+        )
         click.echo(f"next: cd {folder} && swarmbook run params/lab.yaml")

@@ -66,9 +66,17 @@ def _word(part: str, row: Row | None) -> tuple[str, bool, bool]:
         return (role if state == "active" else state.replace("none", "")), state == "active", state == "pending"
     if part == "Consul":
         state, _, service = row.consul.partition(" ")
-        return (service.rpartition("_")[2] if state == "running" else state.replace("none", "")), state == "running", state not in ("none", "running", "")
+        return (
+            (service.rpartition("_")[2] if state == "running" else state.replace("none", "")),
+            state == "running",
+            state not in ("none", "running", ""),
+        )
     fine = row.galera in ("Synced, Primary", "no member wanted")
-    return ("Synced" if row.galera == "Synced, Primary" else row.galera.replace("no member wanted", "none wanted")), fine, row.galera != "no member"
+    return (
+        ("Synced" if row.galera == "Synced, Primary" else row.galera.replace("no member wanted", "none wanted")),
+        fine,
+        row.galera != "no member",
+    )
 
 
 def table(seen: Sequence[Card]) -> Table:
@@ -124,7 +132,9 @@ class Board:
                 pause = self._first_s if words != before else min(pause * 1.5, self._slowest_s)
                 before = words
                 self._display(seen)
-            except Exception as error:  # told, and no more: a board that cannot look must not disturb the one who works below it
+            except (
+                Exception
+            ) as error:  # told, and no more: a board that cannot look must not disturb the one who works below it
                 pause, before = self._slowest_s, ""
                 told = mask(f"the board cannot look: {getattr(error, 'what', None) or error}")
                 with contextlib.suppress(Exception):  # nobody is there any more who could be shown it
@@ -152,8 +162,14 @@ class Board:
             return []
         if self._book is None:
             managers = max((n for n in (1, 3, 5, 7) if n <= min(self._params.swarm_managers, len(known))), default=1)
-            some = {"nodes": known, "swarm_managers": managers, "galera_nodes": [name for name in self._params.galera_nodes if name in known]}
-            self._book = Book("", self._params.model_copy(update=some), cluster=Cluster(self._cluster.name, self._cluster.root))
+            some = {
+                "nodes": known,
+                "swarm_managers": managers,
+                "galera_nodes": [name for name in self._params.galera_nodes if name in known],
+            }
+            self._book = Book(
+                "", self._params.model_copy(update=some), cluster=Cluster(self._cluster.name, self._cluster.root)
+            )
         return status(self._book)
 
 
@@ -169,7 +185,9 @@ def watch(params: Params, cluster: Cluster) -> None:
         return
     from IPython.display import display
 
-    handle: Any = display({"text/plain": "looking at the nodes", "text/html": "<p>looking at the nodes</p>"}, raw=True, display_id=True)
+    handle: Any = display(
+        {"text/plain": "looking at the nodes", "text/html": "<p>looking at the nodes</p>"}, raw=True, display_id=True
+    )
     board = Board(params, cluster, lambda page, text: handle.update({"text/html": page, "text/plain": text}, raw=True))
     _boards.append(board)
     board.start()

@@ -66,8 +66,13 @@ class Collected:
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""
-        rows = [{"node": n.node, "file": str(n.file), "bytes": n.size, "answered": n.answered, "trouble": n.trouble} for n in self.nodes]
-        lines = [{"node": line.node, "source": line.source, "text": line.text, "times": line.times} for line in self.lines]
+        rows = [
+            {"node": n.node, "file": str(n.file), "bytes": n.size, "answered": n.answered, "trouble": n.trouble}
+            for n in self.nodes
+        ]
+        lines = [
+            {"node": line.node, "source": line.source, "text": line.text, "times": line.times} for line in self.lines
+        ]
         return {"folder": str(self.folder), "seconds": round(self.seconds, 3), "nodes": rows, "lines": lines}
 
 
@@ -87,7 +92,11 @@ def parse_since(text: str, now: datetime | None = None) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
-        raise UsageError(f"--since {text} is no time", wanted="an age (90s, 30m, 2h, 1d) or a time (2026-11-25T02:57:37Z)", next="--since 2h") from None
+        raise UsageError(
+            f"--since {text} is no time",
+            wanted="an age (90s, 30m, 2h, 1d) or a time (2026-11-25T02:57:37Z)",
+            next="--since 2h",
+        ) from None
     return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
@@ -131,10 +140,20 @@ def _page(node: str, sections: Sequence[Section], when: str) -> str:
         if len(texts[at]) >= len(text):
             break
         spent = sum(len(text.encode()) for text in texts)
-    lines = [f"{node}, collected {when} by swarmbook", "", *(f"  {number:2} {section.name}" for number, section in enumerate(sections, 1)), ""]
+    lines = [
+        f"{node}, collected {when} by swarmbook",
+        "",
+        *(f"  {number:2} {section.name}" for number, section in enumerate(sections, 1)),
+        "",
+    ]
     for number, (section, text) in enumerate(zip(sections, texts), 1):
         title = f"==== {number} {section.name} "
-        lines += [title + "=" * max(0, 110 - len(title)), *([f"$ {section.command}"] if section.command else []), text or "(nothing)", ""]
+        lines += [
+            title + "=" * max(0, 110 - len(title)),
+            *([f"$ {section.command}"] if section.command else []),
+            text or "(nothing)",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -198,7 +217,12 @@ def collect(
     every = list(dict.fromkeys([*book.params.nodes, *inventory]))
     for name in names:
         if name not in every:
-            raise UsageError(f"no node {name} in cluster {book.cluster.name}", where=str(book.cluster.file), wanted=", ".join(every), next="swarmbook ls")
+            raise UsageError(
+                f"no node {name} in cluster {book.cluster.name}",
+                where=str(book.cluster.file),
+                wanted=", ".join(every),
+                next="swarmbook ls",
+            )
     chosen = [name for name in every if not names or name in names]
     mark = f"@@{_random.token_hex(8)}"
     script = _script(book, mark, since)
@@ -209,7 +233,10 @@ def collect(
         while time.monotonic() - began < _ALL_S and not stopped():
             if not concurrent.futures.wait(asked.values(), timeout=_POLL_S).not_done:
                 break
-        answers = {name: _answer(asked.get(name), "stopped by a signal" if stopped() else f"no answer within {_ALL_S} s") for name in chosen}
+        answers = {
+            name: _answer(asked.get(name), "stopped by a signal" if stopped() else f"no answer within {_ALL_S} s")
+            for name in chosen
+        }
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         fleet.close()  # also ends the threads that still wait for an answer
@@ -218,7 +245,10 @@ def collect(
         for name, (sections, trouble) in answers.items():
             if not sections:
                 state = states.get(name) or states.get("") or "no such machine"
-                answers[name] = ([Section("node: does not answer", "", f"{trouble}\nthe provider says: {state}")], trouble)
+                answers[name] = (
+                    [Section("node: does not answer", "", f"{trouble}\nthe provider says: {state}")],
+                    trouble,
+                )
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     nodes = []
     for name, (sections, trouble) in answers.items():
@@ -228,12 +258,18 @@ def collect(
         page = mask(_page(name, sections, when))
         write_atomic(folder / f"{name}.txt", page, mode=0o600)
         answers[name] = (sections, trouble)
-        nodes.append(NodeLogs(name, folder / f"{name}.txt", len(page.encode()), trouble.splitlines()[0] if trouble else "", not silent))
+        nodes.append(
+            NodeLogs(
+                name, folder / f"{name}.txt", len(page.encode()), trouble.splitlines()[0] if trouble else "", not silent
+            )
+        )
     lines = pick({name: sections for name, (sections, _) in answers.items()}, phase, since_text(fresh) if fresh else "")
     return Collected(folder, tuple(nodes), tuple(lines), time.monotonic() - began)
 
 
-def _answer(future: concurrent.futures.Future[tuple[list[Section], str]] | None, late: str) -> tuple[list[Section], str]:
+def _answer(
+    future: concurrent.futures.Future[tuple[list[Section], str]] | None, late: str
+) -> tuple[list[Section], str]:
     if future is None:
         return [], "it is not in the cluster's inventory: 01 has not made it"
     if not future.done():
@@ -243,5 +279,7 @@ def _answer(future: concurrent.futures.Future[tuple[list[Section], str]] | None,
         sections, trouble = future.result()
         return sections, trouble or ("" if sections else "it gave nothing")
     if isinstance(error, SwarmbookError):
-        return [], mask(f"{type(error).__name__}: {error.what}" + (f" ({error.seen.splitlines()[0]})" if error.seen else ""))
+        return [], mask(
+            f"{type(error).__name__}: {error.what}" + (f" ({error.seen.splitlines()[0]})" if error.seen else "")
+        )
     return [], mask(f"{type(error).__name__}: {error}")

@@ -32,7 +32,11 @@ class Row:
 
     @property
     def fine(self) -> bool:
-        return self.reachable and self.galera in ("Synced, Primary", "no member wanted") and self.consul.startswith("running")
+        return (
+            self.reachable
+            and self.galera in ("Synced, Primary", "no member wanted")
+            and self.consul.startswith("running")
+        )
 
 
 _PROBE = """echo "engine $(systemctl is-active docker.service)"
@@ -51,13 +55,22 @@ def status(book: Book) -> list[Row]:
             facts = {head: rest for head, _, rest in (line.partition(" ") for line in lines)}
             galera = "no member wanted"
             if host.name in members:
-                member = read_member(host.run(probe_member(book.params, host.name), quiet=True).stdout, image=True, spec="")
+                member = read_member(
+                    host.run(probe_member(book.params, host.name), quiet=True).stdout, image=True, spec=""
+                )
                 galera = (
                     f"{member.status.get('state_comment')}, {member.status.get('cluster_status')}"
                     if member.status
                     else ("starting" if member.running else "no member")
                 )
-            return Row(host.name, "ok", facts.get("engine", ""), facts.get("swarm", "") or "none", facts.get("consul", "") or "none", galera)
+            return Row(
+                host.name,
+                "ok",
+                facts.get("engine", ""),
+                facts.get("swarm", "") or "none",
+                facts.get("consul", "") or "none",
+                galera,
+            )
         except SwarmbookError as error:
             return Row(host.name, f"{type(error).__name__}: {(error.seen or error.what).splitlines()[0]}")
 
@@ -66,7 +79,10 @@ def status(book: Book) -> list[Row]:
 
 def status_table(rows: list[Row]) -> Table:
     """The rows as a table."""
-    return Table(["node", "ssh", "engine", "swarm", "consul", "galera"], [[r.node, r.ssh, r.engine, r.swarm, r.consul, r.galera] for r in rows])
+    return Table(
+        ["node", "ssh", "engine", "swarm", "consul", "galera"],
+        [[r.node, r.ssh, r.engine, r.swarm, r.consul, r.galera] for r in rows],
+    )
 
 
 def endpoints(book: Book) -> Table:
@@ -78,7 +94,12 @@ def endpoints(book: Book) -> Table:
         columns.append("mariadb")
         ports.append(params.mariadb_port)
     rows = [
-        [node.name, node.private_address, str(node.ssh), *("through SSH" if node.tunnelled(port) else str(node.reach(port)) for port in ports)]
+        [
+            node.name,
+            node.private_address,
+            str(node.ssh),
+            *("through SSH" if node.tunnelled(port) else str(node.reach(port)) for port in ports),
+        ]
         for node in book.cluster.nodes
     ]
     return Table(columns, rows)
@@ -95,20 +116,35 @@ def how_to_reach(book: Book) -> str:
     params, folder = book.params, book.cluster.folder
     node = book.cluster.nodes[0]
     lines = [f'  docker    eval "$(swarmbook env {node.name})" && docker node ls']
-    through = [port for port in (params.docker_api_port, params.consul_https_port, params.mariadb_port) if port and node.tunnelled(port)]
+    through = [
+        port
+        for port in (params.docker_api_port, params.consul_https_port, params.mariadb_port)
+        if port and node.tunnelled(port)
+    ]
     if through:
-        lines.insert(0, f"  first     {by_ssh(book.cluster, node, through)}   # in a terminal of its own, while you use what follows")
+        lines.insert(
+            0,
+            f"  first     {by_ssh(book.cluster, node, through)}   # in a terminal of its own, while you use what follows",
+        )
 
     def reach(port: int) -> Endpoint:
         return Endpoint("127.0.0.1", port) if port in through else node.reach(port)
 
     consul = reach(params.consul_https_port)
-    token = f"{folder}/secrets/consul-management-token" if params.consul_management_token == "generate" else "YOUR-TOKEN-FILE"  # noqa: S105 - a file's name
-    lines.append(f'  consul    curl --cacert {folder}/pki/ca.pem -H "X-Consul-Token: $(cat {token})" https://{consul}/v1/agent/members')
+    token = (
+        f"{folder}/secrets/consul-management-token"
+        if params.consul_management_token == "generate"
+        else "YOUR-TOKEN-FILE"
+    )
+    lines.append(
+        f'  consul    curl --cacert {folder}/pki/ca.pem -H "X-Consul-Token: $(cat {token})" https://{consul}/v1/agent/members'
+    )
     if params.mariadb_port:
         end = reach(params.mariadb_port)
         kept = f"{folder}/secrets/{params.mariadb_cluster_name}-root-password"
-        lines.append(f"  mariadb   mariadb --host={end.host} --port={end.port} --user=root --ssl-ca={folder}/pki/ca.pem --ssl-verify-server-cert -p")
+        lines.append(
+            f"  mariadb   mariadb --host={end.host} --port={end.port} --user=root --ssl-ca={folder}/pki/ca.pem --ssl-verify-server-cert -p"
+        )
         if params.mariadb_root_password == "generate":  # noqa: S105 - the reference, not a password
             lines.append(f"            its password: cat {kept}")
     lines.append(f"  a node    swarmbook ssh {node.name}")

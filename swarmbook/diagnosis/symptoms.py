@@ -120,11 +120,15 @@ def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str
                 key = _VARIES.sub("#", text)
                 if section.source == "swarm" and told.setdefault(key, node) != node:
                     continue
-                if mine.setdefault((section.source, key), section.name) != section.name:  # a log and the copy that was kept of it
+                if (
+                    mine.setdefault((section.source, key), section.name) != section.name
+                ):  # a log and the copy that was kept of it
                     continue
                 said = kinds.setdefault((weight, section.source, section.name), {})
                 before = said.pop(key, None)  # put in anew: the last one of its kind counts
-                said[key] = Line(node, section.name.partition(",")[0], text[:_WIDE], (before.times if before else 0) + 1)
+                said[key] = Line(
+                    node, section.name.partition(",")[0], text[:_WIDE], (before.times if before else 0) + 1
+                )
         for (weight, source, _), kept in kinds.items():
             found.append((-weight, order[source], node, list(kept.values())[-_EACH:]))
     found.sort(key=lambda entry: entry[:3])

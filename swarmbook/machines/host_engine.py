@@ -38,7 +38,9 @@ def ensure_engine(timeout_s: float = 60) -> Any:
         return client
     named = os.environ.get("DOCKER_HOST")
     if named:
-        raise EngineUnavailable("the engine that DOCKER_HOST names does not answer", where=named, next="start it, or: unset DOCKER_HOST")
+        raise EngineUnavailable(
+            "the engine that DOCKER_HOST names does not answer", where=named, next="start it, or: unset DOCKER_HOST"
+        )
     if os.geteuid() != 0:
         raise EngineUnavailable(
             "no Docker Engine is within reach",
@@ -48,7 +50,9 @@ def ensure_engine(timeout_s: float = 60) -> Any:
     if shutil.which("dockerd") is None:
         if shutil.which("apt-get") is None:
             raise EngineUnavailable(
-                "no Docker Engine is installed", where="this computer", next="install Docker (https://docs.docker.com/engine/install/) and run again"
+                "no Docker Engine is installed",
+                where="this computer",
+                next="install Docker (https://docs.docker.com/engine/install/) and run again",
             )
         install_packages(["docker.io"])
     return _start(timeout_s)
@@ -63,7 +67,10 @@ def engine_outlook() -> Check:
     elif os.environ.get("DOCKER_HOST"):
         seen, ok = f"what DOCKER_HOST names does not answer: {os.environ['DOCKER_HOST']}", False
     elif os.geteuid() != 0:
-        seen, ok = "none that you may talk to: start Docker, be let into its group, or run as root on Debian or Ubuntu", False
+        seen, ok = (
+            "none that you may talk to: start Docker, be let into its group, or run as root on Debian or Ubuntu",
+            False,
+        )
     elif shutil.which("dockerd"):
         seen, ok = "installed; 01 starts it", True
     elif shutil.which("apt-get"):
@@ -82,7 +89,9 @@ def install_packages(names: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *names]):
         with doing("here", " ".join(command)):
-            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
         if done.returncode != 0:
             tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
             raise EngineUnavailable(
@@ -97,21 +106,32 @@ def _start(timeout_s: float) -> Any:
     if Path("/run/systemd/system").is_dir():
         done = subprocess.run(["systemctl", "start", "docker"], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise EngineUnavailable("docker.service does not start", where="this computer", seen=done.stderr.strip(), next="journalctl -u docker -n 50")
+            raise EngineUnavailable(
+                "docker.service does not start",
+                where="this computer",
+                seen=done.stderr.strip(),
+                next="journalctl -u docker -n 50",
+            )
     else:
         # No init to hand it to: a session of its own, so that a Ctrl-C at our terminal does not reach it.
         with _LOG.open("ab") as log:
-            process = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         _PID.write_text(f"{process.pid}\n")
 
         def alive() -> tuple[bool, Any]:
             if process.poll() is not None:
                 tail = "\n".join(_LOG.read_text(errors="replace").strip().splitlines()[-5:])
-                raise EngineUnavailable("the Docker Engine does not start", where=str(_LOG), seen=tail, next="dockerd --debug")
+                raise EngineUnavailable(
+                    "the Docker Engine does not start", where=str(_LOG), seen=tail, next="dockerd --debug"
+                )
             client = local_engine()
             return client is not None, client
 
-        return wait_for("the Docker Engine answers", alive, timeout_s=timeout_s, where="this computer", next=f"tail {_LOG}")
+        return wait_for(
+            "the Docker Engine answers", alive, timeout_s=timeout_s, where="this computer", next=f"tail {_LOG}"
+        )
     return wait_for(
         "the Docker Engine answers",
         lambda: ((c := local_engine()) is not None, c),
@@ -133,7 +153,13 @@ def stop_own_engine(timeout_s: float = 30) -> bool:
     pid = int(_PID.read_text())
     if Path(f"/proc/{pid}/comm").exists() and Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
         os.kill(pid, 15)
-        wait_for("the Docker Engine stops", lambda: (_gone(pid), pid), timeout_s=timeout_s, where=f"process {pid}", next=f"tail {_LOG}")
+        wait_for(
+            "the Docker Engine stops",
+            lambda: (_gone(pid), pid),
+            timeout_s=timeout_s,
+            where=f"process {pid}",
+            next=f"tail {_LOG}",
+        )
     _PID.unlink()
     return True
 

@@ -20,7 +20,17 @@ from urllib.parse import urlsplit
 from swarmbook.base.errors import OrderUncertain, ProviderError, UsageError
 from swarmbook.base.secrets import mask, register
 
-__all__ = ["CLOSED_OFF", "REHEARSAL_API_KEY", "REHEARSAL_USERNAME", "AccountKey", "Instance", "Offering", "Price", "SoftLayerApi", "Spec"]
+__all__ = [
+    "CLOSED_OFF",
+    "REHEARSAL_API_KEY",
+    "REHEARSAL_USERNAME",
+    "AccountKey",
+    "Instance",
+    "Offering",
+    "Price",
+    "SoftLayerApi",
+    "Spec",
+]
 
 T = TypeVar("T")
 #: What a rehearsal (an endpoint on this computer) is called with: a key of somebody's account is never sent there.
@@ -166,18 +176,25 @@ class SoftLayerApi:
         UsageError: No credentials, or an endpoint that they must not be sent to.
     """
 
-    def __init__(self, endpoint: str = "", *, timeout_s: float = 60, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, endpoint: str = "", *, timeout_s: float = 60, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         import SoftLayer
         from SoftLayer import auth, config, consts, transports
 
         settings = config.get_client_settings()
         # Over REST the client drops the names of errors, and what was refused looks like what failed.
-        self.endpoint = (endpoint or settings.get("endpoint_url") or consts.API_PUBLIC_ENDPOINT).replace("/rest/", "/xmlrpc/")
+        self.endpoint = (endpoint or settings.get("endpoint_url") or consts.API_PUBLIC_ENDPOINT).replace(
+            "/rest/", "/xmlrpc/"
+        )
         address = urlsplit(self.endpoint)
         self.rehearsal = address.hostname in CLOSED_OFF
         if not self.rehearsal and address.scheme != "https":
             raise UsageError(
-                "this endpoint would get the API key in the clear", where=f"sl_endpoint {self.endpoint}", wanted="https://", next="mend sl_endpoint"
+                "this endpoint would get the API key in the clear",
+                where=f"sl_endpoint {self.endpoint}",
+                wanted="https://",
+                next="mend sl_endpoint",
             )
         username, api_key = settings.get("username"), settings.get("api_key")
         if self.rehearsal:
@@ -219,7 +236,9 @@ class SoftLayerApi:
 
     def price(self, spec: Spec) -> Price:
         """What an instance costs: the order is checked by the service, and not placed."""
-        found = self._read(f"the price of {spec.hostname}", lambda: self._guests.order_guest(spec.arguments(), test=True))
+        found = self._read(
+            f"the price of {spec.hostname}", lambda: self._guests.order_guest(spec.arguments(), test=True)
+        )
         fee = "hourlyRecurringFee" if spec.hourly else "recurringFee"
         total = sum(float(price.get(fee) or 0) for price in found["prices"])
         return Price(total, 0.0) if spec.hourly else Price(0.0, total)
@@ -227,13 +246,19 @@ class SoftLayerApi:
     def keys(self, label: str) -> list[AccountKey]:
         """The registered SSH keys of just this label; without one, all."""
         only = {"sshKeys": {"label": {"operation": label}}} if label else {}
-        found = self._read("the account's SSH keys", lambda: self._client.call("Account", "getSshKeys", mask=_KEY, filter=only))
-        return [_key(entry) for entry in found if label in ("", entry.get("label"))]  # a filter that the service does not understand is ignored in silence
+        found = self._read(
+            "the account's SSH keys", lambda: self._client.call("Account", "getSshKeys", mask=_KEY, filter=only)
+        )
+        return [
+            _key(entry) for entry in found if label in ("", entry.get("label"))
+        ]  # a filter that the service does not understand is ignored in silence
 
     def instances(self, domain: str, tag: str) -> list[Instance]:
         """The account's instances in a domain or with a tag, by their ids."""
         found: dict[int, Instance] = {}
-        tagged = {"tagReferences": {"tag": {"name": {"operation": "in", "options": [{"name": "data", "value": [tag]}]}}}}
+        tagged = {
+            "tagReferences": {"tag": {"name": {"operation": "in", "options": [{"name": "data", "value": [tag]}]}}}
+        }
         order = {"id": {"operation": "orderBy", "options": [{"name": "sort", "value": ["ASC"]}]}}
         for criteria in ({"domain": {"operation": domain}}, tagged):
             for instance in self._listed({"virtualGuests": {**criteria, **order}}):
@@ -242,7 +267,10 @@ class SoftLayerApi:
         return [found[id] for id in sorted(found)]
 
     def _listed(self, criteria: Mapping[str, Any]) -> list[Instance]:
-        found = self._read("the account's instances", lambda: self._client.call("Account", "getVirtualGuests", mask=_INSTANCE, filter=criteria, iter=True))
+        found = self._read(
+            "the account's instances",
+            lambda: self._client.call("Account", "getVirtualGuests", mask=_INSTANCE, filter=criteria, iter=True),
+        )
         return [_instance(entry) for entry in found]
 
     # -- writing: never tried twice ----------------------------------------------------------------------------
@@ -251,7 +279,12 @@ class SoftLayerApi:
         """Register a public SSH key; gives its id."""
         import SoftLayer
 
-        return int(self._write(f"registering the SSH key {label}", lambda: SoftLayer.SshKeyManager(self._client).add_key(public, label, notes)["id"]))
+        return int(
+            self._write(
+                f"registering the SSH key {label}",
+                lambda: SoftLayer.SshKeyManager(self._client).add_key(public, label, notes)["id"],
+            )
+        )
 
     def remove_key(self, id: int) -> None:
         """Take a registered key away."""
@@ -267,7 +300,9 @@ class SoftLayerApi:
             ProviderError: It was refused; nothing was ordered.
         """
         ids = tuple(key_ids)
-        return int(self._write(f"ordering {spec.fqdn}", lambda: self._guests.create_instance(**spec.arguments(ids))["id"]))
+        return int(
+            self._write(f"ordering {spec.fqdn}", lambda: self._guests.create_instance(**spec.arguments(ids))["id"])
+        )
 
     def tag(self, id: int, tags: Iterable[str]) -> None:
         """Give an instance these tags and no others."""
@@ -320,7 +355,11 @@ class SoftLayerApi:
             )
         if _rate_limited(error):
             return ProviderError(
-                f"{what}: too many calls", where=self.endpoint, wanted="at most 50 a second for the whole account", seen=words, next="run it again in a moment"
+                f"{what}: too many calls",
+                where=self.endpoint,
+                wanted="at most 50 a second for the whole account",
+                seen=words,
+                next="run it again in a moment",
             )
         if _unanswered(error):
             tries = f"{len(_PAUSES_S) + 1} tries"
@@ -331,7 +370,9 @@ class SoftLayerApi:
                 seen=words,
                 next="run it again",
             )
-        return ProviderError(f"{what}: SoftLayer says no", where=self.endpoint, seen=words, next="mend what it says, then run it again")
+        return ProviderError(
+            f"{what}: SoftLayer says no", where=self.endpoint, seen=words, next="mend what it says, then run it again"
+        )
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -374,7 +415,13 @@ def _words(error: Exception) -> str:
 
 
 def _key(entry: Mapping[str, Any]) -> AccountKey:
-    return AccountKey(int(entry["id"]), str(entry["label"]), str(entry.get("fingerprint", "")), str(entry.get("key", "")), str(entry.get("notes") or ""))
+    return AccountKey(
+        int(entry["id"]),
+        str(entry["label"]),
+        str(entry.get("fingerprint", "")),
+        str(entry.get("key", "")),
+        str(entry.get("notes") or ""),
+    )
 
 
 def _instance(entry: Mapping[str, Any]) -> Instance:
@@ -387,7 +434,11 @@ def _instance(entry: Mapping[str, Any]) -> Instance:
         private_address=str(entry.get("primaryBackendIpAddress") or ""),
         provisioned=bool(entry.get("provisionDate")),
         power=str((entry.get("powerState") or {}).get("keyName", "")),
-        transaction=str(transaction.get("friendlyName") or transaction.get("name") or ("busy" if entry.get("activeTransaction") else "")),
+        transaction=str(
+            transaction.get("friendlyName")
+            or transaction.get("name")
+            or ("busy" if entry.get("activeTransaction") else "")
+        ),
         tags=tuple(reference["tag"]["name"] for reference in entry.get("tagReferences") or ()),
         marks=tuple(str(data.get("value", "")) for data in entry.get("userData") or ()),
     )

@@ -68,7 +68,9 @@ class Table:
         """The rows as an HTML table."""
         left = 'style="text-align: left"'  # words; JupyterLab sets tables as if they held numbers
         head = "".join(f"<th {left}>{html.escape(c)}</th>" for c in self.columns)
-        body = "".join("<tr>" + "".join(f"<td {left}>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows)
+        body = "".join(
+            "<tr>" + "".join(f"<td {left}>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows
+        )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
@@ -105,5 +107,11 @@ class CheckTable(Table):
         """
         if self.failed:
             seen = "\n".join(f"{c.host}: {c.name}: wanted {c.wanted}, seen {c.seen}" for c in self.failed[:20])
-            count = f"{len(self.failed)} of {len(self.checks)} checks failed" if len(self.checks) > 1 else "the check failed"
-            raise CheckFailed(count, where=", ".join(dict.fromkeys(c.host for c in self.failed)), seen=mask(seen), next=next)
+            count = (
+                f"{len(self.failed)} of {len(self.checks)} checks failed"
+                if len(self.checks) > 1
+                else "the check failed"
+            )
+            raise CheckFailed(
+                count, where=", ".join(dict.fromkeys(c.host for c in self.failed)), seen=mask(seen), next=next
+            )

@@ -95,7 +95,10 @@ class Ledger:
                 self._write(cleaned)
         except OSError as error:
             raise WorldError(
-                "the ledger of the run could not be written", where=str(self.path), seen=error.strerror or repr(error), next=f"df -h {self.path.parent}"
+                "the ledger of the run could not be written",
+                where=str(self.path),
+                seen=error.strerror or repr(error),
+                next=f"df -h {self.path.parent}",
             ) from error
 
     def _write(self, events: list[tuple[str, dict[str, Any]]]) -> None:
@@ -105,7 +108,10 @@ class Ledger:
             size = os.fstat(file).st_size
             number, before, torn = (*self._known[1:], False) if size == self._known[0] else _end_of(file, size)
             if torn:
-                events = [("failure", {"what": TORN, "detail": "a process was stopped while it wrote this line"}), *events]
+                events = [
+                    ("failure", {"what": TORN, "detail": "a process was stopped while it wrote this line"}),
+                    *events,
+                ]
             data = bytearray(b"\n" if torn and os.pread(file, 1, size - 1) != b"\n" else b"")
             for event, fields in events:
                 now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -137,7 +143,11 @@ def _end_of(file: int, size: int) -> tuple[int, str, bool]:
             number = _number(lines[last])
             if number is not None:
                 rest = b"\n".join(lines[last + 1 :])
-                return (number + 1, _hash(rest.removesuffix(b"\n")), True) if rest else (number + 1, _hash(lines[last]), False)
+                return (
+                    (number + 1, _hash(rest.removesuffix(b"\n")), True)
+                    if rest
+                    else (number + 1, _hash(lines[last]), False)
+                )
             last -= 1
         if at == 0:
             return (0, _hash(data.removesuffix(b"\n")), True) if data else (0, START, False)
@@ -227,13 +237,21 @@ def read_run(folder: Path) -> Chain:
         _refuse_another_format(path, data.partition(b"\n")[0])
         chain = read_chain(data)
     except OSError as error:
-        raise UsageError("this is not a run folder", where=str(folder), wanted=f"a folder with {FILE}", seen=error.strerror) from None
+        raise UsageError(
+            "this is not a run folder", where=str(folder), wanted=f"a folder with {FILE}", seen=error.strerror
+        ) from None
     except BrokenChain as error:
-        raise UsageError("the ledger does not fit", where=str(path), seen=str(error), next=f"swarmbook audit {folder}") from None
+        raise UsageError(
+            "the ledger does not fit", where=str(path), seen=str(error), next=f"swarmbook audit {folder}"
+        ) from None
     if not chain.run:
         raise UsageError("the ledger does not say which run this is", where=str(path), next=f"swarmbook audit {folder}")
     if not _is_sealed_one(folder, chain):
-        raise UsageError("the ledger is not the one that was sealed: truncated, or changed", where=str(path), next=f"swarmbook audit {folder}")
+        raise UsageError(
+            "the ledger is not the one that was sealed: truncated, or changed",
+            where=str(path),
+            next=f"swarmbook audit {folder}",
+        )
     return chain
 
 
@@ -246,7 +264,11 @@ def _refuse_another_format(path: Path, first: bytes) -> None:
         return
     if found != FORMAT:
         raise UsageError(
-            "the run was written by another swarmbook", where=str(path), wanted=f"format {FORMAT}", seen=f"format {found}", next="use that swarmbook"
+            "the run was written by another swarmbook",
+            where=str(path),
+            wanted=f"format {FORMAT}",
+            seen=f"format {found}",
+            next="use that swarmbook",
         )
 
 
@@ -270,7 +292,12 @@ def _torn_lines(lines: list[bytes], index: int, number: int) -> int:
                 event = json.loads(lines[behind])
             except ValueError:
                 continue
-            if isinstance(event, dict) and (event.get("event"), event.get("what"), event.get("seq"), event.get("prev")) == (
+            if isinstance(event, dict) and (
+                event.get("event"),
+                event.get("what"),
+                event.get("seq"),
+                event.get("prev"),
+            ) == (
                 "failure",
                 TORN,
                 number,
@@ -283,13 +310,20 @@ def _torn_lines(lines: list[bytes], index: int, number: int) -> int:
 def _event(raw: bytes, line: int, number: int, before: str) -> dict[str, Any]:
     try:
         event = json.loads(raw)
-        whole = isinstance(event, dict) and canonical(event) == raw and event["event"] in EVENTS and isinstance(event["time"], str)
+        whole = (
+            isinstance(event, dict)
+            and canonical(event) == raw
+            and event["event"] in EVENTS
+            and isinstance(event["time"], str)
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
         raise BrokenChain(f"line {line} was changed: it is not as swarmbook writes it")
     if event.get("seq") != number:
-        raise BrokenChain(f"line {line} is out of order, or lines before it are missing: event {event.get('seq')} where event {number} belongs")
+        raise BrokenChain(
+            f"line {line} is out of order, or lines before it are missing: event {event.get('seq')} where event {number} belongs"
+        )
     if event.get("prev") != before:
         raise BrokenChain(f"line {max(1, line - 1)} was changed: line {line} holds another hash of it")
     return dict(event)

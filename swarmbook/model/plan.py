@@ -106,7 +106,9 @@ class PlannedStep:
 
 def _is_part_of(change: Change, planned: Change) -> bool:
     """The same action on the same host, on some of the things that it was planned for."""
-    return (change.host, change.action) == (planned.host, planned.action) and set(change.detail.split()) <= set(planned.detail.split())
+    return (change.host, change.action) == (planned.host, planned.action) and set(change.detail.split()) <= set(
+        planned.detail.split()
+    )
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,9 @@ class Plan:
             }
             for s in self.steps
         ]  # fmt: skip
-        costs = [{"name": c.name, "what": c.what, "hourly": c.hourly, "monthly": c.monthly, "new": c.new} for c in self.costs]
+        costs = [
+            {"name": c.name, "what": c.what, "hourly": c.hourly, "monthly": c.monthly, "new": c.new} for c in self.costs
+        ]
         data = {
             "format": FORMAT, "cluster": self.cluster, "swarmbook": self.swarmbook, "parameters": dict(self.parameters),
             "notebooks": dict(self.notebooks), "steps": steps, "costs": costs, "partial": self.partial,
@@ -218,7 +222,8 @@ class Plan:
         raise PlanMismatch(
             "the world is not as it was when the plan was made; this step was not begun",
             where=f"{phase}, {step}",
-            wanted=f"just what the plan {self.digest[:23]} says" + (f" (nothing: {planned.unknown})" if planned.unknown else ""),
+            wanted=f"just what the plan {self.digest[:23]} says"
+            + (f" (nothing: {planned.unknown})" if planned.unknown else ""),
             seen="\n".join(lines[:20]),
             next="swarmbook plan PARAMS --out FILE; read it, then: swarmbook run --plan FILE",
         )
@@ -233,9 +238,19 @@ class Plan:
                 rows.append([step.phase, step.step, "", f"not known yet: {step.unknown}", ""])
             groups: dict[tuple[str, str, str], list[str]] = {}
             for change in step.changes:
-                groups.setdefault((change.detail or change.action, change.word, "assumed" if change.host in step.loose else ""), []).append(change.host)
+                groups.setdefault(
+                    (change.detail or change.action, change.word, "assumed" if change.host in step.loose else ""), []
+                ).append(change.host)
             for (what, word, basis), hosts in groups.items():
-                rows.append([step.phase, step.step, ", ".join(hosts), what, ", ".join(filter(None, [basis, f"asks for {word}" if word else ""]))])
+                rows.append(
+                    [
+                        step.phase,
+                        step.step,
+                        ", ".join(hosts),
+                        what,
+                        ", ".join(filter(None, [basis, f"asks for {word}" if word else ""])),
+                    ]
+                )
             if not step.changes and not step.unknown:
                 rows.append([step.phase, step.step, "", "nothing to change", ""])
         return Table(["phase", "step", "host", "what", "note"], rows)
@@ -258,7 +273,11 @@ class Plan:
         count = len(self.changes)
         hosts = {change.host for _, change in self.changes} - {"cluster", "here"}
         unknown = sum(bool(step.unknown) for step in self.steps)
-        told = "nothing to change" if not count else f"{count} change{'s'[: count != 1]} on {len(hosts)} host{'s'[: len(hosts) != 1]}"
+        told = (
+            "nothing to change"
+            if not count
+            else f"{count} change{'s'[: count != 1]} on {len(hosts)} host{'s'[: len(hosts) != 1]}"
+        )
         return told + (f", {unknown} step{'s'[: unknown != 1]} not known yet" if unknown else "")
 
     def to_text(self) -> str:
@@ -283,7 +302,9 @@ def read_plan(path: Path) -> Plan:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise UsageError("the plan cannot be read", where=str(path), seen=error.strerror, next="swarmbook plan PARAMS --out FILE") from None
+        raise UsageError(
+            "the plan cannot be read", where=str(path), seen=error.strerror, next="swarmbook plan PARAMS --out FILE"
+        ) from None
     try:
         data = json.loads(raw)
         if data["format"] != FORMAT:
@@ -304,11 +325,24 @@ def read_plan(path: Path) -> Plan:
             )
             for s in data["steps"]
         )
-        plan = Plan(data["cluster"], data["parameters"], data["notebooks"], steps, tuple(Cost(**c) for c in data["costs"]), data["swarmbook"], data["partial"])
+        plan = Plan(
+            data["cluster"],
+            data["parameters"],
+            data["notebooks"],
+            steps,
+            tuple(Cost(**c) for c in data["costs"]),
+            data["swarmbook"],
+            data["partial"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError("this is not a plan", where=str(path), seen=repr(error)[:200], next="swarmbook plan PARAMS --out FILE") from None
+        raise UsageError(
+            "this is not a plan", where=str(path), seen=repr(error)[:200], next="swarmbook plan PARAMS --out FILE"
+        ) from None
     if plan.canonical() != raw:
         raise UsageError(
-            "the plan is not as swarmbook wrote it", where=str(path), seen=f"its digest would be {plan.digest}", next="swarmbook plan PARAMS --out FILE"
+            "the plan is not as swarmbook wrote it",
+            where=str(path),
+            seen=f"its digest would be {plan.digest}",
+            next="swarmbook plan PARAMS --out FILE",
         )
     return plan

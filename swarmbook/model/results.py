@@ -92,12 +92,21 @@ class RunResult:
         """The run in one line."""
         steps = [step for chapter in self.chapters for step in chapter.steps]
         checks, failed = sum(step.checks for step in steps), sum(step.failed for step in steps)
-        ended = next((chapter for chapter in self.chapters if chapter.status not in (states.COMPLETED, states.NOT_RUN, states.PENDING)), None)
+        ended = next(
+            (
+                chapter
+                for chapter in self.chapters
+                if chapter.status not in (states.COMPLETED, states.NOT_RUN, states.PENDING)
+            ),
+            None,
+        )
         told = f"{checks} checks, {failed} failed"
         if ended is not None:
             first = (ended.error or {}).get("evalue", "").partition("\n")[0]
             told += f"; {ended.number} {ended.name} {ended.status}: {(ended.error or {}).get('ename', '')}: {first}"
-        return f"{cluster}: {'fine' if self.exit_code == 0 else 'NOT FINE'}: {told}; {self.seconds:.1f} s; {self.folder}"
+        return (
+            f"{cluster}: {'fine' if self.exit_code == 0 else 'NOT FINE'}: {told}; {self.seconds:.1f} s; {self.folder}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data; ``exit_code`` is null while the run goes on."""

@@ -62,7 +62,10 @@ class Transcript:
     def planned(self, step: str, changes: Iterable[Change]) -> None:
         """Note what a step is about to do."""
         if self._ledger is not None:
-            rows = [{"host": c.host, "action": c.action, "detail": c.detail, **({"word": c.word} if c.word else {})} for c in changes]
+            rows = [
+                {"host": c.host, "action": c.action, "detail": c.detail, **({"word": c.word} if c.word else {})}
+                for c in changes
+            ]
             self._ledger.append("plan", step=step, changes=rows)
 
     def position(self) -> int:

@@ -36,21 +36,44 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
     if p.provider == "generic":
         yield from _check_hosts(p, bad)
     if p.provider == "softlayer" and not p.sl_domain and "provider" not in bad:
-        yield Mistake(0, "sl_domain", "the softlayer provider needs a domain for its instances", "a domain such as example.com; it need not be registered")
+        yield Mistake(
+            0,
+            "sl_domain",
+            "the softlayer provider needs a domain for its instances",
+            "a domain such as example.com; it need not be registered",
+        )
     if p.sl_os.startswith("CENTOS"):
-        yield Mistake(0, "sl_os", f"{p.sl_os}: CentOS has ended, and the book knows Debian and Ubuntu", "a current one, such as UBUNTU_22_64 or DEBIAN_12_64")
+        yield Mistake(
+            0,
+            "sl_os",
+            f"{p.sl_os}: CentOS has ended, and the book knows Debian and Ubuntu",
+            "a current one, such as UBUNTU_22_64 or DEBIAN_12_64",
+        )
     if p.sl_public_vlan and p.sl_public_vlan == p.sl_private_vlan:
-        yield Mistake(0, "sl_private_vlan", "the public and the private VLAN are the same", "`slcli vlan list` shows the ids of both")
-    if (p.storage_layout == "lvm-thin") != (p.storage_driver == "devicemapper") and not bad & {"storage_layout", "storage_driver"}:
+        yield Mistake(
+            0,
+            "sl_private_vlan",
+            "the public and the private VLAN are the same",
+            "`slcli vlan list` shows the ids of both",
+        )
+    if (p.storage_layout == "lvm-thin") != (p.storage_driver == "devicemapper") and not bad & {
+        "storage_layout",
+        "storage_driver",
+    }:
         yield Mistake(
             0,
             "storage_driver",
             f"{p.storage_driver} on the layout {p.storage_layout}: devicemapper and lvm-thin go together, and with nothing else",
             "storage_driver: devicemapper for lvm-thin (engines before 25); overlay2 for every other layout",
         )
-    elif p.storage_driver == "btrfs" and p.storage_layout == "lvm-xfs" and not bad & {"storage_layout", "storage_driver"}:
+    elif (
+        p.storage_driver == "btrfs" and p.storage_layout == "lvm-xfs" and not bad & {"storage_layout", "storage_driver"}
+    ):
         yield Mistake(
-            0, "storage_driver", "the btrfs driver works on btrfs only, and the layout is lvm-xfs", "storage_driver: overlay2, or storage_layout: lvm-btrfs"
+            0,
+            "storage_driver",
+            "the btrfs driver works on btrfs only, and the layout is lvm-xfs",
+            "storage_driver: overlay2, or storage_layout: lvm-btrfs",
         )
     if p.swarm_managers not in (1, 3, 5, 7):
         lower = max(n for n in (1, 3, 5, 7) if n <= max(p.swarm_managers, 1))
@@ -62,9 +85,19 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         )
     elif p.swarm_managers > len(set(p.nodes)) and "nodes" not in bad:
         fitting = max(n for n in (1, 3, 5, 7) if n <= max(len(set(p.nodes)), 1))
-        yield Mistake(0, "swarm_managers", f"{p.swarm_managers} managers, but {len(set(p.nodes))} nodes", f"use {fitting}, or name more nodes")
+        yield Mistake(
+            0,
+            "swarm_managers",
+            f"{p.swarm_managers} managers, but {len(set(p.nodes))} nodes",
+            f"use {fitting}, or name more nodes",
+        )
     if p.certificate_renew_days >= p.certificate_days and "certificate_days" not in bad:
-        yield Mistake(0, "certificate_renew_days", "a certificate would be renewed on every run", f"use less than certificate_days ({p.certificate_days})")
+        yield Mistake(
+            0,
+            "certificate_renew_days",
+            "a certificate would be renewed on every run",
+            f"use less than certificate_days ({p.certificate_days})",
+        )
     subnets: dict[str, Any] = {}
     for key in ("overlay_subnet", "swarm_address_pool"):
         try:
@@ -72,9 +105,23 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         except ValueError as error:
             yield Mistake(0, key, str(error), "an IPv4 network such as 10.200.0.0/24")
     if "swarm_address_pool" in subnets and subnets["swarm_address_pool"].prefixlen > 24:
-        yield Mistake(0, "swarm_address_pool", f"{p.swarm_address_pool} is smaller than the /24 each network takes from it", "a /16, say")
-    if len(subnets) == 2 and "swarm_address_pool" not in bad and subnets["overlay_subnet"].overlaps(subnets["swarm_address_pool"]):
-        yield Mistake(0, "overlay_subnet", f"{p.overlay_subnet} overlaps swarm_address_pool {p.swarm_address_pool}", "choose two that do not share an address")
+        yield Mistake(
+            0,
+            "swarm_address_pool",
+            f"{p.swarm_address_pool} is smaller than the /24 each network takes from it",
+            "a /16, say",
+        )
+    if (
+        len(subnets) == 2
+        and "swarm_address_pool" not in bad
+        and subnets["overlay_subnet"].overlaps(subnets["swarm_address_pool"])
+    ):
+        yield Mistake(
+            0,
+            "overlay_subnet",
+            f"{p.overlay_subnet} overlaps swarm_address_pool {p.swarm_address_pool}",
+            "choose two that do not share an address",
+        )
     for key in ("dns_primary", "dns_secondary"):
         value = getattr(p, key)
         if value:
@@ -83,11 +130,20 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
             except ValueError:
                 yield Mistake(0, key, f"{value!r} is not an address", "an address such as 9.9.9.9, or empty")
     if p.mariadb_data_path and not re.match(r"^/[\w./-]+$", p.mariadb_data_path):
-        yield Mistake(0, "mariadb_data_path", f"{p.mariadb_data_path!r} is not an absolute path", "a folder on the node such as /srv/mariadb, or empty")
+        yield Mistake(
+            0,
+            "mariadb_data_path",
+            f"{p.mariadb_data_path!r} is not an absolute path",
+            "a folder on the node such as /srv/mariadb, or empty",
+        )
     if p.mariadb_cluster_name == "consul":
-        yield Mistake(0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera")
+        yield Mistake(
+            0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera"
+        )
     if bool(p.mariadb_user) != bool(p.mariadb_database) and "mariadb_database" not in bad:
-        yield Mistake(0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty")
+        yield Mistake(
+            0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty"
+        )
 
 
 def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
@@ -98,14 +154,24 @@ def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
         for twice in sorted({n for n in names if names.count(n) > 1}):
             yield Mistake(0, key, f"{twice} stands there twice", "one entry for each node")
         for twice in sorted({end for end in ends if ends.count(end) > 1}):
-            yield Mistake(0, key, f"{' and '.join(n for n, end in zip(names, ends) if end == twice)} are both {twice}", "a host of its own for each node")
+            yield Mistake(
+                0,
+                key,
+                f"{' and '.join(n for n, end in zip(names, ends) if end == twice)} are both {twice}",
+                "a host of its own for each node",
+            )
         if "nodes" not in bad:
             for stranger in [n for n in names if n not in p.nodes]:
-                yield Mistake(0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster")
+                yield Mistake(
+                    0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster"
+                )
             lacking = [n for n in p.nodes if n not in names]
             if key == "hosts" and lacking and "hosts" not in bad:
                 yield Mistake(
-                    0, key, f"no host for {', '.join(lacking)}", f"add {', '.join(f'{n}=USER@ADDRESS' for n in lacking)}, or take the name out of nodes"
+                    0,
+                    key,
+                    f"no host for {', '.join(lacking)}",
+                    f"add {', '.join(f'{n}=USER@ADDRESS' for n in lacking)}, or take the name out of nodes",
                 )
     for entry in p.private_addresses:
         try:
@@ -114,5 +180,8 @@ def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
             yield Mistake(0, "private_addresses", f"{entry}: not an IPv4 address", "such as sw1=10.0.0.11")
     if not p.ssh_key_file and "ssh_key_file" not in bad:
         yield Mistake(
-            0, "ssh_key_file", "your hosts let in a key that you have, and none is named", "the private key that they know, such as ~/.ssh/id_ed25519"
+            0,
+            "ssh_key_file",
+            "your hosts let in a key that you have, and none is named",
+            "the private key that they know, such as ~/.ssh/id_ed25519",
         )

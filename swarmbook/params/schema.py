@@ -49,29 +49,59 @@ class Params(BaseModel):
     cluster: Name = _p("lab", _ALL, "name of the cluster: labels everything that is made, and names its folder")
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     provider: Literal["lab", "generic", "softlayer"] = _p(
-        "lab", "00 01 91", "where the machines come from: lab (this computer), generic (hosts you have) or softlayer (rented, costs money)"
+        "lab",
+        "00 01 91",
+        "where the machines come from: lab (this computer), generic (hosts you have) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
     lab_disk_gb: int = _p(10, "00 01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
-    lab_hourly_cost: float = _p(0.0, "00 01", "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones", ge=0, le=1000)
-    lab_base_image: str = _p("debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; bootstrapped where it cannot be pulled")
-    ssh_key_file: str = _p("", "00 01", "private SSH key to take for the nodes, without a passphrase, from the book's folder; empty: one is generated")
-    hosts: list[HostEntry] = _p(
-        [], "00 01", "the hosts you have, NAME=[USER@]ADDRESS[:PORT] for each of nodes; a user other than root needs sudo without a password"
+    lab_hourly_cost: float = _p(
+        0.0,
+        "00 01",
+        "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones",
+        ge=0,
+        le=1000,
     )
-    private_addresses: list[AddressEntry] = _p([], "01", "NAME=ADDRESS where the other nodes reach a host, if it has several; by default its own choice")
-    ssh_jump: str = _p("", "01", "jump host to the hosts, [USER@]ADDRESS[:PORT]; empty: none", pattern=rf"^({_LOGIN})?$")
+    lab_base_image: str = _p(
+        "debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; bootstrapped where it cannot be pulled"
+    )
+    ssh_key_file: str = _p(
+        "",
+        "00 01",
+        "private SSH key to take for the nodes, without a passphrase, from the book's folder; empty: one is generated",
+    )
+    hosts: list[HostEntry] = _p(
+        [],
+        "00 01",
+        "the hosts you have, NAME=[USER@]ADDRESS[:PORT] for each of nodes; a user other than root needs sudo without a password",
+    )
+    private_addresses: list[AddressEntry] = _p(
+        [], "01", "NAME=ADDRESS where the other nodes reach a host, if it has several; by default its own choice"
+    )
+    ssh_jump: str = _p(
+        "", "01", "jump host to the hosts, [USER@]ADDRESS[:PORT]; empty: none", pattern=rf"^({_LOGIN})?$"
+    )
     sl_endpoint: str = _p(
-        "", "00 01 91", "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; rehearsal: lab machines, nothing is rented"
+        "",
+        "00 01 91",
+        "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; rehearsal: lab machines, nothing is rented",
     )
     sl_domain: str = _p(
-        "", "01 91", "domain of the instances, such as example.com", pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$"
+        "",
+        "01 91",
+        "domain of the instances, such as example.com",
+        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$",
     )
     sl_region: Name = _p("dal10", "01", "datacenter that the instances are ordered in")
     sl_cpu: int = _p(2, "01", "cores of an instance", ge=1, le=64)
     sl_memory: int = _p(4096, "01", "memory of an instance, MB", ge=1024, le=262144)
     sl_billing: Literal["hourly", "monthly"] = _p("hourly", "01", "how instances are billed: hourly or monthly")
-    sl_os: str = _p("UBUNTU_22_64", "01", "reference code of the system; held against what the account offers", pattern=r"^[A-Za-z0-9_]+$")
+    sl_os: str = _p(
+        "UBUNTU_22_64",
+        "01",
+        "reference code of the system; held against what the account offers",
+        pattern=r"^[A-Za-z0-9_]+$",
+    )
     sl_os_disk: int = _p(25, "01", "size of the system's disk, GB", ge=25, le=2000)
     sl_docker_disk: int = _p(100, "01", "size of the second disk, for docker, GB", ge=10, le=2000)
     sl_local_disk: bool = _p(True, "01", "disks of the machine that an instance runs on; false: of the SAN")
@@ -79,20 +109,36 @@ class Params(BaseModel):
     sl_public_vlan: int = _p(0, "01", "id (not number) of the public VLAN; 0: the service chooses", ge=0)
     sl_private_vlan: int = _p(0, "01", "id (not number) of the private VLAN; 0: the service chooses", ge=0)
     sl_tags: list[Name] = _p([], "01", "tags of the instances, besides the cluster's own")
-    sl_ssh_interface: Literal["public", "private"] = _p("public", "01", "which address the nodes are reached at from here: public or private")
-    sl_ssh_key_label: str = _p("", "01 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER", pattern=r"^[A-Za-z0-9_.@-]*$")
-    sl_wait_timeout: int = _p(1800, "01 91", "seconds that ordering or cancelling may take until it is done", ge=10, le=14400)
+    sl_ssh_interface: Literal["public", "private"] = _p(
+        "public", "01", "which address the nodes are reached at from here: public or private"
+    )
+    sl_ssh_key_label: str = _p(
+        "", "01 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER", pattern=r"^[A-Za-z0-9_.@-]*$"
+    )
+    sl_wait_timeout: int = _p(
+        1800, "01 91", "seconds that ordering or cancelling may take until it is done", ge=10, le=14400
+    )
     system_update: bool = _p(False, "02", "bring the system's packages up to date first")
     packages: list[str] = _p([], "02", "packages to install besides what the storage layout needs")
     storage_layout: Literal["auto", "lvm-btrfs", "btrfs", "lvm-xfs", "lvm-thin", "existing"] = _p(
-        "auto", "02", "second disk: lvm-btrfs, btrfs, lvm-xfs, lvm-thin, existing (touch nothing); auto: by what the kernel has"
+        "auto",
+        "02",
+        "second disk: lvm-btrfs, btrfs, lvm-xfs, lvm-thin, existing (touch nothing); auto: by what the kernel has",
     )
-    docker_disk: str = _p("auto", "02 90", "device of the second disk on every node; auto: what the provider says, else the only empty one")
+    docker_disk: str = _p(
+        "auto",
+        "02 90",
+        "device of the second disk on every node; auto: what the provider says, else the only empty one",
+    )
     wipe_disks: list[Name] = _p([], "02", "nodes whose second disk may be wiped although it holds foreign data")
     datacenter: Name = _p("lab1", "03 04", "engine label dc= and Consul's datacenter")
     instance_type: Name = _p("lab", "03", "engine label instance_type=")
-    docker_source: Literal["system", "docker"] = _p("system", "02 03", "where the engine comes from: the system's package, or Docker's repository")
-    storage_driver: Literal["btrfs", "devicemapper", "overlay2"] = _p("overlay2", "03", "the engine's storage driver; devicemapper goes with lvm-thin")
+    docker_source: Literal["system", "docker"] = _p(
+        "system", "02 03", "where the engine comes from: the system's package, or Docker's repository"
+    )
+    storage_driver: Literal["btrfs", "devicemapper", "overlay2"] = _p(
+        "overlay2", "03", "the engine's storage driver; devicemapper goes with lvm-thin"
+    )
     dns_primary: Address = _p("", "03 04", "upstream name server; empty: the ones the node itself uses")
     dns_secondary: Address = _p("", "03 04", "second upstream name server, or empty")
     dns_search_domain: str = _p("service.consul", "03", "search domain of containers, or empty")
@@ -105,22 +151,32 @@ class Params(BaseModel):
     certificate_renew_days: int = _p(30, "03 04 07", "days before its end at which a certificate is renewed", ge=0)
     consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
-    consul_management_token: SecretReference = _p("generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH")
+    consul_management_token: SecretReference = _p(
+        "generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
+    )
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
-    overlay_mtu: int = _p(0, "01 06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000)
+    overlay_mtu: int = _p(
+        0, "01 06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000
+    )
     mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
     galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that carry a member; empty: all")
     mariadb_port: int = _p(0, "01 07 08", "port of the member on its host; 0: not published", ge=0, le=65535)
     mariadb_data_path: str = _p("", "07 90", "folder of the data on the node; empty: a named volume")
     mariadb_init_scripts: str = _p("", "07", "local folder of *.sql, *.sql.gz, *.sh, run once on the first member")
     mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
-    mariadb_database: str = _p("app", "07 08", "database made at the bootstrap", pattern=r"^([A-Za-z][A-Za-z0-9_]{0,63})?$")
+    mariadb_database: str = _p(
+        "app", "07 08", "database made at the bootstrap", pattern=r"^([A-Za-z][A-Za-z0-9_]{0,63})?$"
+    )
     mariadb_user: str = _p("app", "07 08", "its user", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
     mariadb_password: SecretReference = _p("generate", "07", "its password: generate, env:NAME or file:PATH")
     mariadb_root_password: SecretReference = _p("generate", "07 08", "root's password: generate, env:NAME or file:PATH")
-    undo_storage: bool = _p(False, "90", "take the second disk's layout away, too: mount, fstab line, volumes, partition table")
-    confirm: str = _p("", "01 02 90 91", "the typed word for what costs or destroys: ORDER (01), DESTROY (02, 90), CANCEL (91)")
+    undo_storage: bool = _p(
+        False, "90", "take the second disk's layout away, too: mount, fstab line, volumes, partition table"
+    )
+    confirm: str = _p(
+        "", "01 02 90 91", "the typed word for what costs or destroys: ORDER (01), DESTROY (02, 90), CANCEL (91)"
+    )
 
     def managers(self) -> list[str]:
         """The nodes that are swarm managers: the first ``swarm_managers`` of ``nodes``."""
@@ -146,7 +202,9 @@ class ParamView:
     def __getattr__(self, name: str) -> Any:
         read = {"managers": "swarm_managers", "members": "galera_nodes"}.get(name, name)
         if read in Params.model_fields and read not in self._allowed:
-            raise AttributeError(f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare")
+            raise AttributeError(
+                f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"
+            )
         return getattr(self._params, name)
 
 
@@ -172,10 +230,18 @@ def load_params(path: str | Path) -> Params:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ParameterError(
-            f"the parameter file cannot be read: {error.strerror}", where=str(path), next="name one that is there, such as params/lab.yaml"
+            f"the parameter file cannot be read: {error.strerror}",
+            where=str(path),
+            next="name one that is there, such as params/lab.yaml",
         ) from None
     except UnicodeDecodeError as error:
-        raise ParameterError("the parameter file is not text", where=str(path), wanted="UTF-8", seen=str(error.reason), next="save it as UTF-8") from None
+        raise ParameterError(
+            "the parameter file is not text",
+            where=str(path),
+            wanted="UTF-8",
+            seen=str(error.reason),
+            next="save it as UTF-8",
+        ) from None
     values, lines, mistakes = _read(text)
     params, more = _validate(values)
     mistakes += [Mistake(lines.get(m.key, 1), m.key, m.what, m.mend) for m in more]
@@ -233,7 +299,12 @@ def _raise(mistakes: list[Mistake], source: str) -> None:
         return
     found = "\n".join(f"line {m.line}: {m.key}: {m.what}\n    mend: {m.mend}" for m in sorted(mistakes))
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    raise ParameterError(f"{count} in the parameters; nothing was touched", where=source, seen=found, next="mend the lines above and run again")
+    raise ParameterError(
+        f"{count} in the parameters; nothing was touched",
+        where=source,
+        seen=found,
+        next="mend the lines above and run again",
+    )
 
 
 def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
@@ -244,7 +315,11 @@ def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
         mark = getattr(error, "problem_mark", None)
         # What it quotes may be a secret that was put where a reference belongs: an alias, to YAML, when it begins with `*`.
         problem = re.sub(r" '..+'", "", getattr(error, "problem", None) or "it does not parse")
-        return {}, {}, [Mistake((mark.line + 1) if mark else 1, "(file)", f"not YAML: {problem}", "one 'name: value' a line")]
+        return (
+            {},
+            {},
+            [Mistake((mark.line + 1) if mark else 1, "(file)", f"not YAML: {problem}", "one 'name: value' a line")],
+        )
     if root is None:
         return {}, {}, []
     if not isinstance(root, yaml.MappingNode):
@@ -262,11 +337,20 @@ def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
         try:
             values[key] = loader.construct_object(value_node, deep=True)
         except Exception:  # PyYAML lets ValueError, KeyError and others through; its words would repeat the value, which may be a secret
-            mistakes.append(Mistake(line, key, "not readable as a value", "plain scalars and lists only; quotes around text that begins with a sign"))
+            mistakes.append(
+                Mistake(
+                    line,
+                    key,
+                    "not readable as a value",
+                    "plain scalars and lists only; quotes around text that begins with a sign",
+                )
+            )
     return values, lines, mistakes
 
 
-def _validate(values: Mapping[str, Any], names: Iterable[str] = Params.model_fields) -> tuple[Params | None, list[Mistake]]:
+def _validate(
+    values: Mapping[str, Any], names: Iterable[str] = Params.model_fields
+) -> tuple[Params | None, list[Mistake]]:
     """The parameters, or what is wrong with them; of ``names`` only, since a notebook leaves the others at their defaults."""
     mistakes: list[Mistake] = []
     good = dict(values)
@@ -282,14 +366,20 @@ def _validate(values: Mapping[str, Any], names: Iterable[str] = Params.model_fie
         except ValidationError:
             return None, mistakes
     told = {m.key for m in mistakes}
-    mistakes += [m for m in cross_checks(params, told | (Params.model_fields.keys() - set(names))) if m.key not in told and m.key in names]
+    mistakes += [
+        m
+        for m in cross_checks(params, told | (Params.model_fields.keys() - set(names)))
+        if m.key not in told and m.key in names
+    ]
     return (None if mistakes else params), mistakes
 
 
 def _mistake(key: str, item: Any) -> Mistake:
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(key, Params.model_fields, n=1)
-        return Mistake(0, key, "no such parameter", f"did you mean {close[0]}?" if close else "`swarmbook params` lists them all")
+        return Mistake(
+            0, key, "no such parameter", f"did you mean {close[0]}?" if close else "`swarmbook params` lists them all"
+        )
     field = Params.model_fields[key]
     at = "".join(f"[{part}]" for part in item["loc"][1:])
     secret = field.annotation is SecretReference or REFERENCE in str(field.metadata)

@@ -76,12 +76,18 @@ def _observe(book: Book) -> dict[str, Remains]:
 
     def one(host: Host) -> Remains:
         data: dict[str, Any] = json.loads(host.run(script).stdout)
-        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
         remains = Remains(**fields)
         if not book.params.undo_storage:
             return remains
         disk = ask(host, host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk)
-        return replace(remains, disk=disk.device, layout=layouts.told(disk.content)) if layouts.matching(disk.content) else remains
+        return (
+            replace(remains, disk=disk.device, layout=layouts.told(disk.content))
+            if layouts.matching(disk.content)
+            else remains
+        )
 
     return book.fleet.each(one)
 
@@ -101,17 +107,36 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
         if remains.swarm:
             changes.append(Change(name, "leave", "its place in the swarm"))
         if remains.containers:
-            changes.append(Change(name, "containers", f"containers of {' '.join(_short(remains.containers))}", {"names": list(remains.containers)}))
+            changes.append(
+                Change(
+                    name,
+                    "containers",
+                    f"containers of {' '.join(_short(remains.containers))}",
+                    {"names": list(remains.containers)},
+                )
+            )
         if remains.volumes:
-            changes.append(Change(name, "volumes", f"volumes with their data: {' '.join(remains.volumes)}", {"names": list(remains.volumes)}))
+            changes.append(
+                Change(
+                    name,
+                    "volumes",
+                    f"volumes with their data: {' '.join(remains.volumes)}",
+                    {"names": list(remains.volumes)},
+                )
+            )
         if remains.data:
             changes.append(Change(name, "data", f"database folder {remains.data}", {"path": remains.data}))
         if remains.images:
-            changes.append(Change(name, "images", f"images {' '.join(remains.images)}", {"names": list(remains.images)}))
+            changes.append(
+                Change(name, "images", f"images {' '.join(remains.images)}", {"names": list(remains.images)})
+            )
         if remains.files:
             changes.append(
                 Change(
-                    name, "files", f"{' '.join(remains.files)}; the engine set back to {remains.engine or 'running'}", {"engine": remains.engine or "running"}
+                    name,
+                    "files",
+                    f"{' '.join(remains.files)}; the engine set back to {remains.engine or 'running'}",
+                    {"engine": remains.engine or "running"},
                 )
             )
         if remains.disk:
@@ -149,7 +174,10 @@ def _apply(book: Book, seen: Mapping[str, Remains], changes: list[Change]) -> No
             names = " ".join(map(shlex.quote, change.data.get("names", [])))
             if change.action == "leave":
                 host.run("docker swarm leave --force >/dev/null", timeout_s=120)
-                host.run("docker ps -aq --filter label=com.docker.swarm.service.name | xargs -r docker rm -f >/dev/null", timeout_s=120)
+                host.run(
+                    "docker ps -aq --filter label=com.docker.swarm.service.name | xargs -r docker rm -f >/dev/null",
+                    timeout_s=120,
+                )
             elif change.action == "containers":
                 host.run(f"docker rm -f {names} >/dev/null 2>&1", check=False)
             elif change.action == "volumes":
@@ -210,11 +238,24 @@ def destroy(book: Book) -> StepResult:
 
     def verify(params: ParamView, seen: Mapping[str, Remains]) -> list[Check]:
         return [
-            equal(name, "what is left of the book", "nothing", "; ".join(c.detail for c in plan_destroy({name: remains})) or "nothing")
+            equal(
+                name,
+                "what is left of the book",
+                "nothing",
+                "; ".join(c.detail for c in plan_destroy({name: remains})) or "nothing",
+            )
             for name, remains in seen.items()
         ]
 
     def ahead(prospect: Prospect, seen: Mapping[str, Remains], changes: list[Change]) -> None:
         prospect.absent |= set(seen)  # the engines' state goes: what comes after this finds them as 02 left them
 
-    return converge(book, observe=_observe, plan=lambda params, seen: plan_destroy(seen), apply=_apply, verify=verify, what="destroy", ahead=ahead)
+    return converge(
+        book,
+        observe=_observe,
+        plan=lambda params, seen: plan_destroy(seen),
+        apply=_apply,
+        verify=verify,
+        what="destroy",
+        ahead=ahead,
+    )

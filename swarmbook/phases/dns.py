@@ -23,9 +23,22 @@ def from_containers(book: Book) -> StepResult:
         rows = []
         for node in book.nodes:
             answer, *nameservers = seen[node.name] or [""]
-            rows.append(equal(node.name, "consul.service.consul", " ".join(servers), " ".join(sorted(answer.split())) or "not found"))
             rows.append(
-                Check(node.name, "a container's first name server", node.private_address, " ".join(nameservers[:1]), nameservers[:1] == [node.private_address])
+                equal(
+                    node.name,
+                    "consul.service.consul",
+                    " ".join(servers),
+                    " ".join(sorted(answer.split())) or "not found",
+                )
+            )
+            rows.append(
+                Check(
+                    node.name,
+                    "a container's first name server",
+                    node.private_address,
+                    " ".join(nameservers[:1]),
+                    nameservers[:1] == [node.private_address],
+                )
             )
         return CheckTable(rows)
 

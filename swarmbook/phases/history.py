@@ -33,7 +33,10 @@ def course(book: Book) -> StepResult:
             show_picture(timeline(work, title), f"{title}: the table below")
         hosts = sorted({host for host, _, _ in work})
         spans = {host: [(begin, end) for name, begin, end in work if name == host] for host in hosts}
-        return Table(["host", "commands", "seconds at work"], [[host, str(len(its)), f"{busy(its):.1f}"] for host, its in spans.items()])
+        return Table(
+            ["host", "commands", "seconds at work"],
+            [[host, str(len(its)), f"{busy(its):.1f}"] for host, its in spans.items()],
+        )
 
     return look(book, table, hosts=0)
 
@@ -43,7 +46,12 @@ def of_run(folder: Path) -> Work:
     try:
         chain = read_chain((folder / FILE).read_bytes())
     except BrokenChain as error:
-        raise WorldError("the ledger of this run does not hold together", where=str(folder / FILE), seen=str(error), next=f"swarmbook audit {folder}") from None
+        raise WorldError(
+            "the ledger of this run does not hold together",
+            where=str(folder / FILE),
+            seen=str(error),
+            next=f"swarmbook audit {folder}",
+        ) from None
     began = _moment(chain.events[0]["time"]) if chain.events else 0.0
     work = []
     for event in chain.events:

@@ -70,7 +70,11 @@ def _observe(book: Book) -> Overlay:
         return Overlay(routes, mtu)
     network = json.loads(listing.stdout)[0]
     return Overlay(
-        routes, mtu, network["IPAM"]["Config"][0]["Subnet"], int((network["Options"] or {}).get(_MTU_OPTION, _ETHERNET)) - VXLAN_BYTES, network["Driver"]
+        routes,
+        mtu,
+        network["IPAM"]["Config"][0]["Subnet"],
+        int((network["Options"] or {}).get(_MTU_OPTION, _ETHERNET)) - VXLAN_BYTES,
+        network["Driver"],
     )
 
 
@@ -124,14 +128,21 @@ def create(book: Book) -> StepResult:
 
     def verify(params: ParamView, seen: Overlay) -> list[Check]:
         return [
-            equal("cluster", f"network {params.overlay_network}", f"overlay {params.overlay_subnet}", f"{seen.driver} {seen.subnet}"),
+            equal(
+                "cluster",
+                f"network {params.overlay_network}",
+                f"overlay {params.overlay_subnet}",
+                f"{seen.driver} {seen.subnet}",
+            ),
             equal("cluster", "MTU", wanted_mtu(params, seen), seen.network_mtu),
         ]
 
     def suppose(book: Book, seen: Overlay | None) -> Overlay:
         return seen or Overlay({}, dict.fromkeys(book.params.nodes, _ETHERNET))
 
-    return converge(book, observe=_observe, plan=plan_overlay, apply=_apply, verify=verify, what="overlay network", suppose=suppose)
+    return converge(
+        book, observe=_observe, plan=plan_overlay, apply=_apply, verify=verify, what="overlay network", suppose=suppose
+    )
 
 
 def reach(book: Book) -> StepResult:
@@ -140,10 +151,15 @@ def reach(book: Book) -> StepResult:
     def checks(book: Book) -> CheckTable:
         manager = require_swarm(book)
         probe = book.fleet[manager].run(
-            f"docker network inspect --format '{{{{index .Options \"{_MTU_OPTION}\"}}}}' {book.params.overlay_network}", check=False
+            f"docker network inspect --format '{{{{index .Options \"{_MTU_OPTION}\"}}}}' {book.params.overlay_network}",
+            check=False,
         )
         if not probe.ok:
-            raise OutOfOrder(f"run the step before first: no network {book.params.overlay_network}", where=manager, next="swarmbook run PARAMS --from 06")
+            raise OutOfOrder(
+                f"run the step before first: no network {book.params.overlay_network}",
+                where=manager,
+                next="swarmbook run PARAMS --from 06",
+            )
         mtu = int(probe.stdout.strip() or _ETHERNET) - VXLAN_BYTES  # made by hand, it may have no such option
         lacking = nodes_without_image(book.engines(), wanted_image(book, "consul"))
         if lacking:
@@ -163,7 +179,12 @@ def reach(book: Book) -> StepResult:
                 "echo {name} $full $more) &\n"
             )
             others = inside.addresses.items()
-            script = "".join(one.format(name=name, address=address, fits=mtu - 28, more=mtu - 27) for name, address in others) + "wait"
+            script = (
+                "".join(
+                    one.format(name=name, address=address, fits=mtu - 28, more=mtu - 27) for name, address in others
+                )
+                + "wait"
+            )
             answers = book.fleet.each(lambda host: inside.ask(host, script, timeout_s=120))
         rows = []
         for name, lines in answers.items():

@@ -29,7 +29,9 @@ def steps_of(number: str) -> list[Callable[[Book], StepResult]]:
     found = []
     for step in PHASES[number].steps:
         module, _, name = step.partition(":")
-        found.append(cast("Callable[[Book], StepResult]", getattr(importlib.import_module(f"swarmbook.phases.{module}"), name)))
+        found.append(
+            cast("Callable[[Book], StepResult]", getattr(importlib.import_module(f"swarmbook.phases.{module}"), name))
+        )
     return found
 
 
@@ -45,7 +47,11 @@ def notebook_file(root: Path, number: str) -> Path:
     """
     path = root / "notebooks" / PHASES[number].file
     if not path.exists():
-        raise UsageError("a notebook is not there", where=str(path), next="run from the folder of the book, or name it: export SWARMBOOK_HOME=FOLDER")
+        raise UsageError(
+            "a notebook is not there",
+            where=str(path),
+            next="run from the folder of the book, or name it: export SWARMBOOK_HOME=FOLDER",
+        )
     return path
 
 
@@ -77,9 +83,18 @@ def make_plan(params: Params, numbers: Sequence[str], cluster: Cluster) -> Plan:
             costs: tuple[Cost, ...] = ()
             if orders := next((number for number in numbers if PHASES[number].orders), None):
                 book.turn_to(orders)
-                new = {change.host for step in prospect.steps if step.phase == orders for change in step.changes if change.action == "create"}
+                new = {
+                    change.host
+                    for step in prospect.steps
+                    if step.phase == orders
+                    for change in step.changes
+                    if change.action == "create"
+                }
                 offers = provider_for(book).offers(params.nodes)
-                costs = tuple(Cost(offer.name, offer.what, offer.hourly_cost, offer.name in new, offer.monthly_cost) for offer in offers)
+                costs = tuple(
+                    Cost(offer.name, offer.what, offer.hourly_cost, offer.name in new, offer.monthly_cost)
+                    for offer in offers
+                )
     finally:
         book.close()
     return Plan(cluster.name, params.model_dump(exclude={"confirm"}), hashes, tuple(prospect.steps), costs, __version__)

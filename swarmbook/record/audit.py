@@ -106,7 +106,9 @@ def _audit(folder: Path, root: Path, named: str | None, facts: dict[str, Any]) -
         raise _Misfit(f"{ledger.FILE} is empty: truncated", 2)
     _refuse_newer(data.split(b"\n", 1)[0], ledger.FILE)
     if left := sorted(path.name for path in folder.rglob(".*") if path.is_file()):
-        facts["notes"] = (f"{', '.join(left)}: as a save leaves it that is cut short; the file it was to replace is whole, and nothing reads this one",)
+        facts["notes"] = (
+            f"{', '.join(left)}: as a save leaves it that is cut short; the file it was to replace is whole, and nothing reads this one",
+        )
     signed = None
     if (folder / manifest.FILE).is_file():
         raw = (folder / manifest.FILE).read_bytes()
@@ -136,7 +138,14 @@ def _manifest(folder: Path, raw: bytes) -> dict[str, Any]:
     _refuse_newer(raw, manifest.FILE)
     try:
         data = json.loads(raw)
-        fits = manifest.canonical(data) == raw and data.keys() == {"format", "cluster", "run", "signer", "files", "ledger"}
+        fits = manifest.canonical(data) == raw and data.keys() == {
+            "format",
+            "cluster",
+            "run",
+            "signer",
+            "files",
+            "ledger",
+        }
         fits = fits and data["format"] == FORMAT and data["ledger"].keys() == {"head", "lines"}
         fits = fits and all(entry.keys() == {"path", "sha256", "size"} for entry in data["files"])
         fits = fits and all(isinstance(data[name], str) for name in ("cluster", "run"))
@@ -161,7 +170,9 @@ def _signature_fits(folder: Path, raw: bytes, signed: dict[str, Any]) -> str:
     try:
         verdict = verify(raw, path, ())
     except BadSignature as error:
-        raise _Misfit(f"{manifest.FILE} or {manifest.SIGNATURE} was changed: the signature does not fit ({error})") from None
+        raise _Misfit(
+            f"{manifest.FILE} or {manifest.SIGNATURE} was changed: the signature does not fit ({error})"
+        ) from None
     except WorldError:  # no ssh-keygen: said when all else has been looked at
         return claimed or ""
     if verdict.key != claimed:
@@ -191,7 +202,9 @@ def _where_in_ledger(data: bytes, signed: dict[str, Any]) -> str:
         return f": {error}"
     lines = signed["ledger"]["lines"]
     return (
-        f": {chain.lines} lines where the manifest has {lines}" if chain.lines != lines else f": its last line, or all of it, was written anew (line {lines})"
+        f": {chain.lines} lines where the manifest has {lines}"
+        if chain.lines != lines
+        else f": its last line, or all of it, was written anew (line {lines})"
     )
 
 
@@ -219,8 +232,14 @@ def _ledger_fits(folder: Path, chain: Chain, signed: dict[str, Any] | None, fact
         )
     facts["status"] = str(chain.end.get("status", ""))
     if signed is None:
-        raise _Misfit(f"{manifest.FILE} is missing, though the ledger comes to its end: killed before it was written, or removed")
-    for name, here in (("run", run.get("run")), ("cluster", run.get("cluster")), ("ledger", {"head": chain.head, "lines": chain.lines})):
+        raise _Misfit(
+            f"{manifest.FILE} is missing, though the ledger comes to its end: killed before it was written, or removed"
+        )
+    for name, here in (
+        ("run", run.get("run")),
+        ("cluster", run.get("cluster")),
+        ("ledger", {"head": chain.head, "lines": chain.lines}),
+    ):
         if signed[name] != here:
             raise _Misfit(f"{manifest.FILE}: its {name} is not that of the ledger: {signed[name]}, {here}")
 
@@ -249,8 +268,14 @@ def _results_fit(folder: Path, chain: Chain) -> None:
         for chapter in summary["chapters"]:
             number, status = chapter["number"], chapter["status"]
             if status != told.pop(number, "not-run"):
-                raise _Misfit(f"summary.json: {number} {chapter['name']} is {status}, which is not what the ledger says")
-            if chapter["notebook"] and status != "not-run" and (chapter["error"] is None or (folder / chapter["notebook"]).exists()):
+                raise _Misfit(
+                    f"summary.json: {number} {chapter['name']} is {status}, which is not what the ledger says"
+                )
+            if (
+                chapter["notebook"]
+                and status != "not-run"
+                and (chapter["error"] is None or (folder / chapter["notebook"]).exists())
+            ):
                 shown = _load(folder, chapter["notebook"])["metadata"]["papermill"]["status"]
                 if shown != status and not (chapter["error"] and shown in ("completed", "running")):
                     raise _Misfit(f"{chapter['notebook']} is {shown}, the ledger says {status}")
@@ -272,7 +297,9 @@ def _trusted(folder: Path, raw: bytes, signed: dict[str, Any], chain: Chain, roo
     if verdict.who:
         return f"by {verdict.who}, {verdict.key}, as {verdict.file} allows"
     if files:
-        raise _Misfit(f"a foreign signature: {verdict.key} is not among the allowed signers of {', '.join(map(str, files))}")
+        raise _Misfit(
+            f"a foreign signature: {verdict.key} is not among the allowed signers of {', '.join(map(str, files))}"
+        )
     signer = folder / manifest.SIGNER
     if signer.is_file() and fingerprint(signer.read_text("utf-8")) != verdict.key:
         raise _Misfit(f"{manifest.SIGNER} is not the key that signed")

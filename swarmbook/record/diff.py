@@ -52,11 +52,21 @@ class Comparison:
         """A table of what differs, and the counts."""
         columns = ["", "state", "where", "what", self.before, self.after]
         rows = [
-            [d.kind, d.state, " / ".join(part for part in (d.chapter, d.step, d.host) if part), d.name, _short(d.before), _short(d.after)]
+            [
+                d.kind,
+                d.state,
+                " / ".join(part for part in (d.chapter, d.step, d.host) if part),
+                d.name,
+                _short(d.before),
+                _short(d.after),
+            ]
             for d in self.differences
         ]
         lines = [Table(columns, rows).to_text(), ""] if rows else []
-        lines += [f"{kind}s: " + ", ".join(f"{counts[state]} {state}" for state in STATES) for kind, counts in self.counts.items()]
+        lines += [
+            f"{kind}s: " + ", ".join(f"{counts[state]} {state}" for state in STATES)
+            for kind, counts in self.counts.items()
+        ]
         return "\n".join(lines)
 
 
@@ -78,12 +88,16 @@ def compare(before: Path, after: Path) -> Comparison:
     for kind, (old, new) in pairs.items():
         states = Counter(dict.fromkeys(STATES, 0))
         for key in _in_order(new, old):
-            state = "new" if key not in old else "gone" if key not in new else "same" if old[key] == new[key] else "changed"
+            state = (
+                "new" if key not in old else "gone" if key not in new else "same" if old[key] == new[key] else "changed"
+            )
             states[state] += 1
             if state != "same":
                 differences.append(Difference(kind, state, *key, before=old.get(key, ""), after=new.get(key, "")))
         counts[kind] = dict(states)
-    return Comparison(str(chains[0].run.get("run", before)), str(chains[1].run.get("run", after)), counts, tuple(differences))
+    return Comparison(
+        str(chains[0].run.get("run", before)), str(chains[1].run.get("run", after)), counts, tuple(differences)
+    )
 
 
 _Key = tuple[str, str, str, str]
@@ -115,5 +129,11 @@ def _checks(chain: Chain) -> dict[_Key, str]:
                 again += 1
                 key = (chapter, step, host, f"{name} ({again})")
             wanted, seen, ok = event.get("wanted"), event.get("seen"), event.get("ok")
-            found[key] = f"{seen}" if ok and wanted == seen else f"{seen} (ok, wanted {wanted})" if ok else f"{seen} (FAILED, wanted {wanted})"
+            found[key] = (
+                f"{seen}"
+                if ok and wanted == seen
+                else f"{seen} (ok, wanted {wanted})"
+                if ok
+                else f"{seen} (FAILED, wanted {wanted})"
+            )
     return found

@@ -63,7 +63,12 @@ def user() -> str:
 def _git(root: Path) -> dict[str, Any] | None:
     def ask(*words: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+            ["git", "-C", str(root), *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
         return done.stdout.strip()
 
@@ -102,8 +107,21 @@ class Evidence:
         note: What nobody may overlook who reads the record, such as that it is one of a rehearsal.
     """
 
-    def __init__(self, folder: Path, cluster: Cluster | None = None, signing: Signing | None = None, parent: Parent | None = None, note: str = "") -> None:
-        self.folder, self.cluster, self.signing, self.parent, self.note = folder.absolute(), cluster, signing, parent, note
+    def __init__(
+        self,
+        folder: Path,
+        cluster: Cluster | None = None,
+        signing: Signing | None = None,
+        parent: Parent | None = None,
+        note: str = "",
+    ) -> None:
+        self.folder, self.cluster, self.signing, self.parent, self.note = (
+            folder.absolute(),
+            cluster,
+            signing,
+            parent,
+            note,
+        )
         self.ledger = Ledger(self.folder)
         self.trouble: SwarmbookError | None = None
         self._keys: dict[str, str] = {}
@@ -129,14 +147,27 @@ class Evidence:
     # -- the run, in the order it happens --------------------------------------------------------------------------
 
     def began(self, chapters: Sequence[Chapter], parameters: Mapping[str, Any]) -> None:
-        sources = [{"number": c.number, "name": c.name, "notebook": c.notebook, "sha256": _source(c.path)} for c in chapters]
+        sources = [
+            {"number": c.number, "name": c.name, "notebook": c.notebook, "sha256": _source(c.path)} for c in chapters
+        ]
         root = self.cluster.root if self.cluster else Path.cwd()
-        about: dict[str, Any] = {"format": FORMAT, "run": self.folder.name, "cluster": self.cluster.name if self.cluster else ""}
+        about: dict[str, Any] = {
+            "format": FORMAT,
+            "run": self.folder.name,
+            "cluster": self.cluster.name if self.cluster else "",
+        }
         if self.note:
             about["note"] = self.note
         if self.parent is not None:
             about["parent"] = self.parent.link()
-        self._tell("run", **about, **circumstances(root), parameters=parameters, chapters=sources, **{"host_keys": {}, **self._new_keys()})
+        self._tell(
+            "run",
+            **about,
+            **circumstances(root),
+            parameters=parameters,
+            chapters=sources,
+            **{"host_keys": {}, **self._new_keys()},
+        )
 
     def planned(self, plan: Plan | None, approvals: Sequence[Approval]) -> None:
         """The plan that the run is held to, which is kept beside the ledger, and who said yes to what."""
@@ -154,15 +185,39 @@ class Evidence:
 
     def step_ended(self, step: StepRecord) -> None:
         counts = {"hosts": step.hosts, "changes": step.changes, "checks": step.checks, "failed": step.failed}
-        self._tell("step", number=step.number, chapter=step.chapter, title=step.title, status=step.status, seconds=step.seconds, **counts)
+        self._tell(
+            "step",
+            number=step.number,
+            chapter=step.chapter,
+            title=step.title,
+            status=step.status,
+            seconds=step.seconds,
+            **counts,
+        )
 
     def chapter_ended(self, record: ChapterRecord) -> None:
         new = self._new_keys()
         if record.error is not None and record.status != "interrupted":
             said = {"lines": list(record.lines)} if record.lines else {}
-            self._tell("failure", number=record.number, status=record.status, what=record.error["ename"], detail=record.error["evalue"], **said)
+            self._tell(
+                "failure",
+                number=record.number,
+                status=record.status,
+                what=record.error["ename"],
+                detail=record.error["evalue"],
+                **said,
+            )
         proof = {"proof": record.proof} if record.proof else {}
-        self._tell("chapter", number=record.number, name=record.name, status=record.status, seconds=record.seconds, changes=record.changes, **proof, **new)
+        self._tell(
+            "chapter",
+            number=record.number,
+            name=record.name,
+            status=record.status,
+            seconds=record.seconds,
+            changes=record.changes,
+            **proof,
+            **new,
+        )
 
     def interrupted(self, signal: str) -> None:
         self._tell("interruption", signal=signal)
@@ -173,12 +228,16 @@ class Evidence:
         Returns:
             One line: what the record of this run is worth.
         """
-        self._tell("end", status=result.status, exit_code=result.exit_code, seconds=result.seconds, changes=result.changes)
+        self._tell(
+            "end", status=result.status, exit_code=result.exit_code, seconds=result.seconds, changes=result.changes
+        )
         if self.trouble is None:
             try:
                 return seal(self.folder, self.cluster.name if self.cluster else "", self.signing)
             except OSError as error:
-                self.trouble = WorldError("the manifest could not be written", where=str(self.folder), seen=error.strerror or repr(error))
+                self.trouble = WorldError(
+                    "the manifest could not be written", where=str(self.folder), seen=error.strerror or repr(error)
+                )
         return f"no complete record: {self.trouble}"
 
 

@@ -25,7 +25,11 @@ def canonical(manifest: Mapping[str, Any]) -> bytes:
 
 def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
     """Everything in a run's folder that is no folder, by name, but for manifest and signature."""
-    found = ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = (
+        (path.relative_to(folder).as_posix(), path)
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    )
     return iter(sorted((name, path) for name, path in found if name not in (FILE, SIGNATURE)))
 
 

@@ -48,8 +48,21 @@ def lanes(record: Record) -> str:
         bars = []
         for at, step in enumerate(steps):
             start = step.began - begin
-            kind = "badstep" if step.status not in ("completed", "not-run", "pending") else "step odd" if at % 2 else "step"
-            bars.append((start, start + step.seconds, kind, f"{step.title}: {step.status}, {step.seconds:.1f} s from {start:.1f} s on"))
+            kind = (
+                "badstep"
+                if step.status not in ("completed", "not-run", "pending")
+                else "step odd"
+                if at % 2
+                else "step"
+            )
+            bars.append(
+                (
+                    start,
+                    start + step.seconds,
+                    kind,
+                    f"{step.title}: {step.status}, {step.seconds:.1f} s from {start:.1f} s on",
+                )
+            )
         sign = {"completed": "", "not-run": "", "pending": ""}.get(status, f" ✘ {status}")
         parts.append(_lane(f"{number} {name}{sign}", bars, seconds, f"{took:.1f} s" if steps else "not run"))
     hosts: dict[str, list[tuple[float, float]]] = {}
@@ -95,9 +108,28 @@ def topology(record: Record) -> str:
             roles.append("◆ Consul server" if node in managers else "◇ Consul client")
         if node in members:
             roles.append(f"◆ Galera: {known['mariadb_cluster_name']}")
-        cards.append(_card(node, addresses.get(node, ""), roles, len(checks), bad, at, len(nodes), bool(known.get("overlay_subnet"))))
-    network = f"overlay network {known.get('overlay_network', '')}, {known['overlay_subnet']}" if known.get("overlay_subnet") else ""
-    names = [f"cluster {known.get('cluster', '')}", f"datacenter {known['datacenter']}" if known.get("datacenter") else "", network]
+        cards.append(
+            _card(
+                node,
+                addresses.get(node, ""),
+                roles,
+                len(checks),
+                bad,
+                at,
+                len(nodes),
+                bool(known.get("overlay_subnet")),
+            )
+        )
+    network = (
+        f"overlay network {known.get('overlay_network', '')}, {known['overlay_subnet']}"
+        if known.get("overlay_subnet")
+        else ""
+    )
+    names = [
+        f"cluster {known.get('cluster', '')}",
+        f"datacenter {known['datacenter']}" if known.get("datacenter") else "",
+        network,
+    ]
     head = " · ".join(_e(name) for name in names if name)
     note = (
         ""
@@ -114,13 +146,27 @@ def _cut(text: str, width: int) -> str:
 def _card(node: str, address: str, roles: list[str], checks: int, bad: int, at: int, total: int, joined: bool) -> str:
     height, bus = 86 + 30 * len(roles), 78 + 30 * len(roles)
     lines = [f'<rect class="box{" boxbad" if bad else ""}" x="6" y="4" width="198" height="{bus - 20}" rx="8"/>']
-    lines.append(f'<text class="h" x="18" y="26">{_e(_cut(node, 14))}</text><text class="s" x="192" y="26" text-anchor="end">{_e(address)}</text>')
+    lines.append(
+        f'<text class="h" x="18" y="26">{_e(_cut(node, 14))}</text><text class="s" x="192" y="26" text-anchor="end">{_e(address)}</text>'
+    )
     for row, role in enumerate(roles):
         y = 36 + 30 * row
-        lines.append(f'<rect class="role" x="16" y="{y}" width="178" height="25" rx="4"/><text x="26" y="{y + 17}">{_e(_cut(role, 24))}</text>')
-    told, kind = (f"✘ {bad} of {checks} checks failed", "tb") if bad else (f"✔ {checks} checks ok", "tg") if checks else ("not checked", "s")
+        lines.append(
+            f'<rect class="role" x="16" y="{y}" width="178" height="25" rx="4"/><text x="26" y="{y + 17}">{_e(_cut(role, 24))}</text>'
+        )
+    told, kind = (
+        (f"✘ {bad} of {checks} checks failed", "tb")
+        if bad
+        else (f"✔ {checks} checks ok", "tg")
+        if checks
+        else ("not checked", "s")
+    )
     lines.append(f'<text class="{kind}" x="18" y="{bus - 25}">{told}</text>')
     if joined:
-        lines.append(f'<line class="drop" x1="105" y1="{bus - 16}" x2="105" y2="{bus}"/><line class="bus" x1="0" y1="{bus}" x2="210" y2="{bus}"/>')
-    label = _e(f"{node} {address}: {', '.join(role[2:] for role in roles)}; {told[2:] if checks else told}; node {at + 1} of {total}")
+        lines.append(
+            f'<line class="drop" x1="105" y1="{bus - 16}" x2="105" y2="{bus}"/><line class="bus" x1="0" y1="{bus}" x2="210" y2="{bus}"/>'
+        )
+    label = _e(
+        f"{node} {address}: {', '.join(role[2:] for role in roles)}; {told[2:] if checks else told}; node {at + 1} of {total}"
+    )
     return f'<svg width="210" height="{height}" viewBox="0 0 210 {height}" role="img" aria-label="{label}">{"".join(lines)}</svg>'

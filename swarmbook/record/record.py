@@ -166,7 +166,14 @@ def _notebook(path: Path, number: str, name: str) -> tuple[dict[str, Any], list[
         if not title:
             continue
         done = cell.get("metadata", {}).get("papermill", {})
-        step = StepView(number, name, title, str(done.get("status", "not-run")), seconds=float(done.get("duration") or 0), began=_time(done.get("start_time")))
+        step = StepView(
+            number,
+            name,
+            title,
+            str(done.get("status", "not-run")),
+            seconds=float(done.get("duration") or 0),
+            began=_time(done.get("start_time")),
+        )
         counts = dict.fromkeys(("hosts", "changes", "checks", "failed"), 0)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -186,7 +193,9 @@ def _notebook(path: Path, number: str, name: str) -> tuple[dict[str, Any], list[
 
 
 def _counted(step: StepView, counts: Mapping[str, int]) -> StepView:
-    return replace(step, hosts=counts["hosts"], changes=counts["changes"], checks=counts["checks"], failed=counts["failed"])
+    return replace(
+        step, hosts=counts["hosts"], changes=counts["changes"], checks=counts["checks"], failed=counts["failed"]
+    )
 
 
 def _joined(nb: Any) -> Any:
@@ -198,7 +207,10 @@ def _joined(nb: Any) -> Any:
 
 def _texts(value: Any) -> dict[str, str]:
     if isinstance(value, Mapping):
-        return {str(key): item if isinstance(item, str) else json.dumps(item, sort_keys=True) for key, item in sorted(value.items())}
+        return {
+            str(key): item if isinstance(item, str) else json.dumps(item, sort_keys=True)
+            for key, item in sorted(value.items())
+        }
     return {}
 
 
@@ -237,7 +249,12 @@ def _read(folder: Path) -> Record:
     summary, events = _json(folder / "summary.json"), list(_lines(folder / "ledger.jsonl"))
     if not summary and not events:
         seen = "neither summary.json nor ledger.jsonl can be read" if folder.is_dir() else "no such folder"
-        raise UsageError("this is no run's folder", where=str(folder), seen=seen, next="name one of those that `ls runs/CLUSTER` shows")
+        raise UsageError(
+            "this is no run's folder",
+            where=str(folder),
+            seen=seen,
+            next="name one of those that `ls runs/CLUSTER` shows",
+        )
     newest = max((event["format"] for event in events[:1] if isinstance(event.get("format"), int)), default=FORMAT)
     if newest > FORMAT:
         raise UsageError(
@@ -260,7 +277,13 @@ def _read(folder: Path) -> Record:
     end = by.get("end", [{}])[-1]
 
     chapters = {
-        str(c["number"]): (str(c["number"]), str(c["name"]), str(c["status"]), float(c["seconds"]), str(c.get("proof", "")))
+        str(c["number"]): (
+            str(c["number"]),
+            str(c["name"]),
+            str(c["status"]),
+            float(c["seconds"]),
+            str(c.get("proof", "")),
+        )
         for c in summary.get("chapters", [])
     }
     for event in by.get("chapter", []):
@@ -282,7 +305,9 @@ def _read(folder: Path) -> Record:
         parameters.update(about.get("papermill", {}).get("parameters", {}))
         python = str(about.get("language_info", {}).get("version", "")) or python
         if not of_notebook:  # it did not get as far as a notebook: the summary still names its steps
-            rows: list[dict[str, Any]] = next((c.get("steps", []) for c in summary.get("chapters", []) if c["number"] == number), [])
+            rows: list[dict[str, Any]] = next(
+                (c.get("steps", []) for c in summary.get("chapters", []) if c["number"] == number), []
+            )
             known = StepView.__dataclass_fields__
             of_notebook = [StepView(**{k: v for k, v in row.items() if k in known}) for row in rows]
         steps += of_notebook
@@ -291,10 +316,16 @@ def _read(folder: Path) -> Record:
     commands = [_command(line, _time(line.get("time"))) for line in by.get("command", [])]
     commands.sort(key=lambda command: command.began)
     began = _time(run.get("time")) or _stamp(folder) or min((step.began for step in steps if step.began), default=0.0)
-    errors = ["\n".join((f"{c['error'].get('ename')}: {c['error'].get('evalue')}", *c.get("lines", ()))) for c in summary.get("chapters", []) if c.get("error")]
+    errors = [
+        "\n".join((f"{c['error'].get('ename')}: {c['error'].get('evalue')}", *c.get("lines", ())))
+        for c in summary.get("chapters", [])
+        if c.get("error")
+    ]
     errors = errors or [str(event.get("what")) for event in by.get("failure", [])]
     status = str(end.get("status") or ("running" if events and not summary else summary.get("status") or "running"))
-    last = max([_time(event.get("time")) for event in events[-1:]] + [step.began + step.seconds for step in steps], default=0.0)
+    last = max(
+        [_time(event.get("time")) for event in events[-1:]] + [step.began + step.seconds for step in steps], default=0.0
+    )
     named = ("user", "sudo_user", "hostname", "command", "git", "parent", "plan", "kind", "note")
     return Record(
         folder, status, end.get("exit_code", summary.get("exit_code")),
@@ -328,12 +359,23 @@ def _circumstances(run: dict[str, Any]) -> dict[str, Any]:
 def _command(line: Mapping[str, Any], time: float) -> Ran:
     seconds = float(line.get("seconds") or 0)
     began = time - seconds  # it is told when it has ended
-    return Ran(str(line.get("host")), str(line.get("text")).strip(), int(line.get("exit") or 0), seconds, str(line.get("tail") or ""), began)
+    return Ran(
+        str(line.get("host")),
+        str(line.get("text")).strip(),
+        int(line.get("exit") or 0),
+        seconds,
+        str(line.get("tail") or ""),
+        began,
+    )
 
 
-def _from_ledger(by: Mapping[str, list[dict[str, Any]]], steps: list[StepView], checks: list[Found]) -> tuple[list[StepView], list[Found]]:
+def _from_ledger(
+    by: Mapping[str, list[dict[str, Any]]], steps: list[StepView], checks: list[Found]
+) -> tuple[list[StepView], list[Found]]:
     """What the ledger says of steps and checks, in place of what the notebooks say; what only they know stays."""
-    told: dict[tuple[str, str], dict[str, Any]] = {(str(e.get("number")), str(e.get("title"))): e for e in by.get("step", [])}
+    told: dict[tuple[str, str], dict[str, Any]] = {
+        (str(e.get("number")), str(e.get("title"))): e for e in by.get("step", [])
+    }
     every = {(step.number, step.title): step for step in steps}
     for (number, title), event in told.items():
         seconds = float(event.get("seconds") or 0)
@@ -345,7 +387,9 @@ def _from_ledger(by: Mapping[str, list[dict[str, Any]]], steps: list[StepView], 
     if by.get("check"):
         checks = []
         for event in by["check"]:
-            number, step, host, name, wanted, seen = (str(event.get(key)) for key in ("number", "title", "host", "name", "wanted", "seen"))
+            number, step, host, name, wanted, seen = (
+                str(event.get(key)) for key in ("number", "title", "host", "name", "wanted", "seen")
+            )
             checks.append(Found(number, step, host, name, wanted, seen, bool(event.get("ok"))))
     return list(every.values()), checks
 
@@ -354,14 +398,22 @@ def runs_in(parent: Path) -> list[Path]:
     """The runs' folders, the oldest first."""
     if not parent.is_dir():
         return []
-    return sorted(path for path in parent.iterdir() if STAMP.fullmatch(path.name) and any((path / f).exists() for f in ("summary.json", "ledger.jsonl")))
+    return sorted(
+        path
+        for path in parent.iterdir()
+        if STAMP.fullmatch(path.name) and any((path / f).exists() for f in ("summary.json", "ledger.jsonl"))
+    )
 
 
 def earlier(record: Record) -> Record | None:
     """The last run before this one that ran at least one of its notebooks."""
     numbers = {chapter[0] for chapter in record.chapters}
     for folder in reversed([path for path in runs_in(record.folder.parent) if path.name < record.folder.name]):
-        had = {str(c.get("number")) for c in _json(folder / "summary.json").get("chapters", []) if c.get("status") != "not-run"}
+        had = {
+            str(c.get("number"))
+            for c in _json(folder / "summary.json").get("chapters", [])
+            if c.get("status") != "not-run"
+        }
         if not had or had & numbers:
             return read_record(folder)
     return None

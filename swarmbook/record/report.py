@@ -32,7 +32,10 @@ _WORDS = {
     "not-run": ("muted", "·", "not run"),
     "pending": ("muted", "·", "not run"),
 }
-_PROOFS = {"verified": "<small>as the earlier run left it</small>", "drifted": "<small>had drifted, and was mended</small>"}
+_PROOFS = {
+    "verified": "<small>as the earlier run left it</small>",
+    "drifted": "<small>had drifted, and was mended</small>",
+}
 
 
 def _e(text: object) -> str:
@@ -81,7 +84,9 @@ def _rows(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], num
 
 
 def _plain_table(values: Mapping[str, Any]) -> str:
-    return _rows(("name", "value"), (("", (_e(key), f"<code>{_e(_value(value))}</code>")) for key, value in values.items()))
+    return _rows(
+        ("name", "value"), (("", (_e(key), f"<code>{_e(_value(value))}</code>")) for key, value in values.items())
+    )
 
 
 def _value(value: Any) -> str:
@@ -121,7 +126,11 @@ def _tiles(record: Record, signature: str) -> str:
         "began": _utc(record.began), "took": _span(record.seconds), "exit code": "none" if record.exit_code is None else record.exit_code,
         "notebooks run": ", ".join(ran) or "none", "commands on hosts": f"{len(record.commands):,}", "signature": _briefly(signature),
     }  # fmt: skip
-    return '<dl class="tiles">' + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in tiles.items()) + "</dl>"
+    return (
+        '<dl class="tiles">'
+        + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in tiles.items())
+        + "</dl>"
+    )
 
 
 def _checks(record: Record) -> str:
@@ -130,19 +139,30 @@ def _checks(record: Record) -> str:
     def grouped(checks: Iterable[Found]) -> list[tuple[Found, list[str]]]:
         groups: dict[tuple[str, ...], tuple[Found, list[str]]] = {}
         for check in checks:
-            groups.setdefault((check.number, check.step, check.name, check.wanted, check.seen), (check, []))[1].append(check.host)
+            groups.setdefault((check.number, check.step, check.name, check.wanted, check.seen), (check, []))[1].append(
+                check.host
+            )
         return list(groups.values())
 
     def row(check: Found, hosts: list[str], step: bool) -> tuple[str, list[str]]:
         result = '<span class="mark good">✔ ok</span>' if check.ok else '<span class="mark bad">✘ FAILED</span>'
-        cells = [_e(", ".join(dict.fromkeys(hosts))), _e(check.name), f"<code>{_e(check.wanted)}</code>", f"<code>{_e(check.seen)}</code>", result]
+        cells = [
+            _e(", ".join(dict.fromkeys(hosts))),
+            _e(check.name),
+            f"<code>{_e(check.wanted)}</code>",
+            f"<code>{_e(check.seen)}</code>",
+            result,
+        ]
         return ("" if check.ok else "bad"), ([f"{_e(check.number)} {_e(check.step)}", *cells] if step else cells)
 
     columns = ["hosts", "check", "wanted", "seen", "result"]
     failed = [check for check in record.checks if not check.ok]
     parts = []
     if failed:
-        parts.append(f"<h3>{_many(len(failed), 'check')} failed</h3>" + _rows(["step", *columns], (row(c, h, True) for c, h in grouped(failed))))
+        parts.append(
+            f"<h3>{_many(len(failed), 'check')} failed</h3>"
+            + _rows(["step", *columns], (row(c, h, True) for c, h in grouped(failed)))
+        )
     size = left = 0
     steps: dict[tuple[str, str], list[Found]] = {}
     for check in record.checks:
@@ -154,7 +174,11 @@ def _checks(record: Record) -> str:
             left += len(checks)
             continue
         size += len(table)
-        told = f'<span class="bad mark">✘ {bad} of {len(checks)} failed</span>' if bad else f'<span class="good mark">✔ {len(checks)} ok</span>'
+        told = (
+            f'<span class="bad mark">✘ {bad} of {len(checks)} failed</span>'
+            if bad
+            else f'<span class="good mark">✔ {len(checks)} ok</span>'
+        )
         parts.append(
             f'<details class="open"{" open" if bad else ""}><summary><span class="what">{_e(number)} {_e(title)}</span>'
             f'<span class="tail">{told}</span></summary>{table}</details>'
@@ -171,12 +195,18 @@ def _steps(record: Record) -> str:
         body = "".join(_step(step, budget) for step in steps) or '<p class="muted">No step of it is recorded.</p>'
         link = f"{number}_{name}.ipynb"
         there = f'<p><a href="{_e(link)}">{_e(link)}</a></p>' if (record.folder / link).exists() else ""
-        parts.append(f'<h3>{_e(number)} {_e(name)} {_mark(status)} {_PROOFS.get(proof, "")} <small class="num">{_span(seconds)}</small></h3>{there}{body}')
+        parts.append(
+            f'<h3>{_e(number)} {_e(name)} {_mark(status)} {_PROOFS.get(proof, "")} <small class="num">{_span(seconds)}</small></h3>{there}{body}'
+        )
     return "".join(parts)
 
 
 def _step(step: StepView, budget: list[int]) -> str:
-    counts = [_many(step.hosts, "host") if step.hosts else "", _many(step.changes, "change"), _many(step.checks, "check") if step.checks else ""]
+    counts = [
+        _many(step.hosts, "host") if step.hosts else "",
+        _many(step.changes, "change"),
+        _many(step.checks, "check") if step.checks else "",
+    ]
     tail = "".join(f"<span>{text}</span>" for text in [*filter(None, counts), _span(step.seconds)])
     said = f"<p>{_e(step.said[:_LONG])}</p>" if step.said else ""
     return (
@@ -196,8 +226,12 @@ def _commands(commands: Sequence[Ran], budget: list[int]) -> str:
     for at, ((text, code, tail), ran) in enumerate(groups.items()):
         hosts = Counter(command.host for command in ran)
         where = ", ".join(f"{host} ({count} times)" if count > 1 else host for host, count in hosts.items())
-        head = f"# {where}: {'exit 0' if code == 0 else f'EXIT {code}'}, {max(command.seconds for command in ran):.2f} s"
-        shown = text if len(text) <= _LONG else f"{text[:_LONG]}\n# ... {len(text) - _LONG:,} characters more in the ledger"
+        head = (
+            f"# {where}: {'exit 0' if code == 0 else f'EXIT {code}'}, {max(command.seconds for command in ran):.2f} s"
+        )
+        shown = (
+            text if len(text) <= _LONG else f"{text[:_LONG]}\n# ... {len(text) - _LONG:,} characters more in the ledger"
+        )
         block = _e("\n".join(filter(None, (head, shown, tail))))
         budget[0] -= len(block)
         if budget[0] < 0 and code == 0:
@@ -210,7 +244,9 @@ def _commands(commands: Sequence[Ran], budget: list[int]) -> str:
 def _difference(record: Record, before: Record | None) -> str:
     if before is None:
         return '<p class="muted">There is no earlier run of these notebooks to compare with.</p>'
-    both = {c[0] for c in record.chapters if c[2] not in ("not-run", "pending")} & {c[0] for c in before.chapters if c[2] not in ("not-run", "pending")}
+    both = {c[0] for c in record.chapters if c[2] not in ("not-run", "pending")} & {
+        c[0] for c in before.chapters if c[2] not in ("not-run", "pending")
+    }
 
     def key(check: Found) -> tuple[str, str, str, str]:
         return check.number, check.step, check.host, check.name
@@ -219,20 +255,35 @@ def _difference(record: Record, before: Record | None) -> str:
     old = {key(check): check for check in before.checks if check.number in both}
     shared = new.keys() & old.keys()
     turned = [k for k in new if k in shared and new[k].ok != old[k].ok]
-    changed = [k for k in new if k in shared and new[k].ok == old[k].ok and (new[k].seen, new[k].wanted) != (old[k].seen, old[k].wanted)]
+    changed = [
+        k
+        for k in new
+        if k in shared and new[k].ok == old[k].ok and (new[k].seen, new[k].wanted) != (old[k].seen, old[k].wanted)
+    ]
     rows: list[tuple[str, Sequence[str]]] = []
     for k in [*turned, *changed][:60]:
         was, now = old[k], new[k]
         word = ("✔ mended" if now.ok else "✘ broke") if k in turned else "other value"
-        cells = (f"{_e(k[0])} {_e(k[1])}", _e(k[2]), _e(k[3]), f"<code>{_e(was.seen)}</code>", f"<code>{_e(now.seen)}</code>", word)
+        cells = (
+            f"{_e(k[0])} {_e(k[1])}",
+            _e(k[2]),
+            _e(k[3]),
+            f"<code>{_e(was.seen)}</code>",
+            f"<code>{_e(now.seen)}</code>",
+            word,
+        )
         rows.append(("" if now.ok else "bad", cells))
     parameters = sorted(
-        name for name in record.parameters.keys() | before.parameters.keys() if record.parameters.get(name, "") != before.parameters.get(name, "")
+        name
+        for name in record.parameters.keys() | before.parameters.keys()
+        if record.parameters.get(name, "") != before.parameters.get(name, "")
     )
     # A run of other notebooks declares other parameters: only those that both have can differ.
     parameters = [name for name in parameters if name in record.parameters and name in before.parameters]
     name = before.folder.name
-    link = f'<a href="../{_e(name)}/report.html">{_e(name)}</a>' if (before.folder / "report.html").exists() else _e(name)
+    link = (
+        f'<a href="../{_e(name)}/report.html">{_e(name)}</a>' if (before.folder / "report.html").exists() else _e(name)
+    )
     told = [
         f"same {len(shared) - len(turned) - len(changed):,}", f"mended {sum(new[k].ok for k in turned)}", f"broke {sum(not new[k].ok for k in turned)}",
         f"other value {len(changed):,}", f"new {len(new.keys() - old.keys()):,}", f"gone {len(old.keys() - new.keys()):,}",
@@ -242,9 +293,23 @@ def _difference(record: Record, before: Record | None) -> str:
         f"{_span(record.seconds)} and {_many(record.changes, 'change')} now.</p>"
         f"<p>Checks of the notebooks that both ran ({_e(', '.join(sorted(both)) or 'none')}): {', '.join(told)}.</p>"
     )
-    more = f'<p class="muted">{len(turned) + len(changed) - len(rows)} more rows are not shown.</p>' if len(turned) + len(changed) > len(rows) else ""
+    more = (
+        f'<p class="muted">{len(turned) + len(changed) - len(rows)} more rows are not shown.</p>'
+        if len(turned) + len(changed) > len(rows)
+        else ""
+    )
     table = _rows(("step", "host", "check", "then", "now", "what"), rows) + more if rows else ""
-    other = [("", (_e(n), f"<code>{_e(_value(before.parameters[n]))}</code>", f"<code>{_e(_value(record.parameters[n]))}</code>")) for n in parameters]
+    other = [
+        (
+            "",
+            (
+                _e(n),
+                f"<code>{_e(_value(before.parameters[n]))}</code>",
+                f"<code>{_e(_value(record.parameters[n]))}</code>",
+            ),
+        )
+        for n in parameters
+    ]
     said = _rows(("parameter", "then", "now"), other) if other else "<p>Parameters: no difference.</p>"
     return head + said + table
 
@@ -270,7 +335,9 @@ def _plan(record: Record) -> str:
             rows.append(("", (_e(event.get("time", ""))[:19], by, word, f"<code>{_e(how)}</code>", what)))
         elif "digest" in event:
             held = "The steps that were said yes to are held to" if event.get("partial") else "Held to"
-            parts.append(f"<p>{held} the plan <code>{_e(event['digest'])}</code> ({_many(int(event.get('changes') or 0), 'change')}).</p>")
+            parts.append(
+                f"<p>{held} the plan <code>{_e(event['digest'])}</code> ({_many(int(event.get('changes') or 0), 'change')}).</p>"
+            )
     if rows:
         parts.append("<h3>Approved</h3>" + _rows(("time", "who", "word", "how", "what"), rows))
     for event in record.approvals:
@@ -290,13 +357,26 @@ def _record(record: Record, signature: str) -> str:
     """What an auditor asks for: who, with which versions, which files, and whether it is signed."""
     facts = {**record.facts, "signature": signature, "folder": record.folder.name}
     parts = [_plain_table(facts)]
-    for title, values in (("Versions", record.versions), ("Notebooks, as hashes of their sources", record.notebooks), ("Host keys", record.host_keys)):
+    for title, values in (
+        ("Versions", record.versions),
+        ("Notebooks, as hashes of their sources", record.notebooks),
+        ("Host keys", record.host_keys),
+    ):
         if values:
             parts.append(f"<h3>{title}</h3>{_plain_table(values)}")
     skipped = {"report.html"}
-    there = sorted(path for path in record.folder.rglob("*") if path.is_file() and path.name not in skipped and not path.name.startswith("."))
+    there = sorted(
+        path
+        for path in record.folder.rglob("*")
+        if path.is_file() and path.name not in skipped and not path.name.startswith(".")
+    )
     parts.append(
-        "<h3>Files</h3>" + _rows(("file", "bytes"), (("", (_link(p.relative_to(record.folder).as_posix()), f"{p.stat().st_size:,}")) for p in there), (1,))
+        "<h3>Files</h3>"
+        + _rows(
+            ("file", "bytes"),
+            (("", (_link(p.relative_to(record.folder).as_posix()), f"{p.stat().st_size:,}")) for p in there),
+            (1,),
+        )
     )
     return "".join(parts)
 
@@ -323,7 +403,9 @@ def report_html(record: Record, *, before: Record | None = None, signature: str 
     if record.approvals or "parent" in record.facts:
         sections.insert(1, ("approval", "Plan and approval", _plan(record)))
     links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
-    body = "\n".join(f'<section id="{key}" class="chunk"><h2>{title}</h2>{part}</section>' for key, title, part in sections)
+    body = "\n".join(
+        f'<section id="{key}" class="chunk"><h2>{title}</h2>{part}</section>' for key, title, part in sections
+    )
     top = f"<h1>Run of {_e(cluster)}, {_utc(record.began)}</h1>{_verdict(record)}{_tiles(record, signature)}"
     page = f'<a class="skip" href="#checks">To the checks</a>\n<header>{top}<nav aria-label="Sections">{links}</nav></header>\n<main>\n{body}\n</main>'
     return mask(_page(f"{record.status}: run of {cluster}, {_utc(record.began)}", page))
@@ -345,7 +427,9 @@ def write_report(folder: Path, *, before: Path | None = None, signature: str = "
     record = read_record(folder)
     if out is None and (record.folder / "manifest.json").exists():
         raise UsageError(
-            "this run is sealed: a page written anew would break its record", where=str(record.folder), next=f"swarmbook report {folder} --out FILE.html"
+            "this run is sealed: a page written anew would break its record",
+            where=str(record.folder),
+            next=f"swarmbook report {folder} --out FILE.html",
         )
     earlier_run = read_record(before) if before else earlier(record)
     path = out or record.folder / "report.html"
@@ -367,9 +451,20 @@ def _brief(folder: Path) -> tuple[str, list[str], int]:
         status, seconds, changes, failed, chapters = "running", 0.0, 0, 0, []
     numbers = [str(c["number"]) for c in chapters]
     name = _e(folder.name)
-    link = f'<a href="{name}/report.html">{name}</a>' if (folder / "report.html").exists() else f'<a href="{name}/">{name}</a>'
+    link = (
+        f'<a href="{name}/report.html">{name}</a>'
+        if (folder / "report.html").exists()
+        else f'<a href="{name}/">{name}</a>'
+    )
     what = _e(" ".join(numbers) or "nothing recorded")
-    cells = [link, what, _mark(status), f"{seconds:,.1f}", f"{changes:,}", f'<span class="bad mark">✘ {failed}</span>' if failed else "0"]
+    cells = [
+        link,
+        what,
+        _mark(status),
+        f"{seconds:,.1f}",
+        f"{changes:,}",
+        f'<span class="bad mark">✘ {failed}</span>' if failed else "0",
+    ]
     return ("bad" if _WORDS.get(status, ("warn",))[0] == "bad" else ""), cells, failed
 
 
@@ -380,9 +475,15 @@ def index_html(parent: Path) -> str:
         parent: The cluster's folder of runs.
     """
     rows = [_brief(folder) for folder in reversed(runs_in(parent))]
-    table = _rows(("run (UTC)", "notebooks", "verdict", "seconds", "changes", "failed checks"), ((kind, cells) for kind, cells, _ in rows), (3, 4, 5))
+    table = _rows(
+        ("run (UTC)", "notebooks", "verdict", "seconds", "changes", "failed checks"),
+        ((kind, cells) for kind, cells, _ in rows),
+        (3, 4, 5),
+    )
     title = f"Runs of {parent.name}"
-    return mask(_page(title, f"<main><h1>{_e(title)}</h1><p>{_many(len(rows), 'run')}, the newest first.</p>{table}</main>"))
+    return mask(
+        _page(title, f"<main><h1>{_e(title)}</h1><p>{_many(len(rows), 'run')}, the newest first.</p>{table}</main>")
+    )
 
 
 def write_index(parent: Path) -> Path:

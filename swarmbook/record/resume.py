@@ -50,10 +50,17 @@ class Parent:
         Raises:
             UsageError: Nothing is left to do.
         """
-        numbers = [number for number in self.chapters if not (number in PHASES and PHASES[number].takes_away) or number not in self.completed]
+        numbers = [
+            number
+            for number in self.chapters
+            if not (number in PHASES and PHASES[number].takes_away) or number not in self.completed
+        ]
         if not numbers:
             raise UsageError(
-                "there is nothing to resume: the run completed what it had to take away", where=str(self.folder), seen=self.status, next="swarmbook run PARAMS"
+                "there is nothing to resume: the run completed what it had to take away",
+                where=str(self.folder),
+                seen=self.status,
+                next="swarmbook run PARAMS",
             )
         return numbers
 
@@ -77,4 +84,9 @@ def read_parent(folder: Path) -> Parent:
             chapters, frozenset(number for number in chapters if told.get(number) == "completed"),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError("the run's ledger does not say what it ran", where=str(folder), seen=repr(error), next=f"swarmbook audit {folder}") from None
+        raise UsageError(
+            "the run's ledger does not say what it ran",
+            where=str(folder),
+            seen=repr(error),
+            next=f"swarmbook audit {folder}",
+        ) from None

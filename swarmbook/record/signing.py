@@ -20,7 +20,17 @@ from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.base.files import write_atomic, write_private
 
-__all__ = ["NAMESPACE", "BadSignature", "Signing", "Unsigned", "Verdict", "allowed_signers", "fingerprint", "git_config", "verify"]
+__all__ = [
+    "NAMESPACE",
+    "BadSignature",
+    "Signing",
+    "Unsigned",
+    "Verdict",
+    "allowed_signers",
+    "fingerprint",
+    "git_config",
+    "verify",
+]
 
 #: What an SSH signature says it is for; one made for anything else is refused.
 NAMESPACE = "swarmbook-run"
@@ -42,7 +52,9 @@ def _ssh_keygen(*words: str, stdin: bytes = b"") -> bytes:
         WorldError: It is not there, does not end, or says no; ``seen`` is what it said.
     """
     try:
-        done = subprocess.run(["ssh-keygen", *words], input=stdin, capture_output=True, timeout=60, start_new_session=True)
+        done = subprocess.run(
+            ["ssh-keygen", *words], input=stdin, capture_output=True, timeout=60, start_new_session=True
+        )
     except FileNotFoundError:
         raise WorldError("ssh-keygen is not there", next="install OpenSSH's client") from None
     except (OSError, subprocess.SubprocessError) as error:
@@ -56,7 +68,9 @@ def _ssh_keygen(*words: str, stdin: bytes = b"") -> bytes:
 def git_config(root: Path, name: str) -> str:
     """A setting of git, seen from the book's folder; empty if there is none, or no git."""
     try:
-        done = subprocess.run(["git", "-C", str(root), "config", "--get", name], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            ["git", "-C", str(root), "config", "--get", name], capture_output=True, text=True, timeout=20
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -91,11 +105,19 @@ class Signing:
         self._path: Path | None = None
         self._private = b""
         named = key or os.environ.get("SWARMBOOK_SIGNING_KEY", "")
-        from_git = "" if named or git_config(cluster.root, "gpg.format") != "ssh" else git_config(cluster.root, "user.signingkey")
+        from_git = (
+            ""
+            if named or git_config(cluster.root, "gpg.format") != "ssh"
+            else git_config(cluster.root, "user.signingkey")
+        )
         if named:
             self._path, self.source = Path(named).expanduser().absolute(), named
             if not self._path.is_file():
-                raise UsageError("the key to sign with is not there", where=named, next="ssh-keygen -t ed25519 -f KEY, or name another: --signing-key KEY")
+                raise UsageError(
+                    "the key to sign with is not there",
+                    where=named,
+                    next="ssh-keygen -t ed25519 -f KEY, or name another: --signing-key KEY",
+                )
         elif literal := _KEY.match(from_git.removeprefix("key::")):
             self._public, self.source = literal[0], "git's user.signingkey, by the agent"
         elif from_git:
@@ -129,7 +151,11 @@ class Signing:
         try:
             if self._path is not None:
                 beside = self._path if self._path.suffix == ".pub" else self._path.with_name(self._path.name + ".pub")
-                text = beside.read_text("utf-8") if beside.is_file() else _ssh_keygen("-y", "-P", "", "-f", str(self._path)).decode()
+                text = (
+                    beside.read_text("utf-8")
+                    if beside.is_file()
+                    else _ssh_keygen("-y", "-P", "", "-f", str(self._path)).decode()
+                )
                 found = _KEY.match(text.strip())
                 if found is None:
                     raise Unsigned(f"{beside} is no public SSH key")
@@ -138,7 +164,9 @@ class Signing:
                 raise Unsigned(f"there is no cluster {self.cluster.name} whose key could sign")
             else:
                 self.own_key.unlink(missing_ok=True)
-                _ssh_keygen("-q", "-t", "ed25519", "-N", "", "-C", f"swarmbook {self.cluster.name}", "-f", str(self.own_key))
+                _ssh_keygen(
+                    "-q", "-t", "ed25519", "-N", "", "-C", f"swarmbook {self.cluster.name}", "-f", str(self.own_key)
+                )
                 self._own()
         except (WorldError, OSError, UnicodeDecodeError) as error:
             raise Unsigned(_short(error)) from None
@@ -173,7 +201,11 @@ class Signing:
         if self.cluster.exists():
             known = file.read_text("utf-8") if file.exists() else ""
             if key not in known:
-                who = f"swarmbook@{self.cluster.name}" if self._private else f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()}"
+                who = (
+                    f"swarmbook@{self.cluster.name}"
+                    if self._private
+                    else f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()}"
+                )
                 write_atomic(file, f'{known}{who} namespaces="{NAMESPACE}" {key}\n', 0o600)
 
 
@@ -256,7 +288,11 @@ def verify(message: bytes, signature: Path, signers: Sequence[Path], when: datet
     key = next(iter(re.findall(r"SHA256:[A-Za-z0-9+/]+", said)), "")
     for file in signers:
         try:
-            names = _ssh_keygen("-Y", "find-principals", *at, "-s", str(signature), "-f", str(file)).decode("utf-8", "replace").split("\n")
+            names = (
+                _ssh_keygen("-Y", "find-principals", *at, "-s", str(signature), "-f", str(file))
+                .decode("utf-8", "replace")
+                .split("\n")
+            )
             _ssh_keygen("-Y", "verify", *at, *sign, "-f", str(file), "-I", names[0].strip(), stdin=message)
         except WorldError:
             continue

@@ -112,7 +112,14 @@ class Console:
             ran = chapter.status != "not-run"
             seconds = f"{chapter.seconds:.1f}" if ran else ""
             changes = str(chapter.changes) if ran else ""
-            rows.append((f"{chapter.number} {chapter.name}", seconds, changes, f"{self._mark(chapter.status)} {chapter.proof}".rstrip()))
+            rows.append(
+                (
+                    f"{chapter.number} {chapter.name}",
+                    seconds,
+                    changes,
+                    f"{self._mark(chapter.status)} {chapter.proof}".rstrip(),
+                )
+            )
         rows.append(("total", f"{result.seconds:.1f}", str(result.changes), self._mark(result.status)))
         wide = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [f"{a:<{wide[0]}}  {b:>{wide[1]}}  {c:>{wide[2]}}  {d}".rstrip() for a, b, c, d in rows]

@@ -57,7 +57,9 @@ def save_notebook(nb: Any, path: Path) -> None:
         WorldError: It could not be written; what was there before is still there, whole.
     """
     # Masked once more as a whole: also what stands in sources and parameters, or reached the outputs by another way.
-    text = mask(str(nbformat.v4.writes_json(nb))) + "\n"  # without the schema check of nbformat.write: 10 times a notebook
+    text = (
+        mask(str(nbformat.v4.writes_json(nb))) + "\n"
+    )  # without the schema check of nbformat.write: 10 times a notebook
     try:
         if path.exists() and not path.is_file():  # /dev/null and the like must not be replaced
             path.write_text(text, "utf-8")
@@ -234,7 +236,9 @@ class Execution:
         self.nb.metadata["language_info"] = nbformat.from_dict(self.kernel.language_info)
         # A notebook whose cell failed on purpose is failed by papermill in the end: so stop there.
         # Outputs that do not arrive (iopub) are an error, not a warning: they could be the error.
-        self.client = _Client(self.nb, km=self.kernel.km, log=log, force_raise_errors=True, raise_on_iopub_timeout=True, iopub_timeout=30)
+        self.client = _Client(
+            self.nb, km=self.kernel.km, log=log, force_raise_errors=True, raise_on_iopub_timeout=True, iopub_timeout=30
+        )
         never_asleep(self.kernel.kc.shell_channel)
         self.client.kc, self.client.run = self.kernel.kc, self
         return True

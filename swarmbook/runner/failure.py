@@ -22,7 +22,14 @@ __all__ = ["OnFailure", "look_into"]
 OnFailure = Callable[[ChapterRecord, Callable[[], bool]], Sequence[str]]
 
 
-def look_into(record: ChapterRecord, exit_code: int, folder: Path, on_failure: OnFailure, stopped: Callable[[], bool], console: Console) -> ChapterRecord:
+def look_into(
+    record: ChapterRecord,
+    exit_code: int,
+    folder: Path,
+    on_failure: OnFailure,
+    stopped: Callable[[], bool],
+    console: Console,
+) -> ChapterRecord:
     """Asks why a chapter failed. Its own failure is one line on the terminal: the run's result stays what it is.
 
     Args:
@@ -47,7 +54,9 @@ def look_into(record: ChapterRecord, exit_code: int, folder: Path, on_failure: O
         return replace(record, lines=lines)
     except Exception as error:  # whatever it is: the run has failed by another cause, and that one is to be told
         log.debug("after the failure of %s", record.notebook, exc_info=True)
-        console.note(f"what the nodes say could not be collected: {(str(error) or type(error).__name__).splitlines()[0]}")
+        console.note(
+            f"what the nodes say could not be collected: {(str(error) or type(error).__name__).splitlines()[0]}"
+        )
         return record
 
 
@@ -55,7 +64,10 @@ def _into_notebook(path: Path, lines: Sequence[str]) -> None:
     """Puts the lines below the error of the cell that failed; statuses and times stay as they are."""
     nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
     ended = (states.COMPLETED, states.NOT_RUN, states.PENDING)
-    cell = next((c for c in nb.cells if c.cell_type == "code" and c.metadata.get("papermill", {}).get("status") not in ended), None)
+    cell = next(
+        (c for c in nb.cells if c.cell_type == "code" and c.metadata.get("papermill", {}).get("status") not in ended),
+        None,
+    )
     if cell is None:  # it failed before its first cell
         return
     cell.outputs.append(nbformat.v4.new_output("stream", name="stderr", text="\n".join(lines) + "\n"))

@@ -172,7 +172,9 @@ class Kernel:
         deadline = time.monotonic() + patience
         while True:
             message: dict[str, Any] = await channel.get_msg(timeout=max(0.0, deadline - time.monotonic()))
-            if message["parent_header"].get("msg_id") == asked and (not state or message["content"].get("execution_state") == state):
+            if message["parent_header"].get("msg_id") == asked and (
+                not state or message["content"].get("execution_state") == state
+            ):
                 return message
 
     def last_words(self, lines: int = 6) -> str:
@@ -322,7 +324,9 @@ class KernelPool:
             raise
         except Exception as error:
             await self.release(kernel, now=True)
-            raise WorldError("the notebook's kernel did not start", where=name, seen=f"{type(error).__name__}: {error}") from error
+            raise WorldError(
+                "the notebook's kernel did not start", where=name, seen=f"{type(error).__name__}: {error}"
+            ) from error
         return kernel
 
     def _home(self) -> Path:

@@ -134,7 +134,10 @@ def run_chapters(
         with KernelPool(env=env, cwd=cwd, notebooks=len(chapters)) as pool:
             if chapters:
                 pool.warm()  # boots while the notebooks are read
-            evidence.began(chapters, {key: plain(value) for c in chapters for key, value in c.parameters.items() if key != "confirm"})
+            evidence.began(
+                chapters,
+                {key: plain(value) for c in chapters for key, value in c.parameters.items() if key != "confirm"},
+            )
             evidence.planned(plan, approvals)
             console.run_started([(c.number, c.name) for c in chapters], sum(count_steps(c.path) for c in chapters))
             for index, chapter in enumerate(chapters):
@@ -148,7 +151,9 @@ def run_chapters(
                 records[index], exit_code = _execute(chapter, folder, console, pool, stop, cell_timeout_s, evidence)
                 status = records[index].status
                 if on_failure is not None and not stop.requested:
-                    records[index] = look_into(records[index], exit_code, folder, on_failure, lambda: stop.requested, console)
+                    records[index] = look_into(
+                        records[index], exit_code, folder, on_failure, lambda: stop.requested, console
+                    )
                 if status == states.INTERRUPTED:
                     evidence.interrupted(stop.name)
                 evidence.chapter_ended(records[index])

@@ -107,7 +107,9 @@ def topology(cards: Sequence[Card], title: str = "What stands on which node") ->
     for at, card in enumerate(cards):
         x, y = _GAP + (at % _ACROSS) * (_CARD + _GAP), 42 + (at // _ACROSS) * (tall + _GAP)
         sign = " ✘" if card.bad else ""
-        drawn.append(f'<rect class="card{" edge-bad" if card.bad else ""}" x="{x}" y="{y}" width="{_CARD}" height="{tall}" rx="6"/>')
+        drawn.append(
+            f'<rect class="card{" edge-bad" if card.bad else ""}" x="{x}" y="{y}" width="{_CARD}" height="{tall}" rx="6"/>'
+        )
         drawn.append(f'<text class="ink name" x="{x + 12}" y="{y + 22}">{_e(_cut(card.name, 20))}{sign}</text>')
         for row, part in enumerate(card.parts):
             line = y + 46 + 22 * row
@@ -153,9 +155,13 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
         told.append(f"{member}: " + ", ".join(f"{state} from {begin:.1f} s" for begin, _, state in spans))
         for begin, end, state in spans:
             x, wide = _LABEL + _LANE * begin / seconds, max(_LANE * (end - begin) / seconds, 2)
-            drawn.append(f'<rect class="{_STATES.get(state, "wait")}" x="{x:.1f}" y="{y}" width="{wide:.1f}" height="24"><title>{_e(state)}</title></rect>')
+            drawn.append(
+                f'<rect class="{_STATES.get(state, "wait")}" x="{x:.1f}" y="{y}" width="{wide:.1f}" height="24"><title>{_e(state)}</title></rect>'
+            )
             if wide > 7 * len(state):
-                drawn.append(f'<text class="bar" x="{x + wide / 2:.1f}" y="{y + 16}" text-anchor="middle">{_e(state)}</text>')
+                drawn.append(
+                    f'<text class="bar" x="{x + wide / 2:.1f}" y="{y + 16}" text-anchor="middle">{_e(state)}</text>'
+                )
     return _svg(_WIDE, high, title, "; ".join(told), drawn)
 
 

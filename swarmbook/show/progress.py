@@ -28,7 +28,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """What was shown last stays when it ends badly, and goes when all is well: the step's table says it then."""
         if error is None and self._handle is not None:
             self._handle.update({"text/plain": ""}, raw=True)
@@ -75,7 +77,9 @@ class AtWork:
             self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._over.set()
         if self._thread is not None:
             self._thread.join()

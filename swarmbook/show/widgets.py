@@ -39,7 +39,12 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
     does = "will be ordered" if word == "ORDER" else "will be removed, for good"
     rows = "".join(f"<li>{html.escape(mask(thing))}</li>" for thing in things)
     field = w.Text(placeholder=f"type {word}", description="Word:", continuous_update=True)
-    button = w.Button(description=word.capitalize(), disabled=True, button_style="" if word == "ORDER" else "danger", tooltip=f"{len(things)} things {does}")
+    button = w.Button(
+        description=word.capitalize(),
+        disabled=True,
+        button_style="" if word == "ORDER" else "danger",
+        tooltip=f"{len(things)} things {does}",
+    )
     told = w.HTML(f"Type {word} and press the button; then run the cell again.")
 
     def typed(change: Any) -> None:

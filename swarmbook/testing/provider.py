@@ -68,7 +68,12 @@ class ProviderContract:
         for node in nodes:
             assert node.id and node.private_address and node.ssh.host and node.ssh.port, node
             assert len(node.host_key.split()) == 2, "a type and a key, pinned before anybody logs in"
-        for values in ({n.id for n in nodes}, {n.private_address for n in nodes}, {n.ssh for n in nodes}, {n.host_key for n in nodes}):
+        for values in (
+            {n.id for n in nodes},
+            {n.private_address for n in nodes},
+            {n.ssh for n in nodes},
+            {n.host_key for n in nodes},
+        ):
             assert len(values) == len(nodes), "no two machines share it"
         world.keep("one", nodes)
 
@@ -115,7 +120,9 @@ class ProviderContract:
         (machine,) = provider.machines()
         assert machine.state != "running" and machine.id == before.id
         changes = provider.plan(["n1"], [machine])
-        assert [(change.host, change.action) for change in changes] == [("n1", "await" if world.theirs else "start")], "never made anew"
+        assert [(change.host, change.action) for change in changes] == [("n1", "await" if world.theirs else "start")], (
+            "never made anew"
+        )
         provider.provision(changes)
         if world.theirs:
             try:

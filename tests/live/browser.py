@@ -62,7 +62,9 @@ def jupyter_server(home: Path, env: Mapping[str, str]) -> Iterator[str]:
     token = secrets.token_hex(16)
     settings = home / "lab-settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))  # a question in a corner would lie over what is clicked
+    settings.write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )  # a question in a corner would lie over what is clicked
     command = [
         str(JUPYTER), "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root", f"--ServerApp.root_dir={home}",
         f"--LabApp.user_settings_dir={home / 'lab-settings'}", f"--LabApp.workspaces_dir={home / 'lab-workspaces'}",
@@ -71,10 +73,19 @@ def jupyter_server(home: Path, env: Mapping[str, str]) -> Iterator[str]:
     log = home / "jupyter.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command, env={**env, "JUPYTER_TOKEN": token, "HOME": str(home)}, cwd=home, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+            command,
+            env={**env, "JUPYTER_TOKEN": token, "HOME": str(home)},
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
         )
     try:
-        until(lambda: "is running at" in log.read_text(errors="replace") or process.poll() is not None, timeout=60, why="JupyterLab did not start")
+        until(
+            lambda: "is running at" in log.read_text(errors="replace") or process.poll() is not None,
+            timeout=60,
+            why="JupyterLab did not start",
+        )
         assert process.poll() is None, log.read_text(errors="replace")
         yield f"http://127.0.0.1:{port}/{{}}?token={token}"
     finally:
@@ -88,7 +99,9 @@ def browser_page() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(60_000)
         try:
@@ -121,7 +134,9 @@ class Notebook:
     def replace_in_cell(self, text: str, old: str, new: str) -> None:
         """Change words in the cell that shows a text, by the keyboard."""
         editor = self.page.locator(".jp-CodeCell .cm-content", has_text=text).first
-        source = editor.evaluate("element => element.cmTile?.view?.state?.doc?.toString() ?? element.cmView?.view?.state?.doc?.toString() ?? element.innerText")
+        source = editor.evaluate(
+            "element => element.cmTile?.view?.state?.doc?.toString() ?? element.cmView?.view?.state?.doc?.toString() ?? element.innerText"
+        )
         assert old in source, source
         editor.click()
         self.page.keyboard.press("Control+a")
@@ -130,9 +145,19 @@ class Notebook:
     def run_all(self, timeout: float = 300) -> dict[str, Any]:
         """Run all cells, wait until the last is done, save; gives the saved notebook."""
         self.menu("Edit", "Clear Outputs of All Cells")
-        until(lambda: self._saved(lambda cell: not cell["execution_count"]), timeout=30, pause=0.5, why="the outputs are not cleared")
+        until(
+            lambda: self._saved(lambda cell: not cell["execution_count"]),
+            timeout=30,
+            pause=0.5,
+            why="the outputs are not cleared",
+        )
         self.menu("Run", "Run All Cells")
-        until(lambda: self._saved(lambda cell: cell["execution_count"]), timeout=timeout, pause=1.0, why=f"{self.file.name} did not come to its end")
+        until(
+            lambda: self._saved(lambda cell: cell["execution_count"]),
+            timeout=timeout,
+            pause=1.0,
+            why=f"{self.file.name} did not come to its end",
+        )
         saved: dict[str, Any] = json.loads(self.file.read_text())
         return saved
 

@@ -53,7 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
             # Only the Docker SDK of the tests' own process can leave one (seen once, on a busy engine); what is tested runs in processes of its own.
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
-            item.add_marker(pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"))
+            item.add_marker(
+                pytest.mark.filterwarnings(
+                    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,9 @@ def until(what: Callable[[], Any], timeout: float = 120.0, pause: float = 0.05, 
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback that nobody listens at just now."""
     with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)]
+        listeners = [
+            stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)
+        ]
         return [int(listener.getsockname()[1]) for listener in listeners]
 
 
@@ -121,7 +127,9 @@ class Running:
     def __init__(self, command: list[str], env: Mapping[str, str], cwd: Path, log: Path) -> None:
         self.command, self._log = " ".join(command), log
         with log.open("wb") as sink:
-            self.process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
+            self.process = subprocess.Popen(
+                command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+            )
 
     @property
     def said(self) -> str:
@@ -242,7 +250,14 @@ class Lab:
         (self.home / path).write_text(yaml.safe_dump({**self.params, **changes}, sort_keys=False))
         return str(path)
 
-    def call(self, command: list[str], *, input: str | None = None, env: Mapping[str, str] | None = None, timeout: float = 400.0) -> Done:
+    def call(
+        self,
+        command: list[str],
+        *,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 400.0,
+    ) -> Done:
         """Run any command in the home, to its end."""
         try:
             done = subprocess.run(
@@ -258,9 +273,16 @@ class Lab:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            said = b"".join(part for part in (error.stdout, error.stderr) if isinstance(part, bytes)).decode(errors="replace")
+            said = b"".join(part for part in (error.stdout, error.stderr) if isinstance(part, bytes)).decode(
+                errors="replace"
+            )
             raise AssertionError(f"still running after {timeout:g} s: {' '.join(command)}\n{said}") from None
-        return Done(" ".join(["swarmbook" if part == program("swarmbook")[0] else part for part in command]), done.returncode, done.stdout, done.stderr)
+        return Done(
+            " ".join(["swarmbook" if part == program("swarmbook")[0] else part for part in command]),
+            done.returncode,
+            done.stdout,
+            done.stderr,
+        )
 
     def swarmbook(self, *arguments: str, **options: Any) -> Done:
         """``swarmbook ARGUMENTS``, word by word."""
@@ -271,11 +293,15 @@ class Lab:
         self._dirty = True
         return self.swarmbook(verb, self.file(**changes), *arguments, env=env)
 
-    def start(self, verb: str, *arguments: str, env: Mapping[str, str] | None = None, log: Path | None = None, **changes: Any) -> Running:
+    def start(
+        self, verb: str, *arguments: str, env: Mapping[str, str] | None = None, log: Path | None = None, **changes: Any
+    ) -> Running:
         """The same, going on."""
         self._dirty = True
         command = [*program("swarmbook"), verb, self.file(**changes), *arguments]
-        running = Running(command, {**self.env, **(env or {})}, self.home, log or self.home / f"out-{len(self._running)}.txt")
+        running = Running(
+            command, {**self.env, **(env or {})}, self.home, log or self.home / f"out-{len(self._running)}.txt"
+        )
         self._running.append(running)
         return running
 
@@ -300,7 +326,9 @@ class Lab:
     @property
     def runs(self) -> list[Path]:
         """The run folders, oldest first."""
-        return sorted((self.home / "runs" / self.name).glob("*/"), key=lambda path: (path.stat().st_ctime_ns, path.name))
+        return sorted(
+            (self.home / "runs" / self.name).glob("*/"), key=lambda path: (path.stat().st_ctime_ns, path.name)
+        )
 
     def summary(self) -> dict[str, Any]:
         """What the last run left."""
@@ -408,7 +436,10 @@ def docker_engine() -> Iterator[Any]:
         code = f"from swarmbook.machines import host_engine as h\nfrom swarmbook.base.errors import SwarmbookError\ntry:\n    h.{function}()\nexcept SwarmbookError as e:\n    raise SystemExit(str(e))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.fail(f"the live tests need a Docker Engine (without them: pytest -m 'not live')\n{done.stderr}", pytrace=False)
+            pytest.fail(
+                f"the live tests need a Docker Engine (without them: pytest -m 'not live')\n{done.stderr}",
+                pytrace=False,
+            )
 
     ours = False
     try:

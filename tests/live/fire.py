@@ -88,13 +88,20 @@ class Fire:
         for number, path in self.sources.items():
             nb = nbformat.read(path, as_version=4)
             for index in traced_cells(nb):
-                nb.cells[index].source = f'__import__("fire_tracer").begin("{number}:{index}")\n{nb.cells[index].source}'
+                nb.cells[
+                    index
+                ].source = f'__import__("fire_tracer").begin("{number}:{index}")\n{nb.cells[index].source}'
             nbformat.write(nb, path)
         self.runs = lab.home / "runs"
         self.runs.mkdir()
         # A file system of its own, so that it can be full without anything else being so.
         self.mounted = (
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=755", "fire", str(self.runs)], capture_output=True, check=False).returncode == 0
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", "size=48m,mode=755", "fire", str(self.runs)],
+                capture_output=True,
+                check=False,
+            ).returncode
+            == 0
         )
 
     def close(self) -> None:
@@ -123,7 +130,9 @@ class Fire:
         return done
 
     def claims(self, folder: Path, trace: Trace, done: Done) -> list[str]:
-        ran = {number: path for number, path in self.sources.items() if set(steps_of(path)) & trace.places("begin")} or self.sources
+        ran = {
+            number: path for number, path in self.sources.items() if set(steps_of(path)) & trace.places("begin")
+        } or self.sources
         return untruths(folder, trace, {**self.sources, **ran}, done.code, done.said)
 
     def _learn(self, trace: Trace) -> None:
@@ -168,7 +177,9 @@ class Fire:
 
     def tell(self) -> None:
         """All that is known so far, for whoever cannot wait for the end."""
-        (self.keep / "fire.json").write_text(json.dumps([outcome.to_json() for outcome in self.outcomes], indent=1) + "\n")
+        (self.keep / "fire.json").write_text(
+            json.dumps([outcome.to_json() for outcome in self.outcomes], indent=1) + "\n"
+        )
 
     def _shoot(self, outcome: Outcome, works: bool, verb: str, *arguments: str) -> None:
         kill = outcome.kill
@@ -293,7 +304,12 @@ class Fire:
             yield "a traceback on the terminal"
         report = audit(folder, self.lab.home)
         outcome.audit = report.exit_code
-        status = {0: ("completed",), 130: ("interrupted",), 3: ("failed", "kernel-died", "timeout"), 1: ("failed",)}.get(done.code, ())
+        status = {
+            0: ("completed",),
+            130: ("interrupted",),
+            3: ("failed", "kernel-died", "timeout"),
+            1: ("failed",),
+        }.get(done.code, ())
         if done.code == -9 or kill.way == DISK:
             if report.exit_code != 1 or not report.finding:
                 yield f"audit of what was cut short: {report.exit_code} {report.finding}"
@@ -332,7 +348,10 @@ class Fire:
         if chain is None or not chain.run:
             return (verb, *arguments)
         told = {event["number"]: event["status"] for event in chain.events if event["event"] == "chapter"}
-        if all(chapter["number"] >= "90" and told.get(chapter["number"]) == "completed" for chapter in chain.run["chapters"]):
+        if all(
+            chapter["number"] >= "90" and told.get(chapter["number"]) == "completed"
+            for chapter in chain.run["chapters"]
+        ):
             return (verb, *arguments)
         return ("run", "--resume", str(folder.relative_to(self.lab.home)), "--yes")
 

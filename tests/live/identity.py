@@ -41,7 +41,9 @@ class Identity:
     def same(self) -> None:
         """The finished cluster that was there before; the first time it is marked."""
         known = self._inventory()
-        assert set(known) == set(self.lab.params["nodes"]) and {**known, **self.machines} == known, f"{self.machines}, now {known}"
+        assert set(known) == set(self.lab.params["nodes"]) and {**known, **self.machines} == known, (
+            f"{self.machines}, now {known}"
+        )
         self.machines = known
         uuids = {str(self._ask(node, "SHOW STATUS LIKE 'wsrep_cluster_state_uuid'")[0][1]) for node in known}
         assert len(uuids) == 1 and self.uuid in ("", *uuids), f"{self.uuid} was the database's cluster, now {uuids}"

@@ -75,11 +75,19 @@ class Journey:
 
 def traced_cells(nb: Any) -> list[int]:
     """Indices of the code cells that are traced: all but the parameters."""
-    return [i for i, cell in enumerate(nb.cells) if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", [])]
+    return [
+        i
+        for i, cell in enumerate(nb.cells)
+        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", [])
+    ]
 
 
 def _books() -> dict[str, list[int]]:
-    return {path.name[:2]: traced_cells(nbformat.read(path, as_version=4)) for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if path.name >= "01"}
+    return {
+        path.name[:2]: traced_cells(nbformat.read(path, as_version=4))
+        for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+        if path.name >= "01"
+    }
 
 
 def _border(border: int, cells: list[int], rng: random.Random) -> tuple[int, str, int]:
@@ -102,11 +110,17 @@ def kills(seed: int) -> list[Kill]:
         rng.shuffle(others)
         # A helper is there only while a step works. The other places go to the other kinds, each place once before one gets a second.
         taken = [steps[i % len(steps)] for i in range(len(helpers))]
-        left: list[tuple[int, str, int | None]] = [*borders, (cells[0], "inside", None), *(step for step in steps if step not in taken)]
+        left: list[tuple[int, str, int | None]] = [
+            *borders,
+            (cells[0], "inside", None),
+            *(step for step in steps if step not in taken),
+        ]
         again: list[tuple[int, str, int | None]] = [*steps, *(_border(b, cells, rng) for b in range(len(cells) + 1))]
         rng.shuffle(left)
         rng.shuffle(again)
-        others += others[: max(len(left) - len(others), 0)]  # where there are more places than kinds, some kinds come twice
+        others += others[
+            : max(len(left) - len(others), 0)
+        ]  # where there are more places than kinds, some kinds come twice
         for (victim, way), (cell, moment, border) in zip([*helpers, *others], [*taken, *left, *again]):
             if moment == "between" and way in (LIMIT, DISK):  # both last longer than that moment
                 moment = "after"
@@ -130,18 +144,44 @@ def journeys(seed: int) -> list[Journey]:
         pools.setdefault(kill.notebook, []).append(kill)
     for pool in pools.values():
         rng.shuffle(pool)
-        pool.sort(key=lambda kill: kill.moment == "inside")  # taken from the end: the insides go where there is work to interrupt
+        pool.sort(
+            key=lambda kill: kill.moment == "inside"
+        )  # taken from the end: the insides go where there is work to interrupt
 
     def draw(many: dict[str, int]) -> tuple[Kill, ...]:
-        return tuple(sorted((pools[notebook].pop() for notebook, count in many.items() for _ in range(min(count, len(pools[notebook])))), key=_order))
+        return tuple(
+            sorted(
+                (
+                    pools[notebook].pop()
+                    for notebook, count in many.items()
+                    for _ in range(min(count, len(pools[notebook])))
+                ),
+                key=_order,
+            )
+        )
 
     late = dict.fromkeys(("03", "04", "05", "06", "07", "08"), 1)
     builds = [Journey("build", draw({"91": n, "01": 2, "02": 2, **late})) for n in (0, 4, 4)]
     rebuilds = [Journey("rebuild", draw({"90": n, **late})) for n in (4, 4, 3)]
     last = Journey("cancel", draw({"91": 11}))
-    rest = [Journey("finished", draw(dict.fromkeys(pair, 11))) for pair in (("01", "02"), ("03", "04"), ("05", "06"), ("07", "08"))]
+    rest = [
+        Journey("finished", draw(dict.fromkeys(pair, 11)))
+        for pair in (("01", "02"), ("03", "04"), ("05", "06"), ("07", "08"))
+    ]
     assert not any(pools.values()), pools
-    return [builds[0], rest[0], rebuilds[0], rest[1], builds[1], rest[2], rebuilds[1], rest[3], builds[2], rebuilds[2], last]
+    return [
+        builds[0],
+        rest[0],
+        rebuilds[0],
+        rest[1],
+        builds[1],
+        rest[2],
+        rebuilds[1],
+        rest[3],
+        builds[2],
+        rebuilds[2],
+        last,
+    ]
 
 
 def sample(seed: int) -> list[Journey]:
@@ -159,4 +199,8 @@ def sample(seed: int) -> list[Journey]:
     ]  # fmt: skip
     finished = [take("08", (KERNEL, LIMIT))]
     away = [take("91", (RUNNER, "SIGINT")), take("91", (KERNEL, "SIGKILL"))]
-    return [Journey("build", tuple(build)), Journey("finished", tuple(finished)), Journey("cancel", tuple(sorted(away, key=_order)))]
+    return [
+        Journey("build", tuple(build)),
+        Journey("finished", tuple(finished)),
+        Journey("cancel", tuple(sorted(away, key=_order))),
+    ]

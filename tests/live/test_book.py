@@ -68,18 +68,27 @@ def secrets_of(lab: Lab) -> dict[str, bytes]:
     found = {path.name: path.read_bytes().strip() for path in (lab.folder / "secrets").iterdir()}
     for path in lab.folder.glob("pki/*.key"):
         found[path.name] = path.read_bytes().splitlines()[1][-20:]  # behind a head that all keys share
-    found["id_ed25519"] = b"".join((lab.folder / "id_ed25519").read_bytes().splitlines()[1:-1])[216:256]  # where OpenSSH's format has the seed
+    found["id_ed25519"] = b"".join((lab.folder / "id_ed25519").read_bytes().splitlines()[1:-1])[
+        216:256
+    ]  # where OpenSSH's format has the seed
     assert len(found) >= 12, sorted(found)
     assert all(len(value) >= 8 for value in found.values()), "something that short would be found anywhere"
-    return {**found, **{f"{name} in base64": base64.b64encode(value).rstrip(b"=")[:-1] for name, value in found.items()}}
+    return {
+        **found,
+        **{f"{name} in base64": base64.b64encode(value).rstrip(b"=")[:-1] for name, value in found.items()},
+    }
 
 
 def leaks(secrets: dict[str, bytes], where: dict[str, bytes]) -> list[str]:
-    return [f"{name} in {place}" for place, content in where.items() for name, value in secrets.items() if value in content]
+    return [
+        f"{name} in {place}" for place, content in where.items() for name, value in secrets.items() if value in content
+    ]
 
 
 @contextlib.contextmanager
-def login(lab: Lab, node: str, user: str = "root", *, tls: bool = True, cluster: str = "galera", **options: Any) -> Iterator[Any]:
+def login(
+    lab: Lab, node: str, user: str = "root", *, tls: bool = True, cluster: str = "galera", **options: Any
+) -> Iterator[Any]:
     """A client of the port that is published, which trusts this cluster's CA alone and checks the host's name."""
     host, _, port = lab.end(node, SQL).partition(":")
     secret = f"{cluster}-root-password" if user == "root" else f"{cluster}-password"
@@ -108,7 +117,9 @@ def containers(lab: Lab, nodes: list[str]) -> dict[str, str]:
     found = {}
     for node in nodes:
         machine = lab.machine(node)
-        for line in machine.sh(f"docker ps --no-trunc --filter label=com.docker.swarm.service.name --format '{form}'").splitlines():
+        for line in machine.sh(
+            f"docker ps --no-trunc --filter label=com.docker.swarm.service.name --format '{form}'"
+        ).splitlines():
             id, service = line.split()
             found[f"{node} {service} {id}"] = machine.sh(f"docker inspect --format '{{{{.State.StartedAt}}}}' {id}")
         found[f"{node} engine"] = machine.sh("systemctl show -p ActiveEnterTimestampMonotonic --value docker.service")
@@ -135,7 +146,9 @@ def test_run(lab: Lab, watched: Watch) -> None:
             assert step["title"] in done.said or step["title"][:30] in done.said, f"no line for {step['title']}:{done}"
         cells = code_cells(lab.runs[-1] / chapter["notebook"])
         assert {cell.metadata.papermill.status for cell in cells} == {"completed"}, chapter["notebook"]
-        assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"], chapter["notebook"]
+        assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"], chapter[
+            "notebook"
+        ]
     # Eight checks of 08 and one row each way, for three members.
     assert sum(step["checks"] for step in summary["chapters"][-1]["steps"]) >= 24
 
@@ -161,12 +174,18 @@ def test_stack_files_are_what_runs(lab: Lab) -> None:
     """``docker stack deploy`` reads the files of the run's folder, and finds nothing to change."""
     lab.need()
     for stack in ("consul", "galera"):
-        text = next((run / f"stack-{stack}.yaml").read_text() for run in lab.runs if (run / f"stack-{stack}.yaml").exists())
+        text = next(
+            (run / f"stack-{stack}.yaml").read_text() for run in lab.runs if (run / f"stack-{stack}.yaml").exists()
+        )
         assert set(yaml.safe_load(text)["services"]) == ({"server", "client"} if stack == "consul" else set(NODES))
         before = containers(lab, NODES)
         lab.ssh("sw1", f"docker stack deploy --resolve-image never -c - {stack}", input=text).expect(0)
         # A task that is to be replaced shows at once as one that is wanted otherwise.
-        tasks = lab.machine("sw1").sh(f"docker stack ps {stack} --format '{{{{.Name}}}} {{{{.DesiredState}}}} {{{{.CurrentState}}}}'").splitlines()
+        tasks = (
+            lab.machine("sw1")
+            .sh(f"docker stack ps {stack} --format '{{{{.Name}}}} {{{{.DesiredState}}}} {{{{.CurrentState}}}}'")
+            .splitlines()
+        )
         assert len(tasks) == 3 and all(line.split()[1:3] == ["Running", "Running"] for line in tasks), tasks
         assert containers(lab, NODES) == before
 
@@ -174,19 +193,32 @@ def test_stack_files_are_what_runs(lab: Lab) -> None:
 def test_no_secret_shows_anywhere(lab: Lab, watched: Watch) -> None:
     done = lab.need()
     places = {"the terminal": done.said.encode()}
-    places |= {str(path.relative_to(lab.home)): path.read_bytes() for path in (lab.home / "runs").rglob("*") if path.is_file()}
-    places |= {str(path.relative_to(lab.home)): path.read_bytes() for path in [lab.folder / "cluster.json", *lab.folder.glob("stacks/*")]}
+    places |= {
+        str(path.relative_to(lab.home)): path.read_bytes() for path in (lab.home / "runs").rglob("*") if path.is_file()
+    }
+    places |= {
+        str(path.relative_to(lab.home)): path.read_bytes()
+        for path in [lab.folder / "cluster.json", *lab.folder.glob("stacks/*")]
+    }
     for node in NODES:
         machine = lab.machine(node)
         places[f"{node}: docker inspect of the machine"] = json.dumps(machine.inspect()).encode()
         places[f"{node}: docker inspect"] = machine.sh(
             "docker inspect $(docker ps -aq) $(docker service ls -q) $(docker network ls -q) $(docker volume ls -q)"
         ).encode()
-        places[f"{node}: swarm objects"] = machine.sh("for k in secret config; do docker $k inspect $(docker $k ls -q); done").encode()
-        places[f"{node}: container logs"] = machine.sh("for c in $(docker ps -aq); do docker logs $c 2>&1; done").encode()
-        places[f"{node}: journal"] = machine.sh("journalctl --no-pager -o cat; ls -R /root; cat /root/.*history 2>/dev/null; true").encode()
+        places[f"{node}: swarm objects"] = machine.sh(
+            "for k in secret config; do docker $k inspect $(docker $k ls -q); done"
+        ).encode()
+        places[f"{node}: container logs"] = machine.sh(
+            "for c in $(docker ps -aq); do docker logs $c 2>&1; done"
+        ).encode()
+        places[f"{node}: journal"] = machine.sh(
+            "journalctl --no-pager -o cat; ls -R /root; cat /root/.*history 2>/dev/null; true"
+        ).encode()
         places[f"{node}: ps -ef"] = machine.sh("ps -ef").encode()
-        places[f"{node}: environments"] = machine.sh("cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true").encode()
+        places[f"{node}: environments"] = machine.sh(
+            "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true"
+        ).encode()
     assert min(len(content) for place, content in places.items() if "inspect" in place) > 1000
     # What passed by during the run: as seen from here, which includes the machines, when their engine shares this kernel.
     if watched.seen and os.geteuid() == 0:
@@ -207,14 +239,20 @@ def test_second_run_changes_nothing_and_nobody_else_runs(lab: Lab) -> None:
     going = lab.start("run")
     going.until((lab.folder / "lock.json").exists)
     for verb in ("run", "verify"):
-        other = lab.book(verb).refused(3, "LockHeld", f"process {going.process.pid}", "run, for ", "swarmbook explain somebody-works-on-it")
+        other = lab.book(verb).refused(
+            3, "LockHeld", f"process {going.process.pid}", "run, for ", "swarmbook explain somebody-works-on-it"
+        )
         assert re.search(r"for \d+ s \(since 20\d\d-", other.said), other
     lab.book("cancel", "--yes").refused(3, "LockHeld", f"process {going.process.pid}")
     done = going.wait().expect(0)
     assert len(lab.runs) == count + 1, "a run that was refused has left a folder"
     summary = lab.summary()
     assert summary["status"] == "completed", done
-    told = {f"{chapter['number']} {step['title']}": step["changes"] for chapter in summary["chapters"] for step in chapter["steps"]}
+    told = {
+        f"{chapter['number']} {step['title']}": step["changes"]
+        for chapter in summary["chapters"]
+        for step in chapter["steps"]
+    }
     assert not {step: changes for step, changes in told.items() if changes}, done
     assert "Nothing to change." in "".join(step["text"] for step in steps(lab.runs[-1] / "03_build_swarm.ipynb"))
     assert containers(lab, NODES) == before
@@ -230,7 +268,9 @@ def test_a_plan_changes_nothing(lab: Lab) -> None:
     before, runs = containers(lab, NODES), len(lab.runs)
     kept = {path: path.read_bytes() for path in lab.folder.rglob("*") if path.is_file()}
     done = lab.book("plan", "--check", "--out", "plan.json").expect(0, "nothing to change", "digest sha256:")
-    assert lab.book("plan", "--json").expect(0).out == (lab.home / "plan.json").read_text(), "the same world gives the same plan"
+    assert lab.book("plan", "--json").expect(0).out == (lab.home / "plan.json").read_text(), (
+        "the same world gives the same plan"
+    )
     assert hashlib.sha256((lab.home / "plan.json").read_bytes()).hexdigest() in done.said
     for command, word in (("destroy", "DESTROY"), ("cancel", "CANCEL"), ("rebuild", "DESTROY")):
         lab.book("plan", "--for", command).expect(0, f"asks for {word}")
@@ -249,7 +289,12 @@ def test_drift_is_seen_stops_a_plan_and_is_mended_by_resuming(lab: Lab) -> None:
     lab.book("plan", "--check").expect(1, "entered in fstab", "sw2", "1 change on 1 host")
     before = containers(lab, NODES)
     lab.swarmbook("run", "--plan", "plan.json").refused(
-        3, "PlanMismatch", "02, second disk", "not planned: sw2: entered in fstab", "swarmbook plan PARAMS", "swarmbook explain plan-no-longer-holds"
+        3,
+        "PlanMismatch",
+        "02, second disk",
+        "not planned: sw2: entered in fstab",
+        "swarmbook plan PARAMS",
+        "swarmbook explain plan-no-longer-holds",
     )
     assert "docker" not in sw2.sh("cat /etc/fstab"), "the step was not begun"
     assert (lab.runs[-1] / "plan.json").read_bytes() == (lab.home / "plan.json").read_bytes()
@@ -276,7 +321,11 @@ def test_verify(lab: Lab) -> None:
     line = lab.book("verify", "--quiet").expect(0, f"{lab.name}: fine: ", " checks, 0 failed; ", str(lab.runs[-1])).said
     assert line.count("\n") == 1, line
     with held(lab):
-        line = lab.book("verify", "--quiet").expect(3, f"{lab.name}: not verified: the cluster {lab.name} is being worked on").said
+        line = (
+            lab.book("verify", "--quiet")
+            .expect(3, f"{lab.name}: not verified: the cluster {lab.name} is being worked on")
+            .said
+        )
         assert line.count("\n") == 1, line
 
 
@@ -292,7 +341,12 @@ def test_status(lab: Lab) -> None:
     rows = lab.book("status", "--json").expect(0).json
     assert [row["node"] for row in rows] == NODES
     for row in rows:
-        assert (row["ssh"], row["engine"], row["swarm"], row["galera"]) == ("ok", "active", "active manager", "Synced, Primary"), row
+        assert (row["ssh"], row["engine"], row["swarm"], row["galera"]) == (
+            "ok",
+            "active",
+            "active manager",
+            "Synced, Primary",
+        ), row
     lab.book("status").expect(0, "How to reach it:", *NODES)
 
 
@@ -316,7 +370,9 @@ def test_env(lab: Lab) -> None:
     lab.swarmbook("env", "sw2", "--unset").expect(0, "unset DOCKER_HOST")
     if shutil.which("docker") is None:
         pytest.skip("no docker command here")
-    done = lab.call(["sh", "-c", f"{exports}\ndocker node ls --format '{{{{.Hostname}}}} {{{{.Status}}}} {{{{.ManagerStatus}}}}'"]).expect(0)
+    done = lab.call(
+        ["sh", "-c", f"{exports}\ndocker node ls --format '{{{{.Hostname}}}} {{{{.Status}}}} {{{{.ManagerStatus}}}}'"]
+    ).expect(0)
     listed = sorted(line.split() for line in done.out.splitlines())
     assert [line[:2] for line in listed] == [[node, "Ready"] for node in NODES]
     assert sorted(line[2] for line in listed) == ["Leader", "Reachable", "Reachable"]
@@ -335,9 +391,18 @@ def test_consul_api(lab: Lab) -> None:
             members = session.get(f"{api}/agent/members", headers=token, timeout=10).json()
             assert sorted((member["Name"], member["Status"]) for member in members) == [(name, 1) for name in NODES]
             assert session.put(f"{api}/kv/tests/{node}", headers=token, data=node, timeout=10).json() is True
-            for method, path in (("GET", f"kv/tests/{node}"), ("PUT", f"kv/tests/{node}"), ("GET", "acl/tokens"), ("PUT", "agent/leave")):
-                assert session.request(method, f"{api}/{path}", timeout=10).status_code == 403, f"{method} {path} without a token"
-            healthy = session.get(f"{api}/health/service/galera", params={"passing": "1"}, headers=token, timeout=10).json()
+            for method, path in (
+                ("GET", f"kv/tests/{node}"),
+                ("PUT", f"kv/tests/{node}"),
+                ("GET", "acl/tokens"),
+                ("PUT", "agent/leave"),
+            ):
+                assert session.request(method, f"{api}/{path}", timeout=10).status_code == 403, (
+                    f"{method} {path} without a token"
+                )
+            healthy = session.get(
+                f"{api}/health/service/galera", params={"passing": "1"}, headers=token, timeout=10
+            ).json()
             assert len(healthy) == 3, healthy
         with pytest.raises(requests.exceptions.SSLError):  # the world's CAs did not sign this
             session.get(f"{api}/agent/members", headers=token, timeout=10, verify=True)
@@ -350,14 +415,25 @@ def test_sql_over_tls(lab: Lab) -> None:
     lab.need()
     for number, node in enumerate(NODES):
         status = wsrep(lab, node)
-        assert (status["local_state_comment"], status["cluster_size"], status["cluster_status"], status["ready"]) == ("Synced", "3", "Primary", "ON")
+        assert (status["local_state_comment"], status["cluster_size"], status["cluster_status"], status["ready"]) == (
+            "Synced",
+            "3",
+            "Primary",
+            "ON",
+        )
         with login(lab, node, "app", database="app") as connection, connection.cursor() as cursor:
             cursor.execute("SHOW STATUS LIKE 'Ssl_version'")
             assert cursor.fetchone()[1] in ("TLSv1.2", "TLSv1.3")
             cursor.execute("CREATE TABLE IF NOT EXISTS visits (node VARCHAR(8) PRIMARY KEY)")
             cursor.execute("INSERT INTO visits VALUES (%s)", (node,))
         for other in NODES:
-            rows = ask(lab, other, "SET STATEMENT wsrep_sync_wait = 1 FOR SELECT node FROM visits ORDER BY node", user="app", database="app")
+            rows = ask(
+                lab,
+                other,
+                "SET STATEMENT wsrep_sync_wait = 1 FOR SELECT node FROM visits ORDER BY node",
+                user="app",
+                database="app",
+            )
             assert [row[0] for row in rows] == NODES[: number + 1]
         with pytest.raises(pymysql.err.OperationalError) as error, login(lab, node, "app"):
             ask(lab, node, "SELECT User FROM mysql.user", user="app")
@@ -404,7 +480,13 @@ def test_jupyter_execute(lab: Lab) -> None:
     nbformat.write(book, mine)
     env = {key: value for key, value in lab.env.items() if key != "SWARMBOOK_HOME"}
     done = subprocess.run(
-        [*program("jupyter-execute"), "--inplace", str(mine)], cwd=lab.home, env=env, capture_output=True, text=True, timeout=200, check=False
+        [*program("jupyter-execute"), "--inplace", str(mine)],
+        cwd=lab.home,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = list(steps(mine))
@@ -427,7 +509,9 @@ def test_killed_member_comes_back_without_a_bootstrap(lab: Lab) -> None:
     old = machine.sh(f"docker ps -q --filter label={label}")
     # Containers of earlier starts, as the swarm keeps them: they say nothing about the start that is waited for now.
     image = machine.sh(f"docker inspect --format '{{{{.Config.Image}}}}' {old}")
-    machine.sh(f"for i in 1 2 3 4 5; do docker run --name ended$i --label {label} --entrypoint false {image}; done; true")
+    machine.sh(
+        f"for i in 1 2 3 4 5; do docker run --name ended$i --label {label} --entrypoint false {image}; done; true"
+    )
     try:
         lab.ssh("sw1", f"docker exec {old} bash -c 'kill -9 $(pidof mariadbd)'").expect(0)
         until(lambda: not machine.sh(f"docker ps -q --filter id={old}"), why="the container goes on without its server")
@@ -452,18 +536,34 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
     lab.need()
     scripts = lab.home / "scripts"
     scripts.mkdir(exist_ok=True)
-    (scripts / "1-table.sql").write_text("CREATE TABLE told (id INT AUTO_INCREMENT PRIMARY KEY, by_whom VARCHAR(20), host VARCHAR(40));\n")
-    (scripts / "2-rows.sql.gz").write_bytes(gzip.compress(b"INSERT INTO told (by_whom, host) VALUES ('sql.gz', @@hostname);\n"))
-    (scripts / "3-more.sh").write_text("""mariadb app -e "INSERT INTO told (by_whom, host) VALUES ('sh', @@hostname)"\n""")
+    (scripts / "1-table.sql").write_text(
+        "CREATE TABLE told (id INT AUTO_INCREMENT PRIMARY KEY, by_whom VARCHAR(20), host VARCHAR(40));\n"
+    )
+    (scripts / "2-rows.sql.gz").write_bytes(
+        gzip.compress(b"INSERT INTO told (by_whom, host) VALUES ('sql.gz', @@hostname);\n")
+    )
+    (scripts / "3-more.sh").write_text(
+        """mariadb app -e "INSERT INTO told (by_whom, host) VALUES ('sh', @@hostname)"\n"""
+    )
     (scripts / "README").write_text("not a script\n")
-    other = {"mariadb_cluster_name": "other", "mariadb_port": 0, "galera_nodes": ["sw2", "sw3"], "mariadb_init_scripts": "scripts"}
+    other = {
+        "mariadb_cluster_name": "other",
+        "mariadb_port": 0,
+        "galera_nodes": ["sw2", "sw3"],
+        "mariadb_init_scripts": "scripts",
+    }
     before = containers(lab, NODES)
     lab.book("run", "--from", "07", **other).expect(0)
     assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["07", "08"]
     assert {key: value for key, value in containers(lab, NODES).items() if " other_" not in key} == before
     for node in ("sw2", "sw3"):
         inside = f"docker exec $(docker ps -q --filter label=com.docker.swarm.service.name=other_{node}) mariadb -N -e"
-        assert lab.machine(node).sh(f'{inside} "SELECT by_whom, host FROM app.told ORDER BY id"').split() == ["sql.gz", "other-sw2", "sh", "other-sw2"]
+        assert lab.machine(node).sh(f'{inside} "SELECT by_whom, host FROM app.told ORDER BY id"').split() == [
+            "sql.gz",
+            "other-sw2",
+            "sh",
+            "other-sw2",
+        ]
         assert lab.machine(node).sh(f"{inside} \"SHOW STATUS LIKE 'wsrep_cluster_size'\"").split()[-1] == "2"
         assert "kept" not in lab.machine(node).sh(f'{inside} "SHOW TABLES IN app"')
     assert lab.secret("other-root-password") != lab.secret("galera-root-password")
@@ -533,7 +633,15 @@ def test_cancel_wants_the_word(lab: Lab) -> None:
     before = lab.leftovers()
     for verb, word in (("destroy", "DESTROY"), ("cancel", "CANCEL"), ("rebuild", "DESTROY")):
         done = lab.book(verb, nodes=FOUR if lab.machine("sw4").there else NODES)
-        done.expect(2, "ConfirmationMissing", "nothing was touched", word, "--yes", "This will be removed, for good:", "swarmbook explain not-confirmed")
+        done.expect(
+            2,
+            "ConfirmationMissing",
+            "nothing was touched",
+            word,
+            "--yes",
+            "This will be removed, for good:",
+            "swarmbook explain not-confirmed",
+        )
     assert lab.leftovers() == before
 
 

@@ -49,7 +49,10 @@ def name_this_lab(lab: Lab, name: str) -> None:
     lines = cell["source"].splitlines()
     for key in phase_params(name[:2]):
         if key in lab.params:
-            lines = [re.sub(r"= .*?  #", f"= {json.dumps(lab.params[key])}  #", line) if line.startswith(f"{key}:") else line for line in lines]
+            lines = [
+                re.sub(r"= .*?  #", f"= {json.dumps(lab.params[key])}  #", line) if line.startswith(f"{key}:") else line
+                for line in lines
+            ]
     cell["source"] = "\n".join(lines)
     path.write_text(json.dumps(data, indent=1))
 
@@ -72,7 +75,9 @@ def said(notebook: dict[str, Any]) -> str:
     parts = []
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
-            parts += ["".join(output.get("text", ""))] + ["".join(text) for kind, text in output.get("data", {}).items() if kind == "text/plain"]
+            parts += ["".join(output.get("text", ""))] + [
+                "".join(text) for kind, text in output.get("data", {}).items() if kind == "text/plain"
+            ]
             parts += ["\n".join(output.get("traceback", []))]
     return "\n".join(parts)
 
@@ -95,7 +100,12 @@ def test_all_cells_of_each_notebook_run(lab: Lab, address: str, page: Any, name:
     notebook = Notebook(page, address, lab.home, name)
     notebook.listen()
     saved = notebook.run_all()
-    errors = [output for cell in saved["cells"] for output in cell.get("outputs", []) if output["output_type"] == "error" or output.get("name") == "stderr"]
+    errors = [
+        output
+        for cell in saved["cells"]
+        for output in cell.get("outputs", [])
+        if output["output_type"] == "error" or output.get("name") == "stderr"
+    ]
     assert not errors, said(saved)[-3000:]
     assert "FAILED" not in said(saved)
     notebook.screenshot(SCREENSHOTS, end=name != BOOK[0])
@@ -125,10 +135,15 @@ def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, p
 
 def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
     cells = json.loads((lab.home / "notebooks" / BOOK[7]).read_text())["cells"]
-    told = re.search(r'alt="Members[^"]*"', "".join("".join(out.get("data", {}).get("text/html", "")) for cell in cells for out in cell.get("outputs", [])))
+    told = re.search(
+        r'alt="Members[^"]*"',
+        "".join("".join(out.get("data", {}).get("text/html", "")) for cell in cells for out in cell.get("outputs", [])),
+    )
     assert told is not None
     b1, b2 = html.unescape(told[0]).split("; ")
-    assert re.search("starting from .* Synced from .* Donor from .* Synced from", b1) and re.search("starting from .* Joiner from .* Synced from", b2), told[0]
+    assert re.search("starting from .* Synced from .* Donor from .* Synced from", b1) and re.search(
+        "starting from .* Joiner from .* Synced from", b2
+    ), told[0]
 
 
 def test_the_last_notebook_says_what_was_built(lab: Lab) -> None:
@@ -171,7 +186,12 @@ def test_an_executed_notebook_reads_well_before_anybody_trusts_it(lab: Lab, addr
     page.goto(address.format(f"lab/tree/runs/{lab.name}/{run.name}/{BOOK[-1]}") + "&reset")
     page.locator('[title*="not trusted"]').first.wait_for()
     pictures = page.locator(".jp-OutputArea-output img")
-    until(lambda: pictures.evaluate_all("them => them.length > 1 && them.every(one => one.complete && one.naturalWidth > 400)"), timeout=30)
+    until(
+        lambda: pictures.evaluate_all(
+            "them => them.length > 1 && them.every(one => one.complete && one.naturalWidth > 400)"
+        ),
+        timeout=30,
+    )
     assert pictures.last.get_attribute("alt").startswith("Who worked when in this run: b1 ")
     assert page.locator(".jp-OutputArea-output table").count() >= 2
 
@@ -191,7 +211,10 @@ def test_the_form_writes_what_is_right(lab: Lab, address: str, page: Any) -> Non
     page.locator(".widget-text", has_text="mariadb_port").locator("input").first.fill("3307")
     save.click()
     until(lambda: "mariadb_port: 3307" in file.read_text(), timeout=20)
-    assert file.read_text() == f"cluster: {lab.name}  # the reader's\nnodes: [b1, b2]\nswarm_managers: 1\nmariadb_port: 3307\n"
+    assert (
+        file.read_text()
+        == f"cluster: {lab.name}  # the reader's\nnodes: [b1, b2]\nswarm_managers: 1\nmariadb_port: 3307\n"
+    )
     notebook.window(SCREENSHOTS / "form.png")
 
 
@@ -215,11 +238,32 @@ def test_destroying_wants_the_word_in_its_box(lab: Lab, address: str, page: Any)
     assert lab.book("status").expect(0, "Synced, Primary"), "nothing has gone yet"
     page.locator(".jp-CodeCell .cm-content", has_text="destroy.destroy(book)").first.click()
     page.keyboard.press("Shift+Enter")
-    until(lambda: lab.machine("b1").try_sh("ls /etc/swarmbook")[0] != 0 and lab.machine("b2").try_sh("ls /etc/swarmbook")[0] != 0, timeout=120)
+    until(
+        lambda: (
+            lab.machine("b1").try_sh("ls /etc/swarmbook")[0] != 0
+            and lab.machine("b2").try_sh("ls /etc/swarmbook")[0] != 0
+        ),
+        timeout=120,
+    )
 
 
 def replay(lab: Lab, number: str) -> subprocess.CompletedProcess[str]:
     (path,) = (lab.home / "notebooks").glob(f"{number}_*.ipynb")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(lab.home), "--nbval-lax", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(lab.home),
+        "--nbval-lax",
+        str(path),
+    ]
     sanitise = ["--nbval-sanitize-with", str(Path(__file__).with_name("nbval.cfg"))]
-    return subprocess.run([*command, *sanitise], cwd=lab.home, env=lab.env, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(
+        [*command, *sanitise], cwd=lab.home, env=lab.env, capture_output=True, text=True, timeout=200, check=False
+    )

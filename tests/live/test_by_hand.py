@@ -38,7 +38,9 @@ def boxes() -> list[Box]:
             for match in re.finditer(r"```sh\n(.*?)```", cell["source"], re.DOTALL):
                 words = cell["source"][before : match.start()]
                 kinds = re.findall(r"\b([Ii]nstead|[Tt]o look|Break it, and see)\b", words)
-                assert kinds, f"{path.name}, {cell['id']}: nothing says whether this box is to look, or instead of the step:\n{match[1]}"
+                assert kinds, (
+                    f"{path.name}, {cell['id']}: nothing says whether this box is to look, or instead of the step:\n{match[1]}"
+                )
                 found.append(Box(path.stem[:2], cell["id"], kinds[-1].lower() != "to look", match[1]))
                 before = match.end()
     return found

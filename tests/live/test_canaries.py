@@ -45,7 +45,9 @@ exit CODE
 def script(lab: Lab, code: int) -> None:
     folder = lab.home / "init"
     folder.mkdir(exist_ok=True)
-    (folder / "10-talks.sh").write_text(SCRIPT.replace("TOKEN", TOKEN).replace("GOSSIP", GOSSIP).replace("CODE", str(code)))
+    (folder / "10-talks.sh").write_text(
+        SCRIPT.replace("TOKEN", TOKEN).replace("GOSSIP", GOSSIP).replace("CODE", str(code))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,10 @@ def on_the_node(lab: Lab, but: str) -> dict[str, bytes]:
         "ps": "ps -efww",
         "processes": "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true",
     }
-    return {**{name: machine.sh(command).encode() for name, command in scripts.items()}, "inspect of the machine": json.dumps(machine.inspect()).encode()}
+    return {
+        **{name: machine.sh(command).encode() for name, command in scripts.items()},
+        "inspect of the machine": json.dumps(machine.inspect()).encode(),
+    }
 
 
 def without_references(seen: bytes) -> bytes:
@@ -92,7 +97,10 @@ def everywhere(lab: Lab, said: Mapping[str, Done], watched: Watch, but: str) -> 
     places = {f"terminal: {name}": done.said.encode() for name, done in said.items()}
     for folder in ("runs", "logs"):
         places |= {f"{folder}/{name}": content for name, content in files_below(lab.home / folder).items()}
-    places |= {f"cluster/{path.name}": path.read_bytes() for path in [lab.folder / "cluster.json", *lab.folder.glob("stacks/*")]}
+    places |= {
+        f"cluster/{path.name}": path.read_bytes()
+        for path in [lab.folder / "cluster.json", *lab.folder.glob("stacks/*")]
+    }
     places |= {f"{NODE}: {name}": content for name, content in on_the_node(lab, but).items()}
     for seen in watched.seen:
         start = without_references(seen)[:60].replace(b"\0", b" ").decode(errors="replace")
@@ -107,10 +115,17 @@ def test_no_canary_is_found_and_the_search_would_find_them(lab: Lab, watch: type
     script(lab, 1)
     with watched:
         said["failing"] = lab.book("run", env=ENV).refused(
-            3, "does not bootstrap", "10-talks.sh", "********", "the lines that matter:", "swarmbook explain founding-failed"
+            3,
+            "does not bootstrap",
+            "10-talks.sh",
+            "********",
+            "the lines that matter:",
+            "swarmbook explain founding-failed",
         )
         failed = lab.runs[-1]
-        talked = " ".join(machine.sh("docker ps -aq --no-trunc --filter label=com.docker.swarm.service.name=galera_c1").split())
+        talked = " ".join(
+            machine.sh("docker ps -aq --no-trunc --filter label=com.docker.swarm.service.name=galera_c1").split()
+        )
         said["logs"] = lab.swarmbook("logs", lab.file(), "--json", env=ENV).expect(0)
         script(lab, 0)
         said["mended"] = lab.book("run", env=ENV).expect(0, "How to reach it:")
@@ -129,8 +144,12 @@ def test_no_canary_is_found_and_the_search_would_find_them(lab: Lab, watch: type
     ):
         text = path.read_text()
         assert "10-talks.sh" in text and "********" in text, path
-    assert APP in machine.sh("cat /var/lib/docker/volumes/galera-data/_data/aborted-*/failed-start.log"), "the script did not talk"
-    app = machine.sh("c=$(docker ps -q --filter label=com.docker.swarm.service.name=galera_c1); docker exec $c cat /run/secrets/password")
+    assert APP in machine.sh("cat /var/lib/docker/volumes/galera-data/_data/aborted-*/failed-start.log"), (
+        "the script did not talk"
+    )
+    app = machine.sh(
+        "c=$(docker ps -q --filter label=com.docker.swarm.service.name=galera_c1); docker exec $c cat /run/secrets/password"
+    )
     assert app == APP
 
     places = everywhere(lab, said, watched, talked)
@@ -141,10 +160,14 @@ def test_no_canary_is_found_and_the_search_would_find_them(lab: Lab, watch: type
 
     # The control: the same step, the same search, no mask.
     script(lab, 1)
-    lab.book("run", "--only", "07", env={**ENV, "SWARMBOOK_MASK": "off"}, mariadb_cluster_name="open").expect(3, "does not bootstrap", APP)
+    lab.book("run", "--only", "07", env={**ENV, "SWARMBOOK_MASK": "off"}, mariadb_cluster_name="open").expect(
+        3, "does not bootstrap", APP
+    )
     found = search(CANARIES, files_below(lab.runs[-1]))
     assert {canary for canary, _ in found} == set(CANARIES)
-    assert {"07_bootstrap_galera.ipynb", "ledger.jsonl", "summary.json", f"logs/{NODE}.txt"} <= {place for _, place in found}, found
+    assert {"07_bootstrap_galera.ipynb", "ledger.jsonl", "summary.json", f"logs/{NODE}.txt"} <= {
+        place for _, place in found
+    }, found
 
 
 def test_logs_refuses_what_it_could_not_mask(lab: Lab) -> None:
@@ -154,6 +177,9 @@ def test_logs_refuses_what_it_could_not_mask(lab: Lab) -> None:
         lab.book("run", "--to", "01", env=ENV).expect(0)
     folders: list[Any] = list((lab.home / "logs").rglob("*"))
     lab.swarmbook("logs", lab.file()).refused(
-        2, "the secret consul_management_token is not there", "export CANARY_TOKEN=", "swarmbook explain secret-not-there"
+        2,
+        "the secret consul_management_token is not there",
+        "export CANARY_TOKEN=",
+        "swarmbook explain secret-not-there",
     )
     assert list((lab.home / "logs").rglob("*")) == folders

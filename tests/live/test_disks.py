@@ -86,7 +86,10 @@ def test_packages_are_there(machine: uml.Machine, tmp_path: Path) -> None:
 def test_which_disk_it_is(machine: uml.Machine, tmp_path: Path) -> None:
     with pytest.raises(WorldError) as caught:
         disks(machine, tmp_path, disk="auto")
-    assert all(words in str(caught.value) for words in (f"{B} (3.0 TiB, empty)", f"{C} (8 GiB, empty)", "/dev/ubda", "the system's", "docker_disk"))
+    assert all(
+        words in str(caught.value)
+        for words in (f"{B} (3.0 TiB, empty)", f"{C} (8 GiB, empty)", "/dev/ubda", "the system's", "docker_disk")
+    )
     with pytest.raises(WorldError, match="the one that it runs from"):
         disks(machine, tmp_path, disk="/dev/ubda", wipe_disks=["sw1"], confirm="DESTROY")
     machine.sh(f"mkfs.ext4 -q -L photos {C}")
@@ -94,7 +97,11 @@ def test_which_disk_it_is(machine: uml.Machine, tmp_path: Path) -> None:
     assert {name: disk.device for name, disk in storage._observe(book).items()} == {"sw1": B}, "the only empty one"
 
 
-LAYOUTS = [("lvm-btrfs", "btrfs", {"noatime", "autodefrag"}), ("lvm-xfs", "xfs", {"noatime", "prjquota"}), ("btrfs", "btrfs", {"noatime", "autodefrag"})]
+LAYOUTS = [
+    ("lvm-btrfs", "btrfs", {"noatime", "autodefrag"}),
+    ("lvm-xfs", "xfs", {"noatime", "prjquota"}),
+    ("btrfs", "btrfs", {"noatime", "autodefrag"}),
+]
 
 
 @pytest.mark.parametrize(("layout", "kind", "options"), LAYOUTS, ids=[layout for layout, _, _ in LAYOUTS])
@@ -103,7 +110,9 @@ def test_layout(machine: uml.Machine, tmp_path: Path, layout: str, kind: str, op
     assert len(first.changes) == 2 and told(first)[0].startswith(f"{layout} made on {B}"), told(first)
     assert told(disks(machine, tmp_path, "auto")) == [], "auto keeps what is there"
     assert machine.sh(f"blkid -p -o value -s PTTYPE {B}") == "gpt"
-    assert int(machine.sh(f"blockdev --getsize64 {B}1")) > 3 * 2**40 - 2**22, "all of the disk, beyond what a DOS table can hold"
+    assert int(machine.sh(f"blockdev --getsize64 {B}1")) > 3 * 2**40 - 2**22, (
+        "all of the disk, beyond what a DOS table can hold"
+    )
     machine.sh("echo kept > /var/lib/docker/letter; systemctl start docker.service")
     machine.reboot()
     seen, _, how = mounted(machine)
@@ -111,19 +120,28 @@ def test_layout(machine: uml.Machine, tmp_path: Path, layout: str, kind: str, op
     assert machine.sh("cat /var/lib/docker/letter; systemctl is-active docker.service") == "kept\nactive"
     assert told(disks(machine, tmp_path, layout)) == []
     if layout == "lvm-xfs":
-        assert "Project" in machine.sh("xfs_quota -x -c state /var/lib/docker") and machine.sh("xfs_info /var/lib/docker | grep -o ftype=1")
+        assert "Project" in machine.sh("xfs_quota -x -c state /var/lib/docker") and machine.sh(
+            "xfs_info /var/lib/docker | grep -o ftype=1"
+        )
         with pytest.raises(ForeignData, match="another layout of ours"):
             disks(machine, tmp_path, "lvm-btrfs")
     assert undone(machine, tmp_path)[0].startswith(f"the layout of {B} with all that is on it: GPT")
     if layout == "btrfs":
         assert undone(machine, tmp_path) == [], "once is enough"
-    assert machine.sh(f"lsblk -n -o NAME {B}; blkid -p {B}; grep docker /etc/fstab; ls /etc/systemd/system/docker.service.d 2>/dev/null; true") == "ubdb"
+    assert (
+        machine.sh(
+            f"lsblk -n -o NAME {B}; blkid -p {B}; grep docker /etc/fstab; ls /etc/systemd/system/docker.service.d 2>/dev/null; true"
+        )
+        == "ubdb"
+    )
 
 
 def test_thin_pool(machine: uml.Machine, tmp_path: Path) -> None:
     with pytest.raises(WorldError, match="devicemapper driver"):
         disks(machine, tmp_path, "lvm-thin")
-    machine.sh("printf '#!/bin/sh\\necho Docker version 20.10.24+dfsg1, build 297e128\\n' > /usr/local/bin/dockerd; chmod +x /usr/local/bin/dockerd")
+    machine.sh(
+        "printf '#!/bin/sh\\necho Docker version 20.10.24+dfsg1, build 297e128\\n' > /usr/local/bin/dockerd; chmod +x /usr/local/bin/dockerd"
+    )
     assert len(disks(machine, tmp_path, "lvm-thin").changes) == 1
     assert told(disks(machine, tmp_path, "lvm-thin")) == []
     machine.reboot()
@@ -150,7 +168,11 @@ def test_killed_after_every_layer(machine: uml.Machine, tmp_path: Path) -> None:
         left = iter([True])
 
         def before(command: str, left: Iterator[bool] = left) -> None:
-            if any(word in command for word in ("sfdisk", "pvcreate", "vgcreate", "lvcreate", "mkfs.")) and "@@" not in command and not next(left, False):
+            if (
+                any(word in command for word in ("sfdisk", "pvcreate", "vgcreate", "lvcreate", "mkfs."))
+                and "@@" not in command
+                and not next(left, False)
+            ):
                 raise uml.PowerLost
 
         machine.before = before
@@ -185,10 +207,16 @@ def test_a_disk_that_does_not_come_up(machine: uml.Machine, tmp_path: Path) -> N
     """The machine boots and lets one in, and the engine does not start on the bare folder."""
     disks(machine, tmp_path, "lvm-btrfs")
     soon = "/run/systemd/system.conf.d/soon.conf"  # it would wait a minute and a half for the device
-    machine.sh(f"mkdir -p {soon.rpartition('/')[0]}; printf '[Manager]\nDefaultDeviceTimeoutSec=5s\n' > {soon}; systemctl daemon-reexec")
-    machine.sh("systemctl stop docker.service; umount /var/lib/docker; vgchange -q -an docker; sed -i s/UUID=./UUID=f/ /etc/fstab; systemctl daemon-reload")
+    machine.sh(
+        f"mkdir -p {soon.rpartition('/')[0]}; printf '[Manager]\nDefaultDeviceTimeoutSec=5s\n' > {soon}; systemctl daemon-reexec"
+    )
+    machine.sh(
+        "systemctl stop docker.service; umount /var/lib/docker; vgchange -q -an docker; sed -i s/UUID=./UUID=f/ /etc/fstab; systemctl daemon-reload"
+    )
     assert machine.run("systemctl start docker.service", check=False).exit != 0
-    assert machine.sh("systemctl is-active docker.service; mountpoint /var/lib/docker; ls -A /var/lib/docker; true").startswith("inactive")
+    assert machine.sh(
+        "systemctl is-active docker.service; mountpoint /var/lib/docker; ls -A /var/lib/docker; true"
+    ).startswith("inactive")
     machine.sh(f"rm {soon}; systemctl daemon-reexec; vgchange -q -ay docker; udevadm settle")
     assert told(disks(machine, tmp_path)) == ["mounted at /var/lib/docker"]
     machine.sh("systemctl start docker.service")

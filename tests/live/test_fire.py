@@ -23,7 +23,9 @@ JOURNEYS = journeys(SEED) if ALL else sample(SEED)
 
 
 @pytest.fixture(scope="module")
-def fire(make_lab: Callable[..., Lab], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fire]:
+def fire(
+    make_lab: Callable[..., Lab], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fire]:
     results = ROOT / "fire-results" if ALL else tmp_path_factory.mktemp("fire")
     results.mkdir(exist_ok=True)
     began = time.monotonic()
@@ -41,7 +43,9 @@ def fire(make_lab: Callable[..., Lab], request: pytest.FixtureRequest, tmp_path_
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("journey", JOURNEYS, ids=[f"{number}-{journey.kind}" for number, journey in enumerate(JOURNEYS, 1)])
+@pytest.mark.parametrize(
+    "journey", JOURNEYS, ids=[f"{number}-{journey.kind}" for number, journey in enumerate(JOURNEYS, 1)]
+)
 def test_truth_under_fire(fire: Fire, journey: Journey, request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.id
     before = len(fire.outcomes)
@@ -53,7 +57,9 @@ def test_truth_under_fire(fire: Fire, journey: Journey, request: pytest.FixtureR
 def chain(fire: Fire, kills: Sequence[Kill], name: str, *first: str) -> None:
     """Each run meets the next kill, each is resumed by the next, and the last one ends well."""
     command, waiting = first, list[Outcome]()
-    if len(kills) > 1 and kills[0].way == LIMIT and first[0] != "run":  # only `run` takes a time limit, also to resume the others
+    if (
+        len(kills) > 1 and kills[0].way == LIMIT and first[0] != "run"
+    ):  # only `run` takes a time limit, also to resume the others
         kills = [kills[1], kills[0], *kills[2:]]
     for kill in kills:
         if waiting and (gone(fire) if first[0] == "cancel" else first[0] == "rebuild" and waiting[-1].exit_code == 0):

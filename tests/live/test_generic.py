@@ -29,12 +29,16 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
 def test_what_is_wrong_with_a_host_is_told_before_anything_is_changed(lab: Lab) -> None:
     (free,) = free_ports(1)
     wrong = [f"h1=deploy@127.0.0.1:{free}", lab.params["hosts"][1]]
-    lab.book("run", "--only", "01", hosts=wrong).refused(3, "h1 does not answer over SSH", f"ssh -p {free} deploy@127.0.0.1", "mend hosts or ssh_jump")
+    lab.book("run", "--only", "01", hosts=wrong).refused(
+        3, "h1 does not answer over SSH", f"ssh -p {free} deploy@127.0.0.1", "mend hosts or ssh_jump"
+    )
     lab.book("run", "--only", "01", hosts=[entry.replace("deploy", "root") for entry in lab.params["hosts"]]).refused(
         3, "h1 does not accept the cluster's SSH key", "in root's authorized_keys", "ssh-copy-id -i", "root@127.0.0.1"
     )
     lab.host("h2").sh("mv /etc/sudoers.d/50-host /root/")
-    lab.book("run", "--only", "01").refused(3, "deploy may not become root on h2", "NOPASSWD", "visudo", "password", "swarmbook explain sudo-asks")
+    lab.book("run", "--only", "01").refused(
+        3, "deploy may not become root on h2", "NOPASSWD", "visudo", "password", "swarmbook explain sudo-asks"
+    )
     lab.host("h2").sh("mv /root/50-host /etc/sudoers.d/")
     assert not (lab.folder / "cluster.json").exists(), "an inventory of hosts of which one cannot be used"
 
@@ -44,19 +48,28 @@ def test_the_whole_book(lab: Lab) -> None:
     assert lab.summary()["status"] == "completed"
     lab.book("run").expect(0)
     assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
-    lab.swarmbook("env", "h1").expect(0, "DOCKER_HOST=tcp://127.0.0.1:2376", "# first, in a terminal of its own: ssh -F")
+    lab.swarmbook("env", "h1").expect(
+        0, "DOCKER_HOST=tcp://127.0.0.1:2376", "# first, in a terminal of its own: ssh -F"
+    )
     lab.book("status").expect(0, "Synced, Primary")
 
 
 def test_a_cluster_that_runs_is_not_forgotten(lab: Lab) -> None:
-    lab.book("cancel", "--yes").refused(2, "run 90 first: h1, h2 still carry the cluster", "swarmbook destroy PARAMS", "swarmbook explain cluster-still-there")
+    lab.book("cancel", "--yes").refused(
+        2,
+        "run 90 first: h1, h2 still carry the cluster",
+        "swarmbook destroy PARAMS",
+        "swarmbook explain cluster-still-there",
+    )
     assert (lab.folder / "cluster.json").exists()
 
 
 def test_a_host_that_is_off_is_waited_for_and_only_its_owner_starts_it(lab: Lab) -> None:
     lab.host("h2").stop()
     lab.book("plan", "--only", "01").expect(0, "your host waited for")
-    lab.book("run", "--only", "01", wait_timeout=10).refused(3, "h2 to answer over SSH: not within 10 s", "only you can start", "swarmbook explain host-off")
+    lab.book("run", "--only", "01", wait_timeout=10).refused(
+        3, "h2 to answer over SSH: not within 10 s", "only you can start", "swarmbook explain host-off"
+    )
     running = lab.start("run", "--only", "01")
     running.until(lambda: "Have the machines" in running.said or lab.kernels())
     lab.host("h2").start()
@@ -86,13 +99,23 @@ def test_by_way_of_a_jump_host(lab: Lab) -> None:
     assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
 
     # Another host key is refused until a person takes the old one out.
-    lab.host("h2").sh("rm /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh")
-    refused = lab.book("run", "--only", "01", **through).refused(3, "h2 shows another host key", "ssh-keygen -f", f"-R '{inner['h2']}'")
-    command = next(line for line in refused.said.splitlines() if "ssh-keygen -f" in line).partition("made anew: ")[2].partition(" &&")[0]
+    lab.host("h2").sh(
+        "rm /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh"
+    )
+    refused = lab.book("run", "--only", "01", **through).refused(
+        3, "h2 shows another host key", "ssh-keygen -f", f"-R '{inner['h2']}'"
+    )
+    command = (
+        next(line for line in refused.said.splitlines() if "ssh-keygen -f" in line)
+        .partition("made anew: ")[2]
+        .partition(" &&")[0]
+    )
     lab.call(["sh", "-c", command]).expect(0)
     lab.book("run", "--only", "01", **through).expect(0)
     lab.book("cancel", "--yes", **through).expect(0)
     notes = lab.home / "hosts" / "notes.txt"
     notes.write_text("somebody's")
     lab.swarmbook("lab-hosts", lab.file(), "--down").expect(0, "machine h1", "key hosts/id_ed25519")
-    assert notes.exists() and not (lab.home / "hosts" / "id_ed25519").exists(), "only the key that was made for them goes"
+    assert notes.exists() and not (lab.home / "hosts" / "id_ed25519").exists(), (
+        "only the key that was made for them goes"
+    )

@@ -90,21 +90,34 @@ def test_out_of_order_without_a_swarm(lab: Lab, number: str) -> None:
 def test_disk_with_foreign_data(lab: Lab) -> None:
     at(lab, "01")
     n1, n2 = lab.machine("n1"), lab.machine("n2")
-    n2.sh(f"mkfs.btrfs -q -L precious $(readlink -f {DISK}) && mount $(readlink -f {DISK}) /mnt && echo 'do not lose me' > /mnt/letter && umount /mnt")
+    n2.sh(
+        f"mkfs.btrfs -q -L precious $(readlink -f {DISK}) && mount $(readlink -f {DISK}) /mnt && echo 'do not lose me' > /mnt/letter && umount /mnt"
+    )
     done = lab.book("run", "--only", "02").refused(
-        3, "ForeignData", "the second disk of n2 holds data that is not ours", "btrfs precious", "wipe_disks: [n2]", "swarmbook explain disk-not-empty"
+        3,
+        "ForeignData",
+        "the second disk of n2 holds data that is not ours",
+        "btrfs precious",
+        "wipe_disks: [n2]",
+        "swarmbook explain disk-not-empty",
     )
     assert DISK in done.said
     assert n2.sh(f"mount $(readlink -f {DISK}) /mnt && cat /mnt/letter && umount /mnt") == "do not lose me"
     assert n1.try_sh(f"blkid -p $(readlink -f {DISK})")[1] == "", "no disk of any node is touched"
-    n2.sh(f"wipefs -a -q $(readlink -f {DISK}) && echo 'size=1G, type=83' | sfdisk -q --no-reread $(readlink -f {DISK})")
+    n2.sh(
+        f"wipefs -a -q $(readlink -f {DISK}) && echo 'size=1G, type=83' | sfdisk -q --no-reread $(readlink -f {DISK})"
+    )
     lab.book("run", "--only", "02", wipe_disks=["n1"]).refused(3, "the second disk of n2", "dos")
-    done = lab.book("run", "--only", "02", wipe_disks=["n2"]).expect(2, "ConfirmationMissing", "This will be removed, for good:", f"n2: {DISK} wiped (dos)")
+    done = lab.book("run", "--only", "02", wipe_disks=["n2"]).expect(
+        2, "ConfirmationMissing", "This will be removed, for good:", f"n2: {DISK} wiped (dos)"
+    )
     assert "n1" not in done.said, done
     assert n2.sh(f"blkid -p -o value -s PTTYPE $(readlink -f {DISK})") == "dos", "nobody said yes"
     lab.book("run", "--only", "02", "--yes", wipe_disks=["n2"]).expect(0)
     yes = [event for event in read_run(lab.runs[-1]).events if event["event"] == "approval"]
-    assert [(event["word"], event["how"], event["what"]) for event in yes] == [("DESTROY", "--yes", [f"n2: {DISK} wiped (dos)"])]
+    assert [(event["word"], event["how"], event["what"]) for event in yes] == [
+        ("DESTROY", "--yes", [f"n2: {DISK} wiped (dos)"])
+    ]
     for machine in (n1, n2):
         assert machine.sh("findmnt -n -o FSTYPE,LABEL /var/lib/docker").split() == ["btrfs", "docker"]
     reached(lab, "02")
@@ -114,7 +127,19 @@ def test_disk_with_foreign_data(lab: Lab) -> None:
 def listing(lab: Lab, node: str) -> set[str]:
     """Every file of a machine but logs, caches and what systemd and the package manager write at any time."""
     skip = " ".join(
-        f"-path {path} -prune -o" for path in ("/proc", "/sys", "/dev", "/run", "/tmp", "/lab", "/var/log", "/var/cache", "/var/lib/systemd", "/var/lib/apt")
+        f"-path {path} -prune -o"
+        for path in (
+            "/proc",
+            "/sys",
+            "/dev",
+            "/run",
+            "/tmp",
+            "/lab",
+            "/var/log",
+            "/var/cache",
+            "/var/lib/systemd",
+            "/var/lib/apt",
+        )
     )
     return set(lab.machine(node).sh(f"find / {skip} -print").splitlines())
 
@@ -127,7 +152,11 @@ def test_broken_daemon_json(lab: Lab) -> None:
     n2 = lab.machine("n2")
     n2.sh("mkdir -p /etc/docker && echo '{\"debug\": tru' > /etc/docker/daemon.json")
     lab.book("run", "--only", "03").refused(
-        3, "the engine's settings are not readable", "n2: /etc/docker/daemon.json", "swarmbook ssh n2", "swarmbook explain engine-settings-not-read"
+        3,
+        "the engine's settings are not readable",
+        "n2: /etc/docker/daemon.json",
+        "swarmbook ssh n2",
+        "swarmbook explain engine-settings-not-read",
     )
     assert n2.sh("cat /etc/docker/daemon.json") == '{"debug": tru', "it was left alone"
     n2.sh("rm /etc/docker/daemon.json")
@@ -149,7 +178,9 @@ def test_engine_that_does_not_start(lab: Lab) -> None:
     logs = told_why(lab, done, "03", "n2  engine", "no-such-setting")
     assert "engine: does not answer" in logs["n2"] and "==== 1 system" in logs["n1"]
     # Mended as one would: the wrong line goes, what swarmbook has merged into the file stays.
-    n2.sh("sed -i '/no-such-setting/d' /etc/docker/daemon.json /etc/docker/daemon.json.before-swarmbook && rm -f /etc/docker/daemon.json.before-swarmbook")
+    n2.sh(
+        "sed -i '/no-such-setting/d' /etc/docker/daemon.json /etc/docker/daemon.json.before-swarmbook && rm -f /etc/docker/daemon.json.before-swarmbook"
+    )
 
 
 def told_why(lab: Lab, done: Done, number: str, *parts: str) -> dict[str, str]:
@@ -161,7 +192,11 @@ def told_why(lab: Lab, done: Done, number: str, *parts: str) -> dict[str, str]:
     shown = done.said.partition("the lines that matter:")[2].partition("logs of n1, n2")[0]
     book = nbformat.read(next(run.glob(f"{number}_*.ipynb")), as_version=4)
     (cell,) = [cell for cell in book.cells if cell.cell_type == "code" and cell.metadata.papermill.status == "failed"]
-    (failure,) = [event for event in map(json.loads, (run / "ledger.jsonl").read_text().splitlines()) if event["event"] == "failure"]
+    (failure,) = [
+        event
+        for event in map(json.loads, (run / "ledger.jsonl").read_text().splitlines())
+        if event["event"] == "failure"
+    ]
     places = {"the terminal": shown, "the notebook": cell.outputs[-1].text, "the ledger": "\n".join(failure["lines"])}
     assert all(part in text for part in parts for text in places.values()), f"{parts} not in each of {places}"
     assert len(shown.strip().splitlines()) <= 12
@@ -187,7 +222,9 @@ def test_killed_while_the_swarm_is_formed(lab: Lab) -> None:
     """What is left is neither nothing nor a swarm of two; the next test's runs go on from there."""
     at(lab, "02")
     run = lab.start("run")
-    run.until(lambda: lab.machine("n1").try_sh("docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null")[1] == "active")
+    run.until(
+        lambda: lab.machine("n1").try_sh("docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null")[1] == "active"
+    )
     killed(lab, run)
 
 
@@ -195,9 +232,13 @@ def test_full_disk(lab: Lab) -> None:
     at(lab, "02")
     n1, n2 = lab.machine("n1"), lab.machine("n2")
     # All but 60 MB: less than the images take.
-    n2.sh("free=$(df --output=avail -B1M /var/lib/docker | tail -n 1); fallocate -l $((free - 60))M /var/lib/docker/ballast")
+    n2.sh(
+        "free=$(df --output=avail -B1M /var/lib/docker | tail -n 1); fallocate -l $((free - 60))M /var/lib/docker/ballast"
+    )
     try:
-        done = lab.book("run", "--only", "03").refused(3, "space", "df -h /var/lib/docker", "swarmbook explain images-do-not-fit")
+        done = lab.book("run", "--only", "03").refused(
+            3, "space", "df -h /var/lib/docker", "swarmbook explain images-do-not-fit"
+        )
         assert "n2" in done.said.partition("where:")[2].splitlines()[0], done
         assert "n1" not in done.said.partition("where:")[2].splitlines()[0], f"n1 has room:{done}"
     finally:
@@ -221,7 +262,9 @@ def test_port_of_consul_in_use(lab: Lab) -> None:
     n1 = lab.machine("n1")
     squat(n1, 8501)
     try:
-        lab.book("run", "--only", "04", wait_timeout=20).refused(3, "8501", "n1", "in use", "swarmbook explain consul-port-taken")
+        lab.book("run", "--only", "04", wait_timeout=20).refused(
+            3, "8501", "n1", "in use", "swarmbook explain consul-port-taken"
+        )
     finally:
         n1.sh("systemctl stop squatter")
 
@@ -243,9 +286,17 @@ def test_out_of_order_without_the_overlay(lab: Lab) -> None:
 
 def test_overlay_on_a_network_of_the_nodes(lab: Lab) -> None:
     at(lab, "04")
-    route = next(r["dst"] for r in json.loads(lab.machine("n1").sh("ip -j -4 route")) if r.get("dev") == "eth0" and r["dst"] != "default")
+    route = next(
+        r["dst"]
+        for r in json.loads(lab.machine("n1").sh("ip -j -4 route"))
+        if r.get("dev") == "eth0" and r["dst"] != "default"
+    )
     lab.book("run", "--only", "06", overlay_subnet=route).refused(
-        2, f"overlay_subnet {route}", f"n1 has a route to {route}", "choose another overlay_subnet", "swarmbook explain subnet-taken"
+        2,
+        f"overlay_subnet {route}",
+        f"n1 has a route to {route}",
+        "choose another overlay_subnet",
+        "swarmbook explain subnet-taken",
     )
     assert lab.machine("n1").try_sh("docker network inspect backend")[0] != 0
 
@@ -258,7 +309,13 @@ def test_port_of_the_member_in_use(lab: Lab) -> None:
     n2 = lab.machine("n2")
     squat(n2, SQL)
     try:
-        lab.book("run", "--only", "07").refused(3, f"port {SQL} is in use on n2", "sshd", "choose another mariadb_port", "swarmbook explain member-port-taken")
+        lab.book("run", "--only", "07").refused(
+            3,
+            f"port {SQL} is in use on n2",
+            "sshd",
+            "choose another mariadb_port",
+            "swarmbook explain member-port-taken",
+        )
         assert lab.machine("n1").try_sh("docker volume inspect galera-data")[0] != 0, "nothing was begun"
     finally:
         n2.sh("systemctl stop squatter")
@@ -274,8 +331,12 @@ def test_killed_while_a_member_joins(lab: Lab) -> None:
     assert "bootstrap.used" in founded.split() and "bootstrap" not in founded.split()
     killed_run = lab.runs[-1]
     lab.swarmbook("audit", str(killed_run)).expect(1, "the run ended without an end: killed")
-    lab.swarmbook("run", "--resume", str(killed_run)).expect(0, "How to reach it:", f"resuming {killed_run.name} (running)")
-    assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["07", "08"], "what the killed run was to run"
+    lab.swarmbook("run", "--resume", str(killed_run)).expect(
+        0, "How to reach it:", f"resuming {killed_run.name} (running)"
+    )
+    assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["07", "08"], (
+        "what the killed run was to run"
+    )
     lab.book("plan", "--check").expect(0, "nothing to change")
     reached(lab, "08")
     assert galera_volume(lab, "n1", "cat bootstrapped; ls") == founded, "bootstrapped a second time"
@@ -293,7 +354,14 @@ def test_another_host_key(lab: Lab) -> None:
     keys = [line.split()[-1] for line in lines]
     known.write_text("".join(line.replace(keys[1], keys[0]) + "\n" for line in lines))
     try:
-        lab.book("verify").refused(3, "HostKeyMismatch", "n2 shows another host key", keys[1], "n2 (root@127.0.0.1:", "swarmbook explain host-key-changed")
+        lab.book("verify").refused(
+            3,
+            "HostKeyMismatch",
+            "n2 shows another host key",
+            keys[1],
+            "n2 (root@127.0.0.1:",
+            "swarmbook explain host-key-changed",
+        )
         rows = lab.book("status", "--json").expect(3).json
         assert [row["ssh"].split(":")[0] for row in rows] == ["ok", "HostKeyMismatch"]
         # The advice holds: 01 reads the keys from inside the machines and pins them again.
@@ -307,11 +375,17 @@ def test_another_ssh_key(lab: Lab, tmp_path: Path) -> None:
     at(lab, "08")
     key, public = lab.folder / "id_ed25519", lab.folder / "id_ed25519.pub"
     kept = key.read_bytes(), public.read_bytes()
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
     key.write_bytes((tmp_path / "key").read_bytes())
     public.write_bytes((tmp_path / "key.pub").read_bytes())
     try:
-        lab.book("verify").refused(3, "LoginRefused", "n1 does not accept the cluster's SSH key", str(key), "swarmbook explain login-refused")
+        lab.book("verify").refused(
+            3, "LoginRefused", "n1 does not accept the cluster's SSH key", str(key), "swarmbook explain login-refused"
+        )
         assert {row["ssh"].split(":")[0] for row in lab.book("status", "--json").expect(3).json} == {"LoginRefused"}
         # The advice holds: 01 puts the key that is here on the machines.
         lab.book("run", "--only", "01").expect(0)
@@ -335,7 +409,11 @@ def test_no_ssh_key(lab: Lab) -> None:
         key.chmod(0o600)
 
 
-@pytest.mark.parametrize(("content", "parts"), [({"format": 99}, ["newer swarmbook", "format 99"]), ("{", ["not readable"])], ids=["newer", "torn"])
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [({"format": 99}, ["newer swarmbook", "format 99"]), ("{", ["not readable"])],
+    ids=["newer", "torn"],
+)
 def test_cluster_folder_that_is_not_ours_to_read(lab: Lab, content: Any, parts: list[str]) -> None:
     at(lab, "08")
     file = lab.folder / "cluster.json"
@@ -360,7 +438,12 @@ def test_lab_of_another_folder(lab: Lab, make_lab: Callable[..., Lab]) -> None:
     before = lab.leftovers()
     try:
         other.book("run", swarm_managers=1).refused(
-            3, "ForeignData", "belongs to another folder", str(lab.folder), "another name", "swarmbook explain lab-of-another-folder"
+            3,
+            "ForeignData",
+            "belongs to another folder",
+            str(lab.folder),
+            "another name",
+            "swarmbook explain lab-of-another-folder",
         )
         other.book("cancel", "--yes", swarm_managers=1).refused(3, "belongs to another folder")
         assert lab.leftovers() == before
@@ -375,7 +458,12 @@ def test_stopped_machine_is_told_and_started_again(lab: Lab) -> None:
     at(lab, "08")
     lab.machine("n2").stop()
     done = lab.book("verify").refused(
-        3, "HostUnreachable", "n2 does not answer over SSH", "n2 (root@127.0.0.1:", "swarmbook run PARAMS --only 01", "swarmbook explain host-unreachable"
+        3,
+        "HostUnreachable",
+        "n2 does not answer over SSH",
+        "n2 (root@127.0.0.1:",
+        "swarmbook run PARAMS --only 01",
+        "swarmbook explain host-unreachable",
     )
     assert "n2  node: does not answer: the provider says: container" in done.said and "is exited" in done.said, done
     assert "galera: galera_n1, running" in (lab.runs[-1] / "logs" / "n1.txt").read_text()
@@ -394,10 +482,19 @@ def test_a_member_that_does_not_run(lab: Lab) -> None:
     at(lab, "08")
     n1, n2 = lab.machine("n1"), lab.machine("n2")
     n1.sh("docker service scale -d galera_n2=0")
-    until(lambda: not n2.sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"), why="the member still runs")
+    until(
+        lambda: not n2.sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"),
+        why="the member still runs",
+    )
     try:
-        lab.book("verify").refused(3, "the member on n2 does not run", "swarmbook logs PARAMS n2", "swarmbook explain member-down")
-        line = lab.book("verify", "--quiet").expect(3, f"{lab.name}: NOT FINE: ", "08 verify_galera failed: WorldError: the member on n2 does not run").said
+        lab.book("verify").refused(
+            3, "the member on n2 does not run", "swarmbook logs PARAMS n2", "swarmbook explain member-down"
+        )
+        line = (
+            lab.book("verify", "--quiet")
+            .expect(3, f"{lab.name}: NOT FINE: ", "08 verify_galera failed: WorldError: the member on n2 does not run")
+            .said
+        )
         assert line.count("\n") == 1, line
     finally:
         n1.sh("docker service scale -d galera_n2=1")
@@ -451,7 +548,9 @@ def test_a_rebuild_that_was_killed_does_not_destroy_twice(lab: Lab) -> None:
     parent = lab.runs[-1]
     lab.swarmbook("run", "--resume", str(parent)).expect(0, "How to reach it:")
     assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["03", "04", "05", "06", "07", "08"]
-    assert next(c["proof"] for c in lab.summary()["chapters"] if c["number"] == "08") == "", "nobody said that it was done"
+    assert next(c["proof"] for c in lab.summary()["chapters"] if c["number"] == "08") == "", (
+        "nobody said that it was done"
+    )
 
 
 def test_killed_in_the_middle_of_cancel(lab: Lab) -> None:

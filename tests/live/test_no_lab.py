@@ -33,10 +33,18 @@ def untouched(lab: Any) -> bool:
 def test_all_mistakes_are_told_at_once(lab: Any) -> None:
     path = lab.home / "params" / "mistakes.yaml"
     path.write_text(MISTAKES.format(name=lab.name))
-    done = lab.swarmbook("run", "params/mistakes.yaml").expect(2, "params/mistakes.yaml", "nothing was touched", "next:", "swarmbook explain parameters-wrong")
+    done = lab.swarmbook("run", "params/mistakes.yaml").expect(
+        2, "params/mistakes.yaml", "nothing was touched", "next:", "swarmbook explain parameters-wrong"
+    )
     lines = [line.strip().removeprefix("seen:").strip() for line in done.said.splitlines()]
     told = {int(line.split(":")[0].removeprefix("line ")): line for line in lines if line.startswith("line ")}
-    for number, part in {3: "given twice", 5: "colour", 6: "mariadb_port", 7: "lab_disk_gb", 9: "mariadb_root_password"}.items():
+    for number, part in {
+        3: "given twice",
+        5: "colour",
+        6: "mariadb_port",
+        7: "lab_disk_gb",
+        9: "mariadb_root_password",
+    }.items():
         assert any(part in line for line in done.said.splitlines()), f"{part}:{done}"
         assert number in told, f"line {number} is not told:{done}"
     assert done.said.count("mend:") == len(told)
@@ -60,7 +68,9 @@ def test_what_only_shows_in_the_whole(lab: Any, changes: dict[str, Any], parts: 
 
 
 def test_a_parameter_file_that_is_not_there(lab: Any) -> None:
-    lab.swarmbook("run", "params/nowhere.yaml").refused(2, "params/nowhere.yaml", "swarmbook explain parameters-not-read")
+    lab.swarmbook("run", "params/nowhere.yaml").refused(
+        2, "params/nowhere.yaml", "swarmbook explain parameters-not-read"
+    )
 
 
 def test_a_folder_without_the_book(lab: Any, tmp_path: Path) -> None:
@@ -84,7 +94,11 @@ def test_init_scripts_that_are_not_there(lab: Any) -> None:
 @pytest.mark.parametrize("verb", ["verify", "status", "rebuild"])
 def test_no_cluster_yet(lab: Any, verb: str) -> None:
     done = lab.swarmbook(verb, lab.file())
-    done.refused(2, "swarmbook run PARAMS", "swarmbook explain out-of-order" if verb == "verify" else "swarmbook explain cluster-not-there")
+    done.refused(
+        2,
+        "swarmbook run PARAMS",
+        "swarmbook explain out-of-order" if verb == "verify" else "swarmbook explain cluster-not-there",
+    )
     assert not lab.leftovers()
 
 
@@ -99,7 +113,9 @@ def test_out_of_order_without_machines(lab: Any) -> None:
 def test_what_costs_is_not_ordered_unasked(lab: Any) -> None:
     file, runs = lab.file(lab_hourly_cost=0.1), len(lab.runs)
     lab.swarmbook("plan", file).expect(0, "machine created, 0.100 an hour", "asks for ORDER", "3 machines", "0.300")
-    lab.swarmbook("run", file).expect(2, "ConfirmationMissing", "costs money", "3 machines, 0.300 an hour", "ORDER", "--approve")
+    lab.swarmbook("run", file).expect(
+        2, "ConfirmationMissing", "costs money", "3 machines, 0.300 an hour", "ORDER", "--approve"
+    )
     lab.swarmbook("run", file, "--approve", "0" * 64).refused(2, "for another plan")
     assert not lab.leftovers() and not lab.folder.exists() and len(lab.runs) == runs
 
@@ -111,7 +127,9 @@ def test_nothing_to_take_away(lab: Any) -> None:
 
 def test_no_engine(lab: Any) -> None:
     nowhere = f"unix://{lab.home}/no.sock"
-    lab.swarmbook("run", lab.file(), env={"DOCKER_HOST": nowhere}).refused(3, "EngineUnavailable", "DOCKER_HOST", nowhere, "swarmbook explain engine-not-there")
+    lab.swarmbook("run", lab.file(), env={"DOCKER_HOST": nowhere}).refused(
+        3, "EngineUnavailable", "DOCKER_HOST", nowhere, "swarmbook explain engine-not-there"
+    )
     # Only the key had been made; what is taken away without an engine is just that.
     lab.swarmbook("cancel", lab.file(), "--yes", env={"DOCKER_HOST": nowhere}).expect(0)
     assert not lab.folder.exists()

@@ -33,7 +33,9 @@ class TestLab(ProviderContract):
             cluster.folder.mkdir(parents=True, exist_ok=True)
             generate_key(cluster.key_file, name)
             made.append(name)
-            return LabProvider(Book("01", Params(cluster=cluster.name, nodes=["n1", "n2", "n3"], lab_disk_gb=1), cluster=cluster))
+            return LabProvider(
+                Book("01", Params(cluster=cluster.name, nodes=["n1", "n2", "n3"], lab_disk_gb=1), cluster=cluster)
+            )
 
         yield World(
             make,
@@ -53,7 +55,13 @@ class TestGeneric(ProviderContract):
         def params(name: str) -> Params:
             hosts = [f"n{number}=deploy@127.0.0.1:{port}" for number, port in enumerate(ports, 1)]
             return Params(
-                cluster=f"t-{mark}-{name}", nodes=["n1", "n2", "n3"], provider="generic", hosts=hosts, ssh_key_file="key", wait_timeout=10, lab_disk_gb=1
+                cluster=f"t-{mark}-{name}",
+                nodes=["n1", "n2", "n3"],
+                provider="generic",
+                hosts=hosts,
+                ssh_key_file="key",
+                wait_timeout=10,
+                lab_disk_gb=1,
             )
 
         def make(name: str) -> GenericProvider:

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab(["n1", "n2"], provider="softlayer", sl_endpoint="rehearsal", sl_domain="example.com", swarm_managers=1)
+    return make_lab(
+        ["n1", "n2"], provider="softlayer", sl_endpoint="rehearsal", sl_domain="example.com", swarm_managers=1
+    )
 
 
 def slcli(lab: Lab, *arguments: str) -> Done:
@@ -27,8 +29,13 @@ def slcli(lab: Lab, *arguments: str) -> Done:
     try:
         running.until(lambda: "timeout = 60" in running.said)
         settings = lab.home / "slcli.conf"
-        settings.write_text("[softlayer]\n" + running.said.partition("[softlayer]\n")[2].partition("timeout")[0] + "timeout = 60\n")
-        return lab.call([*program("slcli"), "-C", str(settings), "--format", "json", *arguments], env={"HOME": str(lab.home), "PYTHONWARNINGS": "ignore"})
+        settings.write_text(
+            "[softlayer]\n" + running.said.partition("[softlayer]\n")[2].partition("timeout")[0] + "timeout = 60\n"
+        )
+        return lab.call(
+            [*program("slcli"), "-C", str(settings), "--format", "json", *arguments],
+            env={"HOME": str(lab.home), "PYTHONWARNINGS": "ignore"},
+        )
     finally:
         running.send(signal.SIGINT)
 
@@ -37,7 +44,9 @@ def test_the_committed_parameters_are_those_that_rehearse_writes(lab: Lab) -> No
     for name in ("softlayer.yaml", "lab.yaml"):
         (lab.home / "params" / name).write_text((ROOT / "params" / name).read_text())
     lab.swarmbook("rehearse", "params/softlayer.yaml").expect(0, "next: swarmbook run params/softlayer.rehearsal.yaml")
-    assert (lab.home / "params" / "softlayer.rehearsal.yaml").read_text() == (ROOT / "params" / "rehearsal.yaml").read_text()
+    assert (lab.home / "params" / "softlayer.rehearsal.yaml").read_text() == (
+        ROOT / "params" / "rehearsal.yaml"
+    ).read_text()
     lab.swarmbook("rehearse", "params/lab.yaml").refused(2, "only rented machines are rehearsed", "provider: lab")
     lab.swarmbook("rehearse", "params/softlayer.yaml", "--out", "params/lab.yaml").refused(3, "no rehearsal wrote it")
     lab.swarmbook("rehearse").expect(2, "nothing to rehearse")
@@ -55,14 +64,19 @@ def test_what_the_service_refuses_is_told_in_its_words(lab: Lab) -> None:
         0, "3 s at least", "misbehaves: quota on Virtual_Guest::createObject, always"
     )
     lab.book("run", "--only", "01", "--yes").refused(
-        3, "SoftLayer says no", "REHEARSAL: the account has reached its limit of virtual servers", "swarmbook explain provider-says-no"
+        3,
+        "SoftLayer says no",
+        "REHEARSAL: the account has reached its limit of virtual servers",
+        "swarmbook explain provider-says-no",
     )
     assert not lab.leftovers()
     lab.swarmbook("rehearse", "--behave").expect(0, "the service behaves")
 
 
 def test_the_whole_book(lab: Lab) -> None:
-    done = lab.book("run", "--yes", env={"SL_USERNAME": "somebody", "SL_API_KEY": "a-real-key-that-stays-here"}).expect(0, "REHEARSAL: nothing is rented")
+    done = lab.book("run", "--yes", env={"SL_USERNAME": "somebody", "SL_API_KEY": "a-real-key-that-stays-here"}).expect(
+        0, "REHEARSAL: nothing is rented"
+    )
     assert lab.summary()["status"] == "completed", done
     kept = b"".join(path.read_bytes() for path in lab.runs[-1].rglob("*") if path.is_file())
     assert b"a-real-key-that-stays-here" not in kept and re.search(rb"rehearsal-[0-9]{7}", kept)

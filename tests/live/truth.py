@@ -43,7 +43,10 @@ class Trace:
         if not self.path.exists():
             return []
         whole = self.path.read_text().rpartition("\n")[0]
-        return [Line(word, place, int(pid), float(time)) for word, place, pid, time in (line.split() for line in whole.splitlines())]
+        return [
+            Line(word, place, int(pid), float(time))
+            for word, place, pid, time in (line.split() for line in whole.splitlines())
+        ]
 
     def find(self, word: str, place: str) -> Line | None:
         return next((line for line in self.lines() if (line.word, line.place) == (word, place)), None)
@@ -68,7 +71,11 @@ def untruths(folder: Path, trace: Trace, sources: Mapping[str, Path], exit_code:
         said: What it wrote to its terminal.
     """
     begun, ended = trace.places("begin"), trace.places("end")
-    steps = {(number, title): place for number, path in sources.items() for title, place in _steps(nbformat.read(path, as_version=4))}
+    steps = {
+        (number, title): place
+        for number, path in sources.items()
+        for title, place in _steps(nbformat.read(path, as_version=4))
+    }
     cells = {number: set(steps_of(path)) for number, path in sources.items()}
 
     def missing(number: str) -> list[str]:
@@ -80,7 +87,11 @@ def untruths(folder: Path, trace: Trace, sources: Mapping[str, Path], exit_code:
     found += _summary(folder / "summary.json", steps, ended, missing, exit_code)
     found += _ledger(folder / FILE, steps, ended, missing, exit_code)
     found += _report(folder, exit_code)
-    found += [f"the terminal: ✔ for {number} {title}" for (number, title), place in steps.items() if place not in ended and _ticked(said, number, title)]
+    found += [
+        f"the terminal: ✔ for {number} {title}"
+        for (number, title), place in steps.items()
+        if place not in ended and _ticked(said, number, title)
+    ]
     if "How to reach it" in said and exit_code != 0:
         found.append("the terminal: says how to reach what was not finished")
     return found
@@ -101,7 +112,10 @@ def _report(folder: Path, exit_code: int) -> Iterator[str]:
 
 def _ticked(said: str, number: str, title: str) -> bool:
     head = title if len(title) <= 38 else title[:37].rstrip()
-    return any(line.startswith(f"{number} ") and f"  {head}" in line and line.rstrip().endswith("✔") for line in said.splitlines())
+    return any(
+        line.startswith(f"{number} ") and f"  {head}" in line and line.rstrip().endswith("✔")
+        for line in said.splitlines()
+    )
 
 
 def _steps(nb: Any) -> Iterator[tuple[str, str]]:
@@ -141,7 +155,13 @@ def _notebook(path: Path, begun: set[str], ended: set[str], missing: Callable[[s
         yield f"{name}: is completed, and {', '.join(left)} did not end"
 
 
-def _summary(path: Path, steps: Mapping[tuple[str, str], str], ended: set[str], missing: Callable[[str], list[str]], exit_code: int) -> Iterator[str]:
+def _summary(
+    path: Path,
+    steps: Mapping[tuple[str, str], str],
+    ended: set[str],
+    missing: Callable[[str], list[str]],
+    exit_code: int,
+) -> Iterator[str]:
     if not path.exists():
         return
     try:
@@ -163,7 +183,13 @@ def _summary(path: Path, steps: Mapping[tuple[str, str], str], ended: set[str], 
         yield f"the exit code is 0 and summary.json says {summary['status']}"
 
 
-def _ledger(path: Path, steps: Mapping[tuple[str, str], str], ended: set[str], missing: Callable[[str], list[str]], exit_code: int) -> Iterator[str]:
+def _ledger(
+    path: Path,
+    steps: Mapping[tuple[str, str], str],
+    ended: set[str],
+    missing: Callable[[str], list[str]],
+    exit_code: int,
+) -> Iterator[str]:
     try:
         chain: Chain = read_chain(path.read_bytes())
     except FileNotFoundError:

@@ -25,7 +25,18 @@ from swarmbook.book.book import Book
 from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
 
-_PACKAGES = ["systemd", "systemd-sysv", "udev", "kmod", "fdisk", "lvm2", "dmsetup", "btrfs-progs", "xfsprogs", "thin-provisioning-tools"]
+_PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "kmod",
+    "fdisk",
+    "lvm2",
+    "dmsetup",
+    "btrfs-progs",
+    "xfsprogs",
+    "thin-provisioning-tools",
+]
 #: Nothing of it is asked for here, and each costs a second or more of a slow processor.
 _MASKED = [
     "getty.target", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer",
@@ -69,7 +80,9 @@ def lacking() -> str:
         return "not root"
     if platform.machine() != "x86_64" or not release():
         return "user-mode-linux is a package of Debian on x86_64"
-    return ", ".join(f"no {name} (apt-get install {package})" for name, package in _WANTED.items() if shutil.which(name) is None)
+    return ", ".join(
+        f"no {name} (apt-get install {package})" for name, package in _WANTED.items() if shutil.which(name) is None
+    )
 
 
 _WANTED = {"linux.uml": "user-mode-linux", "mmdebstrap": "mmdebstrap", "mkfs.ext4": "e2fsprogs"}
@@ -80,11 +93,24 @@ def make_root(image: Path) -> None:
     folder = image.with_suffix("")
     left_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")]
     include = f"--include={','.join(_PACKAGES)}"
-    subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", *left_out, include, release(), str(folder)], check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", *left_out, include, release(), str(folder)],
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
     for modules in Path("/usr/lib/uml/modules").iterdir():
         kept = folder / "lib/modules" / modules.name
         kept.mkdir(parents=True)
-        for name in ("modules.dep", "modules.dep.bin", "modules.builtin", "modules.builtin.bin", "modules.alias.bin", "modules.symbols.bin", "modules.softdep"):
+        for name in (
+            "modules.dep",
+            "modules.dep.bin",
+            "modules.builtin",
+            "modules.builtin.bin",
+            "modules.alias.bin",
+            "modules.symbols.bin",
+            "modules.softdep",
+        ):
             if (modules / name).exists():
                 shutil.copy(modules / name, kept)
         for part in ("kernel/drivers/md", "kernel/lib", "kernel/crypto", "kernel/fs/autofs"):
@@ -102,7 +128,9 @@ def make_root(image: Path) -> None:
     subprocess.run([*root, "set-default", "multi-user.target"], check=True, capture_output=True)
     # No unit for each of its 64 serial lines, which are read anew at every daemon-reload; of the generators the one that reads fstab.
     rules = (folder / "usr/lib/udev/rules.d/99-systemd.rules").read_text().splitlines(keepends=True)
-    (folder / "etc/udev/rules.d/99-systemd.rules").write_text("".join(line for line in rules if not line.startswith('SUBSYSTEM=="tty"')))
+    (folder / "etc/udev/rules.d/99-systemd.rules").write_text(
+        "".join(line for line in rules if not line.startswith('SUBSYSTEM=="tty"'))
+    )
     masked = folder / "etc/systemd/system-generators"
     masked.mkdir(exist_ok=True)
     for generator in (folder / "usr/lib/systemd/system-generators").iterdir():
@@ -152,7 +180,13 @@ class Machine(Host):
         disks = [f"ubd{number}={image}" for number, image in enumerate(self.images)]
         with (self.folder / "console.log").open("ab") as console:
             self._process = self._start(disks, console)
-        wait_for("the machine has booted", lambda: ((self.queue / "up").exists(), self._console()), timeout_s=120, where="uml", next="read console.log")
+        wait_for(
+            "the machine has booted",
+            lambda: ((self.queue / "up").exists(), self._console()),
+            timeout_s=120,
+            where="uml",
+            next="read console.log",
+        )
         self.sh("systemctl is-system-running --wait; true")
 
     def _start(self, disks: list[str], console: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -248,7 +282,11 @@ def open_book(phase: str, machine: Machine, home: Path, parameters: Mapping[str,
     cluster = Cluster("st", home)
     machine.node = Node(machine.name, "uml", "192.0.2.1", "192.0.2.1", Endpoint("192.0.2.1", 22), "ssh-ed25519 AAAA")
     cluster.save_nodes([machine.node], "lab")
-    book = Book(phase, Params(cluster="st", nodes=[machine.name], swarm_managers=1, wait_timeout=60, **parameters), cluster=cluster)  # type: ignore[arg-type]
+    book = Book(
+        phase,
+        Params(cluster="st", nodes=[machine.name], swarm_managers=1, wait_timeout=60, **parameters),
+        cluster=cluster,
+    )  # type: ignore[arg-type]
     book.transcript = Transcript()
     book._fleet = _OneMachine(machine)  # type: ignore[assignment]
     return book

@@ -27,7 +27,9 @@ register()
 
 
 def run(path: Path, out: Path | None, **kwargs: Any) -> Any:
-    return papermill.execute_notebook(str(path), None, engine_name="swarmbook", progress_bar=False, save_path=out, **kwargs)
+    return papermill.execute_notebook(
+        str(path), None, engine_name="swarmbook", progress_bar=False, save_path=out, **kwargs
+    )
 
 
 def errors(nb: Any, index: int) -> list[str]:
@@ -57,7 +59,9 @@ def test_a_notebook_that_passes(book: Any, tmp_path: Path) -> None:
         ("import sys; sys.exit(0)", "failed", "SystemExit", {}),
     ],
 )
-def test_what_did_not_run_is_never_completed(book: Any, tmp_path: Path, cell: str, status: str, ename: str, kwargs: dict[str, Any]) -> None:
+def test_what_did_not_run_is_never_completed(
+    book: Any, tmp_path: Path, cell: str, status: str, ename: str, kwargs: dict[str, Any]
+) -> None:
     out = tmp_path / "out.ipynb"
     path = book.notebook("a", "# A", "1", cell, "# between", "2", "# end")
     with pytest.raises(PapermillExecutionError) as caught:
@@ -96,7 +100,11 @@ def test_a_cell_that_its_kernel_has_lost(book: Any, tmp_path: Path, monkeypatch:
     with pytest.raises(PapermillExecutionError) as caught:
         run(path, out, grace=0.2)
     assert caught.value.ename == "LostCell" and ran.exists() == (what == "the answer")
-    assert [cell.metadata.papermill.status for cell in nbformat.read(out, as_version=4).cells] == ["completed", "failed", "not-run"]
+    assert [cell.metadata.papermill.status for cell in nbformat.read(out, as_version=4).cells] == [
+        "completed",
+        "failed",
+        "not-run",
+    ]
 
 
 def test_a_long_cell_is_not_lost(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +176,9 @@ def test_no_kernel_no_completed_cell(book: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", [1, 3, 4])
-def test_a_save_that_fails_keeps_the_last_good_version(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+def test_a_save_that_fails_keeps_the_last_good_version(
+    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
     calls, write = [], execution.write_atomic
 
     def full(path: Path, content: str) -> None:
@@ -244,7 +254,9 @@ def test_saved_while_it_runs_and_a_broken_listener(book: Any, tmp_path: Path, mo
     assert book.statuses(out, "a") == ["completed", "completed"]
 
 
-def test_plain_papermill_with_a_relative_path_within_a_running_loop(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_papermill_with_a_relative_path_within_a_running_loop(
+    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "else").mkdir()
     path = book.notebook("a", "import os; print(os.getcwd())")
@@ -299,7 +311,9 @@ def test_as_an_entry_point_of_the_papermill_command(book: Any, tmp_path: Path) -
     info = site / "swarmbook_engine-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: swarmbook-engine\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[papermill.engine]\nswarmbook = swarmbook.runner.papermill_engine:SwarmbookEngine\n")
+    (info / "entry_points.txt").write_text(
+        "[papermill.engine]\nswarmbook = swarmbook.runner.papermill_engine:SwarmbookEngine\n"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), book.env["PYTHONPATH"]])}
     # Our module first: papermill, while being imported, loads the entry point from it.
     check = "import swarmbook.runner.papermill_engine as e, papermill.engines as p; assert p.papermill_engines._engines['swarmbook']"

@@ -43,7 +43,9 @@ class Why:
 def run(book: Any, folder: Path, cell: str, why: Why) -> tuple[RunResult, str]:
     path = book.notebook("bad", "# B", "## One", "1", "## Two", cell, "## Three", "3", traced=False)
     stream = io.StringIO()
-    return run_chapters([Chapter(path, {}, "07", "bad")], folder, env=book.env, console=Console(stream), on_failure=why), stream.getvalue()
+    return run_chapters(
+        [Chapter(path, {}, "07", "bad")], folder, env=book.env, console=Console(stream), on_failure=why
+    ), stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,9 @@ def run(book: Any, folder: Path, cell: str, why: Why) -> tuple[RunResult, str]:
         ("import os; os._exit(7)", "kernel-died"),
     ],
 )
-def test_the_answer_stands_everywhere(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, status: str) -> None:
+def test_the_answer_stands_everywhere(
+    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, status: str
+) -> None:
     monkeypatch.setattr(secrets, "_known", {"hunter2hunter2"})
     folder = tmp_path / "run"
     why = Why(folder)
@@ -98,7 +102,12 @@ def test_when_nobody_is_asked(book: Any, tmp_path: Path, cell: str, code: int) -
 
 def test_its_own_failure_is_one_line(book: Any, tmp_path: Path) -> None:
     why = Why(tmp_path / "run", OSError(28, "No space left on device"))
-    result, said = run(book, tmp_path / "run", "from swarmbook.base.errors import WorldError; raise WorldError('w')", why)
+    result, said = run(
+        book, tmp_path / "run", "from swarmbook.base.errors import WorldError; raise WorldError('w')", why
+    )
     assert (result.status, result.exit_code, result.chapters[0].lines) == ("failed", 3, ())
-    assert "what the nodes say could not be collected: [Errno 28] No space left on device\n" in said and "Traceback" not in said
+    assert (
+        "what the nodes say could not be collected: [Errno 28] No space left on device\n" in said
+        and "Traceback" not in said
+    )
     assert audit(tmp_path / "run", tmp_path).finding == ""

@@ -37,7 +37,10 @@ def test_the_list_misses_nothing(seed: int) -> None:
         assert {kill.border for kill in mine} == {None, *range(len(cells) + 1)}, path.name
         assert not [kill for kill in mine if kill.victim == fire.HELPER and kill.moment != "inside"], path.name
     assert {kill.moment for kill in found} == set(fire.MOMENTS)
-    assert sorted((kill for journey in fire.journeys(seed) for kill in journey.kills), key=lambda kill: kill.number) == found
+    assert (
+        sorted((kill for journey in fire.journeys(seed) for kill in journey.kills), key=lambda kill: kill.number)
+        == found
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 905])
@@ -61,10 +64,16 @@ class Ran:
         self.sources = {}
         for number, (name, sources) in books.items():
             nb = nbformat.v4.new_notebook()
-            nb.metadata.update(kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"}, language_info={"name": "python"})
+            nb.metadata.update(
+                kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
+                language_info={"name": "python"},
+            )
             for index, source in enumerate(sources):
                 call = f'__import__("fire_tracer").begin("{number}:{index}")\n'
-                nb.cells += [nbformat.v4.new_markdown_cell(f"## Step {index} of {name}"), nbformat.v4.new_code_cell(call + source)]
+                nb.cells += [
+                    nbformat.v4.new_markdown_cell(f"## Step {index} of {name}"),
+                    nbformat.v4.new_code_cell(call + source),
+                ]
             self.sources[number] = home / f"{number}_{name}.ipynb"
             nbformat.write(nb, self.sources[number])
         stream = io.StringIO()
@@ -74,7 +83,14 @@ class Ran:
         self.said = stream.getvalue()
 
     def untruths(self, **but: Any) -> list[str]:
-        about = {"folder": self.folder, "trace": self.trace, "sources": self.sources, "exit_code": self.code, "said": self.said, **but}
+        about = {
+            "folder": self.folder,
+            "trace": self.trace,
+            "sources": self.sources,
+            "exit_code": self.code,
+            "said": self.said,
+            **but,
+        }
         return untruths(**about)
 
 
@@ -95,7 +111,11 @@ def test_a_true_run(ran: Ran) -> None:
 def test_an_end_that_nobody_saw(ran: Ran, tmp_path: Path) -> None:
     """One cell less has ended: every place that claims it is named."""
     less = tmp_path / "trace"
-    less.write_text("".join(line for line in ran.trace.path.read_text().splitlines(keepends=True) if not line.startswith("end 01:1 ")))
+    less.write_text(
+        "".join(
+            line for line in ran.trace.path.read_text().splitlines(keepends=True) if not line.startswith("end 01:1 ")
+        )
+    )
     said = "\n".join(ran.untruths(trace=Trace(less)))
     for part in (
         "01_one.ipynb: cell 01:1 is completed and did not end", "01_one.ipynb: is completed, and 01:1 did not end",
@@ -113,7 +133,9 @@ def test_exit_codes_that_are_not_true(ran: Ran) -> None:
         "the report made now: its verdict is ✘ Failed in 02 two, and the exit code 0",
     ):  # fmt: skip
         assert part in told, told
-    assert ran.untruths(said=f"{ran.said}\nHow to reach it:") == ["the terminal: says how to reach what was not finished"]
+    assert ran.untruths(said=f"{ran.said}\nHow to reach it:") == [
+        "the terminal: says how to reach what was not finished"
+    ]
 
 
 def change(name: str, what: Callable[[Any], None]) -> Callable[[Path], None]:
@@ -132,12 +154,23 @@ def status(index: int, value: str) -> Callable[[Any], None]:
 DOCTORED: dict[str, tuple[Callable[[Path], None], str]] = {
     "torn notebook": (lambda folder: os.truncate(folder / "01_one.ipynb", 400), "01_one.ipynb: not readable"),
     "no notebook": (change("01_one.ipynb", lambda nb: nb["cells"][1].pop("outputs")), "01_one.ipynb: not readable"),
-    "began, it says not": (change("02_two.ipynb", status(3, "not-run")), "02_two.ipynb: cell 02:1 is not-run and began"),
-    "behind a failure": (change("02_two.ipynb", status(5, "completed")), "02_two.ipynb: cell 5 is completed, behind one that is failed"),
+    "began, it says not": (
+        change("02_two.ipynb", status(3, "not-run")),
+        "02_two.ipynb: cell 02:1 is not-run and began",
+    ),
+    "behind a failure": (
+        change("02_two.ipynb", status(5, "completed")),
+        "02_two.ipynb: cell 5 is completed, behind one that is failed",
+    ),
     "torn summary": (lambda folder: os.truncate(folder / "summary.json", 100), "summary.json: not readable"),
-    "all is well": (change("summary.json", lambda data: data.update(status="completed")), "summary.json: completed, and a chapter is not"),
+    "all is well": (
+        change("summary.json", lambda data: data.update(status="completed")),
+        "summary.json: completed, and a chapter is not",
+    ),
     "a changed line": (
-        lambda folder: (folder / "ledger.jsonl").write_text((folder / "ledger.jsonl").read_text().replace("failed", "completed")),
+        lambda folder: (folder / "ledger.jsonl").write_text(
+            (folder / "ledger.jsonl").read_text().replace("failed", "completed")
+        ),
         "ledger: line",
     ),
     "no ledger": (lambda folder: (folder / "ledger.jsonl").unlink(), "ledger: is not there"),

@@ -49,7 +49,9 @@ async def answer_while_sending(folder: str, awake: bool) -> Any:
 
 def test_an_answer_that_nobody_is_told_of_is_seen() -> None:
     with tempfile.TemporaryDirectory(prefix="swbt-") as folder:  # a path short enough for a unix socket
-        assert asyncio.run(answer_while_sending(folder, awake=False)) is None, "the trap that this guards against is gone: so may the guard be"
+        assert asyncio.run(answer_while_sending(folder, awake=False)) is None, (
+            "the trap that this guards against is gone: so may the guard be"
+        )
         message = asyncio.run(answer_while_sending(folder, awake=True))
     assert message["msg_type"] == "execute_reply"
 

@@ -32,37 +32,91 @@ def utc(moment: float) -> str:
     return datetime.fromtimestamp(moment, timezone.utc).isoformat()
 
 
-def recorded(parent: Path, stamp: str, *, steps: int = 4, seen: str = "Synced", failed: bool = False, commands: int = 2) -> Path:
+def recorded(
+    parent: Path, stamp: str, *, steps: int = 4, seen: str = "Synced", failed: bool = False, commands: int = 2
+) -> Path:
     """A run's folder as a run of one notebook leaves it; the last step fails if asked to."""
     folder = parent / stamp
     folder.mkdir(parents=True)
     began = datetime.strptime(stamp[:20], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=timezone.utc).timestamp() + 1
     nb = nbformat.v4.new_notebook()
-    nb.cells.append(nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"], "papermill": {"status": "completed"}}))
+    nb.cells.append(
+        nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"], "papermill": {"status": "completed"}})
+    )
     rows, lines = [], []
     for at in range(steps):
         bad = failed and at == steps - 1
-        checks = [Check(node, f"state {at}", "Synced", "Donor" if bad and node == "sw2" else seen, not (bad and node == "sw2")) for node in NODES]
+        checks = [
+            Check(
+                node, f"state {at}", "Synced", "Donor" if bad and node == "sw2" else seen, not (bad and node == "sw2")
+            )
+            for node in NODES
+        ]
         page = f"<p>1 changed: {at}.</p>{CheckTable(checks).to_html()}"
         counts = {"hosts": 3, "changes": 1, "checks": 3, "failed": int(bad)}
         nb.cells.append(nbformat.v4.new_markdown_cell(f"## Step {at}"))
         done = {"status": "failed" if bad else "completed", "start_time": utc(began + at), "duration": 0.9}
-        output = nbformat.v4.new_output("display_data", {"text/html": page, "application/vnd.swarmbook.step+json": counts})
+        output = nbformat.v4.new_output(
+            "display_data", {"text/html": page, "application/vnd.swarmbook.step+json": counts}
+        )
         nb.cells.append(nbformat.v4.new_code_cell("step()", metadata={"papermill": done}, outputs=[output]))
-        rows.append({"number": "08", "chapter": "verify_galera", "title": f"Step {at}", "seconds": 0.9, "status": done["status"], **counts})
+        rows.append(
+            {
+                "number": "08",
+                "chapter": "verify_galera",
+                "title": f"Step {at}",
+                "seconds": 0.9,
+                "status": done["status"],
+                **counts,
+            }
+        )
         for number in range(commands):
             for node in NODES:
                 text = f"docker exec {at}.{number} mariadb -e 'SHOW STATUS' # {'padding ' * 10}"
-                lines.append({"event": "command", "time": utc(began + at + 0.5), "host": node, "text": text, "exit": 0, "seconds": 0.2, "tail": ""})
+                lines.append(
+                    {
+                        "event": "command",
+                        "time": utc(began + at + 0.5),
+                        "host": node,
+                        "text": text,
+                        "exit": 0,
+                        "seconds": 0.2,
+                        "tail": "",
+                    }
+                )
     nb.metadata.papermill = {"status": "completed", "parameters": {"cluster": "lab", "nodes": NODES, "swarm_managers": 1, "odd": EVIL if not failed else "x",
                              "consul_https_port": 8501, "overlay_subnet": "10.200.0.0/24", "mariadb_cluster_name": "galera"}}  # fmt: skip
     nbformat.write(nb, folder / "08_verify_galera.ipynb")
-    lines.append({"event": "command", "time": utc(began + 0.6), "host": EVIL, "text": EVIL, "exit": 7, "seconds": 0.1, "tail": EVIL})
+    lines.append(
+        {
+            "event": "command",
+            "time": utc(began + 0.6),
+            "host": EVIL,
+            "text": EVIL,
+            "exit": 7,
+            "seconds": 0.1,
+            "tail": EVIL,
+        }
+    )
     (folder / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     status = "failed" if failed else "completed"
     error = {"ename": "CheckFailed", "evalue": EVIL} if failed else None
-    chapter = {"number": "08", "name": "verify_galera", "status": status, "seconds": 1.0 * steps, "steps": rows, "error": error}
-    summary = {"status": status, "exit_code": int(failed), "seconds": 1.0 * steps, "changes": steps, "folder": str(folder), "chapters": [chapter]}
+    chapter = {
+        "number": "08",
+        "name": "verify_galera",
+        "status": status,
+        "seconds": 1.0 * steps,
+        "steps": rows,
+        "error": error,
+    }
+    summary = {
+        "status": status,
+        "exit_code": int(failed),
+        "seconds": 1.0 * steps,
+        "changes": steps,
+        "folder": str(folder),
+        "chapters": [chapter],
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
@@ -102,7 +156,14 @@ def test_the_report_of_a_run(tmp_path: Path) -> None:
     first = recorded(tmp_path / "lab", "2026-11-23T15-00-00Z", failed=True)
     second = recorded(tmp_path / "lab", "2026-11-23T16-00-00Z")
     record = read_record(second)
-    assert (record.status, record.exit_code, record.changes, record.failed, len(record.checks), len(record.commands)) == ("completed", 0, 4, 0, 12, 25)
+    assert (
+        record.status,
+        record.exit_code,
+        record.changes,
+        record.failed,
+        len(record.checks),
+        len(record.commands),
+    ) == ("completed", 0, 4, 0, 12, 25)
     assert [len(step.commands) for step in record.steps] == [7, 6, 6, 6]
     assert record.steps[1].said == "1 changed: 1."
     before = earlier(record)
@@ -116,7 +177,12 @@ def test_the_report_of_a_run(tmp_path: Path) -> None:
         assert words in page
     page = report_html(read_record(first), signature="signed by ops@example")
     Strict(page)
-    assert "✘ Failed in 08 verify_galera" in page and "✘ FAILED" in page and "1 of 4 checks failed" in page and "signed by ops@example" in page
+    assert (
+        "✘ Failed in 08 verify_galera" in page
+        and "✘ FAILED" in page
+        and "1 of 4 checks failed" in page
+        and "signed by ops@example" in page
+    )
     assert page.index("✘ FAILED") < page.index("✔ ok</span></td>")  # failed checks first
     assert "There is no earlier run" in page
 
@@ -140,11 +206,22 @@ def test_the_ledger_is_believed(tmp_path: Path) -> None:
     ]  # fmt: skip
     (folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events) + '{"event": "end", "sta')
     record = read_record(folder)
-    assert (record.status, record.exit_code, record.steps[0].changes, record.steps[0].status) == ("running", None, 5, "failed")
+    assert (record.status, record.exit_code, record.steps[0].changes, record.steps[0].status) == (
+        "running",
+        None,
+        5,
+        "failed",
+    )
     assert (len(record.checks), len(record.commands), record.failures) == (1, 1, ("it broke",))
     page = report_html(record)
     Strict(page)
-    assert "No end recorded" in page and "it broke" in page and "9.9" in page and "Plan and approval" in page and "ORDER" in page
+    assert (
+        "No end recorded" in page
+        and "it broke" in page
+        and "9.9" in page
+        and "Plan and approval" in page
+        and "ORDER" in page
+    )
     for words in (
         "ana@here",
         "typed",
@@ -206,7 +283,9 @@ def test_the_command_writes_both(tmp_path: Path) -> None:
     assert told.exit_code == 0 and (folder / "report.html").exists() and (tmp_path / "lab" / "index.html").exists()
 
 
-def test_a_run_reports_itself_and_outlives_a_report_that_fails(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_reports_itself_and_outlives_a_report_that_fails(
+    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chapter = Chapter(book.notebook("a", "# A", "## Step", "1"), {}, "01", "a")
     folder = tmp_path / "lab" / "2026-11-23T16-00-00Z"
     assert run_chapters([chapter], folder, env=book.env).status == "completed"

@@ -22,7 +22,9 @@ from swarmbook.runner import console as console_module
 from swarmbook.runner.console import Console
 from swarmbook.runner.run import run_chapters
 
-SHOW = "display({'application/vnd.swarmbook.step+json': {'hosts': 3, 'changes': 2, 'checks': 4, 'failed': 0}}, raw=True)"
+SHOW = (
+    "display({'application/vnd.swarmbook.step+json': {'hosts': 3, 'changes': 2, 'checks': 4, 'failed': 0}}, raw=True)"
+)
 
 
 def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
@@ -44,7 +46,9 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
     ]
     stream = io.StringIO()
     folder = tmp_path / "runs" / "x{y}"
-    result = run_chapters(chapters, folder, env={**book.env, "MARK": "m"}, console=Console(stream), cell_timeout_s=30, cwd=tmp_path)
+    result = run_chapters(
+        chapters, folder, env={**book.env, "MARK": "m"}, console=Console(stream), cell_timeout_s=30, cwd=tmp_path
+    )
     assert (result.status, result.exit_code, result.changes) == ("completed", 0, 4)
     one, two = result.chapters
     assert [(s.title, s.status, s.hosts, s.changes, s.checks, s.failed) for s in one.steps] == [
@@ -68,7 +72,14 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
         and lines[-1] == "record: unsigned: no key to sign with"
         and "\x1b" not in stream.getvalue()
     )
-    assert {p.name for p in folder.iterdir()} == {"04_first.ipynb", "05_second.ipynb", "ledger.jsonl", "manifest.json", "report.html", "summary.json"}
+    assert {p.name for p in folder.iterdir()} == {
+        "04_first.ipynb",
+        "05_second.ipynb",
+        "ledger.jsonl",
+        "manifest.json",
+        "report.html",
+        "summary.json",
+    }
 
 
 @pytest.mark.parametrize(
@@ -81,7 +92,9 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
         ("import os; os._exit(7)", 3, "kernel-died"),
     ],
 )
-def test_the_first_failure_ends_the_run(book: Any, tmp_path: Path, summary: Any, raised: str, code: int, status: str) -> None:
+def test_the_first_failure_ends_the_run(
+    book: Any, tmp_path: Path, summary: Any, raised: str, code: int, status: str
+) -> None:
     bad = book.notebook("bad", "# B", "## Step one", "1", "## Step two", raised, "## Step three", "3")
     good = book.notebook("good", "# G", "## Step", "1")
     stream = io.StringIO()
@@ -133,7 +146,12 @@ def test_runner_and_kernels_write_one_ledger(book: Any, tmp_path: Path) -> None:
     assert bad[-3]["what"] == "CheckFailed" and bad[-1]["exit_code"] == 1
     assert good[0]["parameters"] == {"size": 1} and len(good[0]["chapters"][0]["sha256"]) == 64
     (difference,) = compare(*runs).differences
-    assert (difference.chapter, difference.step, difference.name, difference.before) == ("02 x", "Look", "mounted", "yes")
+    assert (difference.chapter, difference.step, difference.name, difference.before) == (
+        "02 x",
+        "Look",
+        "mounted",
+        "yes",
+    )
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"cells": 1}'])
@@ -230,12 +248,19 @@ sys.exit(run_chapters([Chapter(here / "a.ipynb", {}, "01", "a")], here / "run", 
 
 
 @pytest.mark.parametrize(("cell", "code", "status"), [("1", 0, "completed"), ("1/0", 3, "failed")])
-def test_a_full_disk_under_the_log_changes_nothing(book: Any, tmp_path: Path, summary: Any, cell: str, code: int, status: str) -> None:
+def test_a_full_disk_under_the_log_changes_nothing(
+    book: Any, tmp_path: Path, summary: Any, cell: str, code: int, status: str
+) -> None:
     """Before, the run ended with a traceback and exit code 1 behind a summary that said completed, and without an end in its ledger."""
     book.notebook("a", "## Step", cell)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", FULL, str(tmp_path)], stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, **book.env}, check=False
+            [sys.executable, "-c", FULL, str(tmp_path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **book.env},
+            check=False,
         )
     assert (done.returncode, done.stderr) == (code, "")
     assert (summary(tmp_path / "run")["status"], summary(tmp_path / "run")["exit_code"]) == (status, code)
@@ -253,11 +278,22 @@ def test_what_an_earlier_run_completed_is_proven(book: Any, tmp_path: Path, summ
                 Chapter(broken, {}, "04", "broken", True)]  # fmt: skip
     stream = io.StringIO()
     result = run_chapters(chapters, tmp_path / "run", env=book.env, console=Console(stream))
-    assert [(c.status, c.proof) for c in result.chapters] == [("completed", "verified"), ("completed", "drifted"), ("completed", ""), ("failed", "")]
+    assert [(c.status, c.proof) for c in result.chapters] == [
+        ("completed", "verified"),
+        ("completed", "drifted"),
+        ("completed", ""),
+        ("failed", ""),
+    ]
     assert [c["proof"] for c in summary(tmp_path / "run")["chapters"]] == ["verified", "drifted", "", ""]
-    told = [e.get("proof", "") for e in read_chain((tmp_path / "run" / FILE).read_bytes()).events if e["event"] == "chapter" and e["status"] != "running"]
+    told = [
+        e.get("proof", "")
+        for e in read_chain((tmp_path / "run" / FILE).read_bytes()).events
+        if e["event"] == "chapter" and e["status"] != "running"
+    ]
     assert told == ["verified", "drifted", "", ""]
     lines = stream.getvalue().splitlines()
     assert any(line.startswith("01 same") and line.endswith("✔ verified") for line in lines)
     assert any(line.startswith("02 drifted") and line.endswith("✔ drifted") for line in lines)
-    assert result.line("lab").startswith("lab: NOT FINE: 12 checks, 0 failed; 04 broken failed: ZeroDivisionError: division by zero; ")
+    assert result.line("lab").startswith(
+        "lab: NOT FINE: 12 checks, 0 failed; 04 broken failed: ZeroDivisionError: division by zero; "
+    )

@@ -15,7 +15,12 @@ from swarmbook.runner.run import run_chapters
 
 from ..canaries import clothes, files_below, search
 
-FROM_FOLDER, LATE, FROM_ENV, FROM_FILE = "canary-in-folder-41", 'canary "late" <42>', "canary-by-env-43", "canary-by-file/44"
+FROM_FOLDER, LATE, FROM_ENV, FROM_FILE = (
+    "canary-in-folder-41",
+    'canary "late" <42>',
+    "canary-by-env-43",
+    "canary-by-file/44",
+)
 CANARIES = (FROM_FOLDER, LATE, FROM_ENV, FROM_FILE)
 
 LEAKS = """
@@ -56,7 +61,9 @@ FAILURE = "def deep(value):\n    raise ValueError('it was ' + value + ' ' + base
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_no_canary_gets_into_a_run_s_folder(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
+def test_no_canary_gets_into_a_run_s_folder(
+    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masked: bool
+) -> None:
     pytest.importorskip("ipywidgets")
     for name, value in (("_known", set()), ("_watched", {}), ("_seen", {})):
         monkeypatch.setattr(secrets, name, value)
@@ -67,7 +74,12 @@ def test_no_canary_gets_into_a_run_s_folder(book: Any, tmp_path: Path, monkeypat
     monkeypatch.setenv("CANARY", FROM_ENV)
     if not masked:
         monkeypatch.setenv("SWARMBOOK_MASK", "off")
-    env = {**book.env, "CLUSTER": str(cluster), "CANARY_FILE": str(tmp_path / "by-file"), "SWARMBOOK_RUN_DIR": str(folder)}
+    env = {
+        **book.env,
+        "CLUSTER": str(cluster),
+        "CANARY_FILE": str(tmp_path / "by-file"),
+        "SWARMBOOK_RUN_DIR": str(folder),
+    }
     said = []
     for number in range(len(CANARIES) if masked else 1):
         # The notebook itself does not hold the canary that it makes: a source is no output.
@@ -80,7 +92,10 @@ def test_no_canary_gets_into_a_run_s_folder(book: Any, tmp_path: Path, monkeypat
             result = run_chapters([chapter], folder, env=env, console=Console(stream), cwd=tmp_path, cluster=cluster)
             stream.seek(0)
             said.append(stream.read())
-        assert (result.status, [step.status for step in result.chapters[0].steps]) == ("failed", ["completed", "completed", "failed"])
+        assert (result.status, [step.status for step in result.chapters[0].steps]) == (
+            "failed",
+            ["completed", "completed", "failed"],
+        )
         text = (folder / "04_leak.ipynb").read_text()
         assert text.count(secrets.MASK) > 40 if masked else secrets.MASK not in text
         outputs = json.loads(text)["cells"][4]["outputs"]
@@ -96,10 +111,10 @@ def test_no_canary_gets_into_a_run_s_folder(book: Any, tmp_path: Path, monkeypat
 
 def test_text_keeps_its_order_and_loses_nothing(book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "_known", {"hunter2hunter2"})
-    cell = (
-        "import sys\nprint('one hunt'); print('two', end=' hun', flush=True); display(3); print('four', flush=True); print('five hunter', end='', flush=True)"
+    cell = "import sys\nprint('one hunt'); print('two', end=' hun', flush=True); display(3); print('four', flush=True); print('five hunter', end='', flush=True)"
+    result = run_chapters(
+        [Chapter(book.notebook("a", "# A", cell, traced=False), {}, "01", "a")], tmp_path / "run", env=book.env
     )
-    result = run_chapters([Chapter(book.notebook("a", "# A", cell, traced=False), {}, "01", "a")], tmp_path / "run", env=book.env)
     assert result.status == "completed"
     outputs = json.loads((tmp_path / "run" / "01_a.ipynb").read_text())["cells"][1]["outputs"]
     text = "".join("".join(o["text"]) for o in outputs if o["output_type"] == "stream")

@@ -24,7 +24,13 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, and nothing from the environment of whoever runs the tests."""
-    for name in ("SWARMBOOK_RUN_DIR", "SWARMBOOK_LOCK_OWNER", "SWARMBOOK_DEBUG", "SWARMBOOK_SIGNING_KEY", "SWARMBOOK_ALLOWED_SIGNERS"):
+    for name in (
+        "SWARMBOOK_RUN_DIR",
+        "SWARMBOOK_LOCK_OWNER",
+        "SWARMBOOK_DEBUG",
+        "SWARMBOOK_SIGNING_KEY",
+        "SWARMBOOK_ALLOWED_SIGNERS",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, "/dev/null")
@@ -80,7 +86,10 @@ def recorded(
     folder = cluster.root / "runs" / cluster.name / name
     folder.mkdir(parents=True)
     evidence, ledger = Evidence(folder, cluster, signing), Ledger(folder)
-    chapters = [Chapter(cluster.root / "none.ipynb", {}, "02", "post_provision"), Chapter(cluster.root / "none.ipynb", {}, "05", "verify_swarm")]
+    chapters = [
+        Chapter(cluster.root / "none.ipynb", {}, "02", "post_provision"),
+        Chapter(cluster.root / "none.ipynb", {}, "05", "verify_swarm"),
+    ]
     evidence.began(chapters, parameters or {"nodes": ["sw1", "sw2"], "mariadb_password": "generate"})
     records = []
     for chapter in chapters:
@@ -91,13 +100,25 @@ def recorded(
         done = []
         for number in range(steps):
             evidence.step_began(chapter, f"Step {number}")
-            ledger.extend([("command", {"host": "sw1", "text": "true", "exit": 0, "seconds": 0.1}), *(("check", asdict(check)) for check in checks)])
+            ledger.extend(
+                [
+                    ("command", {"host": "sw1", "text": "true", "exit": 0, "seconds": 0.1}),
+                    *(("check", asdict(check)) for check in checks),
+                ]
+            )
             done.append(StepRecord(chapter.number, chapter.name, f"Step {number}", status, 2, 1, len(checks), 0, 0.5))
             evidence.step_ended(done[-1])
-        notebook = {"cells": [{"cell_type": "code", "source": chapter.name, "metadata": {}}], "metadata": {"papermill": {"status": status}}}
+        notebook = {
+            "cells": [{"cell_type": "code", "source": chapter.name, "metadata": {}}],
+            "metadata": {"papermill": {"status": status}},
+        }
         (folder / chapter.notebook).write_text(json.dumps(notebook))
         error = None if status == "completed" else {"ename": "CheckFailed", "evalue": "one of two"}
-        records.append(ChapterRecord(chapter.number, chapter.name, status, 1.0, notebook=chapter.notebook, steps=tuple(done), error=error))
+        records.append(
+            ChapterRecord(
+                chapter.number, chapter.name, status, 1.0, notebook=chapter.notebook, steps=tuple(done), error=error
+            )
+        )
         evidence.chapter_ended(records[-1])
     result = RunResult(folder, status, 0 if status == "completed" else 1, 2.0, tuple(records))
     (folder / "summary.json").write_text(json.dumps(result.to_json()))

@@ -91,7 +91,9 @@ def test_what_the_ledger_keeps(cluster: Cluster, home: Path) -> None:
     _, plan, order, wipe = read_chain((folder / FILE).read_bytes()).events
     assert (plan["event"], plan["digest"], plan["changes"]) == ("plan", PLAN.digest, 2)
     assert (folder / plan["file"]).read_bytes() == PLAN.canonical()
-    assert [(e["event"], e["word"], e["how"], e["digest"]) for e in (order, wipe)] == [("approval", w, "--yes", PLAN.digest) for w in ("ORDER", "DESTROY")]
+    assert [(e["event"], e["word"], e["how"], e["digest"]) for e in (order, wipe)] == [
+        ("approval", w, "--yes", PLAN.digest) for w in ("ORDER", "DESTROY")
+    ]
     assert order["what"] == ["sw1: machine created"] and "@" in order["by"]
 
 

@@ -46,11 +46,20 @@ def misfit(folder: Path, *words: str, code: int = 1, signers: str | None = None)
 
 def test_what_nobody_touched(run: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     report = audit(run, home)
-    assert (report.exit_code, report.finding, report.status, report.run, report.cluster) == (0, "", "completed", "one", "lab")
+    assert (report.exit_code, report.finding, report.status, report.run, report.cluster) == (
+        0,
+        "",
+        "completed",
+        "one",
+        "lab",
+    )
     assert report.signature.startswith("by swarmbook@lab, SHA256:")
     elsewhere = tmp_path_factory.mktemp("auditor")
     copy = shutil.copytree(run, elsewhere / "copied")
-    assert "signed by SHA256:" in (told := audit(copy, elsewhere)).signature and "not checked against any allowed_signers" in told.signature
+    assert (
+        "signed by SHA256:" in (told := audit(copy, elsewhere)).signature
+        and "not checked against any allowed_signers" in told.signature
+    )
     assert audit(copy, elsewhere, str(home / "clusters/lab/allowed_signers")).signature.startswith("by swarmbook@lab")
 
 
@@ -63,7 +72,11 @@ def test_unsigned_and_failed_runs_fit_too(cluster: Cluster, recorded: Recorded, 
 
 
 @settings(max_examples=40)
-@given(name=st.sampled_from([FILE, "manifest.json", "manifest.json.sig", NOTEBOOK, "summary.json"]), data=st.data(), signed=st.booleans())
+@given(
+    name=st.sampled_from([FILE, "manifest.json", "manifest.json.sig", NOTEBOOK, "summary.json"]),
+    data=st.data(),
+    signed=st.booleans(),
+)
 def test_one_flipped_bit(run: Path, unsigned: Path, name: str, data: st.DataObject, signed: bool) -> None:
     path = (run if signed or name.endswith(".sig") else unsigned) / name
     whole = path.read_bytes()
@@ -99,7 +112,9 @@ def test_lines_removed_or_moved(run: Path, data: st.DataObject) -> None:
 def test_a_ledger_written_anew(run: Path) -> None:
     events = [json.loads(line) for line in (run / FILE).read_text().splitlines()]
     (run / FILE).unlink()
-    Ledger(run).extend((e.pop("event"), {k: v for k, v in e.items() if k not in ("seq", "prev", "time")}) for e in events)
+    Ledger(run).extend(
+        (e.pop("event"), {k: v for k, v in e.items() if k not in ("seq", "prev", "time")}) for e in events
+    )
     misfit(run, FILE, "written anew")
 
 
@@ -141,7 +156,9 @@ def test_signatures(run: Path, home: Path) -> None:
     def sign() -> None:
         command = ["ssh-keygen", "-Y", "sign", "-q", "-n", "swarmbook-run", "-f", str(home / "foreign")]
         raw = (run / "manifest.json").read_bytes()
-        (run / "manifest.json.sig").write_bytes(subprocess.run(command, input=raw, capture_output=True, check=True).stdout)
+        (run / "manifest.json.sig").write_bytes(
+            subprocess.run(command, input=raw, capture_output=True, check=True).stdout
+        )
 
     sign()
     misfit(run, "a foreign signature", "where the manifest says SHA256:")
@@ -202,7 +219,11 @@ def retell(folder: Path, change: Callable[[dict[str, Any]], None], name: str) ->
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        (NOTEBOOK, lambda d: d["metadata"]["papermill"].update(status="failed"), "02_post_provision.ipynb is failed, the ledger says completed"),
+        (
+            NOTEBOOK,
+            lambda d: d["metadata"]["papermill"].update(status="failed"),
+            "02_post_provision.ipynb is failed, the ledger says completed",
+        ),
         (NOTEBOOK, lambda d: d.clear(), "not what swarmbook writes"),
         ("summary.json", lambda d: d.update(exit_code=1), "summary.json: exit_code 1, the ledger says 0"),
         ("summary.json", lambda d: d["chapters"][1].update(status="failed"), "05 verify_swarm is failed"),
@@ -225,7 +246,9 @@ def test_killed(unsigned: Path) -> None:
     assert "line 8 is torn" in misfit(unsigned, "killed", "7 events fit").notes[0]
     (unsigned / ".02_post_provision.ipynb.k3j2").write_text("{")
     notes = misfit(unsigned, "killed", "7 events fit").notes
-    assert len(notes) == 2 and notes[0].startswith(".02_post_provision.ipynb.k3j2: as a save leaves it that is cut short")
+    assert len(notes) == 2 and notes[0].startswith(
+        ".02_post_provision.ipynb.k3j2: as a save leaves it that is cut short"
+    )
     (unsigned / FILE).write_bytes(whole.replace(b'"sw2"', b'"sw3"'))
     misfit(unsigned, FILE, "was changed")
 
@@ -263,7 +286,9 @@ def _many(count: int) -> list[Any]:
 def test_the_command(run: Path, home: Path) -> None:
     cli = CliRunner()
     done = cli.invoke(main, ["audit", str(run)])
-    assert done.exit_code == 0 and "unchanged since it was recorded" in done.output and "by swarmbook@lab" in done.output
+    assert (
+        done.exit_code == 0 and "unchanged since it was recorded" in done.output and "by swarmbook@lab" in done.output
+    )
     said = json.loads(cli.invoke(main, ["audit", str(run), "--json"]).output)
     assert said["ok"] is True and said["events"] > 10
     (run / "zz").touch()

@@ -24,17 +24,37 @@ def words(row: Row | None, was: set[tuple[str, str]] | None = None) -> list[str]
 
 def test_from_nothing_to_well() -> None:
     assert words(None) == ["· not there", "·", "·", "·", "·"]
-    assert words(Row("sw1", "ok", "inactive", "none", "none", "no member")) == ["✔ answers", "· inactive", "·", "·", "· no member"]
-    assert words(Row("sw1", "ok", "active", "pending", "starting consul_server", "Joiner, Primary"))[2:] == ["… pending", "… starting", "… Joiner, Primary"]
+    assert words(Row("sw1", "ok", "inactive", "none", "none", "no member")) == [
+        "✔ answers",
+        "· inactive",
+        "·",
+        "·",
+        "· no member",
+    ]
+    assert words(Row("sw1", "ok", "active", "pending", "starting consul_server", "Joiner, Primary"))[2:] == [
+        "… pending",
+        "… starting",
+        "… Joiner, Primary",
+    ]
     assert words(WELL) == ["✔ answers", "✔ active", "✔ manager", "✔ server", "✔ Synced"]
-    assert words(Row("sw1", "ok", "active", "active worker", "running consul_client", "no member wanted"))[2:] == ["✔ worker", "✔ client", "✔ none wanted"]
+    assert words(Row("sw1", "ok", "active", "active worker", "running consul_client", "no member wanted"))[2:] == [
+        "✔ worker",
+        "✔ client",
+        "✔ none wanted",
+    ]
 
 
 def test_what_was_well_and_is_not_is_broken() -> None:
     was: set[tuple[str, str]] = set()
     words(WELL, was)
     assert words(Row("sw1", "HostUnreachable: timed out"), was) == ["✘ no answer", "✘", "✘", "✘", "✘"]
-    assert words(Row("sw1", "ok", "inactive", "none", "none", "no member"), was) == ["✔ answers", "✘ inactive", "✘", "✘", "✘ no member"]
+    assert words(Row("sw1", "ok", "inactive", "none", "none", "no member"), was) == [
+        "✔ answers",
+        "✘ inactive",
+        "✘",
+        "✘",
+        "✘ no member",
+    ]
     assert words(WELL, was)[4] == "✔ Synced"
     assert words(Row("sw1", "HostUnreachable: timed out"))[0] == "… no answer", "not met yet: it may be booting"
 
@@ -53,7 +73,14 @@ def test_it_looks_again_puts_up_with_errors_and_stops(home: Path) -> None:
             raise answer
         return answer
 
-    it = Board(Params(nodes=["sw1"], swarm_managers=1), Cluster("lab"), lambda page, text: shown.append((page, text)), ask=ask, first_s=0.01, slowest_s=0.02)
+    it = Board(
+        Params(nodes=["sw1"], swarm_managers=1),
+        Cluster("lab"),
+        lambda page, text: shown.append((page, text)),
+        ask=ask,
+        first_s=0.01,
+        slowest_s=0.02,
+    )
     it.start()
     assert done.wait(10)
     it.stop()

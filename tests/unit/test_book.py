@@ -41,7 +41,9 @@ class Phase:
         return [equal("sw1", "count", 3, seen)]
 
     def step(self) -> StepResult:
-        return converge(self.book, observe=self.observe, plan=self.plan, apply=self.apply, verify=self.verify, what="counting")
+        return converge(
+            self.book, observe=self.observe, plan=self.plan, apply=self.apply, verify=self.verify, what="counting"
+        )
 
 
 @pytest.fixture
@@ -106,7 +108,9 @@ def test_looking(book: Book) -> None:
 def test_a_result_shows_itself_without_secrets(book: Book) -> None:
     register("s3cr3t-value")
     book.transcript.record("sw1", "echo s3cr3t-value", 0, 0.1)
-    result = StepResult((Change("sw1", "x", "s3cr3t-value <b>"),), Table(["t"], [["s3cr3t-value"]]), book.transcript.since(0), 3, 0.5)
+    result = StepResult(
+        (Change("sw1", "x", "s3cr3t-value <b>"),), Table(["t"], [["s3cr3t-value"]]), book.transcript.since(0), 3, 0.5
+    )
     shown = result._repr_mimebundle_()
     assert "s3cr3t" not in str(shown)
     assert MASK in shown["text/plain"]

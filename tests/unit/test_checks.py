@@ -47,7 +47,14 @@ def test_nothing_shows_a_secret() -> None:
     table = CheckTable([equal("sw1", "s3cr3t-value", "s3cr3t-value", "not s3cr3t-value")])
     with pytest.raises(CheckFailed) as caught:
         table.raise_for_failures("next")
-    for shown in (table.to_text(), table.to_html(), str(table.to_json()), repr(table), table.frame.to_string(), str(caught.value)):
+    for shown in (
+        table.to_text(),
+        table.to_html(),
+        str(table.to_json()),
+        repr(table),
+        table.frame.to_string(),
+        str(caught.value),
+    ):
         assert MASK in shown
         assert "s3cr3t-value" not in shown
 

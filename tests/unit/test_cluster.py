@@ -30,7 +30,9 @@ with Cluster("lab").lock("07: bootstrap"):
 def holder(home: Path, root: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock until a line comes, or it is killed."""
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    process = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert process.stdout and process.stdin
     assert process.stdout.readline() == "held\n"
     yield process
@@ -44,7 +46,10 @@ def test_nodes_survive_the_disk(node: MakeNode) -> None:
     cluster.save_nodes(nodes, "lab")
     assert Cluster("lab").nodes == nodes
     assert cluster.file.stat().st_mode & 0o777 == 0o600
-    assert cluster.known_hosts.read_text().splitlines() == ["[127.0.0.1]:2201 ssh-ed25519 AAAA1", "[127.0.0.1]:2202 ssh-ed25519 AAAA2"]
+    assert cluster.known_hosts.read_text().splitlines() == [
+        "[127.0.0.1]:2201 ssh-ed25519 AAAA1",
+        "[127.0.0.1]:2202 ssh-ed25519 AAAA2",
+    ]
 
 
 def test_how_a_port_is_reached(node: MakeNode) -> None:
@@ -70,7 +75,9 @@ def test_a_newer_format_is_refused(node: MakeNode) -> None:
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize("text", ["{", "", "[]", '{"format": "x"}', '{"format": 1}', '{"format": 1, "nodes": [{"name": "sw1"}]}'])
+@pytest.mark.parametrize(
+    "text", ["{", "", "[]", '{"format": "x"}', '{"format": 1}', '{"format": 1, "nodes": [{"name": "sw1"}]}']
+)
 def test_an_inventory_that_is_not_readable(text: str) -> None:
     cluster = Cluster("lab")
     cluster.folder.mkdir(parents=True)
@@ -138,16 +145,26 @@ def test_a_kernel_works_under_the_lock_of_its_run(root: Path) -> None:
     with cluster.lock("run"):
         command = [sys.executable, "-c", script]
         environment = {**os.environ, "PYTHONPATH": str(root)}
-        done = subprocess.run(command, env={**environment, **cluster.child_environment()}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env={**environment, **cluster.child_environment()}, capture_output=True, text=True, check=True
+        )
         assert done.stdout == "in\nin\n"
         assert (cluster.folder / "lock.json").exists()
         stranger = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert "LockHeld" in stranger.stderr
-        other = subprocess.run(command, env={**environment, **Cluster("other").child_environment()}, capture_output=True, text=True, check=False)
+        other = subprocess.run(
+            command,
+            env={**environment, **Cluster("other").child_environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert "LockHeld" in other.stderr
 
 
-def test_an_environment_left_over_from_a_run_that_is_gone(monkeypatch: pytest.MonkeyPatch, holder: subprocess.Popen[str]) -> None:
+def test_an_environment_left_over_from_a_run_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, holder: subprocess.Popen[str]
+) -> None:
     monkeypatch.setenv("SWARMBOOK_LOCK_OWNER", "lab:999999999")
     with pytest.raises(LockHeld), Cluster("lab").lock("mine"):
         pytest.fail("two at once")
@@ -190,7 +207,10 @@ def test_host_keys_are_pinned_as_ssh_looks_for_them(tmp_path: Path) -> None:
 
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm5hn7tLcyTyPHwZ1cWu9oTqGQ2nXm3Qd0p0r3m1cPZ"
     cluster = Cluster("lab", tmp_path)
-    nodes = [Node(name, name, "192.0.2.1", "192.0.2.1", end, key) for name, end in (("n1", Endpoint("192.0.2.1", 22)), ("n2", Endpoint("127.0.0.1", 2201)))]
+    nodes = [
+        Node(name, name, "192.0.2.1", "192.0.2.1", end, key)
+        for name, end in (("n1", Endpoint("192.0.2.1", 22)), ("n2", Endpoint("127.0.0.1", 2201)))
+    ]
     cluster.folder.mkdir(parents=True)
     cluster.save_nodes(nodes, "lab")
     known = paramiko.HostKeys(str(cluster.known_hosts))

@@ -29,14 +29,29 @@ def test_nothing_but_the_same(cluster: Cluster, recorded: Recorded) -> None:
 
 
 def test_what_differs(cluster: Cluster, recorded: Recorded) -> None:
-    a = recorded(cluster, "a", checks=[YES, Check("sw2", "size", "3", "3", True), YES], parameters={"x": 1, "y": [1], "gone": "g"})
+    a = recorded(
+        cluster,
+        "a",
+        checks=[YES, Check("sw2", "size", "3", "3", True), YES],
+        parameters={"x": 1, "y": [1], "gone": "g"},
+    )
     b = recorded(
-        cluster, "b", checks=[YES, Check("sw2", "size", "3", "2", False), Check("sw3", "size", "3", "3", True)], parameters={"x": 1, "y": [2], "z": None}
+        cluster,
+        "b",
+        checks=[YES, Check("sw2", "size", "3", "2", False), Check("sw3", "size", "3", "3", True)],
+        parameters={"x": 1, "y": [2], "z": None},
     )
     found = compare(a, b)
     assert found.exit_code == 1
-    assert found.counts == {"parameter": {"same": 1, "changed": 1, "new": 1, "gone": 1}, "check": {"same": 2, "changed": 2, "new": 2, "gone": 2}}
-    first = [(d.state, d.chapter, d.step, d.host, d.name, d.before, d.after) for d in found.differences if d.chapter.startswith("02")]
+    assert found.counts == {
+        "parameter": {"same": 1, "changed": 1, "new": 1, "gone": 1},
+        "check": {"same": 2, "changed": 2, "new": 2, "gone": 2},
+    }
+    first = [
+        (d.state, d.chapter, d.step, d.host, d.name, d.before, d.after)
+        for d in found.differences
+        if d.chapter.startswith("02")
+    ]
     step = ("02 post_provision", "Step 0")
     assert first == [
         ("changed", *step, "sw2", "size", "3", "2 (FAILED, wanted 3)"),
@@ -50,18 +65,32 @@ def test_what_differs(cluster: Cluster, recorded: Recorded) -> None:
     ]
     text = found.to_text().splitlines()
     assert text[0].split() == ["state", "where", "what", "a", "b"]
-    assert "02 post_provision / Step 0 / sw2" in found.to_text() and text[-1] == "checks: 2 same, 2 changed, 2 new, 2 gone"
+    assert (
+        "02 post_provision / Step 0 / sw2" in found.to_text() and text[-1] == "checks: 2 same, 2 changed, 2 new, 2 gone"
+    )
     mirrored = compare(b, a)
-    assert {(d.name, d.before, d.after) for d in found.differences} == {(d.name, d.after, d.before) for d in mirrored.differences}
+    assert {(d.name, d.before, d.after) for d in found.differences} == {
+        (d.name, d.after, d.before) for d in mirrored.differences
+    }
 
 
 CHECKS = st.lists(
-    st.builds(Check, st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]), st.just("1"), st.sampled_from(["1", "2"]), st.booleans()), max_size=5
+    st.builds(
+        Check,
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["x", "y"]),
+        st.just("1"),
+        st.sampled_from(["1", "2"]),
+        st.booleans(),
+    ),
+    max_size=5,
 )
 
 
 @given(CHECKS, CHECKS)
-def test_the_counts_add_up(tmp_path_factory: pytest.TempPathFactory, recorded: Recorded, old: list[Check], new: list[Check]) -> None:
+def test_the_counts_add_up(
+    tmp_path_factory: pytest.TempPathFactory, recorded: Recorded, old: list[Check], new: list[Check]
+) -> None:
     root = tmp_path_factory.mktemp("home")
     found = compare(recorded(Cluster("c", root), "a", checks=old), recorded(Cluster("c", root), "b", checks=new))
     counts = found.counts["check"]

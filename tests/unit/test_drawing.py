@@ -24,7 +24,9 @@ def inside(svg: str) -> bool:
     root = ET.fromstring(svg)
     wide, high = float(root.attrib["width"]), float(root.attrib["height"])
     boxes = [e.attrib for e in root.iter() if e.tag.endswith("}rect")]
-    return all(float(b["x"]) + float(b["width"]) <= wide + 1 and float(b["y"]) + float(b["height"]) <= high for b in boxes)
+    return all(
+        float(b["x"]) + float(b["width"]) <= wide + 1 and float(b["y"]) + float(b["height"]) <= high for b in boxes
+    )
 
 
 @given(CARDS)
@@ -36,12 +38,24 @@ def test_a_topology_of_anything(cards: list[Card]) -> None:
 
 
 def test_what_is_broken_is_told_by_a_sign_and_a_word_as_well() -> None:
-    svg = topology([Card("sw1", (Part("engine", "active", "ok"), Part("Galera", "gone", "bad"))), Card("sw2", (Part("engine", "", "none"),))])
+    svg = topology(
+        [
+            Card("sw1", (Part("engine", "active", "ok"), Part("Galera", "gone", "bad"))),
+            Card("sw2", (Part("engine", "", "none"),)),
+        ]
+    )
     assert "sw1 ✘" in texts(svg) and "✘ gone" in texts(svg) and "✔ active" in texts(svg) and "sw2" in texts(svg)
     assert svg.count("edge-bad") == 3, "once in use, twice in the style"
 
 
-@given(st.lists(st.tuples(st.floats(0, 1e4), st.sampled_from(["a", "b<", "c&d"]), st.sampled_from(["Synced", "Joiner", "not running"])), max_size=40))
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 1e4), st.sampled_from(["a", "b<", "c&d"]), st.sampled_from(["Synced", "Joiner", "not running"])
+        ),
+        max_size=40,
+    )
+)
 def test_states_of_anything(samples: list[tuple[float, str, str]]) -> None:
     samples.sort()
     svg = states(samples)
@@ -49,11 +63,22 @@ def test_states_of_anything(samples: list[tuple[float, str, str]]) -> None:
 
 
 def test_states_from_when_to_when() -> None:
-    svg = states([(0, "sw1", "starting"), (1, "sw1", "starting"), (2, "sw1", "Synced"), (2, "sw2", "starting"), (8, "sw2", "Joiner"), (10, "sw2", "Synced")])
+    svg = states(
+        [
+            (0, "sw1", "starting"),
+            (1, "sw1", "starting"),
+            (2, "sw1", "Synced"),
+            (2, "sw2", "starting"),
+            (8, "sw2", "Joiner"),
+            (10, "sw2", "Synced"),
+        ]
+    )
     assert (
         ET.fromstring(svg)
         .attrib["aria-label"]
-        .endswith("sw1: starting from 0.0 s, Synced from 2.0 s; sw2: starting from 2.0 s, Joiner from 8.0 s, Synced from 10.0 s")
+        .endswith(
+            "sw1: starting from 0.0 s, Synced from 2.0 s; sw2: starting from 2.0 s, Joiner from 8.0 s, Synced from 10.0 s"
+        )
     )
     assert "starting" in texts(svg) and "10.0 s" in texts(svg)
 

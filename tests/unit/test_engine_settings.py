@@ -17,7 +17,11 @@ from swarmbook.phases.engine.step import api_names, drop_in_for, merge_settings,
 
 MakeNode = Callable[..., Node]
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8)
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=6)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
 labels = st.lists(st.sampled_from(["rack=7", "dc=old", "dc", "instance_type=x", "ssd", ""]), max_size=4)
 options = st.dictionaries(st.sampled_from(["max-size", "max-file", "tag", "compress"]), st.text(max_size=4), max_size=3)
 daemon = st.fixed_dictionaries(
@@ -103,7 +107,11 @@ def test_addresses_in_the_file_cannot_stand_beside_those_on_the_command_line(our
 
 def test_the_drop_in_empties_the_start_line_first() -> None:
     text = drop_in_for("/usr/sbin/dockerd -H fd:// $DOCKER_OPTS", 2376)
-    assert text.splitlines() == ["[Service]", "ExecStart=", "ExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS -H tcp://0.0.0.0:2376"]
+    assert text.splitlines() == [
+        "[Service]",
+        "ExecStart=",
+        "ExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS -H tcp://0.0.0.0:2376",
+    ]
 
 
 def test_names_of_the_certificate(node: MakeNode) -> None:

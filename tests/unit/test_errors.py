@@ -26,7 +26,9 @@ def test_the_printed_tree_is_the_real_one() -> None:
         stack.append((depth, name))
         if code:
             assert getattr(errors, name).exit_code == int(code), name
-    real = {cls.__name__: next((b.__name__ for b in cls.__bases__ if issubclass(b, SwarmbookError)), "") for cls in CLASSES}
+    real = {
+        cls.__name__: next((b.__name__ for b in cls.__bases__ if issubclass(b, SwarmbookError)), "") for cls in CLASSES
+    }
     assert printed == real
 
 

@@ -29,7 +29,9 @@ wipe_disks:      # none, since spring
 
 def test_only_what_differs_is_written_anew() -> None:
     assert rewrite(FILE, {"cluster": "shop", "wipe_disks": ["sw1", "sw2"]}) == FILE
-    changed = rewrite(FILE, {"cluster": "bar", "nodes": ["a1"], "swarm_managers": 1, "wipe_disks": [], "mariadb_port": 3306})
+    changed = rewrite(
+        FILE, {"cluster": "bar", "nodes": ["a1"], "swarm_managers": 1, "wipe_disks": [], "mariadb_port": 3306}
+    )
     assert (
         changed
         == FILE.replace("shop   #", "bar   #")
@@ -74,10 +76,18 @@ def form(tmp_path: Path) -> Form:
 def test_it_says_what_is_wrong_as_one_types(form: Form) -> None:
     assert form.check() and not form.save.disabled and "swarmbook run" in form.told.value
     form.fields["swarm_managers"].value = "4"
-    assert form.save.disabled and "raft needs a majority" in form.notes["swarm_managers"].value and "use 3" in form.notes["swarm_managers"].value
+    assert (
+        form.save.disabled
+        and "raft needs a majority" in form.notes["swarm_managers"].value
+        and "use 3" in form.notes["swarm_managers"].value
+    )
     form.fields["nodes"].value = "sw1, SW2"
     form.fields["wait_timeout"].value = "soon"
-    assert "SW2" in form.notes["nodes"].value and "seconds any single wait may take" in form.notes["wait_timeout"].value and "✘" in form.told.value
+    assert (
+        "SW2" in form.notes["nodes"].value
+        and "seconds any single wait may take" in form.notes["wait_timeout"].value
+        and "✘" in form.told.value
+    )
     form.write()
     assert form.path.read_text() == FILE, "what is wrong is not written"
 
@@ -90,7 +100,12 @@ def test_it_writes_what_is_right(form: Form) -> None:
     form.save.click()
     assert "saved" in form.told.value and "# its name" in form.path.read_text()
     params = load_params(form.path)
-    assert (params.nodes[-1], params.mariadb_port, params.system_update, params.storage_layout) == ("sw4", 3306, True, "lvm-xfs")
+    assert (params.nodes[-1], params.mariadb_port, params.system_update, params.storage_layout) == (
+        "sw4",
+        3306,
+        True,
+        "lvm-xfs",
+    )
 
 
 def test_every_parameter_has_a_field_that_takes_its_default(tmp_path: Path) -> None:

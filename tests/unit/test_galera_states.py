@@ -34,7 +34,13 @@ def test_founding_and_joining() -> None:
         (NOON + 4, "sw2", "starting"), (NOON + 7, "sw2", "starting"), (NOON + 9, "sw2", "Synced"),
     ]  # fmt: skip
     shifts = {
-        "sw1": [(NOON + 2, "Joined"), (NOON + 2.1, "Synced"), (NOON + 5.2, "Donor"), (NOON + 6, "Joined"), (NOON + 6.1, "Synced")],
+        "sw1": [
+            (NOON + 2, "Joined"),
+            (NOON + 2.1, "Synced"),
+            (NOON + 5.2, "Donor"),
+            (NOON + 6, "Joined"),
+            (NOON + 6.1, "Synced"),
+        ],
         "sw2": [(NOON + 5, "Joiner"), (NOON + 8, "Joined"), (NOON + 8.2, "Synced")],
     }
     assert course(samples, shifts) == [
@@ -47,10 +53,19 @@ def test_founding_and_joining() -> None:
 def test_a_member_that_was_there_before() -> None:
     """It donates, and nobody waits for it; another one says nothing, since it stayed as it was."""
     samples = [(NOON, "sw3", "starting"), (NOON + 4, "sw3", "Synced")]
-    shifts = {"sw1": [(NOON - 60, "Synced"), (NOON + 1, "Donor"), (NOON + 2, "Synced")], "sw2": [], "sw3": [(NOON + 1, "Joiner"), (NOON + 3, "Synced")]}
+    shifts = {
+        "sw1": [(NOON - 60, "Synced"), (NOON + 1, "Donor"), (NOON + 2, "Synced")],
+        "sw2": [],
+        "sw3": [(NOON + 1, "Joiner"), (NOON + 3, "Synced")],
+    }
     lanes = course(samples, shifts)
     assert [(at, state) for at, name, state in lanes if name == "sw1"] == [(0, "Synced"), (1, "Donor"), (2, "Synced")]
-    assert [(at, state) for at, name, state in lanes if name == "sw3"] == [(0, "starting"), (1, "Joiner"), (3, "Synced"), (4, "Synced")]
+    assert [(at, state) for at, name, state in lanes if name == "sw3"] == [
+        (0, "starting"),
+        (1, "Joiner"),
+        (3, "Synced"),
+        (4, "Synced"),
+    ]
     assert "sw2" not in {name for _, name, _ in lanes}, "nothing is known of it"
 
 
@@ -67,7 +82,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return pictures
 
 
-@pytest.mark.parametrize(("error", "asks"), [(None, True), (WorldError("no"), True), (KeyboardInterrupt(), False)], ids=repr)
+@pytest.mark.parametrize(
+    ("error", "asks"), [(None, True), (WorldError("no"), True), (KeyboardInterrupt(), False)], ids=repr
+)
 def test_it_is_drawn_however_the_step_ends_and_nobody_is_asked_after_an_interrupt(
     home: Path, shown: list[str], error: BaseException | None, asks: bool
 ) -> None:

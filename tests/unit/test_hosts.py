@@ -58,7 +58,9 @@ class Server:
     def start(self) -> None:
         assert SSHD
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")], stdin=subprocess.DEVNULL, stderr=log)
+            self.process = subprocess.Popen(
+                [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")], stdin=subprocess.DEVNULL, stderr=log
+            )
         for _ in range(100):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -117,7 +119,10 @@ def test_run(fleet: Callable[..., Fleet]) -> None:
     assert host.run("echo out; echo err >&2") == Output(0, "out\n", "err\n")
     assert host.run('echo "it\'s $((6*7))"\nwc -c', check=False).stdout == "it's 42\n0\n", "standard input is closed"
     assert host.run("exit 3", check=False).exit == 3
-    assert len(host.run("head -c 3000000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero | tr '\\0' y >&2").stdout) == 3_000_000
+    assert (
+        len(host.run("head -c 3000000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero | tr '\\0' y >&2").stdout)
+        == 3_000_000
+    )
 
 
 def test_a_node_behind_a_jump_host(fleet: Callable[..., Fleet], server: Server, tmp_path: Path) -> None:
@@ -127,14 +132,21 @@ def test_a_node_behind_a_jump_host(fleet: Callable[..., Fleet], server: Server, 
     jump = Jump(Endpoint("127.0.0.1", before.port), before.key, getpass.getuser())
     try:
         opened = fleet("sw1", "sw2", jump=jump)
-        assert opened.each(lambda host: host.run("echo $SSH_CONNECTION | cut -d' ' -f4").stdout) == dict.fromkeys(("sw1", "sw2"), f"{server.port}\n")
+        assert opened.each(lambda host: host.run("echo $SSH_CONNECTION | cut -d' ' -f4").stdout) == dict.fromkeys(
+            ("sw1", "sw2"), f"{server.port}\n"
+        )
         assert (tmp_path / "log").read_text().count("Accepted publickey") == 2, "by way of the jump host"
         cluster = Cluster("lab")
         assert cluster.nodes == [host.node for host in opened], "the inventory keeps it"
         assert cluster.pinned().count(before.key) == 1
-        typed = subprocess.run(["ssh", "-F", str(cluster.ssh_config), "sw2", "echo typed"], capture_output=True, text=True, timeout=20)
+        typed = subprocess.run(
+            ["ssh", "-F", str(cluster.ssh_config), "sw2", "echo typed"], capture_output=True, text=True, timeout=20
+        )
         assert typed.stdout == "typed\n", typed.stderr
-        with opened["sw1"].forward("127.0.0.1", server.port) as port, socket.create_connection(("127.0.0.1", port), 10) as through:
+        with (
+            opened["sw1"].forward("127.0.0.1", server.port) as port,
+            socket.create_connection(("127.0.0.1", port), 10) as through,
+        ):
             assert through.recv(4) == b"SSH-"
         with pytest.raises(HostKeyMismatch, match="sw1's jump host shows another host key"):
             fleet("sw1", jump=dataclasses.replace(jump, host_key=server.key))["sw1"].run("true")
@@ -238,7 +250,10 @@ def test_forward(fleet: Callable[..., Fleet]) -> None:
 
 def test_a_forward_to_nobody_is_a_closed_connection(fleet: Callable[..., Fleet]) -> None:
     host = fleet()["sw1"]
-    with host.forward("127.0.0.1", free_port()) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as near:
+    with (
+        host.forward("127.0.0.1", free_port()) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as near,
+    ):
         assert near.recv(1) == b""
 
 
@@ -269,7 +284,9 @@ def test_another_user_key(fleet: Callable[..., Fleet], server: Server) -> None:
     assert "permission denied" in str(caught.value)
 
 
-def test_the_operators_own_keys_and_settings_are_left_alone(fleet: Callable[..., Fleet], server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operators_own_keys_and_settings_are_left_alone(
+    fleet: Callable[..., Fleet], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", "/nonexistent/agent")
     assert fleet()["sw1"].run("echo $SSH_CONNECTION").stdout.startswith("127.0.0.1 ")
 
@@ -308,7 +325,11 @@ def test_a_broken_connection_is_told_and_opened_anew(fleet: Callable[..., Fleet]
 def test_a_fleet(fleet: Callable[..., Fleet]) -> None:
     opened = fleet("sw1", "sw2", "sw3")
     assert len(opened) == 3
-    assert opened.each(lambda host: host.run(f"echo {host.name}").stdout.strip()) == {"sw1": "sw1", "sw2": "sw2", "sw3": "sw3"}
+    assert opened.each(lambda host: host.run(f"echo {host.name}").stdout.strip()) == {
+        "sw1": "sw1",
+        "sw2": "sw2",
+        "sw3": "sw3",
+    }
     assert list(opened.each(lambda host: 1, ["sw3", "sw1"])) == ["sw3", "sw1"]
     with pytest.raises(CommandFailed) as caught:
         opened.each(lambda host: host.run(f"[ {host.name} = sw2 ]"))
@@ -334,7 +355,9 @@ def test_fan_out_finishes_all_and_keeps_every_error() -> None:
     assert sorted(done) == list(range(6))
     for name in ("n0", "n2", "n4"):
         assert name in str(caught.value)
-    assert "number 4 is even" in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])]), "what the others died of is lost"
+    assert "number 4 is even" in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])]), (
+        "what the others died of is lost"
+    )
 
 
 def test_fan_out_is_bounded_ordered_and_may_be_empty() -> None:
@@ -366,7 +389,11 @@ def test_a_secret_is_masked_before_output_is_cut(node: MakeNode, monkeypatch: py
     register(secret)
     host = Host(node(), Cluster("lab"), Transcript())
     monkeypatch.setattr(
-        host, "connection", lambda: dataclasses.make_dataclass("C", ["transport"])(type("T", (), {"open_session": lambda self, timeout: None})())
+        host,
+        "connection",
+        lambda: dataclasses.make_dataclass("C", ["transport"])(
+            type("T", (), {"open_session": lambda self, timeout: None})()
+        ),
     )
     monkeypatch.setattr(hosts, "_exec", lambda *_: Output(1, "", f"{secret}{'x' * 1480}"))
     with pytest.raises(CommandFailed) as caught:
@@ -375,7 +402,9 @@ def test_a_secret_is_masked_before_output_is_cut(node: MakeNode, monkeypatch: py
     assert "vvvvvv" not in str(host._transcript.since(0))
 
 
-def test_a_long_secret_at_the_head_of_a_command_is_masked_before_it_is_cut(node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_secret_at_the_head_of_a_command_is_masked_before_it_is_cut(
+    node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     register("s3cr3t-value")
     host = Host(node(), Cluster("lab"), Transcript())
 

@@ -22,7 +22,13 @@ def test_the_same_each_time(name: str) -> None:
 
 def test_it_changes_with_base_content_and_names(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {image_name("consul", "a"), image_name("consul", "b")}
-    for context in ({"Dockerfile": b"1"}, {"Dockerfile": b"2"}, {"Dockerfile2": b"1"}, {"Dockerfile": b"1", "x": b""}, {"D": b"ockerfile\x001"}):
+    for context in (
+        {"Dockerfile": b"1"},
+        {"Dockerfile": b"2"},
+        {"Dockerfile2": b"1"},
+        {"Dockerfile": b"1", "x": b""},
+        {"D": b"ockerfile\x001"},
+    ):
         monkeypatch.setattr(images, "_context", lambda name, c=context: c)
         names.add(image_name("consul", "a"))
     assert len(names) == 7

@@ -33,7 +33,9 @@ def test_each_is_made_to_happen_by_a_test_that_sees_its_section_named(failure: K
 
 
 def test_an_error_says_what_is_known_of_it() -> None:
-    error = HostUnreachable("n1 does not answer over SSH", where="n1 (root@10.0.0.1:22)", seen="timed out", next="swarmbook status PARAMS")
+    error = HostUnreachable(
+        "n1 does not answer over SSH", where="n1 (root@10.0.0.1:22)", seen="timed out", next="swarmbook status PARAMS"
+    )
     lines = str(error).splitlines()
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["where", "seen", "means", "next", "more"]
     assert lines[-1].endswith("swarmbook explain host-unreachable")

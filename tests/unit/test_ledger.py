@@ -43,7 +43,9 @@ def test_everything_is_masked_and_bounded(tmp_path: Path) -> None:
     Ledger(tmp_path).append("command", host="sw1", text=text, more={"a": ["s3cr3t-\"value'\n\\"]}, path=Path("/x"))
     raw = (tmp_path / FILE).read_text()
     event = read_chain(raw.encode()).events[0]
-    assert "s3cr3t" not in raw and event["event"] == "command" and event["more"] == {"a": [MASK]} and event["path"] == "/x"
+    assert (
+        "s3cr3t" not in raw and event["event"] == "command" and event["more"] == {"a": [MASK]} and event["path"] == "/x"
+    )
     assert len(event["text"]) < 4100 and "characters left out" in event["text"] and event["text"].endswith("y")
 
 
@@ -75,7 +77,11 @@ def test_processes_and_threads_at_once_keep_the_chain(tmp_path: Path) -> None:
     assert len(chain.events) == 300
     for name in ("a", "b", "c"):
         for thread in range(4):  # each writer's own order is kept
-            told = [int(e["text"].split()[1]) for e in chain.events if e["host"] == name and e["text"].startswith(f"{thread} ")]
+            told = [
+                int(e["text"].split()[1])
+                for e in chain.events
+                if e["host"] == name and e["text"].startswith(f"{thread} ")
+            ]
             assert told == list(range(25))
 
 
@@ -138,7 +144,9 @@ def test_a_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, data: 
 
 
 @given(st.permutations(range(5)), st.sets(st.integers(0, 4), max_size=2))
-def test_reordered_or_removed_lines_are_found(tmp_path_factory: pytest.TempPathFactory, order: list[int], removed: set[int]) -> None:
+def test_reordered_or_removed_lines_are_found(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], removed: set[int]
+) -> None:
     path = write(tmp_path_factory.mktemp("run"))
     lines = path.read_bytes().splitlines(keepends=True)
     chosen = [n for n in order if n not in removed]

@@ -15,7 +15,9 @@ import pytest
 from swarmbook.model.phases import PHASES
 from swarmbook.params import phase_params
 
-HEADER = "# Overlay\n\n**What it does**: x. **What it can break**: x. **How to undo it**: x. **How long it takes**: x.\n"
+HEADER = (
+    "# Overlay\n\n**What it does**: x. **What it can break**: x. **How to undo it**: x. **How long it takes**: x.\n"
+)
 Edit = Callable[[dict[str, Any]], object]
 
 
@@ -33,14 +35,25 @@ def good(linter: Any, phase: str = "06") -> dict[str, Any]:
     new = nbformat.v4
     steps = []
     for step in PHASES[phase].steps:
-        steps.append(new.new_markdown_cell("## Make it\n\nBy hand:\n\n```sh\n# no heading\n## none either\ndocker network create x\n```\n"))
+        steps.append(
+            new.new_markdown_cell(
+                "## Make it\n\nBy hand:\n\n```sh\n# no heading\n## none either\ndocker network create x\n```\n"
+            )
+        )
         steps.append(new.new_code_cell(f"{step.replace(':', '.')}(book)"))
     cells = [
         new.new_markdown_cell(HEADER),
-        new.new_code_cell("\n".join(linter.parameter_line(name) for name in phase_params(phase)), metadata={"tags": ["parameters"]}),
-        new.new_code_cell("from swarmbook.notebook import open_book\n\nbook = open_book('06', globals())\n\nx = 1", metadata={"tags": ["bootstrap"]}),
+        new.new_code_cell(
+            "\n".join(linter.parameter_line(name) for name in phase_params(phase)), metadata={"tags": ["parameters"]}
+        ),
+        new.new_code_cell(
+            "from swarmbook.notebook import open_book\n\nbook = open_book('06', globals())\n\nx = 1",
+            metadata={"tags": ["bootstrap"]},
+        ),
         *steps,
-        new.new_markdown_cell("## Conclusion\n\nDone.\n\nNext: [07](07_bootstrap_galera.ipynb#top), [docs](https://example.org/x)\n"),
+        new.new_markdown_cell(
+            "## Conclusion\n\nDone.\n\nNext: [07](07_bootstrap_galera.ipynb#top), [docs](https://example.org/x)\n"
+        ),
     ]
     return json.loads(nbformat.writes(new.new_notebook(cells=cells)))  # type: ignore[no-any-return]
 
@@ -141,7 +154,9 @@ def test_exit_codes(linter: Any, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "06_create_overlay.ipynb: cell 5: runs a shell command" in capsys.readouterr().out
 
 
-def test_parameters_are_written_from_the_schema(linter: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parameters_are_written_from_the_schema(
+    linter: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = good(linter)
     right = data["cells"][1]["source"]
     data["cells"][1]["source"] = 'cluster: str = "mine"  # an old comment'

@@ -45,7 +45,9 @@ def test_since_that_is_no_time(text: str) -> None:
 
 def test_page_is_bounded_and_keeps_ends() -> None:
     big = "\n".join(f"line {number} of many" for number in range(200_000))
-    page = logs._page("sw1", [Section("system: load", "uptime", "up"), Section("galera: g", "docker logs g", big)], "now")
+    page = logs._page(
+        "sw1", [Section("system: load", "uptime", "up"), Section("galera: g", "docker logs g", big)], "now"
+    )
     assert len(page.encode()) < logs._MOST
     assert "line 0 of many" in page and "line 199999 of many" in page and "characters left out ...]" in page
     assert page.splitlines()[:4] == ["sw1, collected now by swarmbook", "", "   1 system: load", "   2 galera: g"]
@@ -103,7 +105,10 @@ def test_a_node_that_never_ends_is_left(book: Book, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(logs, "_ALL_S", 0.3)
     try:
         found = logs.collect(book, tmp_path, names=["sw1", "sw2"])
-        assert [(n.answered, n.trouble) for n in found.nodes] == [(True, "not everything came within 30 s"), (False, "no answer within 0.3 s")]
+        assert [(n.answered, n.trouble) for n in found.nodes] == [
+            (True, "not everything came within 30 s"),
+            (False, "no answer within 0.3 s"),
+        ]
         stopped = logs.collect(book, tmp_path, names=["sw2"], stopped=lambda: True)
         assert stopped.nodes[0].trouble == "stopped by a signal"
     finally:
@@ -120,10 +125,14 @@ def test_the_script_where_there_is_no_engine(book: Book, tmp_path: Path) -> None
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("sh", "awk", "timeout", "cat", "head", "tail", "grep", "df", "env", "tr"):
-        found = subprocess.run(["sh", "-c", f"command -v {name}"], capture_output=True, text=True, check=True).stdout.strip()
+        found = subprocess.run(
+            ["sh", "-c", f"command -v {name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         (tools / name).symlink_to(found)
     script = logs._script(book, "@@mark", NOW)
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False, env={"PATH": str(tools)})
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False, env={"PATH": str(tools)}
+    )
     assert done.returncode == 0, done.stderr
     found = logs._sections(done.stdout, "@@mark")
     assert [section.source for section in found] == ["system", "disk", "network", "kernel", "engine"]
@@ -135,7 +144,9 @@ def test_the_script_bounds_lines_and_sections() -> None:
     script = (Path(logs.__file__).parent / "logs.sh").read_text()
     bound = script[script.index("bound()") : script.index("# section NAME")]
     said = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; head -c 9000 /dev/zero | tr '\\0' x; echo; echo last"
-    done = subprocess.run(["sh", "-c", f"{bound}\n{{ {said}; }} | bound"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        ["sh", "-c", f"{bound}\n{{ {said}; }} | bound"], capture_output=True, text=True, timeout=60, check=True
+    )
     lines = done.stdout.splitlines()
     assert lines[0] == "[1502 earlier lines left out]" and len(lines) == 1501
     assert lines[-2:] == ["[a line of 9000 characters left out]", "last"]

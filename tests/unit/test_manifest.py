@@ -31,7 +31,13 @@ def key(path: Path, passphrase: str = "") -> str:
 def test_every_file_is_in_it(cluster: Cluster, recorded: Recorded) -> None:
     folder = recorded(cluster, signing=Signing(cluster))
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert [entry["path"] for entry in manifest["files"]] == ["02_post_provision.ipynb", "05_verify_swarm.ipynb", "ledger.jsonl", "signer.pub", "summary.json"]
+    assert [entry["path"] for entry in manifest["files"]] == [
+        "02_post_provision.ipynb",
+        "05_verify_swarm.ipynb",
+        "ledger.jsonl",
+        "signer.pub",
+        "summary.json",
+    ]
     assert all((entry["sha256"], entry["size"]) == hash_of(folder / entry["path"]) for entry in manifest["files"])
     chain = read_chain((folder / FILE).read_bytes())
     assert manifest["ledger"] == {"head": chain.head, "lines": chain.lines}
@@ -39,7 +45,9 @@ def test_every_file_is_in_it(cluster: Cluster, recorded: Recorded) -> None:
     assert manifest["signer"] == fingerprint((folder / SIGNER).read_text())
 
 
-def test_the_first_event_says_who_and_what(cluster: Cluster, recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_event_says_who_and_what(
+    cluster: Cluster, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SUDO_USER", "alice")
     run = read_chain((recorded(cluster) / FILE).read_bytes()).run
     assert (run["sudo_user"], run["swarmbook"], run["git"]) == ("alice", __version__, None)
@@ -65,7 +73,9 @@ def test_host_keys_are_told_again_when_they_are_known(home: Path, cluster: Clust
 def test_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> str:
         options = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
-        return subprocess.run(["git", "-C", str(tmp_path), *options, *words], check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *options, *words], check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     assert circumstances(tmp_path)["git"] is None
     git("init", "-q")
@@ -141,12 +151,18 @@ def test_an_agents_key(cluster: Cluster, home: Path, monkeypatch: pytest.MonkeyP
     without = Signing(cluster, str(home / "a"))
     with pytest.raises(Unsigned, match="ssh-keygen refuses"):
         without.sign(b"m")
-    said = subprocess.run(["ssh-agent", "-a", str(home / "agent"), "-s"], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        ["ssh-agent", "-a", str(home / "agent"), "-s"], check=True, capture_output=True, text=True
+    ).stdout
     pid = said.split("SSH_AGENT_PID=")[1].split(";")[0]
     try:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(home / "agent"))
         monkeypatch.setenv("SSH_AGENT_PID", pid)
-        subprocess.run(["ssh-keygen", "-q", "-p", "-P", "a passphrase", "-N", "", "-f", str(home / "a")], check=True, capture_output=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-p", "-P", "a passphrase", "-N", "", "-f", str(home / "a")],
+            check=True,
+            capture_output=True,
+        )
         subprocess.run(["ssh-add", "-q", str(home / "a")], check=True)
         (home / "a").unlink()  # only the agent has it now
         (home / "s").write_bytes(Signing(cluster, str(home / "a.pub")).sign(b"m"))
@@ -157,7 +173,12 @@ def test_an_agents_key(cluster: Cluster, home: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_signature_for_something_else(home: Path) -> None:
     key(home / "a")
-    made = subprocess.run(["ssh-keygen", "-Y", "sign", "-q", "-n", "git", "-f", str(home / "a")], input=b"m", capture_output=True, check=True)
+    made = subprocess.run(
+        ["ssh-keygen", "-Y", "sign", "-q", "-n", "git", "-f", str(home / "a")],
+        input=b"m",
+        capture_output=True,
+        check=True,
+    )
     (home / "s").write_bytes(made.stdout)
     with pytest.raises(BadSignature):
         verify(b"m", home / "s", [])
@@ -174,7 +195,9 @@ def test_a_key_counts_for_the_time_it_was_allowed(cluster: Cluster, home: Path) 
 # -- unsigned --------------------------------------------------------------------------------------------------------
 
 
-def test_unsigned_runs_say_so(cluster: Cluster, recorded: Recorded, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsigned_runs_say_so(
+    cluster: Cluster, recorded: Recorded, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = recorded(cluster)
     assert seal(folder, "lab", None) == "unsigned: no key to sign with"
     monkeypatch.setenv("PATH", "/nowhere")

@@ -121,7 +121,9 @@ def test_every_file_of_the_images_ships(root: Path) -> None:
 def test_no_address_of_a_registry(root: Path) -> None:
     for name in FILES:
         text = (root / name).read_text()
-        assert not re.search(r"index-url|find-links|trusted-host|https?://", text.replace("--no-emit-index-url", "")), name
+        assert not re.search(r"index-url|find-links|trusted-host|https?://", text.replace("--no-emit-index-url", "")), (
+            name
+        )
 
 
 def test_make_help_names_every_target_that_the_readme_may_name(root: Path) -> None:
@@ -135,10 +137,15 @@ def test_a_python_that_is_too_old_or_lacks_venv_is_told_in_one_line(root: Path, 
     for name in ("pyproject.toml", "constraints.txt", "Makefile"):
         (tmp_path / name).write_text((root / name).read_text())
     old = tmp_path / "python"
-    for script, words in (("exit 1", "needs Python 3.10 or newer"), ('case "$2" in *ensurepip*) exit 1;; esac', "apt-get install python3-venv")):
+    for script, words in (
+        ("exit 1", "needs Python 3.10 or newer"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "apt-get install python3-venv"),
+    ):
         old.write_text(f"#!/bin/sh\n{script}\n")
         old.chmod(0o755)
-        done = subprocess.run(["make", "run", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["make", "run", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 2
         assert words in done.stdout
         assert len(done.stdout.splitlines()) == 1

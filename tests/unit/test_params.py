@@ -156,7 +156,10 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
         load_params(file)
 
 
-@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60) | st.text(alphabet="nodes:[]{}!&*-#'\"\n 0123456789_.,|>?%@`~", max_size=60))
+@given(
+    st.text(alphabet=st.characters(codec="utf-8"), max_size=60)
+    | st.text(alphabet="nodes:[]{}!&*-#'\"\n 0123456789_.,|>?%@`~", max_size=60)
+)
 def test_any_text_gives_parameters_or_a_parameter_error(tmp_path: Path, text: str) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(text, encoding="utf-8")
@@ -166,7 +169,14 @@ def test_any_text_gives_parameters_or_a_parameter_error(tmp_path: Path, text: st
         assert "mend:" in str(error)
 
 
-json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.text(max_size=5), max_size=3)
+json_values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.lists(st.text(max_size=5), max_size=3)
+)
 
 
 @given(st.dictionaries(st.sampled_from([*Params.model_fields, "nonsense"]), json_values, max_size=6))
@@ -182,7 +192,10 @@ def test_any_values_give_parameters_or_a_parameter_error(tmp_path: Path, values:
     assert load_params(file) == params
 
 
-@pytest.mark.parametrize("value", ["2026-13-45", "!!int abc", "!!bool maybe", "!!timestamp x", "!!float x", "[1, [2, !!int z]]", "!!binary /"])
+@pytest.mark.parametrize(
+    "value",
+    ["2026-13-45", "!!int abc", "!!bool maybe", "!!timestamp x", "!!float x", "[1, [2, !!int z]]", "!!binary /"],
+)
 def test_values_that_yaml_itself_stumbles_over(tmp_path: Path, value: str) -> None:
     assert "line 2: cluster" in told(tmp_path, f"\ncluster: {value}\n")
 
@@ -224,7 +237,11 @@ def test_namespace_of_a_notebook() -> None:
 
 @pytest.mark.parametrize(
     ("phase", "namespace"),
-    [("02", {"nodes": ["sw1"]}), ("06", {"overlay_subnet": "10.201.0.0/24"}), ("08", {"nodes": ["a1", "b1", "c1"], "galera_nodes": ["b1"]})],
+    [
+        ("02", {"nodes": ["sw1"]}),
+        ("06", {"overlay_subnet": "10.201.0.0/24"}),
+        ("08", {"nodes": ["a1", "b1", "c1"], "galera_nodes": ["b1"]}),
+    ],
 )
 def test_a_notebook_is_not_told_of_defaults_that_it_does_not_declare(phase: str, namespace: dict[str, Any]) -> None:
     assert all(getattr(params_from_namespace(phase, namespace), name) == value for name, value in namespace.items())
@@ -260,7 +277,11 @@ def test_a_phase_declares_what_its_module_reads(root: Path, place: str, phases: 
     declared = {name for phase in phases.split() for name in phase_params(phase)}
     for file in sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]:
         tree = ast.parse(file.read_text())
-        read = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n.value).split(".")[-1] == "params"}
+        read = {
+            n.attr
+            for n in ast.walk(tree)
+            if isinstance(n, ast.Attribute) and ast.unparse(n.value).split(".")[-1] == "params"
+        }
         assert read & set(Params.model_fields) <= declared, file
 
 

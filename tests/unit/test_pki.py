@@ -39,7 +39,9 @@ def test_a_ca_whose_key_was_never_written_is_made_anew(authority: Authority) -> 
     (authority.folder / "ca.key").unlink()
     again = Authority(authority.folder, "swarmbook lab CA")
     assert again.certificate != authority.certificate
-    parsed(again.leaf("x", ["x"], days=1, renew_days=0).certificate).verify_directly_issued_by(parsed(again.certificate))
+    parsed(again.leaf("x", ["x"], days=1, renew_days=0).certificate).verify_directly_issued_by(
+        parsed(again.certificate)
+    )
 
 
 def test_a_leaf(authority: Authority) -> None:
@@ -77,7 +79,12 @@ def test_reasons(authority: Authority, tmp_path: Path) -> None:
     assert reason_to_renew(leaf, authority.certificate, NAMES, 30) == "ends in 9 days"
     assert reason_to_renew(leaf, authority.certificate, [*NAMES, "z", "b"], 5) == "does not name b, z"
     assert reason_to_renew(leaf, other.certificate, NAMES, 5) == "signed by another CA"
-    for garbage in (b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", authority.leaf("k", ["k"], days=1, renew_days=0).key):
+    for garbage in (
+        b"",
+        b"nonsense",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        authority.leaf("k", ["k"], days=1, renew_days=0).key,
+    ):
         assert reason_to_renew(garbage, authority.certificate, NAMES, 5) == "not a certificate of this CA"
 
 
@@ -100,7 +107,10 @@ def test_a_stranger_of_the_same_subject_is_another_ca(authority: Authority) -> N
         .not_valid_before(now).not_valid_after(now + timedelta(days=99))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("sw1")]), critical=False).sign(key, hashes.SHA256())
     )  # fmt: skip
-    assert reason_to_renew(fake.public_bytes(serialization.Encoding.PEM), authority.certificate, ["sw1"], 5) == "signed by another CA"
+    assert (
+        reason_to_renew(fake.public_bytes(serialization.Encoding.PEM), authority.certificate, ["sw1"], 5)
+        == "signed by another CA"
+    )
 
 
 def test_openssl_takes_the_chain_both_ways(authority: Authority) -> None:

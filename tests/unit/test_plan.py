@@ -16,9 +16,20 @@ from swarmbook.base.errors import PlanMismatch, UsageError
 from swarmbook.model.plan import FORMAT, Change, Cost, Plan, PlannedStep, read_plan
 
 SEEN = PlannedStep(
-    "02", "second disk", (Change("sw1", "make", "btrfs made"), Change("sw1", "mount", "mounted"), Change("sw2", "wipe", "wiped", word="DESTROY"))
+    "02",
+    "second disk",
+    (
+        Change("sw1", "make", "btrfs made"),
+        Change("sw1", "mount", "mounted"),
+        Change("sw2", "wipe", "wiped", word="DESTROY"),
+    ),
 )
-FRESH = PlannedStep("03", "swarm", (Change("sw1", "init", "made"), Change("cluster", "secret", "a"), Change("sw2", "join", "as worker")), ("sw1", "sw2"))
+FRESH = PlannedStep(
+    "03",
+    "swarm",
+    (Change("sw1", "init", "made"), Change("cluster", "secret", "a"), Change("sw2", "join", "as worker")),
+    ("sw1", "sw2"),
+)
 DARK = PlannedStep("04", "Consul", unknown="sw1 is down")
 MACHINES = PlannedStep("01", "machines", (Change("sw1", "create", "machine created, 0.050 an hour", word="ORDER"),))
 PLAN = Plan("lab", {"nodes": ["sw1", "sw2"], "mariadb_password": "generate"}, {"02": "ab", "03": "cd", "04": "ef"}, (MACHINES, SEEN, FRESH, DARK),
@@ -34,12 +45,25 @@ def test_its_file_has_one_spelling_and_its_digest_is_the_hash_of_it(tmp_path: Pa
     shuffled = replace(PLAN, parameters=dict(reversed(PLAN.parameters.items())))
     assert shuffled.digest == PLAN.digest
     # What a phase needs for itself is no part of it.
-    assert replace(PLAN, steps=(replace(MACHINES, changes=(replace(MACHINES.changes[0], data={"x": 1}),)), *PLAN.steps[1:])).digest == PLAN.digest
+    assert (
+        replace(
+            PLAN, steps=(replace(MACHINES, changes=(replace(MACHINES.changes[0], data={"x": 1}),)), *PLAN.steps[1:])
+        ).digest
+        == PLAN.digest
+    )
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"cluster": "x"}, {"parameters": {}}, {"notebooks": {}}, {"steps": (MACHINES,)}, {"costs": ()}, {"swarmbook": "2"}, {"partial": True}],
+    [
+        {"cluster": "x"},
+        {"parameters": {}},
+        {"notebooks": {}},
+        {"steps": (MACHINES,)},
+        {"costs": ()},
+        {"swarmbook": "2"},
+        {"partial": True},
+    ],
     ids=lambda other: next(iter(other)),
 )
 def test_every_part_of_it_counts(other: dict[str, Any]) -> None:
@@ -65,14 +89,21 @@ def test_what_it_asks_for() -> None:
 
 def test_less_than_what_was_approved_may_be_done_but_never_more() -> None:
     """Seen under fire: a destroy that was killed had asked containers to stop, and they were gone before the resumed one began."""
-    gone = (Change("sw1", "containers", "containers of a b", word="DESTROY"), Change("sw1", "volumes", "volumes: data", word="DESTROY"))
+    gone = (
+        Change("sw1", "containers", "containers of a b", word="DESTROY"),
+        Change("sw1", "volumes", "volumes: data", word="DESTROY"),
+    )
     plan = Plan("lab", {}, {}, (PlannedStep("90", "destroy", gone),))
     part = plan.approved_part()
     for less in (gone[1:], (), (replace(gone[0], detail="containers of b"), gone[1])):
         part.hold("90", "destroy", less)
         with pytest.raises(PlanMismatch):  # a plan of one's own is held to the letter
             plan.hold("90", "destroy", less)
-    for more in (replace(gone[0], detail="containers of a b c"), replace(gone[0], host="sw2"), replace(gone[0], action="images")):
+    for more in (
+        replace(gone[0], detail="containers of a b c"),
+        replace(gone[0], host="sw2"),
+        replace(gone[0], action="images"),
+    ):
         with pytest.raises(PlanMismatch, match="not planned"):
             part.hold("90", "destroy", [*gone, more])
 
@@ -81,7 +112,9 @@ def test_what_was_observed_has_to_be_just_so() -> None:
     PLAN.hold("02", "second disk", [replace(change, data={"disk": "/dev/x"}) for change in reversed(SEEN.changes)])
     with pytest.raises(PlanMismatch) as caught:
         PLAN.hold("02", "second disk", [SEEN.changes[0], Change("sw1", "mount", "mounted elsewhere"), SEEN.changes[2]])
-    assert "not planned: sw1: mounted elsewhere" in str(caught.value) and "no longer needed: sw1: mounted" in str(caught.value)
+    assert "not planned: sw1: mounted elsewhere" in str(caught.value) and "no longer needed: sw1: mounted" in str(
+        caught.value
+    )
     assert PLAN.digest[:20] in str(caught.value) and "swarmbook plan PARAMS" in str(caught.value)
     for changes in (SEEN.changes[:2], (), (*SEEN.changes, SEEN.changes[0])):
         with pytest.raises(PlanMismatch):
@@ -92,7 +125,12 @@ def test_what_was_assumed_may_be_less_but_never_more() -> None:
     PLAN.hold("03", "swarm", FRESH.changes[1:])
     PLAN.hold("03", "swarm", [Change("sw1", "init", "another detail"), Change("cluster", "secret", "b")])
     PLAN.hold("03", "swarm", [])
-    for change in (Change("sw2", "init"), Change("sw1", "wipe"), Change("cluster", "deploy"), Change("sw3", "join", "as worker")):
+    for change in (
+        Change("sw2", "init"),
+        Change("sw1", "wipe"),
+        Change("cluster", "deploy"),
+        Change("sw3", "join", "as worker"),
+    ):
         with pytest.raises(PlanMismatch, match="not as it was"):
             PLAN.hold("03", "swarm", [*FRESH.changes, change])
 
@@ -119,7 +157,9 @@ def test_nothing_is_ever_done_that_was_not_planned(planned: list[Change], made: 
             continue
         assert {(c.host, c.action) for c in made} <= {(c.host, c.action) for c in planned}
         if not assumed:
-            assert sorted((c.host, c.action, c.detail) for c in made) == sorted((c.host, c.action, c.detail) for c in planned)
+            assert sorted((c.host, c.action, c.detail) for c in made) == sorted(
+                (c.host, c.action, c.detail) for c in planned
+            )
 
 
 @given(changes)

@@ -59,7 +59,9 @@ def test_nodes_to_come_are_supposed(book: Book, prospect: Prospect) -> None:
     assert prospect.steps[-1].assumed == ("sw2",)
     prospect.absent = {"sw1", "sw2"}
     step(book, suppose=lambda book, seen: ("none",) if seen is None else forbidden(), observe=forbidden)
-    assert prospect.steps[-1] == PlannedStep("02", "making", (Change("sw1", "make"), Change("sw2", "make")), ("sw1", "sw2"))
+    assert prospect.steps[-1] == PlannedStep(
+        "02", "making", (Change("sw1", "make"), Change("sw2", "make")), ("sw1", "sw2")
+    )
 
 
 def test_a_step_on_what_an_earlier_one_makes(book: Book, prospect: Prospect) -> None:
@@ -88,7 +90,9 @@ def test_nodes_that_nobody_will_make(book: Book) -> None:
         _ = book.nodes
 
 
-def test_a_step_is_held_to_the_plan_of_its_run(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_held_to_the_plan_of_its_run(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SWARMBOOK_RUN_DIR", str(tmp_path))
     book = Book("02", Params(nodes=["sw1", "sw2"], swarm_managers=1), cluster=cluster)
     Plan("lab", {}, {}, (PlannedStep("02", "making", (Change("sw1", "make"),)),)).save(tmp_path / "plan.json")
@@ -108,7 +112,12 @@ def test_a_word_is_wanted_for_what_costs(cluster: Cluster) -> None:
             step(Book("01", Params(confirm=word), cluster=cluster), plan=order)
         assert "sw1: a machine" in str(caught.value)
     applied = []
-    step(Book("01", Params(confirm="ORDER"), cluster=cluster), plan=order, apply=lambda book, seen, changes: applied.append(1), verify=lambda params, seen: [])
+    step(
+        Book("01", Params(confirm="ORDER"), cluster=cluster),
+        plan=order,
+        apply=lambda book, seen, changes: applied.append(1),
+        verify=lambda params, seen: [],
+    )
     assert applied == [1]
 
 
@@ -123,7 +132,9 @@ def from_nothing(home: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     monkeypatch.setattr(lab, "ensure_engine", forbidden)
 
     def make(numbers: list[str] | None = None, **params: Any) -> Plan:
-        return planner.make_plan(Params(**params), numbers or [n for n in PHASES if "01" <= n < "20"], Cluster("lab", home))
+        return planner.make_plan(
+            Params(**params), numbers or [n for n in PHASES if "01" <= n < "20"], Cluster("lab", home)
+        )
 
     return make
 
@@ -135,7 +146,12 @@ def test_from_nothing(from_nothing: Callable[..., Plan], home: Path) -> None:
     assert list(told) == list(wanted)
     for name, lines in wanted.items():
         # Hashes of images and settings follow their content; that they are there is enough.
-        seen = [line.partition("swarmbook/")[0] if "swarmbook/consul:" in line else line.rpartition("galera-settings-")[0] or line for line in told[name]]
+        seen = [
+            line.partition("swarmbook/")[0]
+            if "swarmbook/consul:" in line
+            else line.rpartition("galera-settings-")[0] or line
+            for line in told[name]
+        ]
         assert seen == lines, name
     assert not any(s.unknown for s in plan.steps)
     assert {s.assumed for s in plan.steps if s.phase > "01"} == {("sw1", "sw2", "sw3")}
@@ -157,7 +173,9 @@ def test_part_of_the_book_needs_what_comes_before(from_nothing: Callable[..., Pl
     assert from_nothing(["91"]).changes == []
 
 
-def test_no_engine_where_there_were_machines(from_nothing: Callable[..., Plan], home: Path, node: Callable[..., Node]) -> None:
+def test_no_engine_where_there_were_machines(
+    from_nothing: Callable[..., Plan], home: Path, node: Callable[..., Node]
+) -> None:
     Cluster("lab", home).save_nodes([node(f"sw{n}") for n in (1, 2, 3)], "lab")
     with pytest.raises(EngineUnavailable, match="no Docker Engine answers"):
         from_nothing()

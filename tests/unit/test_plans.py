@@ -61,7 +61,16 @@ def check(file: Path, phase: str, prepare: Callable[[ParamView, Any], Plan]) -> 
 
 
 def test_every_phase_is_read() -> None:
-    assert {folder.name for folder in PLANS.iterdir()} == {"storage", "packages", "engine", "swarm", "consul", "overlay", "galera", "destroy"}
+    assert {folder.name for folder in PLANS.iterdir()} == {
+        "storage",
+        "packages",
+        "engine",
+        "swarm",
+        "consul",
+        "overlay",
+        "galera",
+        "destroy",
+    }
 
 
 # Words for what cases often hold; `kernel` and `content` are lists of them.
@@ -72,7 +81,14 @@ def disk(raw: Mapping[str, Any]) -> Disk:
     """A disk as a case tells it: 10 GiB in a machine with everything in its kernel; `done` stands for mounted as wanted."""
     fields = {"device": "/dev/disk/second", "size": 10 * 2**30, "kernel": ["btrfs", "xfs", "dm", "thin"], **raw}
     if (options := fields.pop("done", "")) and isinstance(options, str):
-        fields |= {"uuid": "u1", "mounts": ["/var/lib/docker"], "options": f"rw,{options}", "fstab": f"{options},nofail", "guard": True, **raw}
+        fields |= {
+            "uuid": "u1",
+            "mounts": ["/var/lib/docker"],
+            "options": f"rw,{options}",
+            "fstab": f"{options},nofail",
+            "guard": True,
+            **raw,
+        }
         fields.pop("done")
     if isinstance(content := fields.get("content"), str):
         fields["content"] = [*LVM, *content.split()[1:]] if content.startswith("LVM ") else [content]
@@ -91,7 +107,9 @@ def test_storage(file: Path) -> None:
 def test_packages(file: Path) -> None:
     def prepare(params: ParamView, case: Any) -> Plan:
         systems = {
-            name: software.System(raw["release"], tuple(raw.get("installed", ())), raw.get("updates", 0), disk(raw.get("disk", {})))
+            name: software.System(
+                raw["release"], tuple(raw.get("installed", ())), raw.get("updates", 0), disk(raw.get("disk", {}))
+            )
             for name, raw in case["observed"].items()
         }
         return partial(software.plan_system, params, systems)
@@ -104,9 +122,16 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Authori
     """An authority by name, and a leaf of it for a node's engine."""
     folder = tmp_path_factory.mktemp("pki")
 
-    def make(node: Node, authority: str = "ours", days: int = 365, names: list[str] | None = None) -> tuple[Authority, Leaf]:
+    def make(
+        node: Node, authority: str = "ours", days: int = 365, names: list[str] | None = None
+    ) -> tuple[Authority, Leaf]:
         ca = Authority(folder / authority, "swarmbook lab CA")
-        return ca, ca.leaf(f"{node.name}-{days}-{len(names or [])}", engine.api_names(node) if names is None else names, days=days, renew_days=0)
+        return ca, ca.leaf(
+            f"{node.name}-{days}-{len(names or [])}",
+            engine.api_names(node) if names is None else names,
+            days=days,
+            renew_days=0,
+        )
 
     return make
 
@@ -130,12 +155,26 @@ def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, 
             if settings == "wanted":
                 settings = engine.merge_settings(name, "", ours)
             elif isinstance(settings, Mapping):
-                settings = engine.merge_settings(name, json.dumps(settings["but"]), ours) if "but" in settings else json.dumps(dict(settings))
+                settings = (
+                    engine.merge_settings(name, json.dumps(settings["but"]), ours)
+                    if "but" in settings
+                    else json.dumps(dict(settings))
+                )
             start_line = raw.get("start_line", "")
             port = params.docker_api_port
             drop_in = engine.drop_in_for(start_line, port) if raw.get("drop_in") == "wanted" else raw.get("drop_in", "")
-            beside = {"authority": authority.certificate.decode(), "key": hashlib.sha256(leaf.key).hexdigest()} if raw.get("certificate") else {}
-            changed = {"settings": settings, "drop_in": drop_in, "certificate": certificates[raw.get("certificate")], "nameservers": nameservers, **beside}
+            beside = (
+                {"authority": authority.certificate.decode(), "key": hashlib.sha256(leaf.key).hexdigest()}
+                if raw.get("certificate")
+                else {}
+            )
+            changed = {
+                "settings": settings,
+                "drop_in": drop_in,
+                "certificate": certificates[raw.get("certificate")],
+                "nameservers": nameservers,
+                **beside,
+            }
             changed |= {key: raw[key] for key in ("authority", "key") if key in raw}
             seen[name] = engine.Engine(**{**raw, **changed})
         return partial(engine.plan_engine, params, wanted, seen)
@@ -148,7 +187,9 @@ def test_swarm(file: Path) -> None:
     def prepare(params: ParamView, case: Any) -> Plan:
         seen = case["observed"]
         defaults = {"state": "ready", "availability": "active", "manager": "", "engine": "26.1"}
-        members = {id: swarm.Member(**{"id": id, **defaults, **member}) for id, member in seen.get("members", {}).items()}
+        members = {
+            id: swarm.Member(**{"id": id, **defaults, **member}) for id, member in seen.get("members", {}).items()
+        }
         local = {name: tuple(state) for name, state in seen["local"].items()}
         routes = {name: tuple(found) for name, found in seen.get("routes", {}).items()}
         return partial(swarm.plan_swarm, params, swarm.Swarm(local, members, seen.get("id", ""), routes))  # type: ignore[arg-type]
@@ -164,9 +205,15 @@ def test_consul(file: Path, node: MakeNode) -> None:
         servers = [node(name).private_address for name, role in roles.items() if role == "server"]
         files = ("tokens.json", "ca.pem", "cert.pem", "key.pem")
         document = consul_config.document("lab", "swarmbook/consul:x", "consul-server-1", "consul-client-1")
-        configs = {name: consul_config.agent_config(params, node(name), role, servers, ("192.0.2.53",), True) for name, role in roles.items()}
+        configs = {
+            name: consul_config.agent_config(params, node(name), role, servers, ("192.0.2.53",), True)
+            for name, role in roles.items()
+        }
         private = {name: {file: f"{name} {file}".encode() for file in files} for name in roles}
-        tokens = {"dns": ("consul-dns-token", "rules of dns"), **{f"agent-{name}": (f"consul-agent-{name}-token", f"rules of {name}") for name in roles}}
+        tokens = {
+            "dns": ("consul-dns-token", "rules of dns"),
+            **{f"agent-{name}": (f"consul-agent-{name}-token", f"rules of {name}") for name in roles},
+        }
         secrets = {"consul-server-1": "-", "consul-client-1": "-"}
         wanted = consul_config.Wanted(document, configs, private, secrets, tokens)
         nodes = {}
@@ -177,14 +224,23 @@ def test_consul(file: Path, node: MakeNode) -> None:
             elif "but" in raw.get("config", {}):
                 raw["config"] = {**configs[name], **raw["config"]["but"]}
             if raw.get("files") == "wanted":
-                raw["files"] = {file: hashlib.sha256(content).hexdigest() for file, content in private[name].items() if file not in state.get("stale", ())}
+                raw["files"] = {
+                    file: hashlib.sha256(content).hexdigest()
+                    for file, content in private[name].items()
+                    if file not in state.get("stale", ())
+                }
             nodes[name] = consul.NodeState(**raw)
         specs = {service: spec["deploy"]["labels"][stack.SPEC_LABEL] for service, spec in document["services"].items()}
         specs = specs if observed.get("specs") == "wanted" else observed.get("specs", {})
         have = secrets if observed.get("secrets") == "wanted" else observed.get("secrets", ())
         known = tokens if observed.get("tokens") == "wanted" else observed.get("tokens", ())
         marks = frozenset(token_mark("lab", name, tokens[name][1]) for name in known)
-        return partial(consul.plan_consul, "lab", wanted, consul.Agents(nodes, specs, frozenset(have), observed.get("leader", ""), marks))
+        return partial(
+            consul.plan_consul,
+            "lab",
+            wanted,
+            consul.Agents(nodes, specs, frozenset(have), observed.get("leader", ""), marks),
+        )
 
     check(file, "04", prepare)
 
@@ -223,7 +279,9 @@ def test_galera(file: Path) -> None:
                 state["spec"] = services[name]["deploy"]["labels"][stack.SPEC_LABEL]
             members[name] = galera.Member(**state)
         there = observed.get("there", True)
-        seen = galera.Galera(members, frozenset(made.secrets if there else ()), frozenset([made.settings[0]] if there else ()), there)
+        seen = galera.Galera(
+            members, frozenset(made.secrets if there else ()), frozenset([made.settings[0]] if there else ()), there
+        )
         return partial(galera.plan_galera, params, made, seen)
 
     check(file, "07", prepare)
@@ -233,7 +291,9 @@ def test_galera(file: Path) -> None:
 def test_destroy(file: Path) -> None:
     def prepare(params: ParamView, case: Any) -> Plan:
         remains = {
-            name: destroy.Remains(**{key: tuple(value) if isinstance(value, list) else value for key, value in (raw or {}).items()})
+            name: destroy.Remains(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in (raw or {}).items()}
+            )
             for name, raw in case["observed"].items()
         }
         return partial(destroy.plan_destroy, remains)

@@ -13,15 +13,27 @@ from swarmbook.params import Params
 from swarmbook.phases.provision.links import Heard, Port
 from swarmbook.phases.provision.preflight_checks import Facts, Listener, judge, read_facts, wanted_ports
 
-NODES = [Node(f"s{n}", f"id{n}", f"10.0.0.{n}", f"10.0.0.{n}", Endpoint(f"10.0.0.{n}", 22), f"ssh-ed25519 K{n}") for n in (1, 2)]
+NODES = [
+    Node(f"s{n}", f"id{n}", f"10.0.0.{n}", f"10.0.0.{n}", Endpoint(f"10.0.0.{n}", 22), f"ssh-ed25519 K{n}")
+    for n in (1, 2)
+]
 FINE = Facts(
     release={"ID": "debian", "VERSION_ID": "13", "PRETTY_NAME": "Debian 13"}, init="systemd", free=2**40, kernel=frozenset({"overlay", "VXLAN", "IPVS"}),
 )  # fmt: skip
-SEEN = {node.name: replace(FINE, hostname=node.name, machine=f"m{node.name}", addresses={node.private_address: "eth0"}) for node in NODES}
+SEEN = {
+    node.name: replace(FINE, hostname=node.name, machine=f"m{node.name}", addresses={node.private_address: "eth0"})
+    for node in NODES
+}
 PARAMS = Params(nodes=["s1", "s2"], swarm_managers=1)
 ALL = len(wanted_ports(PARAMS.view("01")))
 HEARD = {
-    node.name: Heard({}, {other.name: True for other in NODES if other is not node}, 1500, {o.name: ALL for o in NODES if o is not node}) for node in NODES
+    node.name: Heard(
+        {},
+        {other.name: True for other in NODES if other is not node},
+        1500,
+        {o.name: ALL for o in NODES if o is not node},
+    )
+    for node in NODES
 }
 
 
@@ -36,7 +48,11 @@ def test_all_is_well() -> None:
 
 
 CASES: dict[str, tuple[dict[str, Any], str, str]] = {
-    "too old": ({"release": {"ID": "debian", "VERSION_ID": "10", "PRETTY_NAME": "Debian 10"}}, "system", "Debian from 12"),
+    "too old": (
+        {"release": {"ID": "debian", "VERSION_ID": "10", "PRETTY_NAME": "Debian 10"}},
+        "system",
+        "Debian from 12",
+    ),
     "another system": ({"release": {"ID": "alpine", "VERSION_ID": "3.20"}}, "system", "Debian from 12"),
     "without systemd": ({"init": "runit"}, "system", "its first process is runit"),
     "no overlay": ({"kernel": frozenset({"VXLAN"})}, "kernel", "without overlay; modprobe overlay"),
@@ -44,14 +60,34 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a full disk": ({"free": 2**29}, "free disk", "0.5 GiB; make room"),
     "another name": ({"hostname": "db-a.example.com"}, "hostname", "nodes: [db-a, s2]"),
     "a clone": ({"machine": "ms2"}, "a machine of its own", "the same as s2"),
-    "another address": ({"addresses": {"192.168.1.5": "eth0"}}, "address among the nodes", "private_addresses: [s1=ADDRESS]"),
+    "another address": (
+        {"addresses": {"192.168.1.5": "eth0"}},
+        "address among the nodes",
+        "private_addresses: [s1=ADDRESS]",
+    ),
     "a wrong name": ({"names": {"s2": "10.9.9.9"}}, "names of the others", "s2 is 10.9.9.9"),
     "a clock ahead": ({"clock": (7.5, 0.1)}, "clock", "7.5 s ahead of s2; timedatectl"),
     "a clock behind": ({"clock": (-7.5, 0.1)}, "clock", "7.5 s behind s2"),
-    "a port on all addresses": ({"listeners": (Listener("tcp", "*", 2377, "nginx"),)}, "ports", "held: 2377/tcp (swarm) by nginx"),
-    "a port on its own address": ({"listeners": (Listener("udp", "10.0.0.1", 53, "dnsmasq"),)}, "ports", "53/udp (Consul's DNS) by dnsmasq"),
-    "a stranger's engine": ({"listeners": (Listener("tcp", "::", 2376, "dockerd"),)}, "ports", "2376/tcp (the engine's API) by dockerd"),
-    "a stranger where the book has been": ({"ours": True, "listeners": (Listener("tcp", "::", 2376, "nginx"),)}, "ports", "by nginx"),
+    "a port on all addresses": (
+        {"listeners": (Listener("tcp", "*", 2377, "nginx"),)},
+        "ports",
+        "held: 2377/tcp (swarm) by nginx",
+    ),
+    "a port on its own address": (
+        {"listeners": (Listener("udp", "10.0.0.1", 53, "dnsmasq"),)},
+        "ports",
+        "53/udp (Consul's DNS) by dnsmasq",
+    ),
+    "a stranger's engine": (
+        {"listeners": (Listener("tcp", "::", 2376, "dockerd"),)},
+        "ports",
+        "2376/tcp (the engine's API) by dockerd",
+    ),
+    "a stranger where the book has been": (
+        {"ours": True, "listeners": (Listener("tcp", "::", 2376, "nginx"),)},
+        "ports",
+        "by nginx",
+    ),
 }
 
 
@@ -80,14 +116,21 @@ def test_what_does_not_arrive() -> None:
     heard = {**HEARD, "s1": Heard({"s2": (Port("udp", 4789, "VXLAN"),)}, {"s2": False}, 9000)}
     wrong = {check.name: check.seen for check in rows(heard) if not check.ok}
     assert set(wrong) == {"ports of the others", "MTU to the others"}
-    assert "4789/udp of s2; open them from 10.0.0.1 to 10.0.0.2" in wrong["ports of the others"] and "overlay_mtu" in wrong["MTU to the others"]
+    assert (
+        "4789/udp of s2; open them from 10.0.0.1 to 10.0.0.2" in wrong["ports of the others"]
+        and "overlay_mtu" in wrong["MTU to the others"]
+    )
     small = PARAMS.model_copy(update={"overlay_mtu": 1400})
-    assert [check.name for check in rows(heard, small) if not check.ok] == ["ports of the others"], "the overlay is told to keep below it"
+    assert [check.name for check in rows(heard, small) if not check.ok] == ["ports of the others"], (
+        "the overlay is told to keep below it"
+    )
 
 
 def test_what_was_not_tried_is_not_said_to_be_reached() -> None:
     def told(heard: Heard) -> Check:
-        return next(check for check in rows({**HEARD, "s1": heard}) if (check.host, check.name) == ("s1", "ports of the others"))
+        return next(
+            check for check in rows({**HEARD, "s1": heard}) if (check.host, check.name) == ("s1", "ports of the others")
+        )
 
     assert told(HEARD["s1"]).seen == "reached"
     for tried in (0, 5):
@@ -96,8 +139,22 @@ def test_what_was_not_tried_is_not_said_to_be_reached() -> None:
 
 
 def test_ports_follow_the_parameters() -> None:
-    told = {str(port) for port in wanted_ports(Params(docker_api_port=3376, consul_https_port=9501, mariadb_port=3307).view("01"))}
-    assert {"3376/tcp", "9501/tcp", "3307/tcp", "2377/tcp", "7946/udp", "4789/udp", "8300/tcp", "8301/udp", "8302/tcp", "53/udp"} <= told
+    told = {
+        str(port)
+        for port in wanted_ports(Params(docker_api_port=3376, consul_https_port=9501, mariadb_port=3307).view("01"))
+    }
+    assert {
+        "3376/tcp",
+        "9501/tcp",
+        "3307/tcp",
+        "2377/tcp",
+        "7946/udp",
+        "4789/udp",
+        "8300/tcp",
+        "8301/udp",
+        "8302/tcp",
+        "53/udp",
+    } <= told
 
 
 def test_an_answer_is_read() -> None:
@@ -105,7 +162,10 @@ def test_an_answer_is_read() -> None:
     assert facts.clock == (5.0 - 0.25, 0.25) and facts.init == "systemd" and facts.hostname == "s1" and facts.ours
     assert facts.addresses == {"10.0.0.1": "eth0", "172.17.0.1": "docker0"} and facts.mtu["eth0"] == 1500
     assert facts.kernel == {"overlay", "device-mapper"} and facts.free == 123456 and facts.names == {"s2": "10.0.0.2"}
-    assert facts.listeners[:2] == (Listener("udp", "127.0.0.53", 53, "systemd-resolve"), Listener("tcp", "::", 22, "sshd"))
+    assert facts.listeners[:2] == (
+        Listener("udp", "127.0.0.53", 53, "systemd-resolve"),
+        Listener("tcp", "::", 22, "sshd"),
+    )
     assert facts.listeners[2] == Listener("udp", "0.0.0.0", 4789, "") and facts.release["ID"] == "ubuntu"
 
 
@@ -131,4 +191,6 @@ os: PRETTY_NAME="Ubuntu 24.04"
 
 def test_one_node_alone() -> None:
     only = [NODES[0]]
-    assert [check for check in judge(PARAMS.view("01"), only, {"s1": SEEN["s1"]}, {"s1": Heard(mtu=1500)}) if not check.ok] == []
+    assert [
+        check for check in judge(PARAMS.view("01"), only, {"s1": SEEN["s1"]}, {"s1": Heard(mtu=1500)}) if not check.ok
+    ] == []

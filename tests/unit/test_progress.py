@@ -75,7 +75,11 @@ def watched(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> Cell:
 def test_what_a_step_is_at_is_told_again_and_again_and_taken_away(watched: Cell) -> None:
     """One output from the begin on, whether the step is quick or slow: what is saved has to be the same every time."""
     secrets.register("swordfish-swordfish")
-    with AtWork(every_s=0.01), doing("sw2", "echo swordfish-swordfish\nsleep 5"), doing("sw1", "echo swordfish-swordfish\nsleep 5"):
+    with (
+        AtWork(every_s=0.01),
+        doing("sw2", "echo swordfish-swordfish\nsleep 5"),
+        doing("sw1", "echo swordfish-swordfish\nsleep 5"),
+    ):
         until(lambda: watched.lines[-1].endswith(f" s · sw1, sw2: echo {secrets.MASK} sleep 5"))
     assert watched.lines[0] == watched.lines[-1] == ""
     watched.lines.clear()

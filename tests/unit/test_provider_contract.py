@@ -31,9 +31,17 @@ class TestSoftLayer(ProviderContract):
             generate_key(cluster.key_file, name)
             apis.append(SoftLayerApi(rehearsal.xmlrpc, timeout_s=5))
             # One domain an account: names are free again in another one.
-            params = Params(cluster=name, nodes=["n1", "n2", "n3"], provider="softlayer", sl_domain=f"{name}.example.com", sl_wait_timeout=10)
+            params = Params(
+                cluster=name,
+                nodes=["n1", "n2", "n3"],
+                provider="softlayer",
+                sl_domain=f"{name}.example.com",
+                sl_wait_timeout=10,
+            )
             scan = lambda end: f"ssh-ed25519 KEY-OF-{end.host}"  # noqa: E731
-            return SoftLayerProvider(Book("01", params, cluster=cluster), api=apis[-1], scan=scan, first_s=0.01, slowest_s=0.05)
+            return SoftLayerProvider(
+                Book("01", params, cluster=cluster), api=apis[-1], scan=scan, first_s=0.01, slowest_s=0.05
+            )
 
         def stop(name: str, node: str) -> None:
             machines.halt(next(guest.id for guest in cloud.guests.values() if guest.hostname == node))

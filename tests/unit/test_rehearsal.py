@@ -108,14 +108,26 @@ def test_the_life_of_an_instance(client: Any, clock: Clock, cloud: Cloud) -> Non
     assert cloud.machines.made[made["id"]] == ("sw1", (KEY,), 100)  # type: ignore[attr-defined]
     assert machines.wait_for_ready(made["id"], 0) is False
     early = machines.get_instance(made["id"])
-    assert "primaryBackendIpAddress" not in early and early["activeTransaction"]["transactionStatus"]["friendlyName"] == "Assign Host"
+    assert (
+        "primaryBackendIpAddress" not in early
+        and early["activeTransaction"]["transactionStatus"]["friendlyName"] == "Assign Host"
+    )
     clock.now = 60
-    assert "primaryIpAddress" in machines.get_instance(made["id"]) and "primaryBackendIpAddress" not in machines.get_instance(made["id"])
+    assert "primaryIpAddress" in machines.get_instance(
+        made["id"]
+    ) and "primaryBackendIpAddress" not in machines.get_instance(made["id"])
     clock.now = 100
     assert machines.wait_for_ready(made["id"], 0) is True
     full = machines.get_instance(made["id"])
-    assert (full["hostname"], full["domain"], full["maxCpu"], full["datacenter"]["name"]) == ("sw1", "example.com", 2, "dal10")
-    assert full["userData"] == [{"value": "mark"}] and full["operatingSystem"]["passwords"], "the client's own mask asks for root's password"
+    assert (full["hostname"], full["domain"], full["maxCpu"], full["datacenter"]["name"]) == (
+        "sw1",
+        "example.com",
+        2,
+        "dal10",
+    )
+    assert full["userData"] == [{"value": "mark"}] and full["operatingSystem"]["passwords"], (
+        "the client's own mask asks for root's password"
+    )
     assert [tag["tag"]["name"] for tag in full["tagReferences"]] == ["one", "two"]
     assert machines.cancel_instance(made["id"]) is True
     assert machines.get_instance(made["id"])["activeTransaction"]["transactionStatus"]["friendlyName"] == "Reclaim"
@@ -137,15 +149,33 @@ def test_several_at_once_are_all_or_none(client: Any, cloud: Cloud) -> None:
 
 def test_lists_filters_and_pages(client: Any, cloud: Cloud) -> None:
     machines = SoftLayer.VSManager(client)
-    machines.create_instances([{**SPEC, "hostname": f"sw{n}", "hourly": n % 2 == 0, "tags": "even" if n % 2 == 0 else "odd,all"} for n in range(1, 8)])
+    machines.create_instances(
+        [
+            {**SPEC, "hostname": f"sw{n}", "hourly": n % 2 == 0, "tags": "even" if n % 2 == 0 else "odd,all"}
+            for n in range(1, 8)
+        ]
+    )
     assert [guest["hostname"] for guest in machines.list_instances(limit=3)] == [f"sw{n}" for n in range(1, 8)]
     assert sum(call.name == "Account::getVirtualGuests" for call in cloud.calls) == 3, "three pages"
     assert [guest["hostname"] for guest in machines.list_instances(hostname="SW3")] == ["sw3"]
-    assert [guest["hostname"] for guest in machines.list_instances(hostname="sw*", tags=["even", "none"])] == ["sw2", "sw4", "sw6"]
+    assert [guest["hostname"] for guest in machines.list_instances(hostname="sw*", tags=["even", "none"])] == [
+        "sw2",
+        "sw4",
+        "sw6",
+    ]
     assert [guest["hostname"] for guest in machines.list_instances(monthly=False)] == ["sw2", "sw4", "sw6"]
-    assert [guest["hostname"] for guest in machines.list_instances(hourly=False, datacenter="dal10")] == ["sw1", "sw3", "sw5", "sw7"]
+    assert [guest["hostname"] for guest in machines.list_instances(hourly=False, datacenter="dal10")] == [
+        "sw1",
+        "sw3",
+        "sw5",
+        "sw7",
+    ]
     assert machines.list_instances(domain="example.org") == []
-    assert set(machines.list_instances(mask="mask[id,hostname,activeTransaction[id]]")[0]) == {"id", "hostname", "activeTransaction"}
+    assert set(machines.list_instances(mask="mask[id,hostname,activeTransaction[id]]")[0]) == {
+        "id",
+        "hostname",
+        "activeTransaction",
+    }
 
 
 def test_prices_without_ordering(client: Any, cloud: Cloud) -> None:
@@ -154,7 +184,11 @@ def test_prices_without_ordering(client: Any, cloud: Cloud) -> None:
     assert sum(float(price["hourlyRecurringFee"]) for price in receipt["prices"]) == pytest.approx(0.04 + 0.04 + 0.01)
     assert all("REHEARSAL" in price["item"]["description"] for price in receipt["prices"])
     assert cloud.guests == {}
-    for wrong, words in (({"os_code": "CENTOS_LATEST"}, "CENTOS_LATEST"), ({"public_vlan": 5}, "no public VLAN 5"), ({"cpus": 3}, "guest_core '3'")):
+    for wrong, words in (
+        ({"os_code": "CENTOS_LATEST"}, "CENTOS_LATEST"),
+        ({"public_vlan": 5}, "no public VLAN 5"),
+        ({"cpus": 3}, "guest_core '3'"),
+    ):
         with pytest.raises(SoftLayer.SoftLayerAPIError, match=words):
             machines.order_guest({**SPEC, **wrong}, test=True)
     placed = machines.order_guest({**SPEC, "tags": "x"})
@@ -171,7 +205,10 @@ def test_what_is_offered(client: Any) -> None:
         SoftLayer.VSManager(client).get_create_options(datacenter="nowhere")
     shape = client.call("Virtual_Guest", "getCreateObjectOptions")
     assert {"template": {"datacenter": {"name": "dal10"}}} in shape["datacenters"]
-    assert [vlan["id"] for vlan in SoftLayer.NetworkManager(client).list_vlans(datacenter="dal10")] == [2000001, 2000002]
+    assert [vlan["id"] for vlan in SoftLayer.NetworkManager(client).list_vlans(datacenter="dal10")] == [
+        2000001,
+        2000002,
+    ]
 
 
 # -- misbehaviour --------------------------------------------------------------------------------------------------------
@@ -230,7 +267,9 @@ def test_only_with_the_key(connect: Callable[..., Any], wire: str) -> None:
     for who in ({"key": "another"}, {"username": "another"}):
         with pytest.raises(SoftLayer.SoftLayerAPIError, match=r"Invalid API token\."):
             connect(wire, **who).call("Account", "getSshKeys")
-    assert connect(wire, username="apikey").call("Account", "getSshKeys") == [], "a key of IAM, whose user is called apikey"
+    assert connect(wire, username="apikey").call("Account", "getSshKeys") == [], (
+        "a key of IAM, whose user is called apikey"
+    )
 
 
 def test_what_is_not_rehearsed_is_said(client: Any) -> None:
@@ -277,7 +316,13 @@ def test_malformed_masks(text: str) -> None:
 
 
 def test_what_a_mask_leaves() -> None:
-    thing = {"id": 1, "name": "x", "part": {"id": 2, "deep": {"id": 3}}, "parts": [{"id": 4, "of": {"id": 5}}], "no": None}
+    thing = {
+        "id": 1,
+        "name": "x",
+        "part": {"id": 2, "deep": {"id": 3}},
+        "parts": [{"id": 4, "of": {"id": 5}}],
+        "no": None,
+    }
     assert apply_mask(thing, None) == {"id": 1, "name": "x"}
     assert apply_mask(thing, parse_mask("id,absent")) == {"id": 1}
     assert apply_mask(thing, parse_mask("part")) == {"id": 1, "name": "x", "part": {"id": 2}}
@@ -299,4 +344,7 @@ def test_filters_of_numbers_and_orders() -> None:
     things = [{"n": 1}, {"n": 3}, {"n": 2}]
     assert [t["n"] for t in select(things, {"n": {"operation": ">= 2"}})] == [3, 2]
     assert [t["n"] for t in select(things, {"n": {"operation": 2}})] == [2]
-    assert [t["n"] for t in select(things, {"n": {"operation": "orderBy", "options": [{"name": "sort", "value": ["DESC"]}]}})] == [3, 2, 1]
+    assert [
+        t["n"]
+        for t in select(things, {"n": {"operation": "orderBy", "options": [{"name": "sort", "value": ["DESC"]}]}})
+    ] == [3, 2, 1]

@@ -20,7 +20,11 @@ ORDER = {
 
 
 def ask(cloud: Cloud, name: str, *args: object, id: int | None = None) -> object:
-    mask = "mask[id,provisionDate,activeTransaction[transactionStatus[friendlyName]],blockDevices[device]]" if "getVirtualGuests" in name else ""
+    mask = (
+        "mask[id,provisionDate,activeTransaction[transactionStatus[friendlyName]],blockDevices[device]]"
+        if "getVirtualGuests" in name
+        else ""
+    )
     return cloud.call(Call(name, id, args, mask, username=USERNAME, api_key=API_KEY)).value
 
 
@@ -44,7 +48,9 @@ def test_it_comes_up_in_its_time_however_soon_its_machine_does(tmp_path: Path) -
     cloud = Cloud(MemoryMachines(), file=file)
     ask(cloud, "Virtual_Guest::createObject", ORDER)
     (guest,) = ask(cloud, "Account::getVirtualGuests")  # type: ignore[misc]
-    assert guest["activeTransaction"]["transactionStatus"]["friendlyName"] == "Assign Host" and not guest.get("provisionDate")
+    assert guest["activeTransaction"]["transactionStatus"]["friendlyName"] == "Assign Host" and not guest.get(
+        "provisionDate"
+    )
     with file.held() as account:
         account.up_s = 0
     (guest,) = ask(cloud, "Account::getVirtualGuests")  # type: ignore[misc]

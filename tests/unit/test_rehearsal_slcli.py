@@ -35,9 +35,20 @@ def slcli(cloud: Cloud, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     with Rehearsal(cloud) as rehearsal:
 
         def run(*arguments: str, exit: int = 0, wire: str = "xmlrpc", key: str = API_KEY) -> Any:
-            lines = ["[softlayer]", f"username = {USERNAME}", f"api_key = {key}", f"endpoint_url = {getattr(rehearsal, wire)}", "timeout = 10"]
+            lines = [
+                "[softlayer]",
+                f"username = {USERNAME}",
+                f"api_key = {key}",
+                f"endpoint_url = {getattr(rehearsal, wire)}",
+                "timeout = 10",
+            ]
             (tmp_path / ".softlayer").write_text("\n".join(lines) + "\n")
-            environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONWARNINGS": "ignore", "COLUMNS": "200"}
+            environment = {
+                "HOME": str(tmp_path),
+                "PATH": os.environ["PATH"],
+                "PYTHONWARNINGS": "ignore",
+                "COLUMNS": "200",
+            }
             command = [str(Path(sys.executable).with_name("slcli")), "-y", "--format", "json", *arguments]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == exit, done.stdout + done.stderr
@@ -63,7 +74,9 @@ def test_the_walkthrough(slcli: Callable[..., Any], cloud: Cloud) -> None:
     assert [key["label"] for key in slcli("sshkey", "list")] == ["mine"]
 
     (tested,) = [document for document in [slcli(*ORDER, "--test")] if isinstance(document, list)]
-    assert tested[-1] == {"Cost": "0.090", "Description": "Total hourly cost"} and "REHEARSAL" in tested[0]["Description"]
+    assert (
+        tested[-1] == {"Cost": "0.090", "Description": "Total hourly cost"} and "REHEARSAL" in tested[0]["Description"]
+    )
     assert cloud.guests == {}, "a test orders nothing"
 
     guests, costs = slcli(*ORDER)
@@ -72,12 +85,22 @@ def test_the_walkthrough(slcli: Callable[..., Any], cloud: Cloud) -> None:
     assert guest.tags == ["lab", "extra"] and cloud.machines.made[guest.id] == ("sw1", (KEY,), 100)  # type: ignore[attr-defined]
 
     (listed,) = slcli("vs", "list", "--tag", "lab", "--columns", "id,hostname,primary_ip,backend_ip,power_state,tags")
-    assert (listed["hostname"], listed["primary_ip"], listed["backend_ip"], listed["power_state"]) == ("sw1", "203.0.113.2", "10.77.0.2", "Running")
+    assert (listed["hostname"], listed["primary_ip"], listed["backend_ip"], listed["power_state"]) == (
+        "sw1",
+        "203.0.113.2",
+        "10.77.0.2",
+        "Running",
+    )
     assert slcli("vs", "list", "--tag", "other") == []
     assert "READY" in slcli("vs", "ready", "sw1")
 
     detail = slcli("vs", "detail", str(guest.id))
-    assert (detail["fqdn"], detail["datacenter"], detail["os_version"], detail["tags"]) == ("sw1.example.com", "dal10", "UBUNTU_22_64", ["lab", "extra"])
+    assert (detail["fqdn"], detail["datacenter"], detail["os_version"], detail["tags"]) == (
+        "sw1.example.com",
+        "dal10",
+        "UBUNTU_22_64",
+        ["lab", "extra"],
+    )
     assert "REHEARSAL" in detail["notes"] and [drive["Capacity"] for drive in detail["drives"]] == ["25 GB", "100 GB"]
 
     assert [vlan["Id"] for vlan in slcli("vlan", "list", "-d", "dal10")] == [2000001, 2000002]
@@ -106,7 +129,12 @@ def test_over_rest(slcli: Callable[..., Any], cloud: Cloud) -> None:
 def test_started_by_hand(tmp_path: Path) -> None:
     """What it prints is the file that slcli wants."""
     command = [str(Path(sys.executable).with_name("swarmbook")), "rehearse", "--serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", "SWARMBOOK_HOME": str(tmp_path)}) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "SWARMBOOK_HOME": str(tmp_path)},
+    ) as process:
         try:
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(6)]
@@ -114,7 +142,14 @@ def test_started_by_hand(tmp_path: Path) -> None:
             file.write_text("".join(lines))
             environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SLCLI_CONFIG": str(file)}
             slcli = str(Path(sys.executable).with_name("slcli"))
-            done = subprocess.run([slcli, "--format", "json", "vs", "list"], env=environment, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                [slcli, "--format", "json", "vs", "list"],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
             assert lines[0].startswith("# REHEARSAL") and done.returncode == 0 and json.loads(done.stdout) == []
         finally:
             process.send_signal(signal.SIGINT)
@@ -122,10 +157,14 @@ def test_started_by_hand(tmp_path: Path) -> None:
 
 
 def test_refusals_reach_the_person(slcli: Callable[..., Any], cloud: Cloud) -> None:
-    assert "Authentication Failed" in slcli("sshkey", "list", key="wrong", exit=1), "slcli knows the words Invalid API token."
+    assert "Authentication Failed" in slcli("sshkey", "list", key="wrong", exit=1), (
+        "slcli knows the words Invalid API token."
+    )
     slcli("sshkey", "add", "mine", "--key", KEY)
     cloud.faults.add(Fault("quota", "Product_Order::placeOrder"))
     assert "limit of virtual servers" in slcli(*ORDER, exit=1)
     place = ORDER.index("--datacenter=dal10")
-    assert "no datacenter nowhere" in slcli(*ORDER[:place], "--datacenter=nowhere", *ORDER[place + 1 :], "--test", exit=1)
+    assert "no datacenter nowhere" in slcli(
+        *ORDER[:place], "--datacenter=nowhere", *ORDER[place + 1 :], "--test", exit=1
+    )
     assert cloud.guests == {}

@@ -46,11 +46,20 @@ def killed(cluster: Cluster, home: Path) -> Callable[..., Path]:
 def test_of_a_run_that_was_killed(killed: Callable[..., Path]) -> None:
     folder = killed(["01", "02", "03", "04"], ["01", "02"])
     parent = read_parent(folder)
-    assert (parent.run, parent.cluster, parent.status, parent.chapters) == ("killed", "lab", "running", ("01", "02", "03", "04"))
+    assert (parent.run, parent.cluster, parent.status, parent.chapters) == (
+        "killed",
+        "lab",
+        "running",
+        ("01", "02", "03", "04"),
+    )
     assert parent.completed == {"01", "02"}
     assert parent.left() == ["01", "02", "03", "04"], "what it completed is looked at again"
     assert parent.parameters == json.loads(json.dumps(PARAMETERS))
-    assert parent.link() == {"run": "killed", "status": "running", "head": read_chain((folder / FILE).read_bytes()).head}
+    assert parent.link() == {
+        "run": "killed",
+        "status": "running",
+        "head": read_chain((folder / FILE).read_bytes()).head,
+    }
 
 
 def test_of_a_run_that_ended(cluster: Cluster, recorded: Recorded) -> None:
@@ -122,8 +131,14 @@ def test_the_command_refuses_what_does_not_belong_together(killed: Callable[...,
     folder = killed(["01", "02"], ["01"])
     file = home / "params.yaml"
     for text, words in (
-        ("cluster: other\nnodes: [sw1, sw2]\nswarm_managers: 1\n", ("another cluster's", "wanted: other", "seen:   lab")),
-        ("nodes: [sw1, sw2]\nswarm_managers: 1\nmariadb_port: 3310\n", ("not those of the run to resume", "mariadb_port: 0 then, 3310 now")),
+        (
+            "cluster: other\nnodes: [sw1, sw2]\nswarm_managers: 1\n",
+            ("another cluster's", "wanted: other", "seen:   lab"),
+        ),
+        (
+            "nodes: [sw1, sw2]\nswarm_managers: 1\nmariadb_port: 3310\n",
+            ("not those of the run to resume", "mariadb_port: 0 then, 3310 now"),
+        ),
     ):
         file.write_text(text)
         code, said = cli("run", str(file), "--resume", str(folder))

@@ -40,5 +40,9 @@ def test_every_layer_is_kept_from_testing(root: Path) -> None:
 
 
 def test_no_file_is_longer_than_a_person_reads_at_once(root: Path) -> None:
-    long = {str(path.relative_to(root)): count for path in (root / "swarmbook").rglob("*.py") if (count := len(path.read_text().splitlines())) > 420}
+    long = {
+        str(path.relative_to(root)): count
+        for path in (root / "swarmbook").rglob("*.py")
+        if (count := len(path.read_text().splitlines())) > 420
+    }
     assert not long

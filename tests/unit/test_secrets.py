@@ -21,7 +21,18 @@ from swarmbook.access.cluster import Cluster
 from swarmbook.access.pki import Authority
 from swarmbook.base import secrets
 from swarmbook.base.errors import UsageError
-from swarmbook.base.secrets import MASK, Secret, StreamMask, gossip_key, mask, password, register, register_references, resolve, token
+from swarmbook.base.secrets import (
+    MASK,
+    Secret,
+    StreamMask,
+    gossip_key,
+    mask,
+    password,
+    register,
+    register_references,
+    resolve,
+    token,
+)
 
 
 def test_a_secret_does_not_show_itself() -> None:
@@ -63,7 +74,11 @@ def test_from_a_file(tmp_path: Path) -> None:
     assert resolve("pw", f"file:{file}", tmp_path / "s").reveal() == "from-a-file"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"  \nsecond\n", b"\xff\xfe\xfd\n"], ids=["missing", "empty", "blank", "blank line first", "not text"])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"\n", b"  \nsecond\n", b"\xff\xfe\xfd\n"],
+    ids=["missing", "empty", "blank", "blank line first", "not text"],
+)
 def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "pw"
     if content is not None:
@@ -86,7 +101,11 @@ def test_short_words_are_not_masked() -> None:
     assert mask("root@sw1") == "root@sw1"
 
 
-@given(st.lists(st.text(alphabet="abcXYZ019", min_size=6, max_size=12), min_size=1, max_size=4), st.text(max_size=20), st.text(max_size=20))
+@given(
+    st.lists(st.text(alphabet="abcXYZ019", min_size=6, max_size=12), min_size=1, max_size=4),
+    st.text(max_size=20),
+    st.text(max_size=20),
+)
 def test_masked_text_holds_no_secret(values: list[str], before: str, after: str) -> None:
     for value in values:
         register(value)
@@ -129,14 +148,21 @@ def test_a_cluster_s_later_secrets_and_keys_are_known(home: Path) -> None:
 def test_what_references_lead_to_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PW", "from-the-environment")
     (tmp_path / "pw").write_text("from-a-file\nrest\n")
-    register_references({"a": ["env:PW", {"b": "file:pw"}], "c": "env:NOT_THERE", "d": f"file:{tmp_path}/none", "e": 3}, tmp_path)
+    register_references(
+        {"a": ["env:PW", {"b": "file:pw"}], "c": "env:NOT_THERE", "d": f"file:{tmp_path}/none", "e": 3}, tmp_path
+    )
     assert mask("from-the-environment from-a-file rest") == f"{MASK} {MASK} rest"
 
 
 def test_a_key_in_base64_is_known_in_other_clothes() -> None:
     key = base64.b64encode(bytes(range(200, 232))).decode()
     register(key)
-    for worn in (key, key.rstrip("="), base64.urlsafe_b64encode(bytes(range(200, 232))).decode(), bytes(range(200, 232)).hex()):
+    for worn in (
+        key,
+        key.rstrip("="),
+        base64.urlsafe_b64encode(bytes(range(200, 232))).decode(),
+        bytes(range(200, 232)).hex(),
+    ):
         assert mask(worn).startswith(MASK) and len(mask(worn)) <= len(MASK) + 1
 
 
@@ -164,7 +190,9 @@ def test_masking_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert StreamMask().feed("hunter2hunter2") == "hunter2hunter2"
 
 
-_printable = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F), min_size=8, max_size=30).filter(lambda v: len(set(v)) > 4)
+_printable = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F), min_size=8, max_size=30).filter(
+    lambda v: len(set(v)) > 4
+)
 _around = st.text(max_size=12)
 CLOTHES: dict[str, Callable[[str], str]] = {
     "plain": lambda v: v,

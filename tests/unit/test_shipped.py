@@ -39,7 +39,9 @@ def change(path: Path, old: str, new: str) -> None:
 def test_a_copy_is_the_book(tmp_path: Path) -> None:
     written = copy_to(tmp_path / "mine")
     assert "params/lab.yaml" in written and "notebooks/08_verify_galera.ipynb" in written
-    assert all((tmp_path / "mine" / path).read_bytes() == source.read_bytes() for path, source in shipped.shipped().items())
+    assert all(
+        (tmp_path / "mine" / path).read_bytes() == source.read_bytes() for path, source in shipped.shipped().items()
+    )
     assert differences(tmp_path / "mine") == [] and copy_to(tmp_path / "mine") == []
 
 
@@ -108,7 +110,9 @@ def test_the_command(tmp_path: Path) -> None:
     change(tmp_path / "b" / "params" / "lab.yaml", "cluster: lab", "cluster: shop")
     done = run(main, ["init", str(tmp_path / "b"), "--diff"])
     assert done.exit_code == 1 and "-cluster: shop" in done.output and "1 file differs" in done.output
-    assert json.loads(run(main, ["init", str(tmp_path / "b"), "--diff", "--json"]).output)[0]["path"] == "params/lab.yaml"
+    assert (
+        json.loads(run(main, ["init", str(tmp_path / "b"), "--diff", "--json"]).output)[0]["path"] == "params/lab.yaml"
+    )
 
 
 def test_the_wheel_carries_the_book(root: Path, tmp_path: Path) -> None:
@@ -117,24 +121,41 @@ def test_the_wheel_carries_the_book(root: Path, tmp_path: Path) -> None:
     shutil.copytree(
         root,
         source,
-        ignore=lambda folder, names: [n for n in names if n.startswith(".") or n in ("tests", "clusters", "runs", "build", "docs", "fire-results")],
+        ignore=lambda folder, names: [
+            n for n in names if n.startswith(".") or n in ("tests", "clusters", "runs", "build", "docs", "fire-results")
+        ],
     )
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(tmp_path), str(source)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("swarmbook-*.whl")
     shutil.rmtree(source)
     venv.create(tmp_path / "env", with_pip=False, symlinks=True)
-    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "env"), "platbase": str(tmp_path / "env")}))
+    site = Path(
+        sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "env"), "platbase": str(tmp_path / "env")})
+    )
     python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True)
+    subprocess.run(
+        [*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)],
+        check=True,
+        capture_output=True,
+    )
     (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     env = {key: value for key, value in os.environ.items() if not key.startswith(("SWARMBOOK_", "PYTHON"))}
 
     def swarmbook(*arguments: str) -> str:
-        done = subprocess.run([tmp_path / "env" / "bin" / "swarmbook", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [tmp_path / "env" / "bin" / "swarmbook", *arguments],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert "files written" in swarmbook("init", "mine")
-    assert sorted(p.name for p in (tmp_path / "mine" / "notebooks").iterdir()) == sorted(p.name for p in (root / "notebooks").glob("*.ipynb"))
+    assert sorted(p.name for p in (tmp_path / "mine" / "notebooks").iterdir()) == sorted(
+        p.name for p in (root / "notebooks").glob("*.ipynb")
+    )
     assert "as this version ships it" in swarmbook("init", "mine", "--diff")

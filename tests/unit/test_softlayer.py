@@ -90,14 +90,18 @@ def scans() -> Scans:
 
 
 @pytest.fixture
-def provider(params: Callable[..., Params], rehearsal: Rehearsal, home: Path, scans: Scans) -> Iterator[Callable[..., SoftLayerProvider]]:
+def provider(
+    params: Callable[..., Params], rehearsal: Rehearsal, home: Path, scans: Scans
+) -> Iterator[Callable[..., SoftLayerProvider]]:
     """Makes providers that do not pause for long, for a cluster with a key."""
     apis: list[SoftLayerApi] = []
     cluster = Cluster("lab", home)
     cluster.folder.mkdir(parents=True)
     generate_key(cluster.key_file, "swarmbook-lab")
 
-    def make(timeout_s: float = 5, phase: str = "01", settle_s: float = 5, book: Book | None = None, **other: Any) -> SoftLayerProvider:
+    def make(
+        timeout_s: float = 5, phase: str = "01", settle_s: float = 5, book: Book | None = None, **other: Any
+    ) -> SoftLayerProvider:
         apis.append(SoftLayerApi(rehearsal.xmlrpc, timeout_s=timeout_s, sleep=lambda seconds: None))
         book = book or Book(phase, params(**other), cluster=cluster)
         return SoftLayerProvider(book, api=apis[-1], scan=scans, settle_s=settle_s, first_s=0.01, slowest_s=0.05)
@@ -129,7 +133,9 @@ def ordered(cloud: Cloud) -> list[str]:
 # -- all is well ---------------------------------------------------------------------------------------------------------
 
 
-def test_ordered_once_with_every_setting(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_ordered_once_with_every_setting(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     settings: dict[str, Any] = {
         "sl_cpu": 4, "sl_memory": 8192, "sl_billing": "monthly", "sl_os": "DEBIAN_12_64", "sl_os_disk": 100, "sl_docker_disk": 200, "sl_local_disk": False,
         "sl_network_speed": 1000, "sl_public_vlan": 2000001, "sl_private_vlan": 2000002, "sl_tags": ["extra"],
@@ -155,24 +161,36 @@ def test_nodes_as_the_phases_know_them(up: Callable[..., Any], cloud: Cloud, sca
     assert list(nodes) == NAMES
     for guest in cloud.guests.values():
         condition, node = cloud.machines.condition(guest.id), nodes[guest.hostname]
-        assert (node.id, node.private_address, node.public_address) == (f"rehearsal-{guest.id}", condition.private_address, condition.public_address)
+        assert (node.id, node.private_address, node.public_address) == (
+            f"rehearsal-{guest.id}",
+            condition.private_address,
+            condition.public_address,
+        )
         assert (node.ssh, node.user, node.disk) == (Endpoint(condition.public_address, 22), "root", "/dev/xvdc")
         assert node.host_key == f"ssh-ed25519 KEY-OF-{node.ssh}"
     private = up(sl_ssh_interface="private")
-    assert {node.ssh.host for node in private} == {node.private_address for node in private} and private[0].reach(2376).host == private[0].private_address
+    assert {node.ssh.host for node in private} == {node.private_address for node in private} and private[0].reach(
+        2376
+    ).host == private[0].private_address
 
 
-def test_the_host_key_is_pinned_at_first_contact(up: Callable[..., Any], scans: Scans, cloud: Cloud, machines: MemoryMachines) -> None:
+def test_the_host_key_is_pinned_at_first_contact(
+    up: Callable[..., Any], scans: Scans, cloud: Cloud, machines: MemoryMachines
+) -> None:
     first = up()
     assert len(scans.asked) == 3
     assert up() == first and len(scans.asked) == 3, "never asked again: who answers has to show the pinned one"
     gone = next(guest for guest in cloud.guests.values() if guest.hostname == "sw2")
     del cloud.guests[gone.id]
     again = up()
-    assert len(scans.asked) == 4 and again[1].id != first[1].id and again[0] == first[0], "a machine that was made anew is met anew"
+    assert len(scans.asked) == 4 and again[1].id != first[1].id and again[0] == first[0], (
+        "a machine that was made anew is met anew"
+    )
 
 
-def test_states_for_whoever_asks_why(provider: Callable[..., SoftLayerProvider], up: Callable[..., Any], cloud: Cloud) -> None:
+def test_states_for_whoever_asks_why(
+    provider: Callable[..., SoftLayerProvider], up: Callable[..., Any], cloud: Cloud
+) -> None:
     assert provider().states() == {}
     cloud.faults.add(Fault("never-up", "sw2"))
     one = provider()
@@ -202,13 +220,16 @@ def test_a_node_more_is_ordered_alone(up: Callable[..., Any], cloud: Cloud) -> N
     assert sorted(ordered(cloud)) == [*NAMES, "sw4"]
 
 
-def test_roots_password_is_never_asked_for(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud, home: Path) -> None:
+def test_roots_password_is_never_asked_for(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud, home: Path
+) -> None:
     up()
     provider().doomed()
     assert not [
         call
         for call in cloud.calls
-        if "password" in call.mask.lower() or (call.name.startswith("Virtual_Guest::get") and "Options" not in call.name and not call.mask)
+        if "password" in call.mask.lower()
+        or (call.name.startswith("Virtual_Guest::get") and "Options" not in call.name and not call.mask)
     ]
     for path in home.rglob("*"):
         if path.is_file():
@@ -219,14 +240,20 @@ def test_roots_password_is_never_asked_for(up: Callable[..., Any], provider: Cal
 # -- an order is never repeated ------------------------------------------------------------------------------------------
 
 
-def test_a_lost_answer_is_looked_for(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_a_lost_answer_is_looked_for(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     cloud.faults.add(Fault("lost-answer", ORDER, times=1, seconds=60))
     nodes = up(timeout_s=1.5)
-    assert sorted(ordered(cloud)) == NAMES and len(cloud.guests) == 3, "the one whose answer was lost was found, not ordered again"
+    assert sorted(ordered(cloud)) == NAMES and len(cloud.guests) == 3, (
+        "the one whose answer was lost was found, not ordered again"
+    )
     assert len(nodes) == 3 and all(guest.tags == ["swarmbook-lab"] for guest in cloud.guests.values())
 
 
-def test_a_lost_answer_is_looked_for_by_name_too(provider: Callable[..., SoftLayerProvider], cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_answer_is_looked_for_by_name_too(
+    provider: Callable[..., SoftLayerProvider], cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Should the service not show the mark: there was none of that name before, so it is the one."""
     monkeypatch.setattr(SoftLayerProvider, "_mark", lambda self, name: "")
     cloud.faults.add(Fault("lost-answer", ORDER, times=1, seconds=60))
@@ -242,13 +269,19 @@ def test_a_lost_answer_to_an_order_that_was_not_taken(provider: Callable[..., So
     with pytest.raises(OrderUncertain) as caught:
         one.provision([Change("sw1", "create")])
     told = str(caught.value)
-    assert "ordering sw1.example.com: sent, and no answer came" in told and "slcli vs list --hostname sw1" in told and "500" in told
+    assert (
+        "ordering sw1.example.com: sent, and no answer came" in told
+        and "slcli vs list --hostname sw1" in told
+        and "500" in told
+    )
     assert ordered(cloud) == ["sw1"], "not tried twice, whatever became of it"
     one.provision(one.plan(["sw1"], one.machines()))
     assert ordered(cloud) == ["sw1", "sw1"] and len(cloud.guests) == 1, "the next run looks first, and finds none"
 
 
-def test_a_run_that_was_killed_before_its_tags(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_a_run_that_was_killed_before_its_tags(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     cloud.faults.add(Fault("rate-limit", "Virtual_Guest::setTags"))
     with pytest.raises(ProviderError, match="tagging instance"):
         up()
@@ -256,7 +289,11 @@ def test_a_run_that_was_killed_before_its_tags(up: Callable[..., Any], provider:
     cloud.faults.clear()
     one = provider()
     one.wait(NAMES)
-    assert [(change.host, change.action) for change in one.plan(NAMES, one.machines())] == [("sw1", "tag"), ("sw2", "tag"), ("sw3", "tag")]
+    assert [(change.host, change.action) for change in one.plan(NAMES, one.machines())] == [
+        ("sw1", "tag"),
+        ("sw2", "tag"),
+        ("sw3", "tag"),
+    ]
     up()
     assert len(ordered(cloud)) == 3 and {tuple(guest.tags) for guest in cloud.guests.values()} == {("swarmbook-lab",)}
 
@@ -269,7 +306,9 @@ def test_looked_for_again_right_before_ordering(provider: Callable[..., SoftLaye
     assert sorted(ordered(cloud)) == NAMES
 
 
-def test_names_that_somebody_else_has(provider: Callable[..., SoftLayerProvider], up: Callable[..., Any], cloud: Cloud) -> None:
+def test_names_that_somebody_else_has(
+    provider: Callable[..., SoftLayerProvider], up: Callable[..., Any], cloud: Cloud
+) -> None:
     up(cluster="lab")
     for guest in cloud.guests.values():
         guest.tags[:] = ["theirs"]
@@ -315,7 +354,9 @@ def test_another_key_under_the_label(provider: Callable[..., SoftLayerProvider],
     assert ordered(cloud) == []
 
 
-def test_a_key_that_was_registered_by_somebody_stays(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_a_key_that_was_registered_by_somebody_stays(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     one = provider(sl_ssh_key_label="mine")
     one._api.register_key(one._key._public(), "mine", "my own")
     up(sl_ssh_key_label="mine")
@@ -324,7 +365,9 @@ def test_a_key_that_was_registered_by_somebody_stays(up: Callable[..., Any], pro
     assert len(cloud.keys) == 1 and cloud.guests == {}
 
 
-def test_a_key_that_the_account_has_under_another_label(provider: Callable[..., SoftLayerProvider], cloud: Cloud, home: Path) -> None:
+def test_a_key_that_the_account_has_under_another_label(
+    provider: Callable[..., SoftLayerProvider], cloud: Cloud, home: Path
+) -> None:
     public = (home / "clusters" / "lab" / "id_ed25519.pub").read_text()
     SoftLayerApi(provider()._api.endpoint).register_key(public, "laptop", "mine")
     with pytest.raises(ProviderError, match="already exists") as caught:
@@ -345,7 +388,11 @@ def test_a_lost_answer_to_the_registration(provider: Callable[..., SoftLayerProv
 def test_prices(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     one, other = provider().offers(NAMES)[:2]
     assert (one.hourly_cost, one.monthly_cost, one.price) == (pytest.approx(0.09), 0.0, "0.090 an hour")
-    assert one.what == other.what == "REHEARSAL: 2 cores, 4096 MB, UBUNTU_22_64, 25 + 100 GB local, 100 Mbps, dal10, hourly"
+    assert (
+        one.what
+        == other.what
+        == "REHEARSAL: 2 cores, 4096 MB, UBUNTU_22_64, 25 + 100 GB local, 100 Mbps, dal10, hourly"
+    )
     assert provider(sl_billing="monthly").offers(NAMES)[0].price == "68.00 a month"
     assert cloud.guests == {} and cloud.keys == {}
 
@@ -357,7 +404,9 @@ def test_prices(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> Non
         ({"sl_cpu": 3}, ["the price of sw1: SoftLayer says no", "guest_core '3'"]), ({"sl_public_vlan": 7}, ["no public VLAN 7 in dal10"]),
     ],
 )  # fmt: skip
-def test_what_is_not_offered_is_said_before_ordering(provider: Callable[..., SoftLayerProvider], cloud: Cloud, wrong: dict[str, Any], words: list[str]) -> None:
+def test_what_is_not_offered_is_said_before_ordering(
+    provider: Callable[..., SoftLayerProvider], cloud: Cloud, wrong: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises(SwarmbookError) as caught:
         provider(**wrong).offers(NAMES)
     for word in words:
@@ -378,7 +427,13 @@ def test_what_is_not_offered_is_said_before_ordering(provider: Callable[..., Sof
         (Fault("http-500", "Account::getVirtualGuests"), ProviderError, ["the account's instances: SoftLayer does not answer", "in 5 tries", "500"]),
     ],
 )  # fmt: skip
-def test_the_services_no_is_kept(provider: Callable[..., SoftLayerProvider], cloud: Cloud, fault: Fault, error: type[SwarmbookError], words: list[str]) -> None:
+def test_the_services_no_is_kept(
+    provider: Callable[..., SoftLayerProvider],
+    cloud: Cloud,
+    fault: Fault,
+    error: type[SwarmbookError],
+    words: list[str],
+) -> None:
     cloud.faults.add(fault)
     with pytest.raises(error) as caught:
         one = provider()
@@ -400,7 +455,9 @@ def test_a_slow_answer_to_a_look(provider: Callable[..., SoftLayerProvider], clo
     assert provider(timeout_s=1.5).machines() == []
 
 
-def test_one_that_never_comes_up(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_one_that_never_comes_up(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     cloud.faults.add(Fault("never-up", "sw2"))
     fast = provider(sl_wait_timeout=10)
     fast.provision(fast.plan(NAMES, fast.machines()))
@@ -409,8 +466,14 @@ def test_one_that_never_comes_up(up: Callable[..., Any], provider: Callable[...,
     with pytest.raises(WaitTimeout) as caught:
         late.wait(NAMES)
     told = str(caught.value)
-    assert "sw2: id 100" in told and "Setup Operating System" in told and "sw1" not in told and "swarmbook cancel" in told
-    assert {found.name: found.state for found in late.machines()} == {"sw1": "running", "sw2": "coming up", "sw3": "running"}
+    assert (
+        "sw2: id 100" in told and "Setup Operating System" in told and "sw1" not in told and "swarmbook cancel" in told
+    )
+    assert {found.name: found.state for found in late.machines()} == {
+        "sw1": "running",
+        "sw2": "coming up",
+        "sw3": "running",
+    }
     assert [(change.host, change.action) for change in late.plan(NAMES, late.machines())] == [("sw2", "await")]
     provider(phase="91").destroy()
     assert cloud.guests == {}, "what never came up can be cancelled all the same"
@@ -435,7 +498,9 @@ def _hasty(provider: SoftLayerProvider) -> Callable[..., Any]:
     return wait
 
 
-def test_one_that_was_switched_off(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], machines: MemoryMachines, cloud: Cloud) -> None:
+def test_one_that_was_switched_off(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], machines: MemoryMachines, cloud: Cloud
+) -> None:
     up()
     machines.halt(next(id for id, guest in cloud.guests.items() if guest.hostname == "sw1"))
     one = provider()
@@ -447,22 +512,32 @@ def test_one_that_was_switched_off(up: Callable[..., Any], provider: Callable[..
 # -- the end -------------------------------------------------------------------------------------------------------------
 
 
-def test_cancelled_with_nothing_left(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_cancelled_with_nothing_left(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     up()
     named = provider(phase="91").doomed()
-    assert len(named) == 4 and all(thing.startswith("REHEARSAL: ") for thing in named) and "SSH key swarmbook-lab" in named[-1]
+    assert (
+        len(named) == 4
+        and all(thing.startswith("REHEARSAL: ") for thing in named)
+        and "SSH key swarmbook-lab" in named[-1]
+    )
     assert provider(phase="91").destroy() == named
     assert cloud.guests == {} and cloud.keys == {} and provider(phase="91").doomed() == []
 
 
-def test_a_cancellation_that_is_refused_for_a_while(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_a_cancellation_that_is_refused_for_a_while(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     up()
     cloud.faults.add(Fault("cancel-refused", times=2))
     provider(phase="91").destroy()
     assert cloud.guests == {}
 
 
-def test_a_cancellation_that_is_always_refused(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_a_cancellation_that_is_always_refused(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     up()
     cloud.faults.add(Fault("refused", "Virtual_Guest::deleteObject", text="REHEARSAL: you have no permission"))
     with pytest.raises(ProviderError, match="you have no permission"):
@@ -470,7 +545,9 @@ def test_a_cancellation_that_is_always_refused(up: Callable[..., Any], provider:
     assert len(cloud.guests) == 3 and len(cloud.keys) == 1, "the key stays while there are machines that it opens"
 
 
-def test_a_lost_answer_to_a_cancellation(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
+def test_a_lost_answer_to_a_cancellation(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
     up()
     cloud.faults.add(Fault("lost-answer", "Virtual_Guest::deleteObject", times=1, seconds=60))
     provider(phase="91", timeout_s=1.5).destroy()
@@ -493,9 +570,13 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rehearsal:
     assert "a-very-real-key" not in repr(vars(real))
     real.close()
     (tmp_path / "somebody").mkdir()
-    (tmp_path / "somebody" / ".softlayer").write_text("[softlayer]\nendpoint_url = https://private.example.com/rest/v3.1/\n")
+    (tmp_path / "somebody" / ".softlayer").write_text(
+        "[softlayer]\nendpoint_url = https://private.example.com/rest/v3.1/\n"
+    )
     private = SoftLayerApi()
-    assert private.endpoint == "https://private.example.com/xmlrpc/v3.1/", "over REST the client loses the names of errors"
+    assert private.endpoint == "https://private.example.com/xmlrpc/v3.1/", (
+        "over REST the client loses the names of errors"
+    )
     private.close()
 
 
@@ -515,7 +596,12 @@ def test_a_rehearsal_never_gets_a_real_key(monkeypatch: pytest.MonkeyPatch, rehe
 
 
 @pytest.fixture
-def steps(params: Callable[..., Params], provider: Callable[..., SoftLayerProvider], monkeypatch: pytest.MonkeyPatch, home: Path) -> Callable[..., Book]:
+def steps(
+    params: Callable[..., Params],
+    provider: Callable[..., SoftLayerProvider],
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+) -> Callable[..., Book]:
     """Books whose steps get a provider that does not pause for long."""
     monkeypatch.setattr(provision, "provider_for", lambda book: provider(book=book))
 
@@ -530,12 +616,16 @@ def test_the_steps(steps: Callable[..., Book], cloud: Cloud, home: Path) -> None
     assert "REHEARSAL: 2 cores" in price and "per hour" in price and "0.090" in price and "0.270" in price
     with pytest.raises(ConfirmationMissing) as caught:
         provision.machines(steps())
-    assert "3 things would be ordered" in str(caught.value) and "sw1: REHEARSAL: instance ordered, 0.090 an hour" in str(caught.value)
+    assert "3 things would be ordered" in str(
+        caught.value
+    ) and "sw1: REHEARSAL: instance ordered, 0.090 an hour" in str(caught.value)
     assert cloud.guests == {}
     made = provision.machines(steps(confirm="ORDER"))
     assert [(change.host, change.word) for change in made.changes] == [(name, "ORDER") for name in NAMES]
     typed = [command.text for command in made.commands]
-    assert len(typed) == 3 and all(text.startswith("slcli vs create --hostname=sw") and text.endswith("# REHEARSAL") for text in typed)
+    assert len(typed) == 3 and all(
+        text.startswith("slcli vs create --hostname=sw") and text.endswith("# REHEARSAL") for text in typed
+    )
     assert [node.name for node in Cluster("lab", home).nodes] == NAMES
     assert provision.machines(steps()).changes == (), "a second run orders nothing, and asks for nothing"
     with pytest.raises(ConfirmationMissing, match="would be removed"):
@@ -544,22 +634,41 @@ def test_the_steps(steps: Callable[..., Book], cloud: Cloud, home: Path) -> None
     assert len(ended.changes) == 5 and cloud.guests == {} and not Cluster("lab", home).folder.exists()
 
 
-def test_the_question(params: Callable[..., Params], rehearsal: Rehearsal, home: Path, root: Path, cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_question(
+    params: Callable[..., Params],
+    rehearsal: Rehearsal,
+    home: Path,
+    root: Path,
+    cloud: Cloud,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (home / "notebooks").symlink_to(root / "notebooks")
     cluster = Cluster("lab", home)
     plan = make_plan(params(sl_billing="monthly"), ["01"], cluster)
-    assert [cost.monthly for cost in plan.costs] == [68.0] * 3 and "204.00" in plan.to_text() and "per month" in plan.to_text()
+    assert (
+        [cost.monthly for cost in plan.costs] == [68.0] * 3
+        and "204.00" in plan.to_text()
+        and "per month" in plan.to_text()
+    )
     assert len(plan.words()["ORDER"]) == 3
     with pytest.raises(ConfirmationMissing):
         Session(params(), ["01"], "run").approved(cluster)
     said = capsys.readouterr().out
-    assert "This will be ordered, and costs money" in said and "sw1: REHEARSAL: instance ordered, 0.090 an hour" in said and "3 machines, 0.270 an hour" in said
+    assert (
+        "This will be ordered, and costs money" in said
+        and "sw1: REHEARSAL: instance ordered, 0.090 an hour" in said
+        and "3 machines, 0.270 an hour" in said
+    )
     assert cloud.guests == {} and not cluster.folder.exists()
 
 
-def test_another_price_than_the_approved_one_orders_nothing(steps: Callable[..., Book], cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_price_than_the_approved_one_orders_nothing(
+    steps: Callable[..., Book], cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def approved(price: str) -> None:
-        changes = tuple(Change(name, "create", f"REHEARSAL: instance ordered, {price} an hour", word="ORDER") for name in NAMES)
+        changes = tuple(
+            Change(name, "create", f"REHEARSAL: instance ordered, {price} an hour", word="ORDER") for name in NAMES
+        )
         Plan("lab", {}, {}, (PlannedStep("01", "machines", changes),), partial=True).save(tmp_path / "plan.json")
 
     monkeypatch.setenv("SWARMBOOK_RUN_DIR", str(tmp_path))

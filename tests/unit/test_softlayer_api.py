@@ -91,7 +91,10 @@ def test_a_limit_is_a_no(api: SoftLayerApi, error: Exception) -> None:
 def test_the_words_are_kept_without_secrets(api: SoftLayerApi) -> None:
     secrets.register("a-very-real-key")
     with pytest.raises(ProviderError) as caught:
-        api._write("the thing", Failing(exceptions.SoftLayerAPIError("SoftLayer_Exception_Public", "a-very-real-key is not welcome")))
+        api._write(
+            "the thing",
+            Failing(exceptions.SoftLayerAPIError("SoftLayer_Exception_Public", "a-very-real-key is not welcome")),
+        )
     assert f"SoftLayer_Exception_Public: {secrets.MASK} is not welcome" in str(caught.value)
     assert caught.value.__suppress_context__
 

@@ -20,7 +20,9 @@ from swarmbook.phases.provision import step as provision
 
 
 def made(path: Path, kind: str, passphrase: str = "", form: str = "RFC4716") -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "me", "-f", str(path), "-m", form], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "me", "-f", str(path), "-m", form], check=True
+    )
     return path
 
 
@@ -33,12 +35,17 @@ def test_a_key_that_is_taken(tmp_path: Path, kind: str, form: str) -> None:
     assert target.stat().st_mode & 0o077 == 0
     shown = subprocess.run(["ssh-keygen", "-y", "-f", str(target)], capture_output=True, text=True, check=True).stdout
     assert ssh_keys.same_key(shown, public), "OpenSSH reads what was written"
-    listed = subprocess.run(["ssh-keygen", "-E", "md5", "-lf", str(target)], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ssh-keygen", "-E", "md5", "-lf", str(target)], capture_output=True, text=True, check=True
+    ).stdout
     assert f"MD5:{ssh_keys.fingerprint(public)} " in listed
 
 
 def test_keys_that_cannot_be_taken(tmp_path: Path) -> None:
-    locked, public = made(tmp_path / "locked", "ed25519", "secret words"), made(tmp_path / "open", "ed25519").with_suffix(".pub")
+    locked, public = (
+        made(tmp_path / "locked", "ed25519", "secret words"),
+        made(tmp_path / "open", "ed25519").with_suffix(".pub"),
+    )
     (tmp_path / "noise").write_text("not a key, but a password perhaps")
     for path in (locked, public, tmp_path / "noise"):
         with pytest.raises(UsageError, match="no private SSH key that can be used") as caught:
@@ -52,14 +59,19 @@ def test_the_step_takes_the_key_that_is_named(tmp_path: Path, home: Path) -> Non
     mine, other, cluster = made(tmp_path / "mine", "ed25519"), made(tmp_path / "other", "ed25519"), Cluster("lab", home)
 
     def step(path: Path | str) -> list[str]:
-        return [change.detail for change in provision.key(Book("01", Params(ssh_key_file=str(path)), cluster=cluster)).changes]
+        return [
+            change.detail
+            for change in provision.key(Book("01", Params(ssh_key_file=str(path)), cluster=cluster)).changes
+        ]
 
     assert step(mine) == [f"SSH key taken from {mine}"]
     assert ssh_keys.same_key(cluster.key_file.with_suffix(".pub").read_text(), mine.with_suffix(".pub").read_text())
     assert step(mine) == step("") == []
     with pytest.raises(ForeignData, match="has another SSH key already") as caught:
         step(other)
-    assert ssh_keys.fingerprint(ssh_keys.public_part(mine)) in str(caught.value) and ssh_keys.fingerprint(ssh_keys.public_part(other)) in str(caught.value)
+    assert ssh_keys.fingerprint(ssh_keys.public_part(mine)) in str(caught.value) and ssh_keys.fingerprint(
+        ssh_keys.public_part(other)
+    ) in str(caught.value)
     assert ssh_keys.same_key(ssh_keys.public_part(cluster.key_file), ssh_keys.public_part(mine))
 
 

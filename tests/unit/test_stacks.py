@@ -58,7 +58,9 @@ def holds_together(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("modern", [True, False])
 def test_an_agent(node: MakeNode, role: str, modern: bool) -> None:
     params = Params(datacenter="ams3").view("04")
-    config = consul_config.agent_config(params, node("sw2"), role, ["10.9.0.3", "10.9.0.1", "10.9.0.2"], ("192.0.2.53",), modern)
+    config = consul_config.agent_config(
+        params, node("sw2"), role, ["10.9.0.3", "10.9.0.1", "10.9.0.2"], ("192.0.2.53",), modern
+    )
     assert config["server"] is (role == "server")
     assert config["retry_join"] == ["10.9.0.1", "10.9.0.2", "10.9.0.3"]
     assert config.get("bootstrap_expect") == (3 if role == "server" else None)
@@ -82,7 +84,10 @@ def test_an_agent(node: MakeNode, role: str, modern: bool) -> None:
 
 def test_upstream_name_servers_of_the_parameters_win(node: MakeNode) -> None:
     params = Params(dns_primary="9.9.9.9", dns_secondary="1.1.1.1").view("04")
-    assert consul_config.agent_config(params, node(), "client", [], ("192.0.2.53",), True)["recursors"] == ["9.9.9.9", "1.1.1.1"]
+    assert consul_config.agent_config(params, node(), "client", [], ("192.0.2.53",), True)["recursors"] == [
+        "9.9.9.9",
+        "1.1.1.1",
+    ]
 
 
 def test_only_servers_carry_the_servers_name(node: MakeNode) -> None:
@@ -105,7 +110,9 @@ def test_consul(open_book: Callable[..., Book]) -> None:
     token = json.loads(made.private["sw4"]["tokens.json"])["acl"]["tokens"]
     assert token["agent"] != json.loads(made.private["sw1"]["tokens.json"])["acl"]["tokens"]["agent"]
     management = book.cluster.secret("consul-management-token").reveal()
-    assert [name for name, content in made.secrets.items() if management in content] == [n for n in made.secrets if n.startswith("consul-server-")]
+    assert [name for name, content in made.secrets.items() if management in content] == [
+        n for n in made.secrets if n.startswith("consul-server-")
+    ]
 
 
 def test_a_client_sees_no_more_than_its_own(open_book: Callable[..., Book]) -> None:
@@ -115,7 +122,14 @@ def test_a_client_sees_no_more_than_its_own(open_book: Callable[..., Book]) -> N
 
 
 @pytest.mark.parametrize(
-    "other", [{}, {"mariadb_port": 3306}, {"mariadb_data_path": "/srv/db"}, {"mariadb_user": "", "mariadb_database": ""}, {"galera_nodes": ["sw2", "sw4"]}]
+    "other",
+    [
+        {},
+        {"mariadb_port": 3306},
+        {"mariadb_data_path": "/srv/db"},
+        {"mariadb_user": "", "mariadb_database": ""},
+        {"galera_nodes": ["sw2", "sw4"]},
+    ],
 )
 def test_galera(open_book: Callable[..., Book], other: dict[str, Any]) -> None:
     book = open_book("07", **other)
@@ -159,7 +173,9 @@ def test_a_stamp_follows_what_is_said_and_not_how() -> None:
     one = stack.stamp("lab", {"image": "a", "deploy": {"mode": "global", "replicas": 1}})
     same = stack.stamp("lab", {"deploy": {"replicas": 1, "mode": "global"}, "image": "a"})
     assert one["deploy"]["labels"] == same["deploy"]["labels"]
-    assert stack.stamp("lab", {"image": "b"})["deploy"]["labels"] != stack.stamp("lab", {"image": "a"})["deploy"]["labels"]
+    assert (
+        stack.stamp("lab", {"image": "b"})["deploy"]["labels"] != stack.stamp("lab", {"image": "a"})["deploy"]["labels"]
+    )
     assert one["deploy"]["mode"] == "global"
 
 

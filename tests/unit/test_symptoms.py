@@ -53,14 +53,29 @@ def test_what_was_before_the_run_does_not_matter() -> None:
 
 
 def test_a_healthy_cluster_has_no_grave_line() -> None:
-    healthy = said(("galera: galera_l1, running ec80", RUNNING), ("disk: free space", DISK.replace("100%", "40%")), ("engine: journal", ENGINE.splitlines()[2]))
+    healthy = said(
+        ("galera: galera_l1, running ec80", RUNNING),
+        ("disk: free space", DISK.replace("100%", "40%")),
+        ("engine: journal", ENGINE.splitlines()[2]),
+    )
     assert texts({"l1": healthy}) == []
 
 
 def test_full_disk_memory_and_silence_come_first() -> None:
     killed = "2026-11-25T03:05:28,997519+00:00 Out of memory: Killed process 4242 (mariadbd) total-vm:1634kB"
-    silent = said(("node: does not answer", "HostUnreachable: n2 does not answer over SSH\nthe provider says: container 1a2b is exited"))
-    found = texts({"l1": said(("engine: journal", ENGINE), ("disk: free space", DISK), ("kernel: last messages", killed)), "n2": silent}, "07")
+    silent = said(
+        (
+            "node: does not answer",
+            "HostUnreachable: n2 does not answer over SSH\nthe provider says: container 1a2b is exited",
+        )
+    )
+    found = texts(
+        {
+            "l1": said(("engine: journal", ENGINE), ("disk: free space", DISK), ("kernel: last messages", killed)),
+            "n2": silent,
+        },
+        "07",
+    )
     assert found[:2] == [
         "n2  node: does not answer: HostUnreachable: n2 does not answer over SSH",
         "n2  node: does not answer: the provider says: container 1a2b is exited",
@@ -71,10 +86,15 @@ def test_full_disk_memory_and_silence_come_first() -> None:
 
 def test_bounded_and_no_source_hides_the_others() -> None:
     many = "\n".join(f"[ERROR] trouble {'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10]}" for n in range(100))
-    nodes = {f"n{number}": said(("galera: g, running 1", many), ("swarm: tasks", many.replace("trouble", "worry"))) for number in range(9)}
+    nodes = {
+        f"n{number}": said(("galera: g, running 1", many), ("swarm: tasks", many.replace("trouble", "worry")))
+        for number in range(9)
+    }
     found = pick(nodes, "07")
     assert len(found) == MOST
-    assert [line.text for line in found[:4]] == [f"[ERROR] trouble {'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10]}" for n in range(96, 100)]
+    assert [line.text for line in found[:4]] == [
+        f"[ERROR] trouble {'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10]}" for n in range(96, 100)
+    ]
     assert len({line.node for line in found}) == 3
     long = pick({"n": said(("galera: g", "[ERROR] " + "x" * 5000))}, "07")
     assert len(long[0].text) == 400
@@ -88,7 +108,10 @@ BROKEN = """2026-11-25T03:13:01+00:00 n2 dockerd[900]: unable to configure the D
 
 
 def test_the_cause_not_systemd_s_word_for_it() -> None:
-    silent = ("engine: does not answer", "docker version: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?")
+    silent = (
+        "engine: does not answer",
+        "docker version: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+    )
     assert texts({"n2": said(("engine: journal", BROKEN), silent)}, "03") == [
         f"n2  engine: journal: {BROKEN.splitlines()[0].partition('[900]: ')[2]}",
         f"n2  engine: does not answer: {silent[1]}",
@@ -97,15 +120,21 @@ def test_the_cause_not_systemd_s_word_for_it() -> None:
 
 def test_a_log_and_its_copy_are_told_once() -> None:
     line = "2026-11-25T03:05:32Z [ERROR] Aborting"
-    assert texts({"l1": said(("galera: g, exited 1a", line), ("galera: founding that failed, /data", line))}, "07") == ["l1  galera: g: [ERROR] Aborting"]
+    assert texts({"l1": said(("galera: g, exited 1a", line), ("galera: founding that failed, /data", line))}, "07") == [
+        "l1  galera: g: [ERROR] Aborting"
+    ]
 
 
 def test_managers_say_the_same_of_the_swarm() -> None:
     task = 'shop_l1.1 on l1: Shutdown, Failed 5 seconds ago "task: non-zero exit (1)"'
-    assert texts({node: said(("swarm: nodes, services, tasks", task)) for node in ("l1", "l2")}, "07") == [f"l1  swarm: nodes: {task}"]
+    assert texts({node: said(("swarm: nodes, services, tasks", task)) for node in ("l1", "l2")}, "07") == [
+        f"l1  swarm: nodes: {task}"
+    ]
 
 
 def test_warnings_where_there_is_nothing_worse() -> None:
     warning = "2026-11-25T03:05:31Z 2026-11-25  3:05:31 0 [Warning] WSREP: Failed to resolve ssl://galera:4567"
-    assert texts({"l1": said(("galera: g", warning))}) == ["l1  galera: g: [Warning] WSREP: Failed to resolve ssl://galera:4567"]
+    assert texts({"l1": said(("galera: g", warning))}) == [
+        "l1  galera: g: [Warning] WSREP: Failed to resolve ssl://galera:4567"
+    ]
     assert texts({"l1": said(("galera: g", f"{warning}\n[ERROR] x"))}) == ["l1  galera: g: [ERROR] x"]

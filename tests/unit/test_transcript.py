@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from swarmbook.base.secrets import MASK, register
 from swarmbook.model.transcript import Command, Transcript, to_html, to_text
 
-COMMANDS = [Command("sw2", "true", 0, 0.5), Command("sw1", "cat <<END\na\nEND", 0, 1.25), Command("sw1", "ls /none", 2, 0.1, "ls: no such file\n`$(' \"")]
+COMMANDS = [
+    Command("sw2", "true", 0, 0.5),
+    Command("sw1", "cat <<END\na\nEND", 0, 1.25),
+    Command("sw1", "ls /none", 2, 0.1, "ls: no such file\n`$(' \""),
+]
 
 
 def test_host_by_host_as_a_script() -> None:
@@ -71,7 +75,10 @@ def test_a_run_keeps_it_in_its_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWARMBOOK_RUN_DIR", str(tmp_path))
     transcript = Transcript()
-    threads = [threading.Thread(target=lambda n=n: [transcript.record(f"sw{n}", "x" * 500, 0, 0.1) for _ in range(20)]) for n in range(8)]
+    threads = [
+        threading.Thread(target=lambda n=n: [transcript.record(f"sw{n}", "x" * 500, 0, 0.1) for _ in range(20)])
+        for n in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -43,7 +43,15 @@ def test_pauses_grow_to_their_limit() -> None:
 def test_it_runs_out_with_the_last_thing_seen() -> None:
     clock = Clock()
     with pytest.raises(WaitTimeout, match="sw1 is up: not within 3 s") as caught:
-        wait_for("sw1 is up", after(clock, 99), timeout_s=3, where="sw1", next="look", clock=lambda: clock.now, sleep=clock.sleep)
+        wait_for(
+            "sw1 is up",
+            after(clock, 99),
+            timeout_s=3,
+            where="sw1",
+            next="look",
+            clock=lambda: clock.now,
+            sleep=clock.sleep,
+        )
     assert (caught.value.seen, caught.value.where, caught.value.next) == ("at 3.00", "sw1", "look")
     assert isinstance(caught.value, TimeoutError)
 

@@ -29,7 +29,9 @@ _base_guard = threading.Lock()
 
 def _context(name: str) -> dict[str, bytes]:
     folder = files("swarmbook.machines.images") / name
-    return {entry.name: entry.read_bytes() for entry in sorted(folder.iterdir(), key=lambda e: e.name) if entry.is_file()}
+    return {
+        entry.name: entry.read_bytes() for entry in sorted(folder.iterdir(), key=lambda e: e.name) if entry.is_file()
+    }
 
 
 def image_name(name: str, base: str) -> str:
@@ -128,11 +130,19 @@ def _bootstrap(client: Any, tag: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder) / "base.tar"
         with doing("here", f"mmdebstrap --variant=minbase {_SUITE}   # the base image"):
-            done = subprocess.run(["mmdebstrap", "--variant=minbase", *left_out, _SUITE, str(tar)], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["mmdebstrap", "--variant=minbase", *left_out, _SUITE, str(tar)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         if done.returncode != 0:
             tail = "\n".join(done.stderr.strip().splitlines()[-5:])
             raise WorldError(
-                "the base image could not be bootstrapped", where=f"mmdebstrap {_SUITE}", seen=tail, next="look at the mirror in /etc/apt/sources.list"
+                "the base image could not be bootstrapped",
+                where=f"mmdebstrap {_SUITE}",
+                seen=tail,
+                next="look at the mirror in /etc/apt/sources.list",
             )
         repository, _, name = tag.partition(":")
         client.api.import_image(src=str(tar), repository=repository, tag=name, changes=[f"LABEL {LABEL}=base"])
@@ -148,7 +158,15 @@ def _build(client: Any, name: str, tag: str, base: str, dockerfile: str, say: Ca
     context.seek(0)
     lines: list[str] = []
     for event in client.api.build(
-        fileobj=context, custom_context=True, dockerfile=dockerfile, tag=tag, buildargs={"BASE": base}, labels={LABEL: name}, rm=True, forcerm=True, decode=True
+        fileobj=context,
+        custom_context=True,
+        dockerfile=dockerfile,
+        tag=tag,
+        buildargs={"BASE": base},
+        labels={LABEL: name},
+        rm=True,
+        forcerm=True,
+        decode=True,
     ):
         lines += (said := str(event.get("stream", "")).splitlines())
         if said and said[0]:

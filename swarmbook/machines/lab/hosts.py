@@ -32,7 +32,10 @@ def _machines(params: Params, root: Path) -> Machines:
 def _logins(params: Params) -> Mapping[str, Login]:
     if params.provider != "generic":
         raise UsageError(
-            "there are no hosts to stand up", wanted="provider: generic", seen=f"provider: {params.provider}", next="swarmbook lab-hosts params/generic.yaml"
+            "there are no hosts to stand up",
+            wanted="provider: generic",
+            seen=f"provider: {params.provider}",
+            next="swarmbook lab-hosts params/generic.yaml",
         )
     logins = logins_of(params.hosts)
     for name, login in logins.items():
@@ -94,7 +97,9 @@ def _give_user(machines: Machines, name: str, user: str) -> None:
     container = machines.client.containers.get(machines.container(name))
 
     def given() -> tuple[bool, str]:
-        said = container.exec_run(["sh", "-c", f"[ ! -d /root/.ssh ] && id {who} >/dev/null && echo done || {{ {script}; }}"]).output.decode(errors="replace")
+        said = container.exec_run(
+            ["sh", "-c", f"[ ! -d /root/.ssh ] && id {who} >/dev/null && echo done || {{ {script}; }}"]
+        ).output.decode(errors="replace")
         return said.strip().endswith("done"), said
 
     wait_for(f"{name} to have the user {user}", given, timeout_s=30, where=machines.container(name))

@@ -106,11 +106,17 @@ class Machines:
             ForeignData: A lab of the same name belongs to another folder.
         """
         found = []
-        for container in self.client.containers.list(all=True, filters={"label": [self._filter["label"], _NODE_LABEL]}, ignore_removed=True):
+        for container in self.client.containers.list(
+            all=True, filters={"label": [self._filter["label"], _NODE_LABEL]}, ignore_removed=True
+        ):
             self._refuse_foreign(container.labels)
             settings = container.attrs["NetworkSettings"]
             address = (settings["Networks"].get(self.network) or {}).get("IPAddress", "")
-            ports = {int(inner.split("/")[0]): int(outer[0]["HostPort"]) for inner, outer in (settings["Ports"] or {}).items() if outer}
+            ports = {
+                int(inner.split("/")[0]): int(outer[0]["HostPort"])
+                for inner, outer in (settings["Ports"] or {}).items()
+                if outer
+            }
             found.append(Machine(container.labels[_NODE_LABEL], container.short_id, container.status, address, ports))
         return sorted(found, key=lambda machine: machine.name)
 
@@ -150,18 +156,38 @@ class Machines:
                     raise
                 continue  # another lab took it in between
             return True
-        raise WorldError("the engine gives no subnet for the lab's network", where=self.network, next="docker network ls; then run again")
+        raise WorldError(
+            "the engine gives no subnet for the lab's network",
+            where=self.network,
+            next="docker network ls; then run again",
+        )
 
     def addresses(self, names: list[str]) -> dict[str, str]:
         """Addresses for machines that are about to be made: the lowest free ones from the tenth on."""
         network = self.client.networks.list(names=[f"^{self.network}$"])[0]
         subnet = ipaddress.ip_network(network.attrs["IPAM"]["Config"][0]["Subnet"])
-        taken = {container.labels.get(_ADDRESS_LABEL) for container in self.client.containers.list(all=True, filters=self._filter, ignore_removed=True)}
-        free = (str(address) for number, address in enumerate(subnet.hosts(), 1) if number >= 10 and str(address) not in taken)
+        taken = {
+            container.labels.get(_ADDRESS_LABEL)
+            for container in self.client.containers.list(all=True, filters=self._filter, ignore_removed=True)
+        }
+        free = (
+            str(address)
+            for number, address in enumerate(subnet.hosts(), 1)
+            if number >= 10 and str(address) not in taken
+        )
         return dict(zip(names, free))
 
     def create(
-        self, name: str, address: str, image: str, disk_gb: int, authorized_key: str, ports: Mapping[int, int | None], *, hostname: str = "", disk: str = ""
+        self,
+        name: str,
+        address: str,
+        image: str,
+        disk_gb: int,
+        authorized_key: str,
+        ports: Mapping[int, int | None],
+        *,
+        hostname: str = "",
+        disk: str = "",
     ) -> None:
         """Create and start a machine.
 
@@ -179,10 +205,22 @@ class Machines:
         self.client.volumes.create(volume, labels={**self._labels, _NODE_LABEL: name})
         environment = {"LAB_DISK_GB": str(disk_gb), **({"LAB_DISK_LINK": disk} if disk else {})}
         try:
-            self._create(name, hostname or name, address, image, environment, authorized_key, ports, volume, privileged=not _lacks_capabilities())
+            self._create(
+                name,
+                hostname or name,
+                address,
+                image,
+                environment,
+                authorized_key,
+                ports,
+                volume,
+                privileged=not _lacks_capabilities(),
+            )
         except _CapabilitiesRefused:
             self.client.api.remove_container(self.container(name), force=True)
-            self._create(name, hostname or name, address, image, environment, authorized_key, ports, volume, privileged=False)
+            self._create(
+                name, hostname or name, address, image, environment, authorized_key, ports, volume, privileged=False
+            )
 
     def _create(
         self,
@@ -219,7 +257,9 @@ class Machines:
             environment=environment,
             ports=list(ports),
             host_config=host,
-            networking_config=api.create_networking_config({self.network: api.create_endpoint_config(ipv4_address=address)}),
+            networking_config=api.create_networking_config(
+                {self.network: api.create_endpoint_config(ipv4_address=address)}
+            ),
         )
         api.put_archive(made["Id"], "/root", _ssh_folder(authorized_key))
         try:
@@ -229,7 +269,10 @@ class Machines:
                 raise _CapabilitiesRefused from None
             api.remove_container(made["Id"], force=True)
             raise WorldError(
-                f"the machine {name} does not start", where=self.container(name), seen=str(error.explanation), next="docker info; then run again"
+                f"the machine {name} does not start",
+                where=self.container(name),
+                seen=str(error.explanation),
+                next="docker info; then run again",
             ) from None
 
     def start(self, name: str, authorized_key: str) -> None:
@@ -247,7 +290,11 @@ class Machines:
         machines = [machine.name for machine in self.all()]
         volumes = [volume.name for volume in self.client.volumes.list(filters=self._filter)]
         networks = [network.name for network in self.client.networks.list(filters=self._filter)]
-        return [f"machine {name}" for name in machines] + [f"disk {name}" for name in sorted(volumes)] + [f"network {name}" for name in sorted(networks)]
+        return (
+            [f"machine {name}" for name in machines]
+            + [f"disk {name}" for name in sorted(volumes)]
+            + [f"network {name}" for name in sorted(networks)]
+        )
 
     def node(self, name: str, timeout_s: float) -> Node:
         """Wait until a machine has booted; what the phases need to know of it.
@@ -266,12 +313,25 @@ class Machines:
             return done.exit_code == 0 and len(said.split()) >= 2, said
 
         seen = wait_for(
-            f"{name} has booted", booted, timeout_s=timeout_s, where=self.container(name), next=f"docker exec {self.container(name)} journalctl -b -n 50"
+            f"{name} has booted",
+            booted,
+            timeout_s=timeout_s,
+            where=self.container(name),
+            next=f"docker exec {self.container(name)} journalctl -b -n 50",
         )
         machine = next(m for m in self.all() if m.name == name)
         ends = {port: Endpoint("127.0.0.1", outer) for port, outer in machine.ports.items()}
         key_type, key = seen.split()[:2]
-        return Node(name, machine.id, machine.private_address, machine.private_address, ends.pop(22), f"{key_type} {key}", disk=_DISK, ports=ends)
+        return Node(
+            name,
+            machine.id,
+            machine.private_address,
+            machine.private_address,
+            ends.pop(22),
+            f"{key_type} {key}",
+            disk=_DISK,
+            ports=ends,
+        )
 
     def destroy(self, image: str | None) -> list[str]:
         """Take machines, disks and network away; returns what was removed.
@@ -283,7 +343,9 @@ class Machines:
         for machine in self.all():
             self._remove(machine)
             removed.append(f"machine {machine.name}")
-        for container in self.client.containers.list(all=True, filters=self._filter, ignore_removed=True):  # helpers of a destroy that was killed
+        for container in self.client.containers.list(
+            all=True, filters=self._filter, ignore_removed=True
+        ):  # helpers of a destroy that was killed
             container.remove(force=True)
         removed += self._remove_disks(self._filter, image)
         for network in self.client.networks.list(filters=self._filter):
@@ -322,7 +384,9 @@ class Machines:
     def _detach(self, volume: str, image: str) -> None:
         """A machine that was killed has left its loop device attached: a helper finds it by the file's inode."""
         api = self.client.api
-        host = api.create_host_config(binds={volume: {"bind": "/lab", "mode": "rw"}}, **_privileges(not _lacks_capabilities()))
+        host = api.create_host_config(
+            binds={volume: {"bind": "/lab", "mode": "rw"}}, **_privileges(not _lacks_capabilities())
+        )
         made = api.create_container(image, ["lab-machine", "detach"], labels=self._labels, host_config=host)
         try:
             api.start(made["Id"])

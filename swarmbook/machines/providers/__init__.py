@@ -20,7 +20,10 @@ def costs_money(params: Params | ParamView) -> bool:
 
 def rehearsed(params: Params | ParamView) -> bool:
     """Whether machines of these parameters only look rented."""
-    return bool(params.provider == "softlayer" and (params.sl_endpoint == "rehearsal" or urlsplit(params.sl_endpoint).hostname in CLOSED_OFF))
+    return bool(
+        params.provider == "softlayer"
+        and (params.sl_endpoint == "rehearsal" or urlsplit(params.sl_endpoint).hostname in CLOSED_OFF)
+    )
 
 
 def provider_for(book: Book) -> Provider:

@@ -159,7 +159,9 @@ class GenericProvider:
             WorldError: Its user may not become root, or its address among the nodes is not to be told.
         """
         login, known = self._logins()[name], self._known().get(name)
-        same = known is not None and (known.ssh, known.user) == (login.end, login.user) and self._book.cluster.pins(known)
+        same = (
+            known is not None and (known.ssh, known.user) == (login.end, login.user) and self._book.cluster.pins(known)
+        )
         with self._gateway(known) as (jump, by):
             key = known.host_key if known is not None and same else self._first_contact(name, login, by)
             node = Node(name, "", "", login.end.host, login.end, key, user=login.user, jump=jump, tunnel=True)
@@ -179,9 +181,7 @@ class GenericProvider:
                 yield host
             except LoginRefused as error:
                 by = f"-o ProxyJump={node.jump.user}@{node.jump.ssh} " if node.jump is not None else ""
-                error.next = (
-                    f"ssh-copy-id {by}-i {self._book.cluster.key_file}.pub -p {node.ssh.port} {node.user}@{node.ssh.host}; or name another ssh_key_file"
-                )
+                error.next = f"ssh-copy-id {by}-i {self._book.cluster.key_file}.pub -p {node.ssh.port} {node.user}@{node.ssh.host}; or name another ssh_key_file"
                 raise
             finally:
                 host.close()

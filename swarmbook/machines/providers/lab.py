@@ -61,8 +61,19 @@ class LabProvider:
         public = self._book.cluster.key_file.with_suffix(".pub")
         key = public.read_text() if public.exists() else ""
         machines = {m.name: m for m in self._machines.all()}
-        keyless = fan_out(lambda m: m.state == "running" and bool(key) and not self._machines.lets_in(m.name, key), machines)
-        return [Found(m.name, m.id, "running without our key" if keyless[m.name] else m.state, m.private_address, m.private_address) for m in machines.values()]
+        keyless = fan_out(
+            lambda m: m.state == "running" and bool(key) and not self._machines.lets_in(m.name, key), machines
+        )
+        return [
+            Found(
+                m.name,
+                m.id,
+                "running without our key" if keyless[m.name] else m.state,
+                m.private_address,
+                m.private_address,
+            )
+            for m in machines.values()
+        ]
 
     def states(self) -> dict[str, str]:
         client: Any = local_engine()
@@ -92,7 +103,14 @@ class LabProvider:
 
         def one(change: Change) -> None:
             if change.action == "create":
-                self._machines.create(change.host, addresses[change.host], image, params.lab_disk_gb, key, dict.fromkeys([_SSH, _DOCKER, _CONSUL, _MARIADB]))
+                self._machines.create(
+                    change.host,
+                    addresses[change.host],
+                    image,
+                    params.lab_disk_gb,
+                    key,
+                    dict.fromkeys([_SSH, _DOCKER, _CONSUL, _MARIADB]),
+                )
             else:
                 self._machines.start(change.host, key)  # a machine that runs takes the key and goes on running
 

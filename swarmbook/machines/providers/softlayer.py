@@ -15,7 +15,15 @@ from typing import TypeVar
 from swarmbook.access.cluster import Endpoint, Node
 from swarmbook.access.hosts import fan_out
 from swarmbook.access.ssh_keys import scan_host_key
-from swarmbook.base.errors import ForeignData, HostUnreachable, OrderUncertain, ProviderError, UsageError, WaitTimeout, WorldError
+from swarmbook.base.errors import (
+    ForeignData,
+    HostUnreachable,
+    OrderUncertain,
+    ProviderError,
+    UsageError,
+    WaitTimeout,
+    WorldError,
+)
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change
 from swarmbook.machines.host_engine import engine_outlook
@@ -74,8 +82,25 @@ class SoftLayerProvider:
         p = self._book.params
         return self._given or SoftLayerApi(endpoint(p.sl_endpoint, self._book.cluster.root, p.lab_base_image))
 
-    def _wait_for(self, what: str, probe: Callable[[], tuple[bool, T]], *, timeout_s: float, where: str | None = None, next: str | None = None) -> T:
-        return wait_for(what, probe, timeout_s=timeout_s, where=where, next=next, first_s=self._first_s, slowest_s=self._slowest_s, sleep=self._sleep)
+    def _wait_for(
+        self,
+        what: str,
+        probe: Callable[[], tuple[bool, T]],
+        *,
+        timeout_s: float,
+        where: str | None = None,
+        next: str | None = None,
+    ) -> T:
+        return wait_for(
+            what,
+            probe,
+            timeout_s=timeout_s,
+            where=where,
+            next=next,
+            first_s=self._first_s,
+            slowest_s=self._slowest_s,
+            sleep=self._sleep,
+        )
 
     # -- what is ours ------------------------------------------------------------------------------------------
 
@@ -159,7 +184,10 @@ class SoftLayerProvider:
         """All nodes are alike, so one price is theirs; what the account does not offer is said before anything is ordered."""
         spec = self._spec(self._book.params.nodes[0])
         offering = self._api.offering()
-        for name, value, offered in (("sl_region", spec.datacenter, offering.datacenters), ("sl_os", spec.os_code, offering.systems)):
+        for name, value, offered in (
+            ("sl_region", spec.datacenter, offering.datacenters),
+            ("sl_os", spec.os_code, offering.systems),
+        ):
             if value not in offered:
                 raise UsageError(
                     f"the account does not offer {name} {value}",
@@ -183,7 +211,9 @@ class SoftLayerProvider:
                     next=f"choose other names in `nodes`, or another sl_domain; if it is yours all the same: slcli vs edit {instance.id} --tag {self._tag}",
                 )
         return [
-            Found(name, self._shown_id(instance), self._state(instance), instance.private_address, instance.public_address)
+            Found(
+                name, self._shown_id(instance), self._state(instance), instance.private_address, instance.public_address
+            )
             for name, instance in self._ours().items()
         ]
 
@@ -227,7 +257,9 @@ class SoftLayerProvider:
 
     @cached_property
     def _key(self) -> RegisteredKey:
-        return RegisteredKey(self._api, self._book.cluster, str(self._book.params.sl_ssh_key_label) or self._tag, self._tag)
+        return RegisteredKey(
+            self._api, self._book.cluster, str(self._book.params.sl_ssh_key_label) or self._tag, self._tag
+        )
 
     # -- ordering ----------------------------------------------------------------------------------------------
 
@@ -262,14 +294,22 @@ class SoftLayerProvider:
             raise
         finally:
             self._book.transcript.record(
-                "here", _by_hand(spec, self._key.label, self._tags(), self._api.rehearsal), exit_code, time.monotonic() - started, told
+                "here",
+                _by_hand(spec, self._key.label, self._tags(), self._api.rehearsal),
+                exit_code,
+                time.monotonic() - started,
+                told,
             )
 
     def _find_ordered(self, spec: Spec, before: set[int], error: OrderUncertain) -> int:
         """What became of an order whose answer was lost: an instance of that name that was not there before is the one."""
 
         def look() -> tuple[bool, Instance | None]:
-            named = (i for i in self._instances() if (i.hostname, i.domain) == (spec.hostname, spec.domain) and i.id not in before)
+            named = (
+                i
+                for i in self._instances()
+                if (i.hostname, i.domain) == (spec.hostname, spec.domain) and i.id not in before
+            )
             found = next(named, None)
             return found is not None, found
 
@@ -288,7 +328,11 @@ class SoftLayerProvider:
         with Progress() as progress:
             instances = self._wait_until_up(names, progress)
             known = {node.name: node for node in self._book.cluster.nodes}
-            return list(fan_out(lambda name: self._node(instances[name], known.get(name), progress), {name: name for name in names}).values())
+            return list(
+                fan_out(
+                    lambda name: self._node(instances[name], known.get(name), progress), {name: name for name in names}
+                ).values()
+            )
 
     def _wait_until_up(self, names: Sequence[str], progress: Progress) -> dict[str, Instance]:
         started = time.monotonic()
@@ -300,7 +344,9 @@ class SoftLayerProvider:
             late = {name: state for name, state in states.items() if state != "running"}
             if late:
                 told = "; ".join(f"{name}: {state}" for name, state in late.items())
-                progress.show(f"{len(names) - len(late)} of {len(names)} run after {time.monotonic() - started:.0f} s; {told}")
+                progress.show(
+                    f"{len(names) - len(late)} of {len(names)} run after {time.monotonic() - started:.0f} s; {told}"
+                )
             return not late, "\n".join(f"{name}: {state}" for name, state in late.items())
 
         found: dict[str, Instance] = {}
@@ -332,7 +378,9 @@ class SoftLayerProvider:
         pinned = known.host_key if known is not None and known.id == id and self._book.cluster.pins(known) else ""
         # Engine and Consul are reached at the private address, or through SSH: nothing of the cluster need be open to the world.
         key = pinned or self._first_contact(instance.hostname, end, progress)
-        return Node(instance.hostname, id, instance.private_address, address, end, key, disk=_DOCKER_DISK, tunnel=not private)
+        return Node(
+            instance.hostname, id, instance.private_address, address, end, key, disk=_DOCKER_DISK, tunnel=not private
+        )
 
     def _first_contact(self, name: str, end: Endpoint, progress: Progress) -> str:
         def look() -> tuple[bool, str]:
@@ -353,13 +401,23 @@ class SoftLayerProvider:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def doomed(self) -> list[str]:
-        found = [self._shown(f"instance {instance.fqdn} (id {instance.id}) with all its data") for instance in self._instances() if self._is_ours(instance)]
-        return sorted(found) + [self._shown(f"SSH key {key.label} (id {key.id}) in the account") for key in self._key.own()]
+        found = [
+            self._shown(f"instance {instance.fqdn} (id {instance.id}) with all its data")
+            for instance in self._instances()
+            if self._is_ours(instance)
+        ]
+        return sorted(found) + [
+            self._shown(f"SSH key {key.label} (id {key.id}) in the account") for key in self._key.own()
+        ]
 
     def destroy(self) -> list[str]:
         names = self.doomed()
         with Progress() as progress:
-            instances = {f"{instance.fqdn} ({instance.id})": instance for instance in self._instances() if self._is_ours(instance)}
+            instances = {
+                f"{instance.fqdn} ({instance.id})": instance
+                for instance in self._instances()
+                if self._is_ours(instance)
+            }
             fan_out(lambda instance: self._cancel(instance, progress), instances)
         for key in self._key.own():
             self._api.remove_key(key.id)
@@ -401,7 +459,9 @@ class SoftLayerProvider:
 def _by_hand(spec: Spec, label: str, tags: Sequence[str], rehearsal: bool) -> str:
     """The order as a person would type it."""
     disks = " ".join(f"--disk {size}" for size in spec.disks_gb)
-    vlans = "".join(f" --vlan-{kind} {id}" for kind, id in (("public", spec.public_vlan), ("private", spec.private_vlan)) if id)
+    vlans = "".join(
+        f" --vlan-{kind} {id}" for kind, id in (("public", spec.public_vlan), ("private", spec.private_vlan)) if id
+    )
     command = (
         f"slcli vs create --hostname={spec.hostname} --domain={spec.domain} --cpu {spec.cpus} --memory {spec.memory_mb} -o {spec.os_code} "
         f"--billing {'hourly' if spec.hourly else 'monthly'} --datacenter={spec.datacenter} {disks}{'' if spec.local_disk else ' --san'} "

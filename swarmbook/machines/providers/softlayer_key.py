@@ -46,7 +46,9 @@ class RegisteredKey:
             raise ForeignData(
                 f"the SSH key label {self.label} belongs to another key",
                 where=f"{self._api.endpoint}, SSH key {key.id}",
-                wanted=f"{fingerprint(public)} (of {self._cluster.key_file}.pub)" if public else "no key of that label: the cluster has no key yet",
+                wanted=f"{fingerprint(public)} (of {self._cluster.key_file}.pub)"
+                if public
+                else "no key of that label: the cluster has no key yet",
                 seen=key.fingerprint,
                 next=f"choose another sl_ssh_key_label, or restore the cluster's key; if nobody needs that one: slcli sshkey remove {key.id}",
             )
@@ -69,7 +71,9 @@ class RegisteredKey:
                 ours = fingerprint(self._public())
                 for key in self._api.keys(""):
                     if key.fingerprint == ours:
-                        error.next = f"the account has this key as {key.label}: sl_ssh_key_label: {key.label} in the parameters"
+                        error.next = (
+                            f"the account has this key as {key.label}: sl_ssh_key_label: {key.label} in the parameters"
+                        )
             raise
 
     def own(self) -> list[AccountKey]:

@@ -36,7 +36,9 @@ class Wanted:
 # -- what is wanted ----------------------------------------------------------------------------------------------------
 
 
-def agent_config(params: ParamView, node: Node, role: str, servers: list[str], nameservers: tuple[str, ...], modern: bool) -> dict[str, Any]:
+def agent_config(
+    params: ParamView, node: Node, role: str, servers: list[str], nameservers: tuple[str, ...], modern: bool
+) -> dict[str, Any]:
     """One agent's configuration, without anything secret.
 
     Args:
@@ -113,7 +115,12 @@ def document(cluster: str, image: str, server_secret: str, client_secret: str) -
                     "placement": {"constraints": [f"node.labels.consul == {role}"]},
                     "restart_policy": {"condition": "any", "delay": "2s"},
                     # One at a time and slowly: raft has to find its majority again in between.
-                    "update_config": {"parallelism": 1, "delay": "10s", "failure_action": "pause", "order": "stop-first"},
+                    "update_config": {
+                        "parallelism": 1,
+                        "delay": "10s",
+                        "failure_action": "pause",
+                        "order": "stop-first",
+                    },
                 },
             },
         )
@@ -128,8 +135,13 @@ def document(cluster: str, image: str, server_secret: str, client_secret: str) -
 
 
 def _agent_rules(node: str, role: str) -> str:
-    operator = 'operator = "read"\n' if role == "server" else ""  # by which its healthcheck sees whether it has its vote
-    return operator + f'node "{node}" {{ policy = "write" }}\nagent "{node}" {{ policy = "write" }}\nservice_prefix "" {{ policy = "read" }}\n'
+    operator = (
+        'operator = "read"\n' if role == "server" else ""
+    )  # by which its healthcheck sees whether it has its vote
+    return (
+        operator
+        + f'node "{node}" {{ policy = "write" }}\nagent "{node}" {{ policy = "write" }}\nservice_prefix "" {{ policy = "read" }}\n'
+    )
 
 
 def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
@@ -138,7 +150,9 @@ def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
     return [*dict.fromkeys(names), *([f"server.{datacenter}.consul"] if role == "server" else [])]
 
 
-def wanted(book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: list[str], modern: bool, image: str) -> Wanted:
+def wanted(
+    book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: list[str], modern: bool, image: str
+) -> Wanted:
     params = book.params
     gossip = book.cluster.secret("consul-gossip-key", params.consul_gossip_key, secrets.gossip_key)
     management = book.cluster.secret("consul-management-token", params.consul_management_token, secrets.token)
@@ -165,4 +179,10 @@ def wanted(book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: lis
             "key.pem": leaf.key,
         }
         tokens[f"agent-{name}"] = (agent.name, _agent_rules(name, role))
-    return Wanted(document(book.cluster.name, image, names["server"], names["client"]), configs, private, {names[r]: keys[r] for r in keys}, tokens)
+    return Wanted(
+        document(book.cluster.name, image, names["server"], names["client"]),
+        configs,
+        private,
+        {names[r]: keys[r] for r in keys},
+        tokens,
+    )

@@ -93,7 +93,10 @@ def in_the_way(listener: str, config: Mapping[str, Any]) -> bool:
         config: The agent's configuration.
     """
     address, _, port = listener.split()[4].rpartition(":")
-    wanted = {str(config["ports"]["dns"]): {config["addresses"]["dns"]}, str(config["ports"]["https"]): set(config["addresses"]["https"].split())}
+    wanted = {
+        str(config["ports"]["dns"]): {config["addresses"]["dns"]},
+        str(config["ports"]["https"]): set(config["addresses"]["https"].split()),
+    }
     # A resolver on 127.0.0.53 is in nobody's way.
     return port in wanted and address.partition("%")[0] in {"0.0.0.0", "*", "[::]", *wanted[port]}  # noqa: S104
 
@@ -108,7 +111,9 @@ def _observe(book: Book) -> Agents:
     labels = {found.get("name"): found.get("consul", "") for _, found in listed}
     managers = tuple(sorted(found["name"] for role, found in listed if role == "manager" and found.get("name")))
     if not managers:
-        raise WorldError("the swarm lists no manager that 03 has named", where=manager, next="swarmbook run PARAMS --from 03")
+        raise WorldError(
+            "the swarm lists no manager that 03 has named", where=manager, next="swarmbook run PARAMS --from 03"
+        )
     carriers = [name for name in engines if name not in lacking]
     version = _version(book, image, engines[carriers[0]] if carriers else None)
 
@@ -129,7 +134,15 @@ def _observe(book: Book) -> Agents:
                 listeners.append(rest)
             elif rest:
                 files[rest.strip()] = head
-        return NodeState(config, files, labels.get(host.name, ""), host.name not in lacking, running, nameservers, () if running else tuple(listeners))
+        return NodeState(
+            config,
+            files,
+            labels.get(host.name, ""),
+            host.name not in lacking,
+            running,
+            nameservers,
+            () if running else tuple(listeners),
+        )
 
     nodes = book.fleet.each(one)
     specs = {name: stack.spec_of(attrs) for name, attrs in stack.services(client, STACK).items()}
@@ -183,7 +196,11 @@ def plan_consul(cluster: str, wanted: Wanted, seen: Agents) -> list[Change]:
             )
         if not state.image:
             changes.append(Change(name, "image", "Consul's image loaded"))
-        stale = [file for file, content in wanted.private[name].items() if state.files.get(file) != hashlib.sha256(content).hexdigest()]
+        stale = [
+            file
+            for file, content in wanted.private[name].items()
+            if state.files.get(file) != hashlib.sha256(content).hexdigest()
+        ]
         if _lasting(state.config) != _lasting(config):
             stale.append("node.json")
         if stale:
@@ -195,7 +212,13 @@ def plan_consul(cluster: str, wanted: Wanted, seen: Agents) -> list[Change]:
             changes.append(Change(name, "restart", "agent restarted", {"service": state.running}))
     for service, spec in wanted.document["services"].items():
         if seen.specs.get(service) != spec["deploy"]["labels"][stack.SPEC_LABEL]:
-            changes.append(Change("cluster", "deploy", f"service {STACK}_{service} {'updated' if service in seen.specs else 'created'}"))
+            changes.append(
+                Change(
+                    "cluster",
+                    "deploy",
+                    f"service {STACK}_{service} {'updated' if service in seen.specs else 'created'}",
+                )
+            )
     for name, (_, rules) in wanted.tokens.items():
         if token_mark(cluster, name, rules) not in seen.tokens:
             changes.append(Change("cluster", "token", f"token and policy {name}", {"name": name}))
@@ -216,7 +239,9 @@ def _apply(book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> N
     for change in changes:
         todo.setdefault(change.action, []).append(change)
     ensure_images(book, {c.host: ["consul"] for c in todo.get("image", [])})
-    stack.ensure_secrets(book, client, manager, {c.data["name"]: wanted.secrets[c.data["name"]] for c in todo.get("secret", [])}, {})
+    stack.ensure_secrets(
+        book, client, manager, {c.data["name"]: wanted.secrets[c.data["name"]] for c in todo.get("secret", [])}, {}
+    )
     files = {change.host: change.data["files"] for change in todo.get("files", [])}
 
     def put(host: Host) -> None:
@@ -231,13 +256,18 @@ def _apply(book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> N
     book.fleet.each(put, files)
     if seen.leader:  # before an agent starts that would be told, and remember, that its token is not known
         _make_tokens(book, wanted, todo.pop("token", []))
-    labels = [f"docker node update --label-add consul={c.data['role']} $(docker node ls -q --filter node.label=name={c.host})" for c in todo.get("label", [])]
+    labels = [
+        f"docker node update --label-add consul={c.data['role']} $(docker node ls -q --filter node.label=name={c.host})"
+        for c in todo.get("label", [])
+    ]
     if labels:
         book.fleet[manager].run("set -e\n" + "\n".join(labels))
     if "deploy" in todo:
         stack.deploy(book, manager, STACK, wanted.document)
     for change in todo.get("restart", []):  # one after the other, so that raft keeps its majority
-        book.fleet[change.host].run(f"docker rm -f $(docker ps -q --filter label=com.docker.swarm.service.name={change.data['service']})")
+        book.fleet[change.host].run(
+            f"docker rm -f $(docker ps -q --filter label=com.docker.swarm.service.name={change.data['service']})"
+        )
         _wait_for_agents(book, wanted)
     _wait_for_agents(book, wanted)
     _make_tokens(book, wanted, todo.get("token", []))
@@ -261,7 +291,10 @@ def _wait_for_agents(book: Book, wanted: Wanted) -> None:
         policies = consul[servers[0]].request("GET", "acl/policies")
         raft = consul[servers[0]].request("GET", "operator/raft/configuration")
         if not (policies.ok and raft.ok):
-            return False, f"ACLs: {policies.text.strip()[:200] if not policies.ok else 'ready'}; raft: {raft.text.strip()[:200]}"
+            return (
+                False,
+                f"ACLs: {policies.text.strip()[:200] if not policies.ok else 'ready'}; raft: {raft.text.strip()[:200]}",
+            )
         voters = {peer["Node"] for peer in raft.json()["Servers"] if peer["Voter"]}
         return set(servers) <= voters, f"voters: {', '.join(sorted(voters))}"
 
@@ -281,7 +314,9 @@ def _make_tokens(book: Book, wanted: Wanted, changes: list[Change]) -> None:
     consul = api(book, server)
     for change in changes:
         secret_name, rules = wanted.tokens[change.data["name"]]
-        policy_token(book, consul, server, change.data["name"], rules, book.cluster.secret(secret_name, make=secrets.token))
+        policy_token(
+            book, consul, server, change.data["name"], rules, book.cluster.secret(secret_name, make=secrets.token)
+        )
 
 
 # -- verify ------------------------------------------------------------------------------------------------------------
@@ -299,23 +334,48 @@ def _verify(book: Book, wanted: Wanted, seen: Agents) -> list[Check]:
     stored = fan_out(lambda name: consul[name].read_back(key, value), {name: name for name in servers})
     consul[servers[0]].request("DELETE", f"kv/{key}")
     leaders = fan_out(lambda name: consul[name].leader(), {name: name for name in servers})
-    selves = fan_out(lambda name: consul[name].get("agent/self")["DebugConfig"], {name: name for name in wanted.configs})
-    nobody = fan_out(lambda name: api(book, name, anonymous=True).request("GET", f"kv/{key}").status_code, {name: name for name in wanted.configs})
+    selves = fan_out(
+        lambda name: consul[name].get("agent/self")["DebugConfig"], {name: name for name in wanted.configs}
+    )
+    nobody = fan_out(
+        lambda name: api(book, name, anonymous=True).request("GET", f"kv/{key}").status_code,
+        {name: name for name in wanted.configs},
+    )
     rows = []
     for name, config in wanted.configs.items():
         role = "server" if config["server"] else "client"
         member = members.get(name)
-        seen_role = {"consul": "server", "node": "client"}.get(member["Tags"].get("role", ""), "?") if member else "no member"
-        rows.append(equal(name, "member", f"alive {role}", f"{'alive' if member and member['Status'] == 1 else 'not alive'} {seen_role}"))
+        seen_role = (
+            {"consul": "server", "node": "client"}.get(member["Tags"].get("role", ""), "?") if member else "no member"
+        )
+        rows.append(
+            equal(
+                name,
+                "member",
+                f"alive {role}",
+                f"{'alive' if member and member['Status'] == 1 else 'not alive'} {seen_role}",
+            )
+        )
         if role == "server":
             rows.append(equal(name, "follows leader", leaders[servers[0]] or "one leader", leaders[name] or "none"))
-            rows.append(equal(name, "KV write read back", "the same", "the same" if stored[name] == value else stored[name]))
+            rows.append(
+                equal(name, "KV write read back", "the same", "the same" if stored[name] == value else stored[name])
+            )
         rows += [
             equal(name, "TLS to servers, their name checked", True, _tls(selves[name])),
             equal(name, "a stranger reads KV", 403, nobody[name]),
-            equal(name, "DNS listens on", f"{config['bind_addr']}:53", " ".join(sorted({a.rpartition("://")[2] for a in selves[name].get("DNSAddrs") or []}))),
+            equal(
+                name,
+                "DNS listens on",
+                f"{config['bind_addr']}:53",
+                " ".join(sorted({a.rpartition("://")[2] for a in selves[name].get("DNSAddrs") or []})),
+            ),
             Check(
-                name, "the node's own resolv.conf", "not ours", " ".join(seen.nodes[name].nameservers), config["bind_addr"] not in seen.nodes[name].nameservers
+                name,
+                "the node's own resolv.conf",
+                "not ours",
+                " ".join(seen.nodes[name].nameservers),
+                config["bind_addr"] not in seen.nodes[name].nameservers,
             ),
         ]
     rows.append(equal("cluster", "raft peers", len(servers), len([p for p in peers if p["Voter"]])))

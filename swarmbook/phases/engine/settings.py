@@ -46,7 +46,10 @@ def refuse_driver(host: str, driver: str, version: str, under: Sequence[str]) ->
     elif driver == "btrfs":
         wanted, fine, seen = "btrfs", filesystem == "btrfs", filesystem
     else:
-        wanted, fine = "ext4, btrfs, or xfs made with ftype=1", filesystem in ("ext4", "btrfs", "xfs") and "ftype=0" not in under
+        wanted, fine = (
+            "ext4, btrfs, or xfs made with ftype=1",
+            filesystem in ("ext4", "btrfs", "xfs") and "ftype=0" not in under,
+        )
         seen = " ".join(under)
     if not fine:
         raise WorldError(
@@ -66,7 +69,9 @@ def settings_for(params: ParamView, node: Node, nameservers: tuple[str, ...]) ->
         node: The node.
         nameservers: Name servers the node itself uses; those on its loopback cannot be reached from a container.
     """
-    upstream = [a for a in (params.dns_primary, params.dns_secondary) if a] or [a for a in nameservers if not a.startswith("127.") and a != "::1"]
+    upstream = [a for a in (params.dns_primary, params.dns_secondary) if a] or [
+        a for a in nameservers if not a.startswith("127.") and a != "::1"
+    ]
     settings: dict[str, Any] = {
         "storage-driver": params.storage_driver,
         "dns": list(dict.fromkeys([node.private_address, *upstream])),
@@ -79,7 +84,11 @@ def settings_for(params: ParamView, node: Node, nameservers: tuple[str, ...]) ->
         "tlskey": f"{FOLDER}/key.pem",
     }
     if params.storage_driver == "devicemapper":
-        settings["storage-opts"] = [f"dm.thinpooldev={_POOL}", "dm.use_deferred_removal=true", "dm.use_deferred_deletion=true"]
+        settings["storage-opts"] = [
+            f"dm.thinpooldev={_POOL}",
+            "dm.use_deferred_removal=true",
+            "dm.use_deferred_deletion=true",
+        ]
     if params.dns_search_domain:
         settings["dns-search"] = [params.dns_search_domain]
     return settings
@@ -101,7 +110,11 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
         if not isinstance(settings, dict):
             raise ValueError("not an object")
         options, labels = settings.get("log-opts") or {}, settings.get("labels") or []
-        if not isinstance(options, dict) or not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        if (
+            not isinstance(options, dict)
+            or not isinstance(labels, list)
+            or not all(isinstance(label, str) for label in labels)
+        ):
             raise ValueError("log-opts is not an object, or labels not a list of texts")
     except ValueError as error:
         raise WorldError(
@@ -122,9 +135,14 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
     # Options of a driver that is no longer asked for would keep the engine from starting.
     kept = [option for option in settings.get("storage-opts") or [] if not str(option).startswith("dm.")]
     if "storage-opts" in settings:
-        settings = {**{key: value for key, value in settings.items() if key != "storage-opts"}, **({"storage-opts": kept} if kept else {})}
+        settings = {
+            **{key: value for key, value in settings.items() if key != "storage-opts"},
+            **({"storage-opts": kept} if kept else {}),
+        }
     merged = {**settings, **ours}
-    merged["log-opts"] = {**options, **ours["log-opts"]} if settings.get("log-driver") == ours["log-driver"] else ours["log-opts"]
+    merged["log-opts"] = (
+        {**options, **ours["log-opts"]} if settings.get("log-driver") == ours["log-driver"] else ours["log-opts"]
+    )
     keys = {label.partition("=")[0] for label in ours["labels"]}
     merged["labels"] = [label for label in labels if label.partition("=")[0] not in keys] + list(ours["labels"])
     return json.dumps(merged, indent=2, sort_keys=True) + "\n"

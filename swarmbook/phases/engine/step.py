@@ -18,7 +18,15 @@ from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change, Prospect, StepResult, converge
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import ParamView
-from swarmbook.phases.engine.settings import DRIVER_FACTS, FOLDER, SETTINGS, drop_in_for, merge_settings, refuse_driver, settings_for
+from swarmbook.phases.engine.settings import (
+    DRIVER_FACTS,
+    FOLDER,
+    SETTINGS,
+    drop_in_for,
+    merge_settings,
+    refuse_driver,
+    settings_for,
+)
 from swarmbook.phases.support.systems import OS_RELEASE, install_engine, read_os_release
 
 __all__ = ["Engine", "Wanted", "configure", "plan_engine"]
@@ -135,14 +143,21 @@ def _ask_api(book: Book, node: Node) -> str:
         book.engine(node.name).ping()
     except SwarmbookError as error:
         return f"refused us: {error.seen}"
-    return "answers us, refuses strangers" if _refuses_strangers(book.reach(node.name, book.params.docker_api_port)) else "answers strangers too"
+    return (
+        "answers us, refuses strangers"
+        if _refuses_strangers(book.reach(node.name, book.params.docker_api_port))
+        else "answers strangers too"
+    )
 
 
 def _refuses_strangers(end: Endpoint) -> bool:
     import socket
 
     context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a stranger asks: what matters is what he is told
+    context.check_hostname, context.verify_mode = (
+        False,
+        ssl.CERT_NONE,
+    )  # a stranger asks: what matters is what he is told
     try:
         with socket.create_connection((end.host, end.port), timeout=10) as raw, context.wrap_socket(raw) as stranger:
             stranger.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
@@ -164,10 +179,17 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
         refuse_driver(name, params.storage_driver, engine.version, engine.under)
         if not engine.version:
             whose = " from Docker's repository" if params.docker_source == "docker" else ""
-            commands = install_engine(name, engine.release or {"ID": "debian", "VERSION_CODENAME": "stable"}, params.docker_source)
+            commands = install_engine(
+                name, engine.release or {"ID": "debian", "VERSION_CODENAME": "stable"}, params.docker_source
+            )
             changes.append(Change(name, "install", f"engine installed{whose}", {"commands": commands}))
-        reason = reason_to_renew(engine.certificate.encode(), target.authority, target.names, params.certificate_renew_days)
-        beside = (engine.authority.encode(), engine.key) == (target.authority, hashlib.sha256(target.leaf.key).hexdigest())
+        reason = reason_to_renew(
+            engine.certificate.encode(), target.authority, target.names, params.certificate_renew_days
+        )
+        beside = (engine.authority.encode(), engine.key) == (
+            target.authority,
+            hashlib.sha256(target.leaf.key).hexdigest(),
+        )
         if engine.certificate.encode() != target.leaf.certificate or not beside:
             changes.append(
                 Change(
@@ -185,7 +207,11 @@ def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[s
                     name,
                     "settings",
                     "daemon.json merged",
-                    {"content": merged, "first": not engine.drop_in, "was": "running" if engine.active else "stopped" if engine.version else "absent"},
+                    {
+                        "content": merged,
+                        "first": not engine.drop_in,
+                        "was": "running" if engine.active else "stopped" if engine.version else "absent",
+                    },
                 )
             )
         if not engine.start_line or engine.drop_in != drop_in_for(engine.start_line, params.docker_api_port):
@@ -221,7 +247,9 @@ def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> N
                     )
                 host.put(SETTINGS, change.data["content"])
             elif change.action == "listen":
-                line = host.run("sed -n 's/^ExecStart=//p' \"$(systemctl show -p FragmentPath --value docker.service)\" | head -n 1").stdout.strip()
+                line = host.run(
+                    "sed -n 's/^ExecStart=//p' \"$(systemctl show -p FragmentPath --value docker.service)\" | head -n 1"
+                ).stdout.strip()
                 host.put(_DROP_IN, drop_in_for(line, book.params.docker_api_port))
             elif change.action == "enable":
                 host.run("systemctl enable -q docker.service")
@@ -242,15 +270,29 @@ def _restart(book: Book, host: Host) -> None:
     """Restart an engine; ends when every task that ran there runs again, and is healthy where it has a healthcheck."""
     before = {line.split()[0] for line in host.run(_SERVICES, check=False).stdout.splitlines()}
     # In good order, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
-    host.run("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null", check=False, timeout_s=book.params.wait_timeout)
+    host.run(
+        "docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null",
+        check=False,
+        timeout_s=book.params.wait_timeout,
+    )
     _start(book, host)
 
     def well() -> tuple[bool, str]:
         now = dict(line.split(" ", 1) for line in host.run(_SERVICES, check=False, quiet=True).stdout.splitlines())
-        late = [f"{name}: {now.get(name, 'not started')}" for name in sorted(before) if name not in now or "starting" in now[name] or "unhealthy" in now[name]]
+        late = [
+            f"{name}: {now.get(name, 'not started')}"
+            for name in sorted(before)
+            if name not in now or "starting" in now[name] or "unhealthy" in now[name]
+        ]
         return not late, "; ".join(late)
 
-    wait_for(f"the tasks on {host.name} run again", well, timeout_s=book.params.wait_timeout, where=host.name, next=f"swarmbook ssh {host.name} docker ps -a")
+    wait_for(
+        f"the tasks on {host.name} run again",
+        well,
+        timeout_s=book.params.wait_timeout,
+        where=host.name,
+        next=f"swarmbook ssh {host.name} docker ps -a",
+    )
 
 
 def _start(book: Book, host: Host) -> None:
@@ -262,7 +304,10 @@ def _start(book: Book, host: Host) -> None:
         timeout_s=book.params.wait_timeout,
     )
     if not done.ok:
-        log = host.run("journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5", check=False).stdout
+        log = host.run(
+            "journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5",
+            check=False,
+        ).stdout
         raise EngineUnavailable(
             f"the engine on {host.name} does not start",
             where=f"{host.name}: systemctl restart docker",
@@ -294,14 +339,19 @@ def _ahead(prospect: Prospect, seen: Mapping[str, Engine], changes: list[Change]
     prospect.absent |= {name for name, engine in seen.items() if not engine.drop_in}
     down = [name for name, engine in seen.items() if engine.drop_in and not engine.api.startswith("answers")]
     if down:
-        prospect.unknown = f"the engine of {', '.join(down)} does not answer before 03 has run (swarmbook run PARAMS --only 03)"
+        prospect.unknown = (
+            f"the engine of {', '.join(down)} does not answer before 03 has run (swarmbook run PARAMS --only 03)"
+        )
 
 
 def configure(book: Book) -> StepResult:
     """Install the engine where it is missing, merge its settings, put its API behind mutual TLS, start it."""
     nodes, authority = book.nodes, book.authority  # the nodes first: out of order, nothing is made
     book.leaf("client", ["swarmbook"])
-    wanted = {node.name: Wanted(node, authority.certificate, book.leaf(f"engine-{node.name}", api_names(node))) for node in nodes}
+    wanted = {
+        node.name: Wanted(node, authority.certificate, book.leaf(f"engine-{node.name}", api_names(node)))
+        for node in nodes
+    }
 
     def verify(params: ParamView, seen: Mapping[str, Engine]) -> list[Check]:
         rows = []
@@ -316,7 +366,13 @@ def configure(book: Book) -> StepResult:
                     engine.active and engine.enabled,
                 ),
                 equal(name, "storage driver", params.storage_driver, engine.driver),
-                Check(name, "labels", " ".join(sorted(labels)), " ".join(sorted(engine.labels)), labels <= set(engine.labels)),
+                Check(
+                    name,
+                    "labels",
+                    " ".join(sorted(labels)),
+                    " ".join(sorted(engine.labels)),
+                    labels <= set(engine.labels),
+                ),
                 equal(
                     name,
                     f"API on {shlex.quote(str(params.docker_api_port))} (mutual TLS)",

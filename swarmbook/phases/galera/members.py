@@ -64,7 +64,10 @@ class Member:
     def synced(self) -> bool:
         """Whether it serves, and may donate."""
         return (
-            self.healthy and self.status.get("state_comment") == "Synced" and self.status.get("cluster_status") == "Primary" and bool(self.status.get("ready"))
+            self.healthy
+            and self.status.get("state_comment") == "Synced"
+            and self.status.get("cluster_status") == "Primary"
+            and bool(self.status.get("ready"))
         )
 
 
@@ -81,7 +84,10 @@ class Galera:
 
 def nobody_serves(members: Mapping[str, Member]) -> WorldError:
     """What is said when members hold data and none is in service: their positions, for whoever has to decide."""
-    positions = "\n".join(f"{name}: {member.position or 'no position'}, {'running' if member.running else 'stopped'}" for name, member in members.items())
+    positions = "\n".join(
+        f"{name}: {member.position or 'no position'}, {'running' if member.running else 'stopped'}"
+        for name, member in members.items()
+    )
     return WorldError(
         "no member is in service, and there is data: the cluster is not bootstrapped over it",
         where=", ".join(members),
@@ -155,7 +161,11 @@ def _transfer(log: list[str]) -> str:
     begun, done = (datetime.fromisoformat(line[:26] + "+00:00") for line in (start, end))
     # The server itself says "SST received" in both cases: the script that was asked to transfer knows what it did.
     method = "its own data"
-    for words, name in (("SST completed", "SST by mariadb-backup"), ("IST completed", "IST"), ("founding", "bootstrap")):
+    for words, name in (
+        ("SST completed", "SST by mariadb-backup"),
+        ("IST completed", "IST"),
+        ("founding", "bootstrap"),
+    ):
         if any(words in line for line in log):
             method = name
     return f"{method}, {(done - begun).total_seconds():.1f} s"

@@ -31,7 +31,11 @@ def volume_name(params: ParamView) -> str:
 
 def data_folder(params: ParamView) -> str:
     """Where a member's data lies on its node."""
-    return f"{params.mariadb_data_path}/{params.mariadb_cluster_name}" if params.mariadb_data_path else f"/var/lib/docker/volumes/{volume_name(params)}/_data"
+    return (
+        f"{params.mariadb_data_path}/{params.mariadb_cluster_name}"
+        if params.mariadb_data_path
+        else f"/var/lib/docker/volumes/{volume_name(params)}/_data"
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,9 @@ def parts(book: Book) -> Parts:
     image = wanted_image(book, "galera")
     shared = {
         "ca.pem": book.authority.certificate,
-        "root_password": book.cluster.secret(f"{cluster}-root-password", params.mariadb_root_password).reveal().encode(),
+        "root_password": book.cluster.secret(f"{cluster}-root-password", params.mariadb_root_password)
+        .reveal()
+        .encode(),
         "consul_token": book.cluster.secret(f"{cluster}-consul-token", make=secrets.token).reveal().encode(),
     }
     if params.mariadb_user:
@@ -125,7 +131,14 @@ def _service(params: ParamView, node: Node, image: str, names: Mapping[str, str]
         ],
         # mariadbd flushes its buffer pool before it ends; killed half way it would have to recover, and could not join by IST.
         "stop_grace_period": "180s",
-        "healthcheck": {"test": ["CMD", "galera-health"], "interval": "5s", "timeout": "5s", "retries": 12, "start_period": "24h", "start_interval": "1s"},
+        "healthcheck": {
+            "test": ["CMD", "galera-health"],
+            "interval": "5s",
+            "timeout": "5s",
+            "retries": 12,
+            "start_period": "24h",
+            "start_interval": "1s",
+        },
         "deploy": {
             "mode": "replicated",
             "replicas": 1,

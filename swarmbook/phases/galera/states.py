@@ -36,13 +36,18 @@ def states_shown(book: Book) -> Iterator[None]:
     finally:
         if book.samples:
             shifts = {} if interrupted else _ask(book, time.time() - book.samples[0][0] + _BEFORE_S)
-            show_picture(states(course(book.samples, shifts), "Members' states while they joined"), "how the members joined")
+            show_picture(
+                states(course(book.samples, shifts), "Members' states while they joined"), "how the members joined"
+            )
 
 
 def _ask(book: Book, since: float) -> Mapping[str, Sequence[Moment]]:
     """Of each member what its log says; nothing where a node does not answer: the step's table, or its error, says that."""
     try:
-        outputs = book.fleet.each(lambda host: host.run(_script(book, host.name, since), check=False, quiet=True, timeout_s=10).stdout, book.params.members())
+        outputs = book.fleet.each(
+            lambda host: host.run(_script(book, host.name, since), check=False, quiet=True, timeout_s=10).stdout,
+            book.params.members(),
+        )
     except SwarmbookError:
         return {}
     return {name: read_shifts(output) for name, output in outputs.items()}
@@ -64,7 +69,9 @@ def read_shifts(output: str) -> list[Moment]:
     return found
 
 
-def course(samples: Sequence[tuple[float, str, str]], shifts: Mapping[str, Sequence[Moment]]) -> list[tuple[float, str, str]]:
+def course(
+    samples: Sequence[tuple[float, str, str]], shifts: Mapping[str, Sequence[Moment]]
+) -> list[tuple[float, str, str]]:
     """Every member's states in the order of time, by seconds since the first sample.
 
     Args:
@@ -85,7 +92,12 @@ def course(samples: Sequence[tuple[float, str, str]], shifts: Mapping[str, Seque
         elif not seen:  # nobody waited for it, and its log says nothing of before: it was in service all the time
             seen = [(began, "Synced")]
         first = later[0][0] if later else math.inf
-        lanes += [(at - began, name, state) for at, state in [*(moment for moment in seen if moment[0] < first), *later]]
+        lanes += [
+            (at - began, name, state) for at, state in [*(moment for moment in seen if moment[0] < first), *later]
+        ]
     lanes.sort(key=lambda lane: lane[0])
     at, name, state = lanes[-1]
-    return [*lanes, (max(at, samples[-1][0] - began), name, state)]  # what holds at the last moment, holds until the step's end
+    return [
+        *lanes,
+        (max(at, samples[-1][0] - began), name, state),
+    ]  # what holds at the last moment, holds until the step's end

@@ -104,7 +104,11 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
                 next="choose another mariadb_port, or end what listens there",
             )
     changes = [Change(name, "image", "MariaDB's image loaded") for name, member in members.items() if not member.image]
-    changes += [Change("cluster", "secret", f"swarm secret {stack.secret_base(name)}", {"name": name}) for name in made.secrets if name not in seen.secrets]
+    changes += [
+        Change("cluster", "secret", f"swarm secret {stack.secret_base(name)}", {"name": name})
+        for name in made.secrets
+        if name not in seen.secrets
+    ]
     if made.settings[0] not in seen.configs:
         changes.append(Change("cluster", "config", f"swarm config {made.settings[0]}"))
     if not seen.token:
@@ -114,7 +118,9 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
     serving = any(member.synced for member in members.values())
     if not serving:
         founding = _plan_first(first, members)
-        serving = any(change.action == "reunite" for change in founding)  # whoever holds data is then waited for, the first member too
+        serving = any(
+            change.action == "reunite" for change in founding
+        )  # whoever holds data is then waited for, the first member too
         changes += founding
     wanted = {name: service["deploy"]["labels"][stack.SPEC_LABEL] for name, service in made.services.items()}
     for name, member in members.items():
@@ -133,13 +139,18 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
 def _plan_first(first: str, members: Mapping[str, Member]) -> list[Change]:
     """How the cluster is founded, when nobody is in service."""
     founder = members[first]
-    others = {name: member for name, member in members.items() if name != first and (member.data or member.bootstrapped)}
+    others = {
+        name: member for name, member in members.items() if name != first and (member.data or member.bootstrapped)
+    }
     half_made = founder.used and not founder.bootstrapped
     if half_made and founder.running and not others:
         return [Change(first, "await-first", "bootstrap waited for")]
     if half_made and not others:
         # Nobody was let in before it was complete (accounts are locked until then), so nothing of anybody's is in it; it is kept all the same.
-        return [Change(first, "set-aside", "half-made bootstrap set aside"), Change(first, "bootstrap", "cluster bootstrapped")]
+        return [
+            Change(first, "set-aside", "half-made bootstrap set aside"),
+            Change(first, "bootstrap", "cluster bootstrapped"),
+        ]
     if founder.bootstrapped and founder.running and not others:
         return [Change(first, "await-first", "first member waited for")]
     if founder.data or founder.bootstrapped or others:
@@ -173,13 +184,25 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
     if "config" in todo:
         name, content = made.settings
         client.api.create_config(
-            name, content.encode(), labels={stack.CLUSTER_LABEL: book.cluster.name, "swarmbook.phases.galera.step": params.mariadb_cluster_name}
+            name,
+            content.encode(),
+            labels={
+                stack.CLUSTER_LABEL: book.cluster.name,
+                "swarmbook.phases.galera.step": params.mariadb_cluster_name,
+            },
         )
         book.transcript.record(manager, f"docker config create {name} - <<'END'\n{content}END", 0, 0.0)
     if "token" in todo:
         name, rules = _token(params)
         node = params.nodes[0]
-        policy_token(book, api(book, node), node, name, rules, book.cluster.secret(f"{params.mariadb_cluster_name}-consul-token", make=secrets.token))
+        policy_token(
+            book,
+            api(book, node),
+            node,
+            name,
+            rules,
+            book.cluster.secret(f"{params.mariadb_cluster_name}-consul-token", make=secrets.token),
+        )
     volume = f"docker volume create --label {stack.CLUSTER_LABEL}={book.cluster.name} {volume_name(params)} >/dev/null"
     make = f"mkdir -p {shlex.quote(data_folder(params))}" if params.mariadb_data_path else volume
     book.fleet.each(lambda host: host.run(make), [c.host for c in todo.get("folder", [])])
@@ -187,7 +210,9 @@ def _apply(book: Book, made: Parts, seen: Galera, changes: list[Change]) -> None
         _remove_service(book, manager, change.host)
         folder = shlex.quote(data_folder(params))
         move = f"mv data bootstrap.used aborted && {{ [ ! -e {_FAILED_LOG} ] || mv {_FAILED_LOG} aborted; }}"
-        book.fleet[change.host].run(f"cd {folder} && mkdir aborted && {move} && mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)")
+        book.fleet[change.host].run(
+            f"cd {folder} && mkdir aborted && {move} && mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)"
+        )
     for change in todo.get("bootstrap", []):
         _found(book, made, seen, manager, change.host, scripts)
     for change in todo.get("await-first", []):
@@ -213,12 +238,22 @@ def _init_scripts(params: ParamView) -> dict[str, bytes]:
             wanted="a folder with *.sql, *.sql.gz or *.sh",
             next="mend mariadb_init_scripts in the parameters",
         )
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.endswith((".sql", ".sql.gz", ".sh"))}
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.iterdir())
+        if path.name.endswith((".sql", ".sql.gz", ".sh"))
+    }
 
 
 def _deploy(book: Book, made: Parts, manager: str, names: list[str]) -> None:
     params = book.params
-    stack.deploy(book, manager, params.mariadb_cluster_name, document(params, made, params.members()), document(params, made, names))
+    stack.deploy(
+        book,
+        manager,
+        params.mariadb_cluster_name,
+        document(params, made, params.members()),
+        document(params, made, names),
+    )
 
 
 def _found(book: Book, made: Parts, seen: Galera, manager: str, first: str, scripts: Mapping[str, bytes]) -> None:
@@ -244,7 +279,9 @@ def _keep_log(book: Book, name: str) -> None:
     """Keep a member's log beside its data: its containers go with its service, and what they said would go with them."""
     folder = shlex.quote(data_folder(book.params))
     select = f"docker ps -aq --filter label=com.docker.swarm.service.name={book.params.mariadb_cluster_name}_{name}"
-    script = f"umask 077; for c in $({select} | tac); do docker logs -t --tail 400 $c; done > {folder}/{_FAILED_LOG} 2>&1"
+    script = (
+        f"umask 077; for c in $({select} | tac); do docker logs -t --tail 400 $c; done > {folder}/{_FAILED_LOG} 2>&1"
+    )
     with contextlib.suppress(SwarmbookError):  # what is raised already says more than this could
         book.fleet[name].run(script, check=False, quiet=True)
 
@@ -301,7 +338,11 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
                     next=f"mend what the log says, then: swarmbook run PARAMS --from {book.phase}"
                     + ("" if bootstrapping else "; the donor's log may say more than the joiner's"),
                 )
-        late = [f"{name}: {member.state}" for name, member in members.items() if not member.synced or specs.get(name, "completed") != "completed"]
+        late = [
+            f"{name}: {member.state}"
+            for name, member in members.items()
+            if not member.synced or specs.get(name, "completed") != "completed"
+        ]
         return not late, f"{'; '.join(late)} after {time.monotonic() - started:.0f} s"
 
     wait_for(
@@ -348,9 +389,20 @@ def _verify(params: ParamView, seen: Galera) -> list[Check]:
     for name, member in seen.members.items():
         status = member.status
         rows += [
-            equal(name, f"{member_name(params, name)} is", "Synced, Primary", f"{status.get('state_comment', 'down')}, {status.get('cluster_status', 'down')}"),
+            equal(
+                name,
+                f"{member_name(params, name)} is",
+                "Synced, Primary",
+                f"{status.get('state_comment', 'down')}, {status.get('cluster_status', 'down')}",
+            ),
             equal(name, "cluster size", len(seen.members), status.get("cluster_size", 0)),
-            Check(name, "cluster state uuid", "one for all", str(status.get("cluster_state_uuid")), len(uuids) == 1 and None not in uuids),
+            Check(
+                name,
+                "cluster state uuid",
+                "one for all",
+                str(status.get("cluster_state_uuid")),
+                len(uuids) == 1 and None not in uuids,
+            ),
             Check(
                 name,
                 "got its data by",
@@ -358,7 +410,12 @@ def _verify(params: ParamView, seen: Galera) -> list[Check]:
                 member.transfer or "not in its log any more",
                 not member.transfer or name == first or "bootstrap" not in member.transfer,
             ),
-            equal(name, "bootstrap mark", "used up" if name == first else "none", "there" if member.mark else ("used up" if member.used else "none")),
+            equal(
+                name,
+                "bootstrap mark",
+                "used up" if name == first else "none",
+                "there" if member.mark else ("used up" if member.used else "none"),
+            ),
         ]
     return rows
 
@@ -366,7 +423,9 @@ def _verify(params: ParamView, seen: Galera) -> list[Check]:
 def _suppose(book: Book, seen: Galera | None) -> Galera:
     """Nodes that are still to come have been sent the image by 03."""
     known = seen or Galera({})
-    return replace(known, members={name: known.members.get(name) or Member(image=True) for name in book.params.members()})
+    return replace(
+        known, members={name: known.members.get(name) or Member(image=True) for name in book.params.members()}
+    )
 
 
 def bootstrap(book: Book) -> StepResult:
@@ -380,8 +439,16 @@ def bootstrap(book: Book) -> StepResult:
 
     def observe(book: Book) -> Galera:
         manager = require_swarm(book)
-        if not book.fleet[manager].run(f"docker network inspect {book.params.overlay_network} >/dev/null 2>&1", check=False).ok:
-            raise OutOfOrder(f"run 06 first: no network {book.params.overlay_network}", where=manager, next="swarmbook run PARAMS --from 06")
+        if (
+            not book.fleet[manager]
+            .run(f"docker network inspect {book.params.overlay_network} >/dev/null 2>&1", check=False)
+            .ok
+        ):
+            raise OutOfOrder(
+                f"run 06 first: no network {book.params.overlay_network}",
+                where=manager,
+                next="swarmbook run PARAMS --from 06",
+            )
         seen = _observe(book, manager)
         if book.prospect is None and all(member.spec for member in seen.members.values()):
             stack.keep_file(book, book.params.mariadb_cluster_name)

@@ -47,7 +47,9 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
     """
     host = book.fleet[name]
     context = ssl.create_default_context(cafile=str(book.authority.file)) if tls else None
-    password = book.cluster.secret(f"{book.params.mariadb_cluster_name}-root-password", book.params.mariadb_root_password)
+    password = book.cluster.secret(
+        f"{book.params.mariadb_cluster_name}-root-password", book.params.mariadb_root_password
+    )
     with host.forward(_address(book, host), 3306) as port:
         try:
             connection = pymysql.connect(
@@ -64,7 +66,11 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
             )
         except pymysql.MySQLError as error:
             raise WorldError(
-                f"the member on {name} does not let us in", where=name, wanted="root, over TLS", seen=str(error), next="swarmbook run PARAMS --from 07"
+                f"the member on {name} does not let us in",
+                where=name,
+                wanted="root, over TLS",
+                seen=str(error),
+                next="swarmbook run PARAMS --from 07",
             ) from None
         book.transcript.record(
             name,  # typed here; told with its node, so that the order is the same every time
@@ -140,15 +146,33 @@ def state(book: Book) -> StepResult:
                 equal(name, "wsrep_local_state_comment", "Synced", status["wsrep_local_state_comment"]),
                 equal(name, "wsrep_cluster_size", len(members), status["wsrep_cluster_size"]),
                 Check(
-                    name, "wsrep_cluster_state_uuid", "one for all", "one for all" if len(uuids) == 1 else status["wsrep_cluster_state_uuid"], len(uuids) == 1
+                    name,
+                    "wsrep_cluster_state_uuid",
+                    "one for all",
+                    "one for all" if len(uuids) == 1 else status["wsrep_cluster_state_uuid"],
+                    len(uuids) == 1,
                 ),
                 equal(name, "wsrep_cluster_status", "Primary", status["wsrep_cluster_status"]),
-                equal(name, "wsrep_ready, wsrep_connected", "ON, ON", f"{status['wsrep_ready']}, {status['wsrep_connected']}"),
-                Check(name, "TLS, certificate verified", "TLSv1.2 or newer", answer.cipher or "none", answer.cipher in ("TLSv1.2", "TLSv1.3")),
+                equal(
+                    name,
+                    "wsrep_ready, wsrep_connected",
+                    "ON, ON",
+                    f"{status['wsrep_ready']}, {status['wsrep_connected']}",
+                ),
+                Check(
+                    name,
+                    "TLS, certificate verified",
+                    "TLSv1.2 or newer",
+                    answer.cipher or "none",
+                    answer.cipher in ("TLSv1.2", "TLSv1.3"),
+                ),
                 equal(name, "a login without TLS", "refused", answer.plaintext),
                 equal(name, "innodb_flush_log_at_trx_commit", 1, answer.flush),
             ]
-        show_picture(topology([_card(name, answer) for name, answer in seen.items()], "The members"), "the members: the table below")
+        show_picture(
+            topology([_card(name, answer) for name, answer in seen.items()], "The members"),
+            "the members: the table below",
+        )
         return CheckTable(rows)
 
     return look(book, checks, hosts=len(members))
@@ -164,7 +188,10 @@ def _card(name: str, answer: _Answer) -> Card:
     }
     return Card(
         name,
-        (*(Part(part, seen, "ok" if seen == wanted else "bad") for part, (seen, wanted) in found.items()), Part("members", status["wsrep_cluster_size"], "ok")),
+        (
+            *(Part(part, seen, "ok" if seen == wanted else "bad") for part, (seen, wanted) in found.items()),
+            Part("members", status["wsrep_cluster_size"], "ok"),
+        ),
     )
 
 
@@ -178,7 +205,9 @@ def replication(book: Book) -> StepResult:
             cursors = {name: stack.enter_context(connection.cursor()) for name, connection in connections.items()}
             first = cursors[members[0]]
             first.execute(f"CREATE DATABASE IF NOT EXISTS {_SCHEMA}")
-            first.execute(f"CREATE TABLE IF NOT EXISTS {_SCHEMA}.canary (run CHAR(20), member VARCHAR(64), PRIMARY KEY (run, member)) ENGINE=InnoDB")
+            first.execute(
+                f"CREATE TABLE IF NOT EXISTS {_SCHEMA}.canary (run CHAR(20), member VARCHAR(64), PRIMARY KEY (run, member)) ENGINE=InnoDB"
+            )
             run = f"{time.time_ns():020d}"
             try:
                 for name, cursor in cursors.items():
@@ -190,7 +219,9 @@ def replication(book: Book) -> StepResult:
                 for name, cursor in cursors.items():
                     cursor.execute(f"SELECT member FROM {_SCHEMA}.canary WHERE run = %s ORDER BY member", (run,))  # noqa: S608
                     seen = [row[0] for row in cursor.fetchall()]
-                    rows.append(equal(name, "rows of all members, read here", " ".join(sorted(members)), " ".join(seen)))
+                    rows.append(
+                        equal(name, "rows of all members, read here", " ".join(sorted(members)), " ".join(seen))
+                    )
                     connections[name].commit()
                 return CheckTable(rows)
             finally:

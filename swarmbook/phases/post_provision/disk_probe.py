@@ -162,7 +162,11 @@ def read(answer: str, device: str) -> Disk:
         engine=" ".join(sections["engine"]).strip(),
     )
     ids = [line.split() for line in sections["ids"]]
-    read_in = {disk["name"]: _disk(found, disk, replace(common, device=device or _by_id(disk["name"], ids))) for disk in disks if disk["type"] in _KINDS}
+    read_in = {
+        disk["name"]: _disk(found, disk, replace(common, device=device or _by_id(disk["name"], ids)))
+        for disk in disks
+        if disk["type"] in _KINDS
+    }
     if device:
         return next(iter(read_in.values()), common)
     return _choose(read_in, disks, common)
@@ -172,11 +176,18 @@ def _choose(read_in: Mapping[str, Disk], raw: Sequence[Mapping[str, Any]], commo
     """The one with a layout of ours; else the only empty one; else none, with all that were looked at."""
     ours = [disk for disk in read_in.values() if layouts.matching(disk.content)]
     fixed = {disk["name"] for disk in raw if not disk["ro"] and not disk["rm"] and disk["type"] != "loop"}
-    empty = [disk for name, disk in read_in.items() if name in fixed and not disk.content and not disk.mounts and disk.size >= SMALLEST]
+    empty = [
+        disk
+        for name, disk in read_in.items()
+        if name in fixed and not disk.content and not disk.mounts and disk.size >= SMALLEST
+    ]
     chosen = ours or empty
     if len(chosen) == 1:
         return chosen[0]
-    return replace(common, others=tuple(sorted(f"{disk.device} ({gib(disk.size)}, {_in_words(disk)})" for disk in read_in.values())))
+    return replace(
+        common,
+        others=tuple(sorted(f"{disk.device} ({gib(disk.size)}, {_in_words(disk)})" for disk in read_in.values())),
+    )
 
 
 def _in_words(disk: Disk) -> str:
@@ -190,7 +201,11 @@ def _in_words(disk: Disk) -> str:
 def _by_id(name: str, ids: Sequence[Sequence[str]]) -> str:
     """The name that stays: by model and serial number, rather than by a number that says nothing; the kernel's where there is none."""
     links = [link for link, real in ids if real == name]
-    return min(links, key=lambda link: (link.rpartition("/")[2].startswith(("wwn-", "nvme-eui.", "scsi-3", "lvm-", "dm-")), link), default=name)
+    return min(
+        links,
+        key=lambda link: (link.rpartition("/")[2].startswith(("wwn-", "nvme-eui.", "scsi-3", "lvm-", "dm-")), link),
+        default=name,
+    )
 
 
 def _signatures(lines: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -215,7 +230,11 @@ def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
     content, top = _content(found, tree)
     uuid = found.signatures.get(top, {}).get("UUID", "")
     mounted, _, options = " ".join(found.sections["mount"]).partition(" ")
-    fstab = next((line.split()[1] for line in found.sections["fstab"] if line.split()[0] == f"UUID={uuid}"), "") if uuid else ""
+    fstab = (
+        next((line.split()[1] for line in found.sections["fstab"] if line.split()[0] == f"UUID={uuid}"), "")
+        if uuid
+        else ""
+    )
     names = {node["name"] for node in nodes}
     groups = {group for name, group in found.words("pvs") if name in names and group}
     return replace(
@@ -242,8 +261,12 @@ def _content(found: _Found, tree: Mapping[str, Any]) -> tuple[tuple[str, ...], s
     if values.get("PTTYPE") == "gpt" and names == [layouts.MARK]:
         content, top = _upon(found, parts[0])
         return (layouts.TABLE, *content), top
-    inside = [" ".join(filter(None, map(found.signatures.get(part["name"], {}).get, ("TYPE", "LABEL")))) for part in parts]
-    partitions = f"{len(parts)} partition{'s'[: len(parts) != 1]}" + (f": {', '.join(filter(None, inside))}" if any(inside) else "")
+    inside = [
+        " ".join(filter(None, map(found.signatures.get(part["name"], {}).get, ("TYPE", "LABEL")))) for part in parts
+    ]
+    partitions = f"{len(parts)} partition{'s'[: len(parts) != 1]}" + (
+        f": {', '.join(filter(None, inside))}" if any(inside) else ""
+    )
     return (f"{values.get('PTTYPE', 'partitions')}" + (f" ({partitions})" if parts else ""),), tree["name"]
 
 
@@ -260,7 +283,11 @@ def _upon(found: _Found, node: Mapping[str, Any]) -> tuple[tuple[str, ...], str]
         return _volumes(found, node)
     if kind:
         label = values.get("LABEL", "")
-        word = f"{kind}:{label}" if label == "docker" else f"{kind} {label} {values.get('UUID', '')}".replace("  ", " ").strip()
+        word = (
+            f"{kind}:{label}"
+            if label == "docker"
+            else f"{kind} {label} {values.get('UUID', '')}".replace("  ", " ").strip()
+        )
         return (word + (layouts.UNFINISHED if values.get("BEGUN", "0") != "0" else ""),), name
     held = [child["type"] for child in node.get("children", ())]
     return ((f"held by {', '.join(held)}",) if held else ()), name

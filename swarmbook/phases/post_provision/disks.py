@@ -22,11 +22,16 @@ __all__ = ["lay_out", "plan_disks"]
 
 def _named(book: Book) -> dict[str, str]:
     """The disk of each node: the parameter's, else the one that the provider says; empty where it has to be found."""
-    return {node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes}
+    return {
+        node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes
+    }
 
 
 def _suppose(book: Book, seen: Mapping[str, Disk] | None) -> Mapping[str, Disk]:
-    return {name: (seen or {}).get(name) or Disk(device or "the second disk", size=1) for name, device in _named(book).items()}
+    return {
+        name: (seen or {}).get(name) or Disk(device or "the second disk", size=1)
+        for name, device in _named(book).items()
+    }
 
 
 def _observe(book: Book) -> Mapping[str, Disk]:
@@ -88,7 +93,14 @@ def _plan(params: ParamView, name: str, disk: Disk) -> list[Change]:
     elif not set(layout.options.split(",")) <= set(disk.options.split(",")):
         changes.append(Change(name, "options", f"mounted with {layout.options}", {**data, "how": "remount"}))
     elif disk.fstab != _fstab(layout):
-        changes.append(Change(name, "fstab", f"entered in fstab with {_fstab(layout)}" if disk.fstab else "entered in fstab", {**data, "how": ""}))
+        changes.append(
+            Change(
+                name,
+                "fstab",
+                f"entered in fstab with {_fstab(layout)}" if disk.fstab else "entered in fstab",
+                {**data, "how": ""},
+            )
+        )
     elif not disk.guard:
         changes.append(Change(name, "fstab", "engine held back until the disk is mounted", {**data, "how": ""}))
     return changes
@@ -110,7 +122,10 @@ def _there(name: str, disk: Disk) -> None:
         )
     if not disk.size:
         raise WorldError(
-            "the second disk is not there", where=name, wanted=f"a block device {disk.device}", next=f"swarmbook ssh {name} lsblk; name it: docker_disk"
+            "the second disk is not there",
+            where=name,
+            wanted=f"a block device {disk.device}",
+            next=f"swarmbook ssh {name} lsblk; name it: docker_disk",
         )
     if disk.system:
         raise WorldError(
@@ -147,7 +162,8 @@ def _can_carry(params: ParamView, name: str, disk: Disk, layout: Layout, bare: b
             where=name,
             wanted=", ".join(words[word] for word in sorted(layout.needs)),
             seen=f"no {', no '.join(words[word] for word in sorted(lacks))}",
-            next=f"storage_layout: {fits[0] if fits else 'existing'}" + (", or auto" if fits else f", with a file system at {MOUNT_POINT}"),
+            next=f"storage_layout: {fits[0] if fits else 'existing'}"
+            + (", or auto" if fits else f", with a file system at {MOUNT_POINT}"),
         )
     if bare and PHYSICAL in layout.layers:
         raise WorldError(
@@ -224,12 +240,36 @@ def _verify(params: ParamView, seen: Mapping[str, Disk]) -> list[Check]:
             continue
         layout = _layout(params, name, disk)
         bare = disk.content == layout.layers[1:]
-        rows.append(equal(name, f"{layout.name} on {disk.device} ({gib(disk.size)})", layouts.told(layout.on(bare)), layouts.told(disk.content)))
+        rows.append(
+            equal(
+                name,
+                f"{layout.name} on {disk.device} ({gib(disk.size)})",
+                layouts.told(layout.on(bare)),
+                layouts.told(disk.content),
+            )
+        )
         if layout.options:
             rows += [
-                equal(name, "mounted at", MOUNT_POINT, MOUNT_POINT if disk.options else "nowhere" if not disk.mounts else ", ".join(disk.mounts)),
-                Check(name, "mount options", layout.options, disk.options, set(layout.options.split(",")) <= set(disk.options.split(","))),
-                Check(name, "in fstab by UUID", disk.uuid, disk.uuid if disk.fstab == _fstab(layout) else disk.fstab or "no", disk.fstab == _fstab(layout)),
+                equal(
+                    name,
+                    "mounted at",
+                    MOUNT_POINT,
+                    MOUNT_POINT if disk.options else "nowhere" if not disk.mounts else ", ".join(disk.mounts),
+                ),
+                Check(
+                    name,
+                    "mount options",
+                    layout.options,
+                    disk.options,
+                    set(layout.options.split(",")) <= set(disk.options.split(",")),
+                ),
+                Check(
+                    name,
+                    "in fstab by UUID",
+                    disk.uuid,
+                    disk.uuid if disk.fstab == _fstab(layout) else disk.fstab or "no",
+                    disk.fstab == _fstab(layout),
+                ),
                 Check(name, "engine waits for it", "yes", "yes" if disk.guard else "no", disk.guard),
             ]
     return rows
@@ -243,4 +283,6 @@ def lay_out(book: Book) -> StepResult:
         ForeignData: A disk holds data that is not ours; nothing was touched on any node.
         ConfirmationMissing: A disk is to be wiped, and the parameter ``confirm`` is not ``DESTROY``.
     """
-    return converge(book, observe=_observe, plan=plan_disks, apply=_apply, verify=_verify, what="second disk", suppose=_suppose)
+    return converge(
+        book, observe=_observe, plan=plan_disks, apply=_apply, verify=_verify, what="second disk", suppose=_suppose
+    )

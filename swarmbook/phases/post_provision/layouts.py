@@ -29,7 +29,15 @@ XFS = "xfs:docker"
 #: Behind a layer that a killed run has begun, or that is there and not active.
 UNFINISHED = " (unfinished)"
 
-_TOLD = {TABLE: "GPT", PHYSICAL: "physical volume", GROUP: "volume group docker", DATA: "volume data", POOL: "thin pool thinpool", BTRFS: "btrfs", XFS: "xfs"}
+_TOLD = {
+    TABLE: "GPT",
+    PHYSICAL: "physical volume",
+    GROUP: "volume group docker",
+    DATA: "volume data",
+    POOL: "thin pool thinpool",
+    BTRFS: "btrfs",
+    XFS: "xfs",
+}
 
 #: Keeps the engine from starting on the bare folder when the disk did not come up: it would fill the first disk, and come up
 #: without its containers. The first line waits for the mount where fstab has made a unit of it; the second holds everywhere.
@@ -73,8 +81,16 @@ _LVM = (TABLE, PHYSICAL, GROUP)
 LAYOUTS: Mapping[str, Layout] = {
     layout.name: layout
     for layout in (
-        Layout("lvm-btrfs", (*_LVM, DATA, BTRFS), frozenset({"dm", "btrfs"}), ("partitions", "lvm", "btrfs"), "noatime,autodefrag"),
-        Layout("lvm-xfs", (*_LVM, DATA, XFS), frozenset({"dm", "xfs"}), ("partitions", "lvm", "xfs"), "noatime,prjquota"),
+        Layout(
+            "lvm-btrfs",
+            (*_LVM, DATA, BTRFS),
+            frozenset({"dm", "btrfs"}),
+            ("partitions", "lvm", "btrfs"),
+            "noatime,autodefrag",
+        ),
+        Layout(
+            "lvm-xfs", (*_LVM, DATA, XFS), frozenset({"dm", "xfs"}), ("partitions", "lvm", "xfs"), "noatime,prjquota"
+        ),
         Layout("btrfs", (TABLE, BTRFS), frozenset({"btrfs"}), ("partitions", "btrfs"), "noatime,autodefrag"),
         Layout("lvm-thin", (*_LVM, POOL), frozenset({"dm", "thin"}), ("partitions", "lvm", "thin"), ""),
     )

@@ -36,11 +36,21 @@ class System:
     @property
     def name(self) -> str:
         """For people."""
-        return self.release.get("PRETTY_NAME") or f"{self.release.get('ID', '')} {self.release.get('VERSION_ID', '')}".strip()
+        return (
+            self.release.get("PRETTY_NAME")
+            or f"{self.release.get('ID', '')} {self.release.get('VERSION_ID', '')}".strip()
+        )
 
 
 def _wanted(params: ParamView, host: str, system: System) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*family_of(host, system.release).packages([*_tools(params, system.disk), "certificates"]), *params.packages]))
+    return tuple(
+        dict.fromkeys(
+            [
+                *family_of(host, system.release).packages([*_tools(params, system.disk), "certificates"]),
+                *params.packages,
+            ]
+        )
+    )
 
 
 def _tools(params: ParamView, disk: Disk) -> tuple[str, ...]:
@@ -73,7 +83,9 @@ def _observe(book: Book) -> Mapping[str, System]:
     refresh = book.prospect is None  # a plan goes by the lists that are there
     apt, dnf = (_script(book.params, FAMILIES[name], refresh) for name in ("debian", "rhel"))
     script = f"{OS_RELEASE}\nif command -v dpkg-query >/dev/null; then {apt}\nelif command -v rpm >/dev/null; then {dnf}\nfi\ntrue"
-    named = {node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes}
+    named = {
+        node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes
+    }
 
     def one(host: Host) -> System:
         lines = host.run(script, timeout_s=book.params.wait_timeout).stdout.splitlines()
@@ -123,7 +135,15 @@ def _verify(params: ParamView, seen: Mapping[str, System]) -> list[Check]:
     rows = []
     for name, system in seen.items():
         wanted, missing = " ".join(_wanted(params, name, system)), _missing(params, name, system)
-        rows.append(Check(name, f"packages ({system.name})", wanted, f"missing: {' '.join(missing)}" if missing else wanted, not missing))
+        rows.append(
+            Check(
+                name,
+                f"packages ({system.name})",
+                wanted,
+                f"missing: {' '.join(missing)}" if missing else wanted,
+                not missing,
+            )
+        )
         if params.system_update:
             rows.append(equal(name, "updates waiting", 0, system.updates))
     return rows
@@ -135,4 +155,6 @@ def system(book: Book) -> StepResult:
     Raises:
         WorldError: A node runs a system that the book does not know; nothing was touched on any node.
     """
-    return converge(book, observe=_observe, plan=plan_system, apply=_apply, verify=_verify, what="system packages", suppose=_suppose)
+    return converge(
+        book, observe=_observe, plan=plan_system, apply=_apply, verify=_verify, what="system packages", suppose=_suppose
+    )

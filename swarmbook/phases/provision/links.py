@@ -60,20 +60,28 @@ def _listen(address: str, free: Sequence[Port]) -> str:
         lines.append(f"listen -d -l {address}:{port.number} /bin/sh -c 'exec cat <&3 >> '$dir/{port.number}")
     for port in free:
         kind = "t" if port.protocol == "tcp" else "u"
-        lines.append(f"for i in $(seq 60); do ss -H -ln{kind} 'sport = :{port.number}' | grep -q . && break; sleep 0.03; done")
+        lines.append(
+            f"for i in $(seq 60); do ss -H -ln{kind} 'sport = :{port.number}' | grep -q . && break; sleep 0.03; done"
+        )
     return "\n".join([*lines, "echo $dir"])
 
 
-def _try(node: Node, others: Sequence[Node], free: Mapping[str, Sequence[Port]], busy: Mapping[str, Sequence[Port]], mtu: int) -> str:
+def _try(
+    node: Node, others: Sequence[Node], free: Mapping[str, Sequence[Port]], busy: Mapping[str, Sequence[Port]], mtu: int
+) -> str:
     """Sends from one node to all the others at once; prints ``closed NAME PORT`` and ``full NAME yes``."""
     lines = []
     for other in others:
         at = other.private_address
         for port in [*free[other.name], *busy[other.name]]:
             if port.protocol == "tcp":
-                lines.append(f"(timeout {_TRY_S} bash -c 'exec 3<>/dev/tcp/{at}/{port.number}' 2>/dev/null || echo closed {other.name} {port.number}) &")
+                lines.append(
+                    f"(timeout {_TRY_S} bash -c 'exec 3<>/dev/tcp/{at}/{port.number}' 2>/dev/null || echo closed {other.name} {port.number}) &"
+                )
             elif port in free[other.name]:  # a datagram may be lost: three are not
-                lines.append(f"(for i in 1 2 3; do echo {node.name} > /dev/udp/{at}/{port.number}; sleep 0.05; done) 2>/dev/null &")
+                lines.append(
+                    f"(for i in 1 2 3; do echo {node.name} > /dev/udp/{at}/{port.number}; sleep 0.05; done) 2>/dev/null &"
+                )
         lines.append(
             f"(command -v ping >/dev/null && {{ ping -q -c 1 -W {_TRY_S} -M do -s {mtu - 28} {at} >/dev/null 2>&1 && echo full {other.name} yes || echo full {other.name} no; }}) &"
         )
@@ -90,7 +98,12 @@ true"""
 
 
 def try_links(
-    fleet: Fleet, nodes: Sequence[Node], ports: Sequence[Port], busy: Mapping[str, frozenset[Port]], mtu: Mapping[str, int], used: Collection[str] = ()
+    fleet: Fleet,
+    nodes: Sequence[Node],
+    ports: Sequence[Port],
+    busy: Mapping[str, frozenset[Port]],
+    mtu: Mapping[str, int],
+    used: Collection[str] = (),
 ) -> dict[str, Heard]:
     """Try every port between every two nodes.
 
@@ -137,10 +150,18 @@ def try_links(
         refused = {(line.split()[1], int(line.split()[2])) for line in said[name] if line.startswith("closed ")}
         for other in known:
             for port in ports if other != name else ():
-                lost = port.protocol == "udp" and port in free[other] and (str(port.number), name) not in arrived.get(other, set())
+                lost = (
+                    port.protocol == "udp"
+                    and port in free[other]
+                    and (str(port.number), name) not in arrived.get(other, set())
+                )
                 if lost or (port.protocol == "tcp" and (other, port.number) in refused):
                     closed.setdefault(other, []).append(port)
         full = {line.split()[1]: line.split()[2] == "yes" for line in said[name] if line.startswith("full ")}
-        tried = {other: len(free[other]) + sum(port.protocol == "tcp" for port in taken[other]) for other in known if other != name}
+        tried = {
+            other: len(free[other]) + sum(port.protocol == "tcp" for port in taken[other])
+            for other in known
+            if other != name
+        }
         found[name] = Heard({other: tuple(which) for other, which in closed.items()}, full, mtu[name], tried)
     return found

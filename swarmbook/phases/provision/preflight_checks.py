@@ -160,12 +160,17 @@ def held(ports: Iterable[Port], facts: Facts, address: str) -> dict[Port, str]:
     found = {}
     for port in ports:
         for listener in facts.listeners:
-            if (listener.protocol, listener.port) == (port.protocol, port.number) and listener.address in {*_ANY, address}:
+            if (listener.protocol, listener.port) == (port.protocol, port.number) and listener.address in {
+                *_ANY,
+                address,
+            }:
                 found[port] = listener.process or "the kernel"
     return found
 
 
-def judge(params: ParamView, nodes: Sequence[Node], seen: Mapping[str, Facts], heard: Mapping[str, Heard]) -> list[Check]:
+def judge(
+    params: ParamView, nodes: Sequence[Node], seen: Mapping[str, Facts], heard: Mapping[str, Heard]
+) -> list[Check]:
     """What was found, held against what is needed; pure.
 
     Args:
@@ -195,10 +200,21 @@ def _alone(node: Node, facts: Facts) -> list[Check]:
     except WorldError as error:
         fine, mend = False, error.wanted or ""
     lacking = sorted({"overlay", "VXLAN"} - facts.kernel)
-    without = {"IPVS": "no virtual IPs, which the book does not use", "ESP": "no encrypted overlays", "device-mapper": "no LVM layouts"}
+    without = {
+        "IPVS": "no virtual IPs, which the book does not use",
+        "ESP": "no encrypted overlays",
+        "device-mapper": "no LVM layouts",
+    }
     notes = [f"{name} {'yes' if name in facts.kernel else f'no ({what})'}" for name, what in without.items()]
     return [
-        _row(node, "system", "one that the book knows, with systemd", system, fine and facts.init == "systemd", mend or f"its first process is {facts.init}"),
+        _row(
+            node,
+            "system",
+            "one that the book knows, with systemd",
+            system,
+            fine and facts.init == "systemd",
+            mend or f"its first process is {facts.init}",
+        ),
         _row(
             node,
             "kernel",
@@ -208,7 +224,14 @@ def _alone(node: Node, facts: Facts) -> list[Check]:
             f"modprobe {' '.join(name.lower() for name in lacking)}, or a kernel that has them (Ubuntu: linux-modules-extra-$(uname -r))",
         ),
         Check(node.name, "kernel, to know", "-", ", ".join(notes), True),
-        _row(node, "free disk", "2 GiB or more on /", "enough" if facts.free >= _FREE else f"{facts.free / 2**30:.1f} GiB", facts.free >= _FREE, "make room"),
+        _row(
+            node,
+            "free disk",
+            "2 GiB or more on /",
+            "enough" if facts.free >= _FREE else f"{facts.free / 2**30:.1f} GiB",
+            facts.free >= _FREE,
+            "make room",
+        ),
     ]
 
 
@@ -216,13 +239,28 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
     facts, others = seen[node.name], [other for other in nodes if other.name != node.name]
     short = facts.hostname.split(".")[0]
     named = ", ".join(seen[n.name].hostname.split(".")[0] for n in nodes)
-    twins = [o.name for o in others if seen[o.name].machine == facts.machine or o.private_address == node.private_address or o.host_key == node.host_key]
-    wrong = {name: at for name, at in facts.names.items() if at not in _own(name, nodes, seen) and not at.startswith("127.")}
+    twins = [
+        o.name
+        for o in others
+        if seen[o.name].machine == facts.machine
+        or o.private_address == node.private_address
+        or o.host_key == node.host_key
+    ]
+    wrong = {
+        name: at for name, at in facts.names.items() if at not in _own(name, nodes, seen) and not at.startswith("127.")
+    }
     ahead = {o.name: facts.clock[0] - seen[o.name].clock[0] for o in others}
     # Beyond what the way to and fro could have made of it.
     off = {name: by for name, by in ahead.items() if abs(by) > _SKEW_S + facts.clock[1] + seen[name].clock[1]}
     return [
-        _row(node, "hostname", node.name, short, short == node.name, f"hostnamectl set-hostname {node.name}, or nodes: [{named}]"),
+        _row(
+            node,
+            "hostname",
+            node.name,
+            short,
+            short == node.name,
+            f"hostnamectl set-hostname {node.name}, or nodes: [{named}]",
+        ),
         _row(
             node,
             "a machine of its own",
@@ -251,7 +289,8 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
             node,
             "clock",
             f"within {_SKEW_S:g} s of the others'",
-            ", ".join(f"{abs(by):.1f} s {'ahead of' if by > 0 else 'behind'} {name}" for name, by in off.items()) or "so it is",
+            ", ".join(f"{abs(by):.1f} s {'ahead of' if by > 0 else 'behind'} {name}" for name, by in off.items())
+            or "so it is",
             not off,
             "timedatectl set-ntp true, or install chrony",
         ),
@@ -269,7 +308,14 @@ def _ports(params: ParamView, node: Node, facts: Facts) -> list[Check]:
     told = ", ".join(f"{port} ({port.what}) by {who}" for port, who in foreign.items())
     seen = f"held: {told}" if foreign else "the book's own, or free" if taken else "free"
     return [
-        _row(node, "ports", "free, or the book's own", seen, not foreign, "stop who holds it (ss -lntup), or choose another port where there is a parameter")
+        _row(
+            node,
+            "ports",
+            "free, or the book's own",
+            seen,
+            not foreign,
+            "stop who holds it (ss -lntup), or choose another port where there is a parameter",
+        )
     ]
 
 
@@ -279,7 +325,11 @@ def _links(params: ParamView, node: Node, nodes: Sequence[Node], heard: Heard) -
     split = [name for name in others if heard.full.get(name) is False]
     all_ports, tried = len(wanted_ports(params)) * len(others), sum(heard.tried.values())
     # What was not tried is not said to be reached.
-    fine = "reached" if tried == all_ports else f"{tried} of {all_ports} tried, which are reached; nobody listens for us where the book has been before"
+    fine = (
+        "reached"
+        if tried == all_ports
+        else f"{tried} of {all_ports} tried, which are reached; nobody listens for us where the book has been before"
+    )
     rows = [
         _row(
             node,
@@ -316,7 +366,10 @@ def preflight(book: Book) -> StepResult:
         seen = book.fleet.each(lambda host: _ask(host, nodes))
         ports = wanted_ports(book.params)
         busy = {node.name: frozenset(held(ports, seen[node.name], node.private_address)) for node in nodes}
-        mtu = {node.name: seen[node.name].mtu.get(seen[node.name].addresses.get(node.private_address, ""), 1500) for node in nodes}
+        mtu = {
+            node.name: seen[node.name].mtu.get(seen[node.name].addresses.get(node.private_address, ""), 1500)
+            for node in nodes
+        }
         # Where an address is not a node's own, nobody can listen at it: the row above says so.
         there = [node for node in nodes if node.private_address in seen[node.name].addresses]
         # Nor where the book has been before: an engine that is just starting would find its ports taken, and its swarm would not come up.

@@ -44,7 +44,15 @@ def key(book: Book) -> StepResult:
         return there
 
     def plan(params: ParamView, there: bool) -> list[Change]:
-        return [] if there else [Change("here", "generate", f"SSH key taken from {source}" if source is not None else "SSH key generated")]
+        return (
+            []
+            if there
+            else [
+                Change(
+                    "here", "generate", f"SSH key taken from {source}" if source is not None else "SSH key generated"
+                )
+            ]
+        )
 
     def apply(book: Book, seen: bool, changes: list[Change]) -> None:
         if source is not None:
@@ -57,7 +65,9 @@ def key(book: Book) -> StepResult:
         observe=observe,
         plan=plan,
         apply=apply,
-        verify=lambda params, there: [equal("here", "private key, readable by its owner only", True, there and _private(book))],
+        verify=lambda params, there: [
+            equal("here", "private key, readable by its owner only", True, there and _private(book))
+        ],
         what="SSH key",
         hosts=0,
     )
@@ -76,7 +86,10 @@ def price(book: Book) -> StepResult:
         costs = [o.monthly_cost if monthly else o.hourly_cost for o in offers]
         digits = 2 if monthly else 3
         rows = [[o.name, o.what, f"{cost:.{digits}f}"] for o, cost in zip(offers, costs)]
-        return Table(["node", "what", "per month" if monthly else "per hour"], [*rows, ["all", f"{len(offers)} machines", f"{sum(costs):.{digits}f}"]])
+        return Table(
+            ["node", "what", "per month" if monthly else "per hour"],
+            [*rows, ["all", f"{len(offers)} machines", f"{sum(costs):.{digits}f}"]],
+        )
 
     return look(book, table, hosts=0)
 
@@ -111,7 +124,10 @@ def machines(book: Book) -> StepResult:
         if costs_money(params) and any(change.action == "create" for change in changes):
             prices = {offer.name: offer.price for offer in provider.offers(params.nodes)}
             changes = [
-                replace(change, word="ORDER", detail=f"{change.detail}, {prices[change.host]}") if change.action == "create" else change for change in changes
+                replace(change, word="ORDER", detail=f"{change.detail}, {prices[change.host]}")
+                if change.action == "create"
+                else change
+                for change in changes
             ]
         known = {node.name: node for node in seen.inventory}
         for node in seen.nodes:
@@ -153,7 +169,10 @@ def reach(book: Book) -> StepResult:
     def checks(book: Book) -> CheckTable:
         seen = book.fleet.each(lambda host: host.run("id -un; uname -sr").stdout.split("\n"))
         return CheckTable(
-            [Check(name, "logs in", "with the pinned host key, as root", f"{user}, {kernel}", user == "root") for name, (user, kernel, *_) in seen.items()]
+            [
+                Check(name, "logs in", "with the pinned host key, as root", f"{user}, {kernel}", user == "root")
+                for name, (user, kernel, *_) in seen.items()
+            ]
         )
 
     return look(book, checks)
@@ -194,7 +213,9 @@ def cancel(book: Book) -> StepResult:
         observe=observe,
         plan=lambda params, seen: [Change("cluster", "remove", f"{thing} removed", word="CANCEL") for thing in seen],
         apply=apply,
-        verify=lambda params, seen: [equal("cluster", "what is left of the cluster", "nothing", ", ".join(seen) or "nothing")],
+        verify=lambda params, seen: [
+            equal("cluster", "what is left of the cluster", "nothing", ", ".join(seen) or "nothing")
+        ],
         what="cancel",
         hosts=len(book.cluster.nodes),
     )

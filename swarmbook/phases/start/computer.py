@@ -30,7 +30,11 @@ def picture(book: Book) -> StepResult:
 
     def table(book: Book) -> Table:
         p = book.params
-        offers = {offer.name: offer.what for offer in provider_for(book).offers(p.nodes)} if p.provider != "softlayer" else {}
+        offers = (
+            {offer.name: offer.what for offer in provider_for(book).offers(p.nodes)}
+            if p.provider != "softlayer"
+            else {}
+        )
         managers, members = p.managers(), p.members()
         rows = [
             [
@@ -43,7 +47,10 @@ def picture(book: Book) -> StepResult:
             ]
             for name in p.nodes
         ]
-        cards = [Card(row[0], tuple(Part(name, word or "none", "none") for name, word in zip(_PARTS, row[2:]))) for row in rows]
+        cards = [
+            Card(row[0], tuple(Part(name, word or "none", "none") for name, word in zip(_PARTS, row[2:])))
+            for row in rows
+        ]
         show_picture(topology(cards, "What will stand on which node"), "what will stand on which node: the table below")
         return Table(["node", "machine", "Docker", "swarm", "Consul", "Galera"], rows)
 
@@ -52,7 +59,9 @@ def picture(book: Book) -> StepResult:
 
 def prerequisites(book: Book) -> StepResult:
     """What this computer has, held against what the book takes."""
-    return look(book, lambda book: CheckTable([*_here(book.cluster.root), *provider_for(book).prerequisites()]), hosts=0)
+    return look(
+        book, lambda book: CheckTable([*_here(book.cluster.root), *provider_for(book).prerequisites()]), hosts=0
+    )
 
 
 def _here(root: Path) -> list[Check]:
@@ -62,12 +71,30 @@ def _here(root: Path) -> list[Check]:
     return [
         Check("here", "system", "Linux", platform.system(), platform.system() == "Linux"),
         Check("here", "Python", "3.10 or newer", platform.python_version(), sys.version_info >= (3, 10)),
-        Check("here", "packages", "all that the book is built on", f"missing: {', '.join(missing)}" if missing else "all there", not missing),
-        Check("here", "book's folder", "writable", "writable" if os.access(root, os.W_OK) else f"{root}: not writable", os.access(root, os.W_OK)),
+        Check(
+            "here",
+            "packages",
+            "all that the book is built on",
+            f"missing: {', '.join(missing)}" if missing else "all there",
+            not missing,
+        ),
+        Check(
+            "here",
+            "book's folder",
+            "writable",
+            "writable" if os.access(root, os.W_OK) else f"{root}: not writable",
+            os.access(root, os.W_OK),
+        ),
         Check("here", "free disk", f"{_DISK_GIB} GiB or more", _at_least(free, _DISK_GIB), free >= _DISK_GIB),
         Check("here", "memory", f"{_MEMORY_GIB} GiB or more", _at_least(memory, _MEMORY_GIB), memory >= _MEMORY_GIB),
         # Only `swarmbook ssh` and `scp` want it; the book itself does not.
-        Check("here", "OpenSSH client", "for swarmbook ssh", "there" if shutil.which("ssh") else "not there: apt-get install openssh-client", True),
+        Check(
+            "here",
+            "OpenSSH client",
+            "for swarmbook ssh",
+            "there" if shutil.which("ssh") else "not there: apt-get install openssh-client",
+            True,
+        ),
     ]
 
 

@@ -27,7 +27,11 @@ _FIRST = (
 
 
 def _yaml(value: Any) -> str:
-    return str(yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)).removesuffix("...\n").strip()
+    return (
+        str(yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True))
+        .removesuffix("...\n")
+        .strip()
+    )
 
 
 def rewrite(text: str, values: Mapping[str, Any]) -> str:
@@ -81,7 +85,9 @@ class Form:
         for field in self.fields.values():
             field.observe(lambda _: self.check(), "value")
         self.save.on_click(lambda _: self.write())
-        rest = w.Accordion([w.VBox([self._row(name) for name in Params.model_fields if name not in _FIRST])], titles=("All the rest",))
+        rest = w.Accordion(
+            [w.VBox([self._row(name) for name in Params.model_fields if name not in _FIRST])], titles=("All the rest",)
+        )
         self.box = w.VBox([*(self._row(name) for name in _FIRST), rest, w.HBox([self.save, self.told])])
         self.check()
 
@@ -111,7 +117,9 @@ class Form:
         if self.check():
             defaults = {name: field.default for name, field in Params.model_fields.items()}
             chosen = {name: value for name, value in self.values().items() if value != defaults[name]}
-            write_atomic(self.path, rewrite(self.path.read_text(encoding="utf-8") if self.path.exists() else "", chosen))
+            write_atomic(
+                self.path, rewrite(self.path.read_text(encoding="utf-8") if self.path.exists() else "", chosen)
+            )
             self.told.value = f"✔ saved: {html.escape(str(self.path))}"
 
 
@@ -119,7 +127,11 @@ def _widget(name: str, value: Any) -> Any:
     import ipywidgets as w
 
     annotation = Params.model_fields[name].annotation
-    style = {"style": {"description_width": "12em"}, "layout": {"width": "32em", "min_width": "32em"}, "description": name}
+    style = {
+        "style": {"description_width": "12em"},
+        "layout": {"width": "32em", "min_width": "32em"},
+        "description": name,
+    }
     if typing.get_origin(annotation) is typing.Literal:
         return w.Dropdown(options=typing.get_args(annotation), value=value, **style)
     if annotation is bool:
@@ -148,11 +160,16 @@ def edit(book: Book) -> StepResult:
 
     def table(book: Book) -> Table:
         params = load_params(path) if path.exists() else Params(cluster=book.cluster.name)
-        set_here = {name: value for name, value in params.model_dump().items() if value != Params.model_fields[name].default}
+        set_here = {
+            name: value for name, value in params.model_dump().items() if value != Params.model_fields[name].default
+        }
         if somebody_watches():
             from IPython.display import display
 
             display(Form(path).box)
-        return Table(["parameter", "value", "meaning"], [[name, json.dumps(value), Params.model_fields[name].description] for name, value in set_here.items()])
+        return Table(
+            ["parameter", "value", "meaning"],
+            [[name, json.dumps(value), Params.model_fields[name].description] for name, value in set_here.items()],
+        )
 
     return look(book, table, hosts=0)

@@ -99,7 +99,11 @@ class ConsulApi:
 
 def api(book: Book, name: str, *, anonymous: bool = False) -> ConsulApi:
     """The API of one node's agent, asked with the management token unless as nobody."""
-    token = None if anonymous else book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
+    token = (
+        None
+        if anonymous
+        else book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
+    )
     return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority.file, token)
 
 
@@ -120,7 +124,11 @@ def token_mark(cluster: str, name: str, rules: str) -> str:
 def known_tokens(consul: ConsulApi) -> frozenset[str]:
     """Marks of the tokens that are there; the rules' hash ends their description."""
     answer = consul.request("GET", "acl/tokens")
-    return frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json()) if answer.ok else frozenset()
+    return (
+        frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json())
+        if answer.ok
+        else frozenset()
+    )
 
 
 def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
@@ -143,7 +151,12 @@ def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: s
     else:
         consul.put("acl/policy", policy)
     accessor_id = accessor(book.cluster.name, name)
-    token = {"AccessorID": accessor_id, "SecretID": secret.reveal(), "Description": f"swarmbook {name} {mark}", "Policies": [{"Name": name}]}
+    token = {
+        "AccessorID": accessor_id,
+        "SecretID": secret.reveal(),
+        "Description": f"swarmbook {name} {mark}",
+        "Policies": [{"Name": name}],
+    }
     exists = consul.request("GET", f"acl/token/{accessor_id}").ok
     consul.put(f"acl/token/{accessor_id}" if exists else "acl/token", token)
     book.transcript.record(

@@ -67,7 +67,9 @@ def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
     if not names:
         return
     local = ensure_engine()
-    tags = fan_out(lambda name: ensure_image(local, name, book.params.lab_base_image)[0], {name: name for name in names})
+    tags = fan_out(
+        lambda name: ensure_image(local, name, book.params.lab_base_image)[0], {name: name for name in names}
+    )
     engines = book.engines(wanted)
     lacking = missing_images(engines, {node: [tags[name] for name in images] for node, images in wanted.items()})
     # Nodes that lack the same are sent one archive, in which layers that images share come once.
@@ -79,14 +81,27 @@ def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
                 send_images(local, list(archive), {node: engines[node] for node in nodes})
         except WorldError as error:  # an engine whose disk is full often just hangs up
             size = sum(local.api.inspect_image(tag)["Size"] for tag in archive) >> 20
-            free = book.fleet.each(lambda host: host.run("df --output=avail -B1M /var/lib/docker | tail -n 1", check=False).stdout.strip(), nodes)
-            room = "\n".join(f"{node}: {free[node]} MiB free at /var/lib/docker; the images take up to {size} MiB" for node in nodes)
+            free = book.fleet.each(
+                lambda host: host.run("df --output=avail -B1M /var/lib/docker | tail -n 1", check=False).stdout.strip(),
+                nodes,
+            )
+            room = "\n".join(
+                f"{node}: {free[node]} MiB free at /var/lib/docker; the images take up to {size} MiB" for node in nodes
+            )
             raise WorldError(error.what, where=error.where, seen=f"{error.seen}\n{room}", next=error.next) from None
         for node in nodes:
-            book.transcript.record(node, f"docker load   # {' '.join(archive)}, streamed from here over the API", 0, time.monotonic() - started)
+            book.transcript.record(
+                node,
+                f"docker load   # {' '.join(archive)}, streamed from here over the API",
+                0,
+                time.monotonic() - started,
+            )
     still = {node: tags for node, tags in missing_images(engines, lacking).items() if tags}
     if still:
         seen = "; ".join(f"{node}: {' '.join(tags)}" for node, tags in still.items())
         raise WorldError(
-            "an image was sent and is not there", where=", ".join(still), seen=seen, next=f"look at the space: swarmbook ssh {min(still)} df -h /var/lib/docker"
+            "an image was sent and is not there",
+            where=", ".join(still),
+            seen=seen,
+            next=f"look at the space: swarmbook ssh {min(still)} df -h /var/lib/docker",
         )

@@ -40,7 +40,11 @@ def require_consul(book: Book) -> None:
         OutOfOrder: One does not.
     """
     probe = "docker ps -q --filter label=com.docker.stack.namespace=consul"
-    without = [name for name, output in book.fleet.each(lambda host: host.run(probe, quiet=True).stdout.strip()).items() if not output]
+    without = [
+        name
+        for name, output in book.fleet.each(lambda host: host.run(probe, quiet=True).stdout.strip()).items()
+        if not output
+    ]
     if without:
         raise OutOfOrder(
             f"run 04 first: no Consul on {', '.join(without)}",

@@ -45,7 +45,9 @@ docker inspect --format '{{{{(index .NetworkSettings.Networks "{network}").IPAdd
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._book.fleet.each(lambda host: host.run(f"docker rm -f {self._name} >/dev/null 2>&1", check=False))
 
     def ask(self, host: Host, script: str, timeout_s: float = 60) -> list[str]:
@@ -54,4 +56,6 @@ docker inspect --format '{{{{(index .NetworkSettings.Networks "{network}").IPAdd
         Returns:
             The lines it printed, errors included.
         """
-        return host.run(f"docker exec {self._name} sh -c {shlex.quote(script)} 2>&1", check=False, timeout_s=timeout_s).stdout.splitlines()
+        return host.run(
+            f"docker exec {self._name} sh -c {shlex.quote(script)} 2>&1", check=False, timeout_s=timeout_s
+        ).stdout.splitlines()

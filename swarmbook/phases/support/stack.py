@@ -20,7 +20,19 @@ from swarmbook.access.docker_api import api_errors
 from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
 
-__all__ = ["CLUSTER_LABEL", "SPEC_LABEL", "deploy", "ensure_secrets", "keep_file", "secret_base", "secret_name", "secret_names", "services", "spec_of", "stamp"]
+__all__ = [
+    "CLUSTER_LABEL",
+    "SPEC_LABEL",
+    "deploy",
+    "ensure_secrets",
+    "keep_file",
+    "secret_base",
+    "secret_name",
+    "secret_names",
+    "services",
+    "spec_of",
+    "stamp",
+]
 
 #: On every service: hash of its part of the file, by which a second run sees that nothing has changed.
 SPEC_LABEL = "swarmbook.spec"
@@ -35,7 +47,9 @@ def stamp(cluster: str, service: Mapping[str, Any]) -> dict[str, Any]:
     return {**service, "deploy": deploy}
 
 
-def deploy(book: Book, manager: str, name: str, document: Mapping[str, Any], part: Mapping[str, Any] | None = None) -> None:
+def deploy(
+    book: Book, manager: str, name: str, document: Mapping[str, Any], part: Mapping[str, Any] | None = None
+) -> None:
     """Deploy a stack from a manager; services that are not named are left alone.
 
     Args:
@@ -90,7 +104,9 @@ def secret_base(name: str) -> str:
     return name.rpartition("-")[0]
 
 
-def ensure_secrets(book: Book, client: Any, manager: str, wanted: Mapping[str, str | bytes], labels: Mapping[str, str]) -> None:
+def ensure_secrets(
+    book: Book, client: Any, manager: str, wanted: Mapping[str, str | bytes], labels: Mapping[str, str]
+) -> None:
     """Create the swarm secrets that are not there.
 
     Args:
@@ -113,7 +129,9 @@ def ensure_secrets(book: Book, client: Any, manager: str, wanted: Mapping[str, s
             client.api.create_secret(name, data, labels={CLUSTER_LABEL: book.cluster.name, **labels})
         except docker.errors.APIError as error:
             raise api_errors(manager, f"creating the secret {name}", error) from None
-        book.transcript.record(manager, f"docker secret create {name} -   # content over standard input", 0, time.monotonic() - started)
+        book.transcript.record(
+            manager, f"docker secret create {name} -   # content over standard input", 0, time.monotonic() - started
+        )
 
 
 def secret_names(client: Any) -> set[str]:

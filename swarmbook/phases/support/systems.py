@@ -78,9 +78,18 @@ FAMILIES: Mapping[str, Family] = {
 }  # fmt: skip
 
 #: The oldest version of each system that the book is written for.
-_OLDEST: Mapping[str, tuple[int, ...]] = {"debian": (12,), "ubuntu": (22, 4), "rocky": (9,), "almalinux": (9,), "rhel": (9,), "centos": (9,)}
+_OLDEST: Mapping[str, tuple[int, ...]] = {
+    "debian": (12,),
+    "ubuntu": (22, 4),
+    "rocky": (9,),
+    "almalinux": (9,),
+    "rhel": (9,),
+    "centos": (9,),
+}
 _KIN = {"debian": "debian", "ubuntu": "debian", "rhel": "rhel", "centos": "rhel", "rocky": "rhel", "almalinux": "rhel"}
-_SUPPORTED = "Debian from 12, Ubuntu from 22.04, Rocky, Alma or RHEL from 9, or a system that names one of them as its like"
+_SUPPORTED = (
+    "Debian from 12, Ubuntu from 22.04, Rocky, Alma or RHEL from 9, or a system that names one of them as its like"
+)
 
 
 def read_os_release(lines: Iterable[str]) -> dict[str, str]:
@@ -143,11 +152,22 @@ def install_engine(host: str, system: Mapping[str, str], source: str) -> list[st
                 next="docker_source: docker in the parameters, for Docker's own repository",
             )
         # Debian 13 has the client in a package of its own.
-        return [family.install_command([ENGINE_PACKAGES["system"], "iptables"]) + " $(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)"]
+        return [
+            family.install_command([ENGINE_PACKAGES["system"], "iptables"])
+            + " $(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)"
+        ]
     packages = [ENGINE_PACKAGES["docker"], "docker-ce-cli", "containerd.io"]
     if family.name == "rhel":
-        return [family.install_command(["curl", "gnupg2"]), *_add_dnf_repository(), family.install_command([*packages, "iptables-nft"])]
-    return [family.install_command(["ca-certificates", "curl", "gpg"]), *_add_apt_repository(host, system), family.install_command([*packages, "iptables"])]
+        return [
+            family.install_command(["curl", "gnupg2"]),
+            *_add_dnf_repository(),
+            family.install_command([*packages, "iptables-nft"]),
+        ]
+    return [
+        family.install_command(["ca-certificates", "curl", "gpg"]),
+        *_add_apt_repository(host, system),
+        family.install_command([*packages, "iptables"]),
+    ]
 
 
 def _fetch_key(url: str, family: str, into: str) -> str:
@@ -176,11 +196,17 @@ def _add_apt_repository(host: str, system: Mapping[str, str]) -> list[str]:
         )
     key = "/etc/apt/keyrings/docker.asc"
     entry = f"Types: deb\nURIs: {_HOME}/{base}\nSuites: {name}\nComponents: stable\nSigned-By: {key}\n"
-    return [_fetch_key(f"{_HOME}/{base}/gpg", "debian", key), f"printf %s {shlex.quote(entry)} > /etc/apt/sources.list.d/docker.sources"]
+    return [
+        _fetch_key(f"{_HOME}/{base}/gpg", "debian", key),
+        f"printf %s {shlex.quote(entry)} > /etc/apt/sources.list.d/docker.sources",
+    ]
 
 
 def _add_dnf_repository() -> list[str]:
     key = "/etc/pki/rpm-gpg/RPM-GPG-KEY-docker"
     # Rocky, Alma and RHEL are of the same make as CentOS, and $releasever is 9 or 10 on each.
     entry = f"[docker-ce-stable]\nname=Docker CE\nbaseurl={_HOME}/centos/$releasever/$basearch/stable\nenabled=1\ngpgcheck=1\ngpgkey=file://{key}\n"
-    return [_fetch_key(f"{_HOME}/centos/gpg", "rhel", key), f"rpm --import {key} && printf %s {shlex.quote(entry)} > /etc/yum.repos.d/docker-ce.repo"]
+    return [
+        _fetch_key(f"{_HOME}/centos/gpg", "rhel", key),
+        f"rpm --import {key} && printf %s {shlex.quote(entry)} > /etc/yum.repos.d/docker-ce.repo",
+    ]

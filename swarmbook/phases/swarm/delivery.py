@@ -22,7 +22,10 @@ def deliver(book: Book) -> StepResult:
         return [Change(node, "send", f"{' '.join(lacking)} sent") for node, lacking in seen.items() if lacking]
 
     def verify(params: ParamView, seen: Mapping[str, tuple[str, ...]]) -> list[Check]:
-        return [equal(node, f"has {' '.join(tags[node])}", "yes", f"lacks {' '.join(lacking)}" if lacking else "yes") for node, lacking in seen.items()]
+        return [
+            equal(node, f"has {' '.join(tags[node])}", "yes", f"lacks {' '.join(lacking)}" if lacking else "yes")
+            for node, lacking in seen.items()
+        ]
 
     return converge(
         book,

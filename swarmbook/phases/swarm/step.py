@@ -171,7 +171,14 @@ def plan_swarm(params: ParamView, seen: Swarm) -> list[Change]:
     for member in seen.members.values():
         # A machine that was made anew joins as a new node; its old entry would count as a lost manager for ever.
         if member.state == "down" and member.hostname in params.nodes and member.id not in ours:
-            changes.append(Change(member.hostname, "forget", "entry of its earlier machine removed", {"id": member.id, "role": member.role}))
+            changes.append(
+                Change(
+                    member.hostname,
+                    "forget",
+                    "entry of its earlier machine removed",
+                    {"id": member.id, "role": member.role},
+                )
+            )
     return changes
 
 
@@ -185,7 +192,11 @@ def _apply(book: Book, seen: Swarm, changes: list[Change]) -> None:
                 f"docker swarm init --advertise-addr {own} --listen-addr {own}:{_PORT} --default-addr-pool {pool} --default-addr-pool-mask-length 24 >/dev/null"
             )
     if seen.id:
-        leader = next(name for name in book.params.nodes if (m := seen.member(name)) and m.role == "manager" and m.state == "ready")
+        leader = next(
+            name
+            for name in book.params.nodes
+            if (m := seen.member(name)) and m.role == "manager" and m.state == "ready"
+        )
     else:
         leader = book.params.managers()[0]
     tokens = book.engine(leader).swarm
@@ -198,7 +209,12 @@ def _apply(book: Book, seen: Swarm, changes: list[Change]) -> None:
     book.fleet.each(lambda host: _join(book, host.name, address, leader, tokens.attrs["JoinTokens"]["Worker"]), workers)
     ids = {name: id for name, (_, id) in seen.local.items()}
     new = {c.host for c in changes if c.action in ("init", "join")}
-    ids.update(book.fleet.each(lambda host: host.run("docker info --format '{{.Swarm.NodeID}}'").stdout.strip(), [n for n in book.params.nodes if n in new]))
+    ids.update(
+        book.fleet.each(
+            lambda host: host.run("docker info --format '{{.Swarm.NodeID}}'").stdout.strip(),
+            [n for n in book.params.nodes if n in new],
+        )
+    )
     script = []
     for change in changes:
         if change.action == "promote":
@@ -221,7 +237,14 @@ def _apply(book: Book, seen: Swarm, changes: list[Change]) -> None:
         ]
         return not late, "; ".join(late)
 
-    wait_for("every node is ready", settled, timeout_s=min(60, book.params.wait_timeout), where="swarm", next="swarmbook status PARAMS", first_s=0.2)
+    wait_for(
+        "every node is ready",
+        settled,
+        timeout_s=min(60, book.params.wait_timeout),
+        where="swarm",
+        next="swarmbook status PARAMS",
+        first_s=0.2,
+    )
 
 
 def _join(book: Book, name: str, address: Mapping[str, str], leader: str, token: str) -> None:
@@ -241,7 +264,10 @@ def _join(book: Book, name: str, address: Mapping[str, str], leader: str, token:
     except docker.errors.APIError as error:
         raise api_errors(name, f"joining the swarm at {remote}", error) from None
     book.transcript.record(
-        name, f"docker swarm join --token {token} --advertise-addr {own} --listen-addr {own}:{_PORT} {remote}", 0, time.monotonic() - started
+        name,
+        f"docker swarm join --token {token} --advertise-addr {own} --listen-addr {own}:{_PORT} {remote}",
+        0,
+        time.monotonic() - started,
     )
 
 
@@ -252,8 +278,14 @@ def _suppose(book: Book, seen: Swarm | None) -> Swarm:
 
 def _ahead(prospect: Prospect, seen: Swarm, changes: list[Change]) -> None:
     prospect.absent |= {change.host for change in changes if change.action in ("init", "join")}
-    prospect.managers |= {name for name in seen.local if (member := seen.member(name)) is not None and member.role == "manager"}
-    prospect.managers |= {change.host for change in changes if change.action in ("init", "promote") or change.data.get("role") == "manager"}
+    prospect.managers |= {
+        name for name in seen.local if (member := seen.member(name)) is not None and member.role == "manager"
+    }
+    prospect.managers |= {
+        change.host
+        for change in changes
+        if change.action in ("init", "promote") or change.data.get("role") == "manager"
+    }
 
 
 def _checks(params: ParamView, seen: Swarm) -> list[Check]:
@@ -265,9 +297,20 @@ def _checks(params: ParamView, seen: Swarm) -> list[Check]:
         if member is None:
             rows.append(equal(name, "swarm", role, seen.local[name][0]))
             continue
-        rows += [equal(name, "role", role, member.role), equal(name, "state", "ready, active", f"{member.state}, {member.availability}")]
+        rows += [
+            equal(name, "role", role, member.role),
+            equal(name, "state", "ready, active", f"{member.state}, {member.availability}"),
+        ]
         if role == "manager":
-            rows.append(Check(name, "manager status", "leader or reachable", member.manager, member.manager in ("leader", "reachable")))
+            rows.append(
+                Check(
+                    name,
+                    "manager status",
+                    "leader or reachable",
+                    member.manager,
+                    member.manager in ("leader", "reachable"),
+                )
+            )
     leaders = [m.hostname for m in seen.members.values() if m.manager == "leader"]
     rows.append(equal("cluster", "leaders", 1, len(leaders)))
     rows.append(equal("cluster", "nodes in the swarm", len(params.nodes), len(seen.members)))
@@ -280,7 +323,16 @@ def form(book: Book) -> StepResult:
     Raises:
         ForeignData: A node belongs to another swarm.
     """
-    return converge(book, observe=observe, plan=plan_swarm, apply=_apply, verify=_checks, what="swarm", suppose=_suppose, ahead=_ahead)
+    return converge(
+        book,
+        observe=observe,
+        plan=plan_swarm,
+        apply=_apply,
+        verify=_checks,
+        what="swarm",
+        suppose=_suppose,
+        ahead=_ahead,
+    )
 
 
 def _card(name: str, member: Member | None) -> Card:
@@ -306,7 +358,10 @@ def nodes_table(book: Book) -> StepResult:
         seen = observe(book)
         rows = _checks(book.params, seen)
         engines = sorted({member.engine for member in seen.members.values()})
-        show_picture(topology([_card(name, seen.member(name)) for name in book.params.nodes], "The swarm"), "the swarm: the table below")
+        show_picture(
+            topology([_card(name, seen.member(name)) for name in book.params.nodes], "The swarm"),
+            "the swarm: the table below",
+        )
         rows.append(Check("cluster", "engine versions", "one", ", ".join(engines), len(engines) == 1))
         return CheckTable(rows)
 
