@@ -300,15 +300,48 @@ class Cluster:
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
         """Keep the folder as it is: what is generated meanwhile goes into a copy, which is thrown away."""
+        with self.staged():
+            yield
+
+    @contextlib.contextmanager
+    def staged(self) -> Iterator[Callable[[], None]]:
+        """Generate keys, certificates and secrets aside: they reach the folder when they are kept, and only then.
+
+        Yields:
+            Keeps what was generated so far. Within another :meth:`staged` nothing is kept before that one keeps it.
+        """
+        if self._aside is not None:
+            yield lambda: None
+            return
         with tempfile.TemporaryDirectory(prefix="swarmbook-") as aside:
             self._aside = Path(aside)
             for folder in ("pki", "secrets"):
                 if (self.folder / folder).is_dir():
                     shutil.copytree(self.folder / folder, self._aside / folder)
+            before = _contents(self._aside)
             try:
-                yield
+                yield lambda: self._keep(before)
             finally:
                 self._aside = None
+
+    def _keep(self, before: Mapping[Path, bytes]) -> None:
+        """Bring what was generated aside into the folder, and go on working there."""
+        aside, self._aside = self._aside, None
+        if aside is None:
+            return
+        for path, content in _contents(aside).items():
+            target = self.folder / path
+            now = target.read_bytes() if target.exists() else None
+            if content in (before.get(path), now):
+                continue
+            if now != before.get(path):
+                raise LockHeld(
+                    "another run has made this file meanwhile; nothing was done",
+                    where=str(target),
+                    next="run again: it goes on from what is there now",
+                )
+            private = (aside / path).stat().st_mode & 0o077 == 0
+            (write_private if private else write_atomic)(target, content)
 
     def register_secrets(self) -> None:
         """Make every secret and private key in the folder known to the mask, also those that come later."""
@@ -400,3 +433,8 @@ def known_name(end: Endpoint) -> str:
 
 def _user() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder, by its relative path."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

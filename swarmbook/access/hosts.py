@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node, known_name
+from swarmbook.access.probe import Probe
 from swarmbook.base.activity import doing
 from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
 from swarmbook.base.secrets import mask
@@ -223,6 +224,20 @@ class Host:
                 next=f"look at it: swarmbook ssh {self.name}",
             )
         return output
+
+    def ask(self, probe: Probe[T], *, timeout_s: float = 60, quiet: bool = False) -> T:
+        """Ask the node, and read what it says.
+
+        Args:
+            probe: The question.
+            timeout_s: Seconds after which it is ended.
+            quiet: Leave it out of the transcript (polls).
+
+        Raises:
+            Refused: The answer is not what it should be.
+            CommandFailed: It ran out of time.
+        """
+        return probe.answer(self.run(probe.command, timeout_s=timeout_s, quiet=quiet).stdout, self.name)
 
     def put(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Write a file on the node as root: sent aside, given its mode, renamed.

@@ -8,12 +8,14 @@ import sys
 import click
 
 from swarmbook.base.errors import ConfirmationMissing, UsageError
+from swarmbook.model.change import Word
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.record.evidence import user
+from swarmbook.show.changes import sentence
 
 __all__ = ["approve"]
 
-_HEADS = {"ORDER": "This will be ordered, and costs money from then on:"}
+_HEADS = {Word.ORDER: "This will be ordered, and costs money from then on:"}
 _HEAD = "This will be removed, for good:"
 
 
@@ -40,11 +42,12 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
             next="swarmbook plan PARAMS; read what it says now, and approve its digest",
         )
     approvals = []
-    for word, things in plan.words().items():
+    for word, changes in plan.words().items():
+        things = [f"{change.host}: {sentence(change)}" for change in changes]
         click.echo(_HEADS.get(word, _HEAD), err=err)
         for thing in things:
             click.echo(f"  {thing}", err=err)
-        if word == "ORDER":
+        if word is Word.ORDER:
             new = [cost for cost in plan.costs if cost.new]
             monthly = sum(cost.monthly for cost in new)
             click.echo(
@@ -58,7 +61,7 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
     return approvals
 
 
-def _how(plan: Plan, word: str, yes: bool, digest: str | None) -> str:
+def _how(plan: Plan, word: Word, yes: bool, digest: str | None) -> str:
     if digest is not None:
         return f"--approve {digest}"
     if yes:
@@ -67,14 +70,14 @@ def _how(plan: Plan, word: str, yes: bool, digest: str | None) -> str:
         raise ConfirmationMissing(
             "not confirmed; nothing was touched",
             where=f"cluster {plan.cluster}",
-            wanted=f"the word {word} typed on a terminal, or --yes, or --approve DIGEST of the plan",
+            wanted=f"the word {word.value} typed on a terminal, or --yes, or --approve DIGEST of the plan",
             next="the same command with --yes; or swarmbook plan PARAMS, and --approve its digest",
         )
-    if click.prompt(f"Type {word} to go on", default="", show_default=False).strip() != word:
+    if click.prompt(f"Type {word.value} to go on", default="", show_default=False).strip() != word.value:
         raise ConfirmationMissing(
             "not confirmed; nothing was touched",
             where=f"cluster {plan.cluster}",
-            wanted=word,
+            wanted=word.value,
             next="run it again and type the word",
         )
     return "typed"

@@ -17,6 +17,7 @@ from swarmbook.cli.session import Session
 from swarmbook.model.phases import PHASES, Kind, numbers_of
 from swarmbook.model.plan import Plan, read_plan
 from swarmbook.params import Params, differing, load_params, params_from_record
+from swarmbook.show.changes import plan_text
 
 if TYPE_CHECKING:
     from swarmbook.record.resume import Parent
@@ -215,7 +216,7 @@ def plan(
     made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
     if out is not None:
         made.save(out)
-    click.echo(made.canonical().decode() if as_json else made.to_text(), nl=not as_json)
+    click.echo(made.canonical().decode() if as_json else plan_text(made), nl=not as_json)
     sys.exit(1 if check and (made.changes or any(step.unknown for step in made.steps)) else 0)
 
 

@@ -21,6 +21,7 @@ from swarmbook.cli.common import known_secrets, open_book
 from swarmbook.model.phases import PHASES, Kind
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.params import Params
+from swarmbook.show.changes import summary
 
 if TYPE_CHECKING:
     from swarmbook.model.results import Chapter, ChapterRecord, RunResult
@@ -102,7 +103,9 @@ class Session:
         ):
             click.echo(f"Nothing to {'cancel' if '91' in self.numbers else 'destroy'}.")
             return
-        words = {step.phase: change.word for step, change in plan.changes if change.word} if plan is not None else {}
+        words = (
+            {step.phase: change.word.value for step, change in plan.changes if change.word} if plan is not None else {}
+        )
         chapters = []
         for number, path in notebooks.items():
             before = self.parent is not None and number in self.parent.completed
@@ -149,7 +152,7 @@ class Session:
                 f"{self.what}: cluster {self.params.cluster}, {len(self.params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}"
             )
             if plan is not None and not plan.partial:
-                console.line(f"held to the plan {plan.digest}: {plan.summary()}")
+                console.line(f"held to the plan {plan.digest}: {summary(plan)}")
             return run_chapters(
                 chapters,
                 folder,

@@ -11,41 +11,22 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swarmbook.base.errors import PlanMismatch, UsageError
+from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_atomic
-from swarmbook.model.checks import Table
+from swarmbook.model.change import Action, Change, Word
 
-__all__ = ["FILE", "FORMAT", "Approval", "Change", "Cost", "Plan", "PlannedStep", "read_plan"]
+__all__ = ["FILE", "FORMAT", "Approval", "Cost", "Mismatch", "Plan", "PlannedStep", "read_plan"]
 
 #: Name of a plan in a run's folder.
 FILE = "plan.json"
 #: Format of a plan's file. Another one is refused.
-FORMAT = 1
+FORMAT = 2
 #: How a digest is written.
 DIGEST = "sha256:"
-
-
-@dataclass(frozen=True)
-class Change:
-    """One thing a plan wants done.
-
-    Args:
-        host: Where; ``cluster`` for what belongs to no single host.
-        action: What, by the name its phase knows it.
-        detail: For a person.
-        data: For the phase; holds no secret, and is no part of a plan's file.
-        word: The word that has to be typed before it is done (ORDER, DESTROY, CANCEL); empty for what neither costs nor destroys.
-    """
-
-    host: str
-    action: str
-    detail: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
-    word: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,33 +63,35 @@ class PlannedStep:
         """Where the changes are only assumed; what belongs to no single host depends on every one."""
         return {*self.assumed, "cluster"} if self.assumed else set()
 
-    def differs(self, changes: Iterable[Change]) -> tuple[list[Change], list[Change]]:
+    def differs(self, changes: Iterable[Change]) -> Mismatch:
         """How changes that are about to be made differ from the planned ones.
 
-        On what was observed they have to be just the planned ones. On what was assumed they may be fewer, and their
-        details others (an address, a version), but nothing that was not planned.
-
-        Returns:
-            Those that were not planned, and those that were and are not wanted any more.
+        On what was observed they have to be just the planned ones. On what was assumed they may be fewer, and done
+        to other things (an address, a version), but nothing that was not planned.
         """
         loose = self.loose
-        kinds = {(change.host, change.action) for change in self.changes}
-
-        def exact(every: Iterable[Change]) -> Counter[tuple[str, str, str]]:
-            return Counter((c.host, c.action, c.detail) for c in every if c.host not in loose)
-
+        kinds = {(change.host, change.action, change.word) for change in self.changes}
         made = list(changes)
-        planned, wanted = exact(self.changes), exact(made)
-        extra = [c for c in made if c.host in loose and (c.host, c.action) not in kinds]
-        extra += [Change(*key) for key in (wanted - planned).elements()]
-        return extra, [Change(*key) for key in (planned - wanted).elements()]
+        planned = Counter(change for change in self.changes if change.host not in loose)
+        wanted = Counter(change for change in made if change.host not in loose)
+        extra = [c for c in made if c.host in loose and (c.host, c.action, c.word) not in kinds]
+        return Mismatch((*extra, *(wanted - planned).elements()), tuple((planned - wanted).elements()))
 
 
-def _is_part_of(change: Change, planned: Change) -> bool:
-    """The same action on the same host, on some of the things that it was planned for."""
-    return (change.host, change.action) == (planned.host, planned.action) and set(change.detail.split()) <= set(
-        planned.detail.split()
-    )
+@dataclass(frozen=True)
+class Mismatch:
+    """How what a step would do differs from its plan.
+
+    Args:
+        extra: Changes that were not planned.
+        missing: Changes that were planned, and are no longer needed.
+    """
+
+    extra: tuple[Change, ...] = ()
+    missing: tuple[Change, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.extra or self.missing)
 
 
 @dataclass(frozen=True)
@@ -122,7 +105,7 @@ class Approval:
         what: What it stands for, a line each.
     """
 
-    word: str
+    word: Word
     by: str
     how: str
     what: tuple[str, ...]
@@ -155,12 +138,12 @@ class Plan:
         """Every change with its step."""
         return [(step, change) for step in self.steps for change in step.changes]
 
-    def words(self) -> dict[str, list[str]]:
-        """What has to be approved: by the word, what it stands for."""
-        found: dict[str, list[str]] = {}
+    def words(self) -> dict[Word, list[Change]]:
+        """What has to be approved: by the word, the changes that it stands for."""
+        found: dict[Word, list[Change]] = {}
         for _, change in self.changes:
-            if change.word:
-                found.setdefault(change.word, []).append(f"{change.host}: {change.detail}")
+            if change.word is not None:
+                found.setdefault(change.word, []).append(change)
         return found
 
     def canonical(self) -> bytes:
@@ -168,7 +151,7 @@ class Plan:
         steps = [
             {
                 "phase": s.phase, "step": s.step, "assumed": list(s.assumed), "unknown": s.unknown,
-                "changes": [{"host": c.host, "action": c.action, "detail": c.detail, "word": c.word} for c in s.changes],
+                "changes": [change_to_json(change) for change in s.changes],
             }
             for s in self.steps
         ]  # fmt: skip
@@ -199,98 +182,46 @@ class Plan:
         """Write it."""
         write_atomic(path, self.canonical())
 
-    def hold(self, phase: str, step: str, changes: Sequence[Change]) -> None:
-        """Refuse changes that are not those of this plan; of a partial one, those that are more than it.
+    def mismatch(self, phase: str, step: str, changes: Sequence[Change]) -> Mismatch:
+        """How changes differ from those of this plan; of a partial one, in what they are more than it.
 
-        Raises:
-            PlanMismatch: The world is no longer as it was when the plan was made. Nothing of the step was done.
+        Whether a change is part of an approved one is set inclusion on the things it touches.
         """
-        planned = next((s for s in self.steps if (s.phase, s.step) == (phase, step)), None)
+        planned = self.step(phase, step)
         if planned is None:
             if self.partial:
-                return
+                return Mismatch()
             planned = PlannedStep(phase, step)
-        extra, missing = planned.differs(changes)
-        if self.partial:
-            # What was approved is the most that may be done. Less has to be possible: what a destroy that was killed had asked to stop
-            # is still there when the next one is approved, and gone when it begins.
-            extra, missing = [c for c in extra if not any(_is_part_of(c, p) for p in planned.changes)], []
-        if not extra and not missing:
-            return
-        lines = [f"not planned: {c.host}: {c.detail or c.action}" for c in extra]
-        lines += [f"planned, and no longer needed: {c.host}: {c.detail or c.action}" for c in missing]
-        raise PlanMismatch(
-            "the world is not as it was when the plan was made; this step was not begun",
-            where=f"{phase}, {step}",
-            wanted=f"just what the plan {self.digest[:23]} says"
-            + (f" (nothing: {planned.unknown})" if planned.unknown else ""),
-            seen="\n".join(lines[:20]),
-            next="swarmbook plan PARAMS --out FILE; read it, then: swarmbook run --plan FILE",
-        )
+        found = planned.differs(changes)
+        if not self.partial:
+            return found
+        # What was approved is the most that may be done. Less has to be possible: what a destroy that was killed had
+        # asked to stop is still there when the next one is approved, and gone when it begins.
+        return Mismatch(tuple(c for c in found.extra if not any(c.is_part_of(p) for p in planned.changes)))
 
-    # -- shown -------------------------------------------------------------------------------------------------
+    def step(self, phase: str, name: str) -> PlannedStep | None:
+        """What it says of a step, if anything."""
+        return next((s for s in self.steps if (s.phase, s.step) == (phase, name)), None)
 
-    def table(self) -> Table:
-        """A row a change; the same change on several hosts is one row."""
-        rows: list[list[str]] = []
-        for step in self.steps:
-            if step.unknown:
-                rows.append([step.phase, step.step, "", f"not known yet: {step.unknown}", ""])
-            groups: dict[tuple[str, str, str], list[str]] = {}
-            for change in step.changes:
-                groups.setdefault(
-                    (change.detail or change.action, change.word, "assumed" if change.host in step.loose else ""), []
-                ).append(change.host)
-            for (what, word, basis), hosts in groups.items():
-                rows.append(
-                    [
-                        step.phase,
-                        step.step,
-                        ", ".join(hosts),
-                        what,
-                        ", ".join(filter(None, [basis, f"asks for {word}" if word else ""])),
-                    ]
-                )
-            if not step.changes and not step.unknown:
-                rows.append([step.phase, step.step, "", "nothing to change", ""])
-        return Table(["phase", "step", "host", "what", "note"], rows)
 
-    def cost_table(self) -> Table:
-        """What the machines cost, by the hour or by the month."""
-        monthly = any(c.monthly for c in self.costs)
-        paid = [(c, c.monthly if monthly else c.hourly) for c in self.costs]
-        digits = 2 if monthly else 3
-        rows = [[c.name, c.what, "new" if c.new else "there", f"{cost:.{digits}f}"] for c, cost in paid]
-        fresh = [cost for c, cost in paid if c.new]
-        totals = [
-            ["new", f"{len(fresh)} machines", "", f"{sum(fresh):.{digits}f}"],
-            ["all", f"{len(paid)} machines", "", f"{sum(cost for _, cost in paid):.{digits}f}"],
-        ]
-        return Table(["node", "machine", "is", "per month" if monthly else "per hour"], [*rows, *totals])
+def change_to_json(change: Change) -> dict[str, object]:
+    """A change as a plan's file and a run's ledger hold it."""
+    return {
+        "host": change.host,
+        "action": change.action.value,
+        "things": list(change.things),
+        "word": change.word.value if change.word else "",
+    }
 
-    def summary(self) -> str:
-        """One line."""
-        count = len(self.changes)
-        hosts = {change.host for _, change in self.changes} - {"cluster", "here"}
-        unknown = sum(bool(step.unknown) for step in self.steps)
-        told = (
-            "nothing to change"
-            if not count
-            else f"{count} change{'s'[: count != 1]} on {len(hosts)} host{'s'[: len(hosts) != 1]}"
-        )
-        return told + (f", {unknown} step{'s'[: unknown != 1]} not known yet" if unknown else "")
 
-    def to_text(self) -> str:
-        """For a terminal."""
-        parts = [self.table().to_text()]
-        if any(step.assumed for step in self.steps):
-            parts.append(
-                "assumed: an earlier step makes these nodes, or makes them ready, and they are taken to come up empty; a run of this plan does no more than this on them"
-            )
-        if self.costs:
-            parts.append(self.cost_table().to_text())
-        parts.append(f"{self.cluster}: {self.summary()}\ndigest {self.digest}")
-        return "\n\n".join(parts)
+def change_from_json(data: Mapping[str, Any]) -> Change:
+    """A change from a plan's file or a run's ledger.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is none, or has an action that this swarmbook does not know.
+    """
+    word = Word(data["word"]) if data.get("word") else None
+    return Change(str(data["host"]), Action(data["action"]), tuple(data["things"]), word)
 
 
 def read_plan(path: Path) -> Plan:
@@ -319,7 +250,7 @@ def read_plan(path: Path) -> Plan:
             PlannedStep(
                 s["phase"],
                 s["step"],
-                tuple(Change(c["host"], c["action"], c["detail"], word=c["word"]) for c in s["changes"]),
+                tuple(change_from_json(c) for c in s["changes"]),
                 tuple(s["assumed"]),
                 s["unknown"],
             )

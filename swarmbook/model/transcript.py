@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from swarmbook.base.secrets import mask
+from swarmbook.model.change import Change
 from swarmbook.model.checks import Check
 from swarmbook.model.ledger import Ledger
-from swarmbook.model.plan import Change
+from swarmbook.model.plan import change_to_json
 
 __all__ = ["Command", "Transcript", "to_html", "to_text"]
 
@@ -59,13 +60,15 @@ class Transcript:
         if self._ledger is not None:
             self._ledger.extend(("check", asdict(check)) for check in checks)
 
-    def planned(self, step: str, changes: Iterable[Change]) -> None:
-        """Note what a step is about to do."""
+    def planned(self, step: str, changes: Iterable[tuple[Change, str]]) -> None:
+        """Note what a step is about to do.
+
+        Args:
+            step: Its name within its phase.
+            changes: Each with its sentence: the ledger is read without us, too.
+        """
         if self._ledger is not None:
-            rows = [
-                {"host": c.host, "action": c.action, "detail": c.detail, **({"word": c.word} if c.word else {})}
-                for c in changes
-            ]
+            rows = [{**change_to_json(change), "detail": words} for change, words in changes]
             self._ledger.append("plan", step=step, changes=rows)
 
     def position(self) -> int:

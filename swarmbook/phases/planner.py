@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from swarmbook import __version__
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import UsageError
-from swarmbook.book.book import Book, Prospect, StepResult
+from swarmbook.book.forecast import PlannedBook, foresee
+from swarmbook.book.step import Look, Step
 from swarmbook.machines.providers import provider_for
+from swarmbook.model.change import NEW_NODE
 from swarmbook.model.phases import PHASES
 from swarmbook.model.plan import Cost, Plan
 from swarmbook.params import Params
@@ -20,18 +22,16 @@ from swarmbook.params import Params
 __all__ = ["make_plan", "notebook_file", "notebook_hash", "steps_of"]
 
 
-def steps_of(number: str) -> list[Callable[[Book], StepResult]]:
+def steps_of(number: str) -> list[Step[Any, Any] | Look]:
     """The steps of a phase, in order: what its notebook's cells call.
 
     Args:
         number: Of the phase.
     """
-    found = []
+    found: list[Step[Any, Any] | Look] = []
     for step in PHASES[number].steps:
         module, _, name = step.partition(":")
-        found.append(
-            cast("Callable[[Book], StepResult]", getattr(importlib.import_module(f"swarmbook.phases.{module}"), name))
-        )
+        found.append(getattr(importlib.import_module(f"swarmbook.phases.{module}"), name))
     return found
 
 
@@ -72,24 +72,19 @@ def make_plan(params: Params, numbers: Sequence[str], cluster: Cluster) -> Plan:
         SwarmbookError: What the run itself would stop at: foreign data, a host that does not answer, a port that is taken.
     """
     hashes = {number: notebook_hash(cluster.root, number) for number in numbers}
-    prospect = Prospect()
-    book = Book(numbers[0], params, cluster=cluster, prospect=prospect)
+    book = PlannedBook(numbers[0], params, cluster)
     try:
         with cluster.untouched():
             for number in numbers:
                 book.turn_to(number)
                 for step in steps_of(number):
-                    step(book)
+                    if isinstance(step, Step):
+                        foresee(book, step)
             costs: tuple[Cost, ...] = ()
             if orders := next((number for number in numbers if PHASES[number].orders), None):
                 book.turn_to(orders)
-                new = {
-                    change.host
-                    for step in prospect.steps
-                    if step.phase == orders
-                    for change in step.changes
-                    if change.action == "create"
-                }
+                planned = (change for step in book.ahead.steps if step.phase == orders for change in step.changes)
+                new = {change.host for change in planned if change.action in NEW_NODE}
                 offers = provider_for(book).offers(params.nodes)
                 costs = tuple(
                     Cost(offer.name, offer.what, offer.hourly_cost, offer.name in new, offer.monthly_cost)
@@ -97,4 +92,5 @@ def make_plan(params: Params, numbers: Sequence[str], cluster: Cluster) -> Plan:
                 )
     finally:
         book.close()
-    return Plan(cluster.name, params.model_dump(exclude={"confirm"}), hashes, tuple(prospect.steps), costs, __version__)
+    parameters = params.model_dump(exclude={"confirm"})
+    return Plan(cluster.name, parameters, hashes, tuple(book.ahead.steps), costs, __version__)

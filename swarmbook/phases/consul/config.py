@@ -164,7 +164,8 @@ def wanted(
         "server": json.dumps({"encrypt": gossip.reveal(), "acl": {"tokens": first}}),
         "client": json.dumps({"encrypt": gossip.reveal()}),
     }
-    names = {role: stack.secret_name(book, f"consul-{role}", content) for role, content in keys.items()}
+    salt = stack.salt_of(book.cluster)
+    names = {role: stack.secret_name(salt, f"consul-{role}", content) for role, content in keys.items()}
     configs, private, tokens = {}, {}, {"dns": (dns.name, _DNS_RULES)}
     authority = book.authority.certificate
     for name, node in nodes.items():

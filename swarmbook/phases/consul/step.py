@@ -16,12 +16,12 @@ from swarmbook.base.errors import WorldError
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change, StepResult, converge
 from swarmbook.machines.host_engine import ensure_engine
-from swarmbook.machines.images import ensure_image
+from swarmbook.machines.images import ensure_image, image_name
 from swarmbook.model.checks import Check, equal
 from swarmbook.phases.consul.config import FOLDER, STACK, Wanted, wanted
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import api, known_tokens, policy_token, token_mark
-from swarmbook.phases.support.images import ensure_images, nodes_without_image, wanted_image
+from swarmbook.phases.support.images import ensure_images, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["Agents", "NodeState", "deploy", "plan_consul"]
@@ -105,7 +105,7 @@ def _observe(book: Book) -> Agents:
     manager = require_swarm(book)
     engines = book.engines()
     client = engines[manager]
-    image = wanted_image(book, "consul")
+    image = image_name("consul", book.params.lab_base_image)
     lacking = nodes_without_image(engines, image)
     listed = [(entry["Spec"]["Role"], entry["Spec"].get("Labels") or {}) for entry in client.api.nodes()]
     labels = {found.get("name"): found.get("consul", "") for _, found in listed}
@@ -389,7 +389,13 @@ def _tls(config: Mapping[str, Any]) -> bool:
 
 def _wanted(book: Book, seen: Agents) -> Wanted:
     nameservers = {name: state.nameservers for name, state in seen.nodes.items()}
-    return wanted(book, nameservers, list(seen.managers), seen.version >= (1, 12), wanted_image(book, "consul"))
+    return wanted(
+        book,
+        nameservers,
+        list(seen.managers),
+        seen.version >= (1, 12),
+        image_name("consul", book.params.lab_base_image),
+    )
 
 
 def _suppose(book: Book, seen: Agents | None) -> Agents:

@@ -10,9 +10,9 @@ from typing import Any
 from swarmbook.access.cluster import Node
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
+from swarmbook.machines.images import image_name
 from swarmbook.params import ParamView
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.images import wanted_image
 
 __all__ = ["Parts", "data_folder", "document", "member_name", "parts", "volume_name"]
 
@@ -74,7 +74,7 @@ def certificate_names(params: ParamView, node: Node) -> list[str]:
 def parts(book: Book) -> Parts:
     """Everything a member needs, for every member of the parameters."""
     params, cluster = book.params, book.params.mariadb_cluster_name
-    image = wanted_image(book, "galera")
+    image = image_name("galera", book.params.lab_base_image)
     shared = {
         "ca.pem": book.authority.certificate,
         "root_password": book.cluster.secret(f"{cluster}-root-password", params.mariadb_root_password)
@@ -89,13 +89,14 @@ def parts(book: Book) -> Parts:
     contents: dict[str, bytes] = {}
     services, externals = {}, {}
     nodes = {node.name: node for node in book.nodes}
+    salt = stack.salt_of(book.cluster)
     for name in params.members():
         leaf = book.leaf(member_name(params, name), certificate_names(params, nodes[name]))
         files = {**shared, "cert.pem": leaf.certificate, "key.pem": leaf.key}
         names = {}
         for target, content in files.items():
             owner = cluster if target in shared else member_name(params, name)
-            names[target] = stack.secret_name(book, f"{owner}-{target.replace('_', '-').replace('.', '-')}", content)
+            names[target] = stack.secret_name(salt, f"{owner}-{target.replace('_', '-').replace('.', '-')}", content)
             contents[names[target]] = content
         services[name] = stack.stamp(book.cluster.name, _service(params, nodes[name], image, names, settings_name))
         externals[name] = tuple(names.values())

@@ -15,6 +15,7 @@ from swarmbook.base import secrets
 from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError, WaitTimeout, WorldError
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change, StepResult, converge
+from swarmbook.machines.images import image_name
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import ParamView
 from swarmbook.phases.galera.members import Galera, Member, nobody_serves, probe_member, read_member
@@ -22,7 +23,7 @@ from swarmbook.phases.galera.stack import Parts, data_folder, document, member_n
 from swarmbook.phases.galera.states import states_shown
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import api, known_tokens, policy_token, token_mark
-from swarmbook.phases.support.images import ensure_images, nodes_without_image, wanted_image
+from swarmbook.phases.support.images import ensure_images, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["bootstrap", "plan_galera"]
@@ -41,7 +42,7 @@ _FAILED_LOG = "failed-start.log"
 def _observe(book: Book, manager: str) -> Galera:
     params = book.params
     engines = book.engines(params.members())
-    lacking = nodes_without_image(engines, wanted_image(book, "galera"))
+    lacking = nodes_without_image(engines, image_name("galera", book.params.lab_base_image))
     client = book.engine(manager)
     specs = {name: stack.spec_of(attrs) for name, attrs in stack.services(client, params.mariadb_cluster_name).items()}
 

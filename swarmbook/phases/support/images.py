@@ -12,19 +12,9 @@ from swarmbook.base.activity import doing
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import ensure_engine
-from swarmbook.machines.images import ensure_image, image_name
+from swarmbook.machines.images import ensure_image
 
-__all__ = ["ensure_images", "missing_images", "nodes_without_image", "wanted_image"]
-
-
-def wanted_image(book: Book, name: str) -> str:
-    """The tag that an image should have by the parameters.
-
-    Args:
-        book: The open book.
-        name: A folder of ``swarmbook/images``.
-    """
-    return image_name(name, book.params.lab_base_image)
+__all__ = ["ensure_images", "missing_images", "nodes_without_image"]
 
 
 def missing_images(engines: Mapping[str, Any], wanted: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:

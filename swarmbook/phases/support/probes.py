@@ -8,8 +8,8 @@ from types import TracebackType
 
 from swarmbook.access.hosts import Host
 from swarmbook.book.book import Book
+from swarmbook.machines.images import image_name
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.images import wanted_image
 
 __all__ = ["Probes"]
 
@@ -32,7 +32,9 @@ class Probes:
         self.addresses: dict[str, str] = {}
 
     def __enter__(self) -> Probes:
-        image = wanted_image(self._book, "consul")  # it is on every node by now, and has ping and getent
+        image = image_name(
+            "consul", self._book.params.lab_base_image
+        )  # it is on every node by now, and has ping and getent
         labels = [f"{_LABEL}=1", f"{stack.CLUSTER_LABEL}={self._book.cluster.name}"]
         network = self._network or "bridge"
         script = f"""docker ps -aq {" ".join(f"--filter label={label}" for label in labels)} | xargs -r docker rm -f >/dev/null

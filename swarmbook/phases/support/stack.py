@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.commands import sh
 from swarmbook.access.docker_api import api_errors
 from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
@@ -25,7 +25,8 @@ __all__ = [
     "SPEC_LABEL",
     "deploy",
     "ensure_secrets",
-    "keep_file",
+    "file",
+    "salt_of",
     "secret_base",
     "secret_name",
     "secret_names",
@@ -47,6 +48,19 @@ def stamp(cluster: str, service: Mapping[str, Any]) -> dict[str, Any]:
     return {**service, "deploy": deploy}
 
 
+def file(cluster: str, name: str, document: Mapping[str, Any]) -> str:
+    """A stack file as ``docker stack deploy`` reads it.
+
+    Args:
+        cluster: The cluster's name.
+        name: The stack's.
+        document: What it says.
+    """
+    command = f"docker stack deploy --resolve-image never -c stack-{name}.yaml {name}"
+    head = f"# Stack {name} of cluster {cluster}; deploy: {command}\n"
+    return head + yaml.safe_dump(dict(document), sort_keys=False)
+
+
 def deploy(
     book: Book, manager: str, name: str, document: Mapping[str, Any], part: Mapping[str, Any] | None = None
 ) -> None:
@@ -56,26 +70,14 @@ def deploy(
         book: The open book.
         manager: A manager's name.
         name: The stack's.
-        document: The whole stack file, which is kept.
+        document: The whole stack file; the cluster's folder keeps it.
         part: The part of it that is deployed now; all by default.
     """
-    head = f"# Stack {name} of cluster {book.cluster.name}; deploy: docker stack deploy --resolve-image never -c stack-{name}.yaml {name}\n"
-    write_atomic(_kept(book, name), head + yaml.safe_dump(dict(document), sort_keys=False))
-    keep_file(book, name)
+    write_atomic(book.cluster.folder / "stacks" / f"{name}.yaml", file(book.cluster.name, name, document))
     host = book.fleet[manager]
-    host.put(f"{_FOLDER}/{name}.yaml", yaml.safe_dump(dict(part or document), sort_keys=False))
-    host.run(f"docker stack deploy --resolve-image never -c {_FOLDER}/{name}.yaml {name}", timeout_s=120)
-
-
-def _kept(book: Book, name: str) -> Path:
-    return book.cluster.folder / "stacks" / f"{name}.yaml"
-
-
-def keep_file(book: Book, name: str) -> None:
-    """Put the file of a stack among those of this run, whether or not it needed a change."""
-    kept = _kept(book, name)
-    if (folder := os.environ.get("SWARMBOOK_RUN_DIR")) and kept.exists():
-        write_atomic(Path(folder) / f"stack-{name}.yaml", kept.read_text())
+    path = f"{_FOLDER}/{name}.yaml"
+    host.put(path, yaml.safe_dump(dict(part or document), sort_keys=False))
+    host.run(sh("docker stack deploy --resolve-image never -c @{path} @{name}", path=path, name=name), timeout_s=120)
 
 
 def services(client: Any, stack: str) -> dict[str, dict[str, Any]]:
@@ -89,13 +91,20 @@ def spec_of(attrs: Mapping[str, Any]) -> str:
     return str((attrs["Spec"].get("Labels") or {}).get(SPEC_LABEL, ""))
 
 
-def secret_name(book: Book, name: str, content: str | bytes) -> str:
+def salt_of(cluster: Cluster) -> bytes:
+    """What keys the hashes in the names of a cluster's secrets."""
+    return cluster.secret("secret-name-salt").reveal().encode()
+
+
+def secret_name(salt: bytes, name: str, content: str | bytes) -> str:
     """The name of a swarm secret: a secret cannot be changed, so its content's hash is part of its name.
 
-    The hash is keyed, so that a weak secret of the operator's own cannot be tried out against it.
+    Args:
+        salt: Keys the hash (:func:`salt_of`), so that a weak secret of the operator's own cannot be tried out on it.
+        name: What it is called.
+        content: What it holds.
     """
     data = content.encode() if isinstance(content, str) else content
-    salt = book.cluster.secret("secret-name-salt").reveal().encode()
     return f"{name}-{hmac.new(salt, data, hashlib.sha256).hexdigest()[:10]}"
 
 

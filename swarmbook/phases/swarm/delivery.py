@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from swarmbook.book.book import Book, Change, StepResult, converge
+from swarmbook.machines.images import image_name
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import ParamView
-from swarmbook.phases.support.images import ensure_images, missing_images, wanted_image
+from swarmbook.phases.support.images import ensure_images, missing_images
 
 __all__ = ["deliver"]
 
@@ -16,7 +17,7 @@ def deliver(book: Book) -> StepResult:
     """Have Consul's image on every node, and MariaDB's on those that will carry a member."""
     members = book.params.members()
     wanted = {name: ["consul", *(["galera"] if name in members else [])] for name in book.params.nodes}
-    tags = {node: [wanted_image(book, name) for name in images] for node, images in wanted.items()}
+    tags = {node: [image_name(name, book.params.lab_base_image) for name in images] for node, images in wanted.items()}
 
     def plan(params: ParamView, seen: Mapping[str, tuple[str, ...]]) -> list[Change]:
         return [Change(node, "send", f"{' '.join(lacking)} sent") for node, lacking in seen.items() if lacking]

@@ -1,0 +1,142 @@
+"""A probe: a script that asks a host something, and the pure function that reads its answer. The only way facts come in.
+
+One wire format. The script names each fact and pipes what belongs to it into ``as``::
+
+    hostname | as name
+    cat /etc/resolv.conf | as resolver
+
+and the answer has the name alone on a line, below it the lines of the fact, each behind a blank. So nothing that a file
+or a log says can look like another fact, and nothing is glued into JSON by a shell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Generic, TypeVar
+
+from swarmbook.access.commands import Script
+from swarmbook.base.errors import WorldError
+
+__all__ = ["Facts", "Probe", "Refused", "address", "container_id", "name", "network", "node_id", "number", "read_facts"]
+
+T = TypeVar("T")
+
+#: Reads nothing from its caller's standard input, and marks each line as belonging to the fact.
+PROLOGUE = """as() { echo "$1"; sed 's/^/ /'; }\n"""
+
+_NODE_ID = re.compile(r"[0-9a-z]{25}")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
+
+
+class Refused(WorldError):
+    """A host's answer is not what it should be; nothing was done with it."""
+
+
+Facts = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Probe(Generic[T]):
+    """A question and how its answer is read.
+
+    Args:
+        script: Without :data:`PROLOGUE`, which :meth:`command` puts before it.
+        read: Pure; from the facts to a type, or an error of :func:`refuse`.
+    """
+
+    script: Script
+    read: Callable[[Facts], T]
+
+    @property
+    def command(self) -> Script:
+        """What is run on the host."""
+        return Script(PROLOGUE + self.script)
+
+    def answer(self, output: str, host: str) -> T:
+        """Read what a host printed.
+
+        Args:
+            output: All of it.
+            host: Its name, for the message.
+
+        Raises:
+            Refused: It is not what it should be.
+        """
+        try:
+            return self.read(read_facts(output))
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise Refused(
+                f"the answer of {host} is not what it should be; nothing was done with it",
+                where=host,
+                seen=f"{type(error).__name__}: {str(error)[:300]}",
+                next=f"swarmbook ssh {host}, and look at what answers there",
+            ) from None
+
+
+def read_facts(output: str) -> dict[str, list[str]]:
+    """The facts in what a probe printed, by name; of a fact that comes twice, all lines.
+
+    Raises:
+        ValueError: A line belongs to no fact.
+    """
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in output.split("\n"):
+        if line.startswith(" "):
+            if current is None:
+                raise ValueError(f"a line of no fact: {line[:80]!r}")
+            current.append(line[1:])
+        elif line:
+            current = found.setdefault(line.strip(), [])
+    return found
+
+
+# -- what a host may say -----------------------------------------------------------------------------------------------
+
+
+def _match(pattern: re.Pattern[str], text: str, what: str) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError(f"no {what}: {text[:80]!r}")
+    return text
+
+
+def node_id(text: str) -> str:
+    """A swarm node's or a swarm's id."""
+    return _match(_NODE_ID, text, "swarm id")
+
+
+def container_id(text: str) -> str:
+    """A container's id, short or whole."""
+    return _match(_CONTAINER_ID, text, "container id")
+
+
+def name(text: str) -> str:
+    """The name of a container, volume, service, image or package."""
+    return _match(_NAME, text, "name")
+
+
+def names(lines: Iterable[str]) -> tuple[str, ...]:
+    """Names, one a line."""
+    return tuple(name(line) for line in lines if line)
+
+
+def number(text: str, most: int = 1 << 62) -> int:
+    """A count or a size that is not negative."""
+    value = int(text)
+    if not 0 <= value <= most:
+        raise ValueError(f"not between 0 and {most}: {value}")
+    return value
+
+
+def address(text: str) -> str:
+    """An IPv4 address; a prefix length behind it is left out."""
+    return str(IPv4Interface(text).ip if "/" in text else IPv4Address(text))
+
+
+def network(text: str) -> str:
+    """An IPv4 network; host bits may be set."""
+    return str(IPv4Network(text, strict=False))

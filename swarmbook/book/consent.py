@@ -1,0 +1,44 @@
+"""Consent: what costs or destroys is done after its typed word, and within the plan that the run is held to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from swarmbook.base.errors import ConfirmationMissing
+from swarmbook.book.book import Book
+from swarmbook.model.change import Change, Word
+from swarmbook.model.plan import FILE, Plan, read_plan
+from swarmbook.show.changes import sentence
+
+__all__ = ["confirm", "held_plan"]
+
+
+def held_plan() -> Plan | None:
+    """The plan that this run is held to, if it is held to one."""
+    folder = os.environ.get("SWARMBOOK_RUN_DIR")
+    path = Path(folder, FILE) if folder else None
+    return read_plan(path) if path is not None and path.exists() else None
+
+
+def confirm(book: Book, changes: Iterable[Change]) -> None:
+    """Refuse what costs or destroys without its typed word.
+
+    Raises:
+        ConfirmationMissing: The word is neither in the parameter ``confirm`` nor typed into the notebook's box.
+    """
+    words: dict[Word, list[str]] = {}
+    for change in changes:
+        if change.word is not None:
+            words.setdefault(change.word, []).append(f"{change.host}: {sentence(change)}")
+    for word, things in words.items():
+        if book.params.confirm == word.value or book.grants(word.value, things):
+            continue
+        raise ConfirmationMissing(
+            f"not confirmed: {len(things)} {'thing' if len(things) == 1 else 'things'} "
+            f"would be {'ordered' if word is Word.ORDER else 'removed'}",
+            wanted=f"confirm = {word.value!r}",
+            seen=f"confirm = {book.params.confirm!r}\n" + "\n".join(things),
+            next=f"set confirm to {word.value!r} in the parameters cell, or on a terminal type the word when asked",
+        )

@@ -1,0 +1,226 @@
+"""A step: the one noun for what a notebook's cell does, and how it goes from what is seen to what is wanted.
+
+A step has five verbs, and each may do what its name says. ``observe`` reads hosts, ``want`` reads the cluster's folder
+and the parameters, ``plan`` and ``verify`` are pure, ``apply`` changes, and again after a kill at any moment. Two more
+serve a plan-only run: what the step assumes of nodes that are not there yet, and what its changes mean for later steps.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from swarmbook.base.errors import CheckFailed, SwarmbookError
+from swarmbook.book.book import Book
+from swarmbook.book.consent import confirm, held_plan
+from swarmbook.book.display import display
+from swarmbook.book.result import StepResult
+from swarmbook.model.change import Change
+from swarmbook.model.checks import Check, CheckTable, Table
+from swarmbook.model.phases import PHASES
+from swarmbook.params import Params
+from swarmbook.show.changes import refuse, sentence
+from swarmbook.show.drawing import timeline
+from swarmbook.show.progress import AtWork
+
+if TYPE_CHECKING:
+    from swarmbook.book.forecast import Forecast
+
+__all__ = ["Look", "Step", "look"]
+
+Seen = TypeVar("Seen")
+Wanted = TypeVar("Wanted")
+
+
+class Step(ABC, Generic[Seen, Wanted]):
+    """What brings the world to what is wanted; an object of it is what a notebook's cell calls.
+
+    ::
+
+        class Create(Step[Overlay, Network]):
+            name = "overlay network"
+            ...
+
+        create = Create()      # the cell says: overlay.create(book)
+    """
+
+    #: Its name within its phase: plans, records and messages know it by this.
+    name: ClassVar[str]
+
+    @abstractmethod
+    def observe(self, book: Book) -> Seen:
+        """How it is. Reads only.
+
+        Raises:
+            OutOfOrder: What it stands on is not there: an earlier notebook was not run.
+        """
+
+    @abstractmethod
+    def want(self, book: Book, seen: Seen) -> Wanted:
+        """How it should be, by the parameters and the cluster's folder.
+
+        Keys and secrets that are missing are generated aside, and kept only when something is applied.
+        """
+
+    @abstractmethod
+    def plan(self, wanted: Wanted, seen: Seen) -> list[Change]:
+        """What has to be changed, in order. Pure."""
+
+    @abstractmethod
+    def apply(self, book: Book, wanted: Wanted, seen: Seen, changes: list[Change]) -> None:
+        """Do just these changes. Killed at any moment and run again, it goes on from there."""
+
+    @abstractmethod
+    def verify(self, wanted: Wanted, seen: Seen) -> list[Check]:
+        """What is as wanted, and what not. Pure."""
+
+    def assume(self, ahead: Forecast, params: Params, seen: Seen | None) -> Seen:
+        """In a plan-only run: what was seen, completed by how nodes come up that are not there yet.
+
+        Args:
+            ahead: What the steps before would do.
+            params: The parameters.
+            seen: What was observed; None where nothing could be asked. A step that asks no node never gets None.
+        """
+        assert seen is not None
+        return seen
+
+    def forecast(self, ahead: Forecast, seen: Seen, changes: list[Change]) -> None:
+        """In a plan-only run: note what the changes mean for the steps to come."""
+
+    def files(self, book: Book, wanted: Wanted) -> Mapping[str, str]:
+        """Files that the run's folder keeps, by name, whether or not anything was changed."""
+        return {}
+
+    #: Whether :meth:`observe` asks nodes; one that does not can look before there are any.
+    asks_nodes: ClassVar[bool] = True
+
+    def hosts(self, book: Book) -> int:
+        """How many hosts it is about."""
+        return len(book.params.nodes)
+
+    def __call__(self, book: Book) -> StepResult:
+        """Observe, plan, apply what differs under the cluster's lock, observe again, verify.
+
+        A step that finds nothing to change reads once.
+
+        Raises:
+            ConfirmationMissing: A change costs or destroys, and its word was not given.
+            PlanMismatch: The run is held to a plan, and this is not it.
+            CheckFailed: Something is not as wanted in the end.
+        """
+        course = _Course(book)
+        with course:
+            seen = self.observe(book)
+            with book.cluster.staged() as keep:
+                wanted = self.want(book, seen)
+                changes = self.plan(wanted, seen)
+                if (held := held_plan()) is not None:
+                    refuse(held, book.phase, self.name, held.mismatch(book.phase, self.name, changes))
+                if changes:
+                    confirm(book, changes)
+                    book.transcript.planned(self.name, [(change, sentence(change)) for change in changes])
+                    with book.cluster.lock(f"{book.phase}: {self.name}"):
+                        keep()
+                        self.apply(book, wanted, seen, changes)
+            if changes:
+                seen = self.observe(book)
+                wanted = self.want(book, seen)
+            book.keep_files(self.files(book, wanted))
+            checks = self.verify(wanted, seen)
+        return course.result(changes, CheckTable(checks), self.hosts(book))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A step that changes nothing that stays; made by :func:`look`.
+
+    Args:
+        work: Gives a table, or checks.
+        hosts: How many hosts it looks at.
+        traces: What it writes and takes away again to see whether that works; empty for what only reads.
+    """
+
+    work: Callable[[Book], Table | list[Check]]
+    hosts: Callable[[Book], int]
+    traces: str = ""
+
+    def __call__(self, book: Book) -> StepResult:
+        """Look, and show what was found.
+
+        Raises:
+            CheckFailed: Something is not as wanted.
+        """
+        course = _Course(book)
+        with course:
+            found = self.work(book)
+        table = found if isinstance(found, Table) else CheckTable(found)
+        return course.result((), table, self.hosts(book), looked=True, traces=self.traces)
+
+
+def look(
+    *, hosts: Callable[[Book], int] | int | None = None, traces: str = ""
+) -> Callable[[Callable[[Book], Table | list[Check]]], Look]:
+    """Make a function a step that only looks.
+
+    Args:
+        hosts: How many hosts it looks at; all nodes by default.
+        traces: What it writes and takes away again.
+    """
+
+    def count(book: Book) -> int:
+        return len(book.params.nodes) if hosts is None else hosts if isinstance(hosts, int) else hosts(book)
+
+    def made(work: Callable[[Book], Table | list[Check]]) -> Look:
+        step = Look(work, count, traces)
+        object.__setattr__(step, "__doc__", work.__doc__)
+        return step
+
+    return made
+
+
+class _Course:
+    """One step on its way: what runs meanwhile belongs to its result, or to the error that ends it."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._position = book.transcript.position()
+        self._started = time.monotonic()
+        self._at_work = AtWork()
+
+    def __enter__(self) -> _Course:
+        self._at_work.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._at_work.__exit__(kind, error, None)
+        if isinstance(error, SwarmbookError) and not isinstance(error, CheckFailed):
+            # What ran before the error is shown now: the error ends the cell.
+            commands = self._book.transcript.since(self._position)
+            if commands:
+                table = Table(["step"], [["stopped: " + error.what]])
+                display(StepResult((), table, commands, len(self._book.params.nodes), 0.0, stopped=True))
+
+    def result(
+        self, changes: Iterable[Change], shown: Table, hosts: int, *, looked: bool = False, traces: str = ""
+    ) -> StepResult:
+        book = self._book
+        if isinstance(shown, CheckTable):
+            book.transcript.checked(shown.checks)
+        commands = book.transcript.since(self._position)
+        # Of a step that only looks nobody asks when; and what is the same every time can be compared with itself.
+        work = [] if looked else book.transcript.work_since(self._position, self._started)
+        picture = timeline(work, "Who worked when in this step") if work else ""
+        seconds = time.monotonic() - self._started
+        result = StepResult(tuple(changes), shown, commands, hosts, seconds, looked, picture, traces=traces)
+        if result.failed:
+            display(result)
+            assert isinstance(shown, CheckTable)
+            notebook = PHASES[book.phase].file.removesuffix(".ipynb")
+            shown.raise_for_failures(
+                f"read the transcript of the step in {notebook}; then: swarmbook run PARAMS --from {book.phase}"
+            )
+        return result

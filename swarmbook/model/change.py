@@ -1,0 +1,179 @@
+"""A change: what a step is about to do, as data. Its sentence is made by :mod:`swarmbook.show.changes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+__all__ = ["NEW_NODE", "Action", "Change", "Todo", "Word", "by_host"]
+
+
+class Word(str, Enum):
+    """What a person types before something is done that costs or destroys."""
+
+    ORDER = "ORDER"
+    DESTROY = "DESTROY"
+    CANCEL = "CANCEL"
+
+
+class Action(str, Enum):
+    """Everything that a step can do; the comment says what ``Change.things`` holds.
+
+    The value is what a plan's file and the ledger say. It is part of their format: a new word is fine, another word for the
+    same action is a new ``FORMAT`` of the plan.
+    """
+
+    # 01: the key, the machines, the inventory
+    TAKE_KEY = "take-key"  # the key's file
+    GENERATE_KEY = "generate-key"
+    START_ENGINE_HERE = "start-engine-here"
+    CREATE = "create"  # price, where it has one
+    ADOPT = "adopt"
+    ORDER = "order"  # what, price
+    AWAIT_MACHINE = "await-machine"
+    START_MACHINE = "start-machine"
+    PUT_KEY = "put-key"
+    TAG = "tag"  # tags
+    INVENTORY = "inventory"
+    PIN = "pin"
+    REMOVE = "remove"  # one thing of the provider's, or the cluster's folder
+    # 02: packages and the second disk
+    UPDATE = "update"
+    INSTALL = "install"  # packages
+    WIPE_DISK = "wipe-disk"  # device, then what is on it
+    LAY_OUT = "lay-out"  # device, layout, then the layers to make; the device alone while its kernel is not known
+    MOUNT = "mount"  # device, mount point
+    REMOUNT = "remount"  # device, options
+    FSTAB = "fstab"  # device, options
+    GUARD = "guard"  # device
+    # 03: engines, the swarm, images
+    ISSUE = "issue"  # name of a certificate that stays here
+    INSTALL_ENGINE = "install-engine"  # where it comes from: system or docker
+    CERTIFICATE = "certificate"  # names that it carries
+    SETTINGS = "settings"  # the file
+    LISTEN = "listen"  # port
+    ENABLE = "enable"
+    START = "start"
+    RESTART = "restart"
+    INIT_SWARM = "init-swarm"
+    JOIN_SWARM = "join-swarm"  # role
+    PROMOTE = "promote"
+    LABEL = "label"  # KEY=VALUE
+    FORGET = "forget"  # swarm node id, role
+    IMAGES = "images"  # tags, or what the image is of
+    # 04: Consul
+    SECRET = "secret"  # name without the hash of its content  # noqa: S105
+    PUT_FILES = "put-files"  # paths
+    RESTART_AGENT = "restart-agent"  # service
+    DEPLOY = "deploy"  # service
+    TOKEN = "token"  # its name  # noqa: S105
+    # 06: the overlay network
+    CREATE_NETWORK = "create-network"  # name, subnet, MTU
+    # 07: Galera
+    CONFIG = "config"  # name
+    MAKE_FOLDER = "make-folder"  # path or volume
+    SET_ASIDE = "set-aside"  # path
+    BOOTSTRAP = "bootstrap"
+    AWAIT_FIRST = "await-first"
+    REUNITE = "reunite"  # seconds
+    JOIN_CLUSTER = "join-cluster"
+    AWAIT_MEMBER = "await-member"
+    UPDATE_MEMBER = "update-member"
+    # 90: take away
+    REMOVE_SERVICES = "remove-services"  # services
+    LEAVE_SWARM = "leave-swarm"
+    REMOVE_CONTAINERS = "remove-containers"  # names, without the ids of tasks
+    REMOVE_VOLUMES = "remove-volumes"  # names
+    REMOVE_DATA = "remove-data"  # path
+    REMOVE_IMAGES = "remove-images"  # tags
+    SET_BACK_ENGINE = "set-back-engine"  # absent, stopped or running
+    REMOVE_FILES = "remove-files"  # paths
+    UNDO_LAYOUT = "undo-layout"  # device, then what is on it
+
+    def __str__(self) -> str:
+        return self.value
+
+
+#: A node is there afterwards that was not there before.
+NEW_NODE = frozenset({Action.CREATE, Action.ADOPT, Action.ORDER})
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing a plan wants done.
+
+    What is approved is what is done: a step applies a change from its things and from what it wants, and from nothing else.
+
+    Args:
+        host: Where; ``cluster`` for what belongs to no single host, ``here`` for this computer.
+        action: What is done.
+        things: What it is done to, or with; what each action has there says :class:`Action`. Holds no secret.
+        word: The word that has to be typed first; None for what neither costs nor destroys.
+        because: Why, for a person; no part of the change's identity.
+    """
+
+    host: str
+    action: Action
+    things: tuple[str, ...] = ()
+    word: Word | None = None
+    because: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.action, Action):
+            raise TypeError(f"no action: {self.action!r}")
+        if isinstance(self.things, str) or not all(isinstance(thing, str) for thing in self.things):
+            raise TypeError(f"things are a tuple of texts: {self.things!r}")
+        object.__setattr__(self, "things", tuple(self.things))
+
+    def is_part_of(self, other: Change) -> bool:
+        """Whether this does no more than another one: the same action on the same host, on some of its things."""
+        same = (self.host, self.action, self.word) == (other.host, other.action, other.word)
+        return same and set(self.things) <= set(other.things)
+
+
+def by_host(changes: Iterable[Change]) -> dict[str, list[Change]]:
+    """Changes of each host, in their order."""
+    found: dict[str, list[Change]] = {}
+    for change in changes:
+        found.setdefault(change.host, []).append(change)
+    return found
+
+
+class Todo:
+    """Changes to be applied, taken action by action; one that nobody takes is an error and no silence.
+
+    ::
+
+        with Todo(changes) as todo:
+            for change in todo.take(Action.LABEL): ...
+    """
+
+    def __init__(self, changes: Iterable[Change]) -> None:
+        self._left: dict[Action, list[Change]] = {}
+        for change in changes:
+            self._left.setdefault(change.action, []).append(change)
+
+    def take(self, action: Action) -> list[Change]:
+        """The changes of an action, in their order; each is given once."""
+        return self._left.pop(action, [])
+
+    def __contains__(self, action: Action) -> bool:
+        return action in self._left
+
+    def __enter__(self) -> Todo:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None and self._left:
+            raise AssertionError(f"planned and not applied: {', '.join(sorted(self._left))}")
+
+    def __iter__(self) -> Iterator[Action]:
+        return iter(self._left)
+
+
+def refuse_unknown(changes: Iterable[Change], handled: Mapping[Action, object]) -> None:
+    """Fail before anything is touched when a change has an action that its step does not know how to apply."""
+    unknown = {change.action for change in changes} - set(handled)
+    if unknown:
+        raise AssertionError(f"planned and cannot be applied: {', '.join(sorted(unknown))}")

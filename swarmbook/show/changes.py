@@ -1,0 +1,224 @@
+"""Changes and plans in words: the one place where an action becomes a sentence."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from swarmbook.base.errors import PlanMismatch
+from swarmbook.model.change import Action, Change
+from swarmbook.model.checks import Table
+from swarmbook.model.plan import Mismatch, Plan
+
+__all__ = ["cost_table", "grouped", "layers_in_words", "plan_table", "plan_text", "refuse", "sentence", "summary"]
+
+#: What a disk's layers are called.
+_LAYERS: Mapping[str, str] = {
+    "gpt:swarmbook-docker": "partition",
+    "LVM2_member": "physical volume",
+    "vg:docker": "group docker",
+    "lv:data": "volume data",
+    "lv:thinpool": "thin pool",
+    "btrfs:docker": "btrfs",
+    "xfs:docker": "xfs",
+}
+
+
+def layers_in_words(layers: Iterable[str]) -> str:
+    """What is on a disk, or comes onto it, for a person."""
+    return ", ".join(_LAYERS.get(layer, layer) for layer in layers)
+
+
+def _laid_out(change: Change) -> str:
+    device, *rest = change.things
+    if not rest:
+        return f"{device} laid out as its kernel allows: lvm-btrfs, lvm-xfs or btrfs"
+    layout, *layers = rest
+    finished = change.because == "finished"
+    several = f": {layers_in_words(layers)}" if finished or len(layers) > 1 else ""
+    return f"{layout} {'finished' if finished else 'made'} on {device}{several}"
+
+
+def _files(change: Change) -> str:
+    names = " ".join(posixpath.basename(path) for path in change.things)
+    return f"{names} put in {posixpath.dirname(change.things[0])}"
+
+
+def _with(words: str) -> Callable[[Change], str]:
+    """A sentence in which ``{}`` stands for the things and ``{0}`` for the first of them."""
+
+    def made(change: Change) -> str:
+        return words.replace("{}", " ".join(change.things)).replace("{0}", next(iter(change.things), ""))
+
+    return made
+
+
+def _why(words: str) -> Callable[[Change], str]:
+    return lambda change: _with(words)(change) + (f" ({change.because})" if change.because else "")
+
+
+def _priced(words: str) -> Callable[[Change], str]:
+    return lambda change: ", ".join([words, *change.things])
+
+
+_SENTENCES: Mapping[Action, Callable[[Change], str]] = {
+    Action.TAKE_KEY: _with("SSH key taken from {}"),
+    Action.GENERATE_KEY: _with("SSH key generated"),
+    Action.START_ENGINE_HERE: _with("Docker Engine started"),
+    Action.CREATE: _priced("machine created"),
+    Action.ADOPT: _with("your host taken in; its host key pinned at first contact"),
+    Action.ORDER: lambda change: ", ".join([f"{change.things[0]} ordered", *change.things[1:]]),
+    Action.AWAIT_MACHINE: _why("machine waited for"),
+    Action.START_MACHINE: _why("machine started"),
+    Action.PUT_KEY: _with("the cluster's SSH key put in"),
+    Action.TAG: lambda change: f"tagged {', '.join(change.things)}",
+    Action.INVENTORY: _with("written to the inventory"),
+    Action.PIN: _with("host key pinned"),
+    Action.REMOVE: _with("{} removed"),
+    Action.UPDATE: _why("packages brought up to date"),
+    Action.INSTALL: _with("installed {}"),
+    Action.WIPE_DISK: lambda change: f"{change.things[0]} wiped ({layers_in_words(change.things[1:])})",
+    Action.LAY_OUT: _laid_out,
+    Action.MOUNT: lambda change: f"mounted at {change.things[1]}",
+    Action.REMOUNT: lambda change: f"mounted with {change.things[1]}",
+    Action.FSTAB: lambda change: f"entered in fstab with {change.things[1]}",
+    Action.GUARD: _with("engine held back until the disk is mounted"),
+    Action.ISSUE: _why("certificate {} issued"),
+    Action.INSTALL_ENGINE: lambda change: (
+        "engine installed" + (" from Docker's repository" if change.things == ("docker",) else "")
+    ),
+    Action.CERTIFICATE: _why("certificate put in place"),
+    Action.SETTINGS: _with("daemon.json merged"),
+    Action.LISTEN: _with("API on port {}"),
+    Action.ENABLE: _with("starts at boot"),
+    Action.START: _with("engine started"),
+    Action.RESTART: _with("engine restarted"),
+    Action.INIT_SWARM: _with("swarm initialised"),
+    Action.JOIN_SWARM: _with("joined as {}"),
+    Action.PROMOTE: _with("promoted to manager"),
+    Action.LABEL: _with("node label {}"),
+    Action.FORGET: _with("entry of its earlier machine removed"),
+    Action.IMAGES: _with("{} sent"),
+    Action.SECRET: _with("swarm secret {}"),
+    Action.PUT_FILES: _files,
+    Action.RESTART_AGENT: _with("agent restarted"),
+    Action.DEPLOY: _why("service {} deployed"),
+    Action.TOKEN: _with("token and policy {}"),
+    Action.CREATE_NETWORK: lambda change: "overlay {}, {}, MTU {}".format(*change.things),
+    Action.CONFIG: _with("swarm config {}"),
+    Action.MAKE_FOLDER: _with("data folder made"),
+    Action.SET_ASIDE: _with("half-made bootstrap set aside"),
+    Action.BOOTSTRAP: _with("cluster bootstrapped"),
+    Action.AWAIT_FIRST: _why("first member waited for"),
+    Action.REUNITE: _with("members that hold data given {} s to find each other"),
+    Action.JOIN_CLUSTER: _with("joined by state transfer"),
+    Action.AWAIT_MEMBER: _with("waited for until Synced"),
+    Action.UPDATE_MEMBER: _with("member restarted with its new settings"),
+    Action.REMOVE_SERVICES: _with("services {}"),
+    Action.LEAVE_SWARM: _with("its place in the swarm"),
+    Action.REMOVE_CONTAINERS: _with("containers of {}"),
+    Action.REMOVE_VOLUMES: _with("volumes with their data: {}"),
+    Action.REMOVE_DATA: _with("database folder {}"),
+    Action.REMOVE_IMAGES: _with("images {}"),
+    Action.SET_BACK_ENGINE: _with("the engine set back to {}"),
+    Action.REMOVE_FILES: _with("{}"),
+    Action.UNDO_LAYOUT: lambda change: (
+        f"the layout of {change.things[0]} with all that is on it: {layers_in_words(change.things[1:])}, "
+        "its mount and its line in fstab"
+    ),
+}
+
+
+def sentence(change: Change) -> str:
+    """What a change does, for a person."""
+    return _SENTENCES[change.action](change)
+
+
+def grouped(changes: Iterable[Change]) -> dict[str, list[str]]:
+    """Hosts by what is done there: the same change on several hosts is one line."""
+    hosts: dict[str, list[str]] = {}
+    for change in changes:
+        hosts.setdefault(sentence(change), []).append(change.host)
+    return hosts
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s'[: count != 1]}"
+
+
+def plan_table(plan: Plan) -> Table:
+    """A row a change; the same change on several hosts is one row."""
+    rows: list[list[str]] = []
+    for step in plan.steps:
+        if step.unknown:
+            rows.append([step.phase, step.step, "", f"not known yet: {step.unknown}", ""])
+        groups: dict[tuple[str, str, str], list[str]] = {}
+        for change in step.changes:
+            word = f"asks for {change.word.value}" if change.word else ""
+            basis = "assumed" if change.host in step.loose else ""
+            groups.setdefault((sentence(change), basis, word), []).append(change.host)
+        for (what, *notes), hosts in groups.items():
+            rows.append([step.phase, step.step, ", ".join(hosts), what, ", ".join(filter(None, notes))])
+        if not step.changes and not step.unknown:
+            rows.append([step.phase, step.step, "", "nothing to change", ""])
+    return Table(["phase", "step", "host", "what", "note"], rows)
+
+
+def cost_table(plan: Plan) -> Table:
+    """What the machines cost, by the hour or by the month."""
+    monthly = any(c.monthly for c in plan.costs)
+    paid = [(c, c.monthly if monthly else c.hourly) for c in plan.costs]
+    digits = 2 if monthly else 3
+    rows = [[c.name, c.what, "new" if c.new else "there", f"{cost:.{digits}f}"] for c, cost in paid]
+    fresh = [cost for c, cost in paid if c.new]
+    totals = [
+        ["new", f"{len(fresh)} machines", "", f"{sum(fresh):.{digits}f}"],
+        ["all", f"{len(paid)} machines", "", f"{sum(cost for _, cost in paid):.{digits}f}"],
+    ]
+    return Table(["node", "machine", "is", "per month" if monthly else "per hour"], [*rows, *totals])
+
+
+def summary(plan: Plan) -> str:
+    """A plan in one line."""
+    count = len(plan.changes)
+    hosts = {change.host for _, change in plan.changes} - {"cluster", "here"}
+    unknown = sum(bool(step.unknown) for step in plan.steps)
+    words = f"{_plural(count, 'change')} on {_plural(len(hosts), 'host')}" if count else "nothing to change"
+    return words + (f", {_plural(unknown, 'step')} not known yet" if unknown else "")
+
+
+def plan_text(plan: Plan) -> str:
+    """A plan for a terminal."""
+    parts = [plan_table(plan).to_text()]
+    if any(step.assumed for step in plan.steps):
+        parts.append(
+            "assumed: an earlier step makes these nodes, or makes them ready, and they are taken to come up empty; "
+            "a run of this plan does no more than this on them"
+        )
+    if plan.costs:
+        parts.append(cost_table(plan).to_text())
+    parts.append(f"{plan.cluster}: {summary(plan)}\ndigest {plan.digest}")
+    return "\n\n".join(parts)
+
+
+def refuse(plan: Plan, phase: str, step: str, mismatch: Mismatch) -> None:
+    """Raise when what a step would do is not what its plan says.
+
+    Raises:
+        PlanMismatch: The world is no longer as it was when the plan was made. Nothing of the step was done.
+    """
+    if not mismatch:
+        return
+    planned = plan.step(phase, step)
+    lines: Sequence[str] = [
+        *(f"not planned: {c.host}: {sentence(c)}" for c in mismatch.extra),
+        *(f"planned, and no longer needed: {c.host}: {sentence(c)}" for c in mismatch.missing),
+    ]
+    unknown = planned.unknown if planned else ""
+    raise PlanMismatch(
+        "the world is not as it was when the plan was made; this step was not begun",
+        where=f"{phase}, {step}",
+        wanted=f"just what the plan {plan.digest[:23]} says" + (f" (nothing: {unknown})" if unknown else ""),
+        seen="\n".join(lines[:20]),
+        next="swarmbook plan PARAMS --out FILE; read it, then: swarmbook run --plan FILE",
+    )
