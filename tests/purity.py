@@ -8,7 +8,17 @@ import threading
 from collections.abc import Iterator
 
 _watched: set[int] = set()
-_EVENTS = ("subprocess.Popen", "socket.", "os.system", "os.exec", "os.fork", "os.remove", "os.rename", "os.mkdir", "shutil.")
+_EVENTS = (
+    "subprocess.Popen",
+    "socket.",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "shutil.",
+)
 
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:

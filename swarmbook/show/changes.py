@@ -121,7 +121,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.REMOVE_DATA: _with("database folder {}"),
     Action.REMOVE_IMAGES: _with("images {}"),
     Action.SET_BACK_ENGINE: _with("the engine set back to {}"),
-    Action.REMOVE_FILES: _with("{}"),
+    Action.REMOVE_FILES: _with("files {}"),
     Action.UNDO_LAYOUT: lambda change: (
         f"the layout of {change.things[0]} with all that is on it: {layers_in_words(change.things[1:])}, "
         "its mount and its line in fstab"

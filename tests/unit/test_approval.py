@@ -17,14 +17,15 @@ from swarmbook.base.errors import ConfirmationMissing, UsageError
 from swarmbook.cli import main
 from swarmbook.cli.approval import approve
 from swarmbook.machines.providers import lab
+from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.ledger import FILE, read_chain
-from swarmbook.model.plan import Change, Cost, Plan, PlannedStep
+from swarmbook.model.plan import Cost, Plan, PlannedStep
 from swarmbook.params import Params
 from swarmbook.phases.planner import notebook_hash
 from swarmbook.record.evidence import Evidence
 
-ORDER = PlannedStep("01", "machines", (Change("sw1", "create", "machine created", word="ORDER"),))
-WIPE = PlannedStep("02", "second disk", (Change("sw2", "wipe", "disk wiped", word="DESTROY"),))
+ORDER = PlannedStep("01", "machines", (Change("sw1", Action.CREATE, word=Word.ORDER),))
+WIPE = PlannedStep("02", "second disk", (Change("sw2", Action.WIPE_DISK, ("/dev/x", "ext4"), Word.DESTROY),))
 PLAN = Plan("lab", {}, {"01": "", "02": ""}, (ORDER, WIPE), (Cost("sw1", "a box", 0.25, True),))
 
 
@@ -44,14 +45,14 @@ def test_typed(terminal: Callable[..., None], capsys: pytest.CaptureFixture[str]
     terminal("ORDER", " DESTROY ")
     order, wipe = approve(PLAN, yes=False, digest=None)
     assert (order.word, order.how, order.what) == ("ORDER", "typed", ("sw1: machine created",)) and "@" in order.by
-    assert (wipe.word, wipe.what) == ("DESTROY", ("sw2: disk wiped",))
+    assert (wipe.word, wipe.what) == ("DESTROY", ("sw2: /dev/x wiped (ext4)",))
     said = capsys.readouterr().out
     for words in (
         "This will be ordered, and costs money",
         "sw1: machine created",
         "1 machines, 0.250 an hour",
         "This will be removed, for good:",
-        "sw2: disk wiped",
+        "sw2: /dev/x wiped (ext4)",
     ):
         assert words in said
 

@@ -9,9 +9,14 @@ import pytest
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import CheckFailed, LockHeld, WorldError
 from swarmbook.base.secrets import MASK, register
-from swarmbook.book.book import STEP_MIME, Book, Change, StepResult, converge, look
+from swarmbook.book.book import Book
+from swarmbook.book.result import STEP_MIME, StepResult
+from swarmbook.book.step import look
+from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Check, Table, equal
-from swarmbook.params import Params, ParamView
+from swarmbook.params import Params
+
+from .steps import made_step
 
 
 class Phase:
@@ -25,24 +30,24 @@ class Phase:
         self.calls.append("observe")
         return self.at
 
-    def plan(self, params: ParamView, seen: int) -> list[Change]:
+    def plan(self, wanted: Params, seen: int) -> list[Change]:
         self.calls.append("plan")
-        return [Change("sw1", "count", f"to {n}") for n in range(seen + 1, 4)]
+        return [Change("sw1", Action.LABEL, (f"to {n}",)) for n in range(seen + 1, 4)]
 
-    def apply(self, book: Book, seen: int, changes: list[Change]) -> None:
+    def apply(self, book: Book, wanted: Params, seen: int, changes: list[Change]) -> None:
         self.calls.append("apply")
         with pytest.raises(LockHeld), Cluster(book.cluster.name).lock("another run"):
             pass
         book.transcript.record("sw1", "count", 0, 0.1)
         self.at = seen if self.stuck else seen + len(changes)
 
-    def verify(self, params: ParamView, seen: int) -> list[Check]:
+    def verify(self, wanted: Params, seen: int) -> list[Check]:
         self.calls.append("verify")
         return [equal("sw1", "count", 3, seen)]
 
     def step(self) -> StepResult:
-        return converge(
-            self.book, observe=self.observe, plan=self.plan, apply=self.apply, verify=self.verify, what="counting"
+        return made_step("counting", observe=self.observe, plan=self.plan, apply=self.apply, verify=self.verify)(
+            self.book
         )
 
 
@@ -58,7 +63,7 @@ def test_what_differs_is_applied_and_read_again(book: Book) -> None:
     result = phase.step()
     assert phase.calls == ["observe", "plan", "apply", "observe", "verify"]
     assert result.counts() == {"hosts": 3, "changes": 2, "checks": 1, "failed": 0}
-    assert result.summary() == "2 changed: to 2 (sw1); to 3 (sw1)."
+    assert result.summary() == "2 changed: node label to 2 (sw1); node label to 3 (sw1)."
     assert [command.text for command in result.commands] == ["count"]
 
 
@@ -87,7 +92,7 @@ def test_what_is_still_not_as_wanted_fails_the_step(book: Book) -> None:
 
 
 def test_the_lock_is_given_back_when_applying_fails(book: Book) -> None:
-    def broken(book: Book, seen: int, changes: list[Change]) -> None:
+    def broken(book: Book, wanted: Params, seen: int, changes: list[Change]) -> None:
         raise WorldError("broken")
 
     phase = Phase(book, at=1)
@@ -99,17 +104,23 @@ def test_the_lock_is_given_back_when_applying_fails(book: Book) -> None:
 
 
 def test_looking(book: Book) -> None:
-    result = look(book, lambda book: Table(["a"], [["b"]]), hosts=0)
+    result = look(hosts=0)(lambda book: Table(["a"], [["b"]]))(book)
     assert result.counts() == {"hosts": 0, "changes": 0, "checks": 0, "failed": 0}
     with pytest.raises(CheckFailed):
-        look(book, lambda book: [equal("sw1", "x", 1, 2)])
+        look()(lambda book: [equal("sw1", "x", 1, 2)])(book)
+    tried = look(traces="a row of its own")(lambda book: [])(book)
+    assert tried.summary() == "Tried out; a row of its own was removed again."
 
 
 def test_a_result_shows_itself_without_secrets(book: Book) -> None:
     register("s3cr3t-value")
     book.transcript.record("sw1", "echo s3cr3t-value", 0, 0.1)
     result = StepResult(
-        (Change("sw1", "x", "s3cr3t-value <b>"),), Table(["t"], [["s3cr3t-value"]]), book.transcript.since(0), 3, 0.5
+        (Change("sw1", Action.REMOVE, ("s3cr3t-value <b>",)),),
+        Table(["t"], [["s3cr3t-value"]]),
+        book.transcript.since(0),
+        3,
+        0.5,
     )
     shown = result._repr_mimebundle_()
     assert "s3cr3t" not in str(shown)

@@ -11,12 +11,18 @@ import yaml
 
 from swarmbook.access.cluster import Cluster, Node
 from swarmbook.base.errors import ConfirmationMissing, EngineUnavailable, OutOfOrder, PlanMismatch, UsageError
-from swarmbook.book.book import Book, Change, Prospect, converge, look
+from swarmbook.book.book import Book
+from swarmbook.book.forecast import Forecast, PlannedBook, foresee
+from swarmbook.book.step import Step
 from swarmbook.machines.providers import lab
+from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.phases import PHASES
 from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
 from swarmbook.phases import planner
+from swarmbook.show.changes import plan_text, sentence
+
+from .steps import MAKE, made_step
 
 NOTHING = Path(__file__).parent / "plans-from-nothing.yaml"
 
@@ -25,66 +31,68 @@ def forbidden(*_: Any) -> Any:
     raise AssertionError("a plan only looks")
 
 
-def step(book: Book, seen: Any = 0, **other: Any) -> Any:
+def making(seen: Any = 0, **other: Any) -> Step[Any, Any]:
     """A step that wants one change on each node that it has not seen."""
-    options: dict[str, Any] = {
-        "observe": lambda book: seen, "plan": lambda params, seen: [Change(name, "make") for name in params.nodes if name not in (seen or ())],
-        "apply": forbidden, "verify": forbidden, "what": "making",
-    }  # fmt: skip
-    return converge(book, **{**options, **other})
+
+    def plan(wanted: Params, seen: Any) -> list[Change]:
+        return [Change(name, MAKE) for name in wanted.nodes if name not in (seen or ())]
+
+    options: dict[str, Any] = {"observe": lambda book: seen, "plan": plan, "apply": forbidden, "verify": forbidden}
+    return made_step("making", **{**options, **other})
+
+
+def as_seen(ahead: Forecast, params: Params, seen: Any) -> Any:
+    return seen
 
 
 @pytest.fixture
-def prospect(cluster: Cluster) -> Prospect:
-    return Prospect()
+def book(cluster: Cluster) -> PlannedBook:
+    return PlannedBook("02", Params(nodes=["sw1", "sw2"], swarm_managers=1), cluster)
 
 
-@pytest.fixture
-def book(cluster: Cluster, prospect: Prospect) -> Book:
-    return Book("02", Params(nodes=["sw1", "sw2"], swarm_managers=1), cluster=cluster, prospect=prospect)
+def test_a_step_ends_with_its_plan(book: PlannedBook) -> None:
+    foresee(book, making(("sw1",)))
+    assert book.ahead.steps == [PlannedStep("02", "making", (Change("sw2", MAKE),))]
 
 
-def test_a_step_ends_with_its_plan(book: Book, prospect: Prospect) -> None:
-    result = step(book, ("sw1",))
-    assert result.changes == (Change("sw2", "make"),)
-    assert prospect.steps == [PlannedStep("02", "making", (Change("sw2", "make"),))]
-    assert look(book, forbidden).counts() == {"hosts": 0, "changes": 0, "checks": 0, "failed": 0}
-
-
-def test_nodes_to_come_are_supposed(book: Book, prospect: Prospect) -> None:
-    prospect.absent = {"sw2"}
+def test_nodes_to_come_are_supposed(book: PlannedBook) -> None:
+    book.ahead.absent = {"sw2"}
     assert [node.name for node in book.nodes] == ["sw1", "sw2"]
     assert (book.ready(), list(book.fleet.hosts)) == (["sw1"], ["sw1"])
-    step(book, ("sw1",), suppose=lambda book, seen: seen)
-    assert prospect.steps[-1].assumed == ("sw2",)
-    prospect.absent = {"sw1", "sw2"}
-    step(book, suppose=lambda book, seen: ("none",) if seen is None else forbidden(), observe=forbidden)
-    assert prospect.steps[-1] == PlannedStep(
-        "02", "making", (Change("sw1", "make"), Change("sw2", "make")), ("sw1", "sw2")
-    )
+    foresee(book, making(("sw1",), assume=as_seen))
+    assert book.ahead.steps[-1].assumed == ("sw2",)
+    book.ahead.absent = {"sw1", "sw2"}
+
+    def empty(ahead: Forecast, params: Params, seen: Any) -> Any:
+        assert seen is None
+        return ("none",)
+
+    foresee(book, making(assume=empty, observe=forbidden))
+    changes = (Change("sw1", MAKE), Change("sw2", MAKE))
+    assert book.ahead.steps[-1] == PlannedStep("02", "making", changes, ("sw1", "sw2"))
 
 
-def test_a_step_on_what_an_earlier_one_makes(book: Book, prospect: Prospect) -> None:
+def test_a_step_on_what_an_earlier_one_makes(book: PlannedBook) -> None:
     def nothing_there(book: Book) -> Any:
         raise OutOfOrder("run 03 first")
 
     with pytest.raises(OutOfOrder):  # nobody makes it: the run would stop here too
-        step(book, observe=nothing_there, suppose=lambda book, seen: seen)
-    step(book, ("sw1",))
-    step(book, observe=nothing_there, suppose=lambda book, seen: seen)
-    assert prospect.steps[-1].assumed == ("sw1", "sw2")
+        foresee(book, making(observe=nothing_there, assume=as_seen))
+    foresee(book, making(("sw1",)))
+    foresee(book, making(observe=nothing_there, assume=as_seen))
+    assert book.ahead.steps[-1].assumed == ("sw1", "sw2")
 
 
-def test_what_cannot_be_known(book: Book, prospect: Prospect) -> None:
-    def ahead(prospect: Prospect, seen: Any, changes: list[Change]) -> None:
-        prospect.unknown = "sw2 is down"
+def test_what_cannot_be_known(book: PlannedBook) -> None:
+    def dark(ahead: Forecast, seen: Any, changes: list[Change]) -> None:
+        ahead.unknown = "sw2 is down"
 
-    step(book, ahead=ahead)
-    step(book, observe=forbidden, plan=forbidden, suppose=forbidden)
-    assert prospect.steps[-1] == PlannedStep("02", "making", unknown="sw2 is down")
+    foresee(book, making(forecast=dark))
+    foresee(book, making(observe=forbidden, plan=forbidden, assume=forbidden))
+    assert book.ahead.steps[-1] == PlannedStep("02", "making", unknown="sw2 is down")
 
 
-def test_nodes_that_nobody_will_make(book: Book) -> None:
+def test_nodes_that_nobody_will_make(book: PlannedBook) -> None:
     book.cluster.save_nodes(book.cluster.nodes[:1], "lab")
     with pytest.raises(OutOfOrder, match="run 01 first: no machine for sw2"):
         _ = book.nodes
@@ -95,30 +103,55 @@ def test_a_step_is_held_to_the_plan_of_its_run(
 ) -> None:
     monkeypatch.setenv("SWARMBOOK_RUN_DIR", str(tmp_path))
     book = Book("02", Params(nodes=["sw1", "sw2"], swarm_managers=1), cluster=cluster)
-    Plan("lab", {}, {}, (PlannedStep("02", "making", (Change("sw1", "make"),)),)).save(tmp_path / "plan.json")
+    Plan("lab", {}, {}, (PlannedStep("02", "making", (Change("sw1", MAKE),)),)).save(tmp_path / "plan.json")
     with pytest.raises(PlanMismatch, match="this step was not begun"):
-        step(book)
+        making()(book)
     applied = []
-    step(book, ("sw2",), apply=lambda book, seen, changes: applied.extend(changes), verify=lambda params, seen: [])
-    assert applied == [Change("sw1", "make")]
+    making(("sw2",), apply=lambda book, wanted, seen, changes: applied.extend(changes), verify=lambda wanted, seen: [])(
+        book
+    )
+    assert applied == [Change("sw1", MAKE)]
 
 
 def test_a_word_is_wanted_for_what_costs(cluster: Cluster) -> None:
-    def order(params: Any, seen: Any) -> list[Change]:
-        return [Change("sw1", "create", "a machine", word="ORDER")]
+    def order(wanted: Any, seen: Any) -> list[Change]:
+        return [Change("sw1", Action.ORDER, ("a machine",), Word.ORDER)]
 
     for word in ("", "DESTROY", "order"):
         with pytest.raises(ConfirmationMissing, match="1 thing would be ordered") as caught:
-            step(Book("01", Params(confirm=word), cluster=cluster), plan=order)
-        assert "sw1: a machine" in str(caught.value)
+            making(plan=order)(Book("01", Params(confirm=word), cluster=cluster))
+        assert "sw1: a machine ordered" in str(caught.value)
     applied = []
-    step(
-        Book("01", Params(confirm="ORDER"), cluster=cluster),
-        plan=order,
-        apply=lambda book, seen, changes: applied.append(1),
-        verify=lambda params, seen: [],
+    making(plan=order, apply=lambda book, wanted, seen, changes: applied.append(1), verify=lambda wanted, seen: [])(
+        Book("01", Params(confirm="ORDER"), cluster=cluster)
     )
     assert applied == [1]
+
+
+def test_what_is_wanted_is_kept_only_when_it_is_applied(cluster: Cluster) -> None:
+    """Keys and secrets that a step wants are made aside: a refusal leaves the cluster's folder as it was."""
+    before = {path: path.read_bytes() for path in cluster.folder.rglob("*") if path.is_file()}
+
+    def secret(book: Book, seen: Any) -> str:
+        return book.cluster.secret("new").reveal()
+
+    def refused(wanted: str, seen: Any) -> list[Change]:
+        return [Change("sw1", Action.REMOVE, ("x",), Word.CANCEL)]
+
+    book = Book("02", Params(), cluster=cluster)
+    with pytest.raises(ConfirmationMissing):
+        making(want=secret, plan=refused)(book)
+    assert {path: path.read_bytes() for path in cluster.folder.rglob("*") if path.is_file()} == before
+    given = []
+    making(
+        want=secret,
+        plan=lambda wanted, seen: [Change("sw1", MAKE)],
+        apply=lambda book, wanted, seen, changes: given.append(wanted),
+        verify=lambda wanted, seen: given.append(wanted) or [],
+    )(book)
+    kept = Cluster("lab").secret("new").reveal()
+    assert given == [kept, kept]
+    assert (cluster.folder / "secrets" / "new").stat().st_mode & 0o077 == 0
 
 
 # -- the whole book ------------------------------------------------------------------------------------------------------
@@ -141,7 +174,7 @@ def from_nothing(home: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 def test_from_nothing(from_nothing: Callable[..., Plan], home: Path) -> None:
     plan = from_nothing()
-    told = {f"{s.phase} {s.step}": [f"{c.host}: {c.action}: {c.detail}" for c in s.changes] for s in plan.steps}
+    told = {f"{s.phase} {s.step}": [f"{c.host}: {c.action}: {sentence(c)}" for c in s.changes] for s in plan.steps}
     wanted = yaml.safe_load(NOTHING.read_text(encoding="utf-8"))
     assert list(told) == list(wanted)
     for name, lines in wanted.items():
@@ -164,7 +197,7 @@ def test_what_costs_asks_for_the_order(from_nothing: Callable[..., Plan]) -> Non
     plan = from_nothing(lab_hourly_cost=0.25)
     assert list(plan.words()) == ["ORDER"] and len(plan.words()["ORDER"]) == 3
     assert sum(cost.hourly for cost in plan.costs) == 0.75
-    assert "0.750" in plan.to_text()
+    assert "0.750" in plan_text(plan)
 
 
 def test_part_of_the_book_needs_what_comes_before(from_nothing: Callable[..., Plan]) -> None:

@@ -20,11 +20,11 @@ from swarmbook.access.pki import Authority, Leaf
 from swarmbook.base import errors
 from swarmbook.model.change import Change
 from swarmbook.params import Params
-from swarmbook.phases import destroy, overlay
+from swarmbook.phases import destroy, galera, overlay
 from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
 from swarmbook.phases.engine import step as engine
-from swarmbook.phases.galera import step as galera
+from swarmbook.phases.galera.members import Galera, Member, Position, Wsrep
 from swarmbook.phases.galera.stack import Parts
 from swarmbook.phases.post_provision import disks as storage
 from swarmbook.phases.post_provision import software
@@ -272,7 +272,7 @@ def test_overlay(file: Path) -> None:
     check(file, "06", prepare)
 
 
-SYNCED = {"state_comment": "Synced", "cluster_status": "Primary", "ready": True}
+SYNCED = Wsrep("Synced", "Primary", ready=True)
 
 
 @pytest.mark.parametrize("file", cases("galera"))
@@ -280,7 +280,7 @@ def test_galera(file: Path) -> None:
     def prepare(params: Params, case: Any) -> Plan:
         observed = case["observed"]
         services = {name: stack.stamp("lab", {"image": name}) for name in observed["members"]}
-        made = Parts(services, {"galera-root-password-1": b"-"}, ("galera-settings-1", ""), {})
+        made = Parts(params, "lab", services, {"galera-root-password-1": b"-"}, ("galera-settings-1", ""), {})
         members = {}
         for name, raw in observed["members"].items():
             state = {"image": True, "folder": True, **(raw or {})}
@@ -291,17 +291,22 @@ def test_galera(file: Path) -> None:
                     "spec": "wanted",
                     "running": True,
                     "healthy": True,
-                    "status": SYNCED,
+                    "wsrep": SYNCED,
                     **state,
                 }
             if state.get("spec") == "wanted":
                 state["spec"] = services[name]["deploy"]["labels"][stack.SPEC_LABEL]
-            members[name] = galera.Member(**state)
+            if isinstance(state.get("wsrep"), dict):
+                state["wsrep"] = Wsrep(**{"component": "", **state["wsrep"]})
+            if isinstance(state.get("position"), str):
+                uuid, _, seqno = state["position"].partition(":")
+                state["position"] = Position(uuid, int(seqno))
+            members[name] = Member(**state)
         there = observed.get("there", True)
-        seen = galera.Galera(
+        seen = Galera(
             members, frozenset(made.secrets if there else ()), frozenset([made.settings[0]] if there else ()), there
         )
-        return partial(galera.plan_galera, params, made, seen)
+        return partial(galera.bootstrap.plan, made, seen)
 
     check(file, "07", prepare)
 
@@ -315,6 +320,6 @@ def test_destroy(file: Path) -> None:
             )
             for name, raw in case["observed"].items()
         }
-        return partial(destroy.plan_destroy, remains)
+        return partial(destroy.destroy.plan, None, remains)
 
     check(file, "90", prepare)

@@ -10,9 +10,12 @@ import pytest
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import ConfirmationMissing
 from swarmbook.book import book as books
-from swarmbook.book.book import Book, Change, converge
+from swarmbook.book.book import Book
+from swarmbook.model.change import Action, Change, Word
 from swarmbook.params import Params
 from swarmbook.show.widgets import confirm_box, somebody_watches
+
+from .steps import made_step
 
 
 def test_the_word_and_only_the_word() -> None:
@@ -36,15 +39,18 @@ def shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Boxes, where somebody watches."""
     found: list[Any] = []
     monkeypatch.setattr(books, "somebody_watches", lambda: True)
-    monkeypatch.setattr(books, "_in_notebook", lambda what, **how: found.append(what))
+    monkeypatch.setattr(books, "display", lambda what, **how: found.append(what))
     return found
 
 
 def step(book: Book, things: list[str], done: list[str]) -> Any:
-    return converge(
-        book, observe=lambda book: (), plan=lambda params, seen: [Change("sw1", "remove", thing, word="DESTROY") for thing in things if thing not in done],
-        apply=lambda book, seen, changes: done.extend(change.detail for change in changes), verify=lambda params, seen: [], what="taking away",
-    )  # fmt: skip
+    return made_step(
+        "taking away",
+        plan=lambda wanted, seen: [
+            Change("sw1", Action.REMOVE, (thing,), Word.DESTROY) for thing in things if thing not in done
+        ],
+        apply=lambda book, wanted, seen, changes: done.extend(change.things[0] for change in changes),
+    )(book)
 
 
 def test_what_was_granted_is_done_once_and_nothing_else(shown: list[Any]) -> None:

@@ -1,22 +1,49 @@
-"""How the members of a Galera cluster are: asked by one script on each node."""
+"""How the members of a Galera cluster are: one probe on each node."""
 
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from swarmbook.access.commands import Script, sh
+from swarmbook.access.probe import Facts, Probe, container_id
 from swarmbook.base.errors import WorldError
-from swarmbook.params import ParamView
-from swarmbook.phases.galera.stack import data_folder
+from swarmbook.params import Params
+from swarmbook.phases.galera.stack import data_folder, service_name
 
-__all__ = ["Galera", "Member", "nobody_serves", "probe_member", "read_member"]
+__all__ = ["Galera", "Member", "Position", "Wsrep", "found_on", "nobody_serves", "of_service"]
 
 #: Lines at the head of a member's log that tell how it got its data, and when.
 _MILESTONES = "galera: (founding|joining)|mariabackup [SI]ST completed on joiner|Synchronized with group"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: More containers of one service than this are no answer.
+_MOST_CONTAINERS = 200
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a member's data stands, from grastate.dat; a seqno of -1 was not written: the server did not stop cleanly."""
+
+    uuid: str
+    seqno: int
+
+    def __str__(self) -> str:
+        return f"{self.uuid}:{self.seqno}"
+
+
+@dataclass(frozen=True)
+class Wsrep:
+    """What a member says of itself and of its cluster (wsrep_local_state_comment, wsrep_cluster_status, and so on)."""
+
+    state: str
+    component: str
+    ready: bool = False
+    size: int = 0
+    uuid: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,13 +57,13 @@ class Member:
         mark: The bootstrap mark, put there by us: the next start bootstraps.
         used: The mark was used up by a start.
         bootstrapped: The bootstrap was completed.
-        position: ``uuid:seqno`` from grastate.dat, or nothing.
+        position: From grastate.dat; None where there is none.
         spec: Hash on its service, or nothing when there is no service.
         running: Whether its container runs.
         healthy: Whether its healthcheck says so; names resolve only to healthy members.
         ended: Ids of its containers that have ended; the swarm keeps some, also of long ago.
         port_taken: Who listens on its published port, when it is not itself.
-        status: What wsrep says, when it answers.
+        wsrep: What wsrep says; None while it does not answer.
         transfer: How it last got its data: ``SST``, ``IST`` or nothing; and seconds.
     """
 
@@ -46,44 +73,50 @@ class Member:
     mark: bool = False
     used: bool = False
     bootstrapped: bool = False
-    position: str = ""
+    position: Position | None = None
     spec: str = ""
     running: bool = False
     healthy: bool = False
     ended: frozenset[str] = frozenset()
     port_taken: str = ""
-    status: Mapping[str, Any] = field(default_factory=dict)
+    wsrep: Wsrep | None = None
     transfer: str = ""
 
     @property
     def state(self) -> str:
         """wsrep's word for how it is, or what can be seen from outside while it says nothing."""
-        return str(self.status.get("state_comment") or ("starting" if self.running else "not running"))
+        return (self.wsrep.state if self.wsrep else "") or ("starting" if self.running else "not running")
 
     @property
     def synced(self) -> bool:
         """Whether it serves, and may donate."""
-        return (
-            self.healthy
-            and self.status.get("state_comment") == "Synced"
-            and self.status.get("cluster_status") == "Primary"
-            and bool(self.status.get("ready"))
-        )
+        wsrep = self.wsrep
+        if not self.healthy or wsrep is None:
+            return False
+        return wsrep.state == "Synced" and wsrep.component == "Primary" and wsrep.ready
 
 
 @dataclass(frozen=True)
 class Galera:
-    """The cluster as it is, by node; ``strays`` are nodes with a member that the parameters do not name."""
+    """The cluster as it is.
+
+    Args:
+        members: By node.
+        secrets: Names of the swarm's secrets.
+        configs: Names of the swarm's configs.
+        token: Whether Consul has the members' token; None where Consul could not be asked.
+        strays: Nodes with a member that the parameters do not name.
+    """
 
     members: Mapping[str, Member]
     secrets: frozenset[str] = frozenset()
     configs: frozenset[str] = frozenset()
-    token: bool = False
-    strays: tuple[str, ...] = ()
+    token: bool | None = None
+    strays: tuple[str, ...] = field(default=())
 
 
 def nobody_serves(members: Mapping[str, Member]) -> WorldError:
-    """What is said when members hold data and none is in service: their positions, for whoever has to decide."""
+    """The error for data without a member in service: its positions are for whoever has to decide."""
     positions = "\n".join(
         f"{name}: {member.position or 'no position'}, {'running' if member.running else 'stopped'}"
         for name, member in members.items()
@@ -93,66 +126,115 @@ def nobody_serves(members: Mapping[str, Member]) -> WorldError:
         where=", ".join(members),
         wanted="a member that is Synced and Primary, or no data on any",
         seen=positions,
-        next="let them find each other (swarmbook status PARAMS); after a full outage compare uuid and seqno of all members above before anyone bootstraps, "
-        "or take the cluster away with its data: swarmbook destroy PARAMS",
+        next="let them find each other (swarmbook status PARAMS); after a full outage compare uuid and seqno of all "
+        "members above before anyone bootstraps, or take the cluster away with its data: swarmbook destroy PARAMS",
     )
 
 
-def probe_member(params: ParamView, node: str) -> str:
-    """Script that tells how the member on a node is: one line a fact, then what wsrep says."""
-    service = f"{params.mariadb_cluster_name}_{node}"
-    select = f"--filter label=com.docker.swarm.service.name={service}"
-    port = f"ss -Hltnp 'sport = :{params.mariadb_port}' | head -n 1" if getattr(params, "mariadb_port", 0) else "true"
-    return f"""
-d={shlex.quote(data_folder(params))}
-[ -d "$d" ] && echo folder
-[ -d "$d/data/mysql" ] || [ -e "$d/data/ibdata1" ] && echo data
-for f in bootstrap bootstrap.used bootstrapped; do [ -e "$d/$f" ] && echo "file $f"; done
-[ -e "$d/data/grastate.dat" ] && echo "position $(sed -n 's/^uuid: *//p' "$d/data/grastate.dat"):$(sed -n 's/^seqno: *//p' "$d/data/grastate.dat")"
-echo "ended $(docker ps -aq {select} --filter status=exited | tr '\\n' ' ')"
-echo "port $({port})"
-c=$(docker ps -q {select} | head -n 1)
+def of_service(service: str, *more: str) -> Script:
+    """``docker ps`` for the containers of a service.
+
+    Args:
+        service: Its full name.
+        more: More filters, ``status=exited`` say.
+    """
+    filters = [
+        word for value in (f"label=com.docker.swarm.service.name={service}", *more) for word in ("--filter", value)
+    ]
+    return sh("docker ps --no-trunc @{filters}", filters=filters)
+
+
+_SCRIPT = """
+d=@{folder}
+{ [ -d "$d" ] && echo folder; [ -d "$d/data/mysql" ] || [ -e "$d/data/ibdata1" ] && echo data
+for f in bootstrap bootstrap.used bootstrapped; do [ -e "$d/$f" ] && echo "$f"; done; } | as there
+[ ! -e "$d/data/grastate.dat" ] || sed -n 's/^\\(uuid\\|seqno\\): */\\1 /p' "$d/data/grastate.dat" | as position
+@!{ended} -aq | as ended
+{ [ @{port} = 0 ] || ss -Hltnp "sport = :"@{port} | head -n 1; } | as port
+c=$(@!{running} -q | head -n 1)
 [ -n "$c" ] || exit 0
-echo "running $(docker inspect --format '{{{{.State.Health.Status}}}}' $c)"
-docker logs --timestamps $c 2>&1 | head -n 800 | grep -E '{_MILESTONES}' | cut -c1-180 | sed 's/^/log /'
-echo "status $(docker exec $c galera-status 2>/dev/null)"
+docker inspect --format '{{.State.Health.Status}}' "$c" | as running
+docker logs --timestamps "$c" 2>&1 | head -n 800 | grep -E @{milestones} | cut -c1-180 | as log
+docker exec "$c" galera-status 2>/dev/null | as wsrep
 """
 
 
-def read_member(output: str, *, image: bool, spec: str) -> Member:
-    """A member from the lines of :func:`probe_member`."""
-    facts: dict[str, str] = {}
-    files, log = set(), []
-    for line in output.splitlines():
-        head, _, rest = line.partition(" ")
-        if head == "file":
-            files.add(rest)
-        elif head == "log":
-            log.append(rest)
-        else:
-            facts[head] = rest
-    status: Any = {}
-    if facts.get("status", "").startswith("{"):
-        status = json.loads(facts["status"])
+def found_on(params: Params, node: str, *, image: bool = True, spec: str = "", port: bool = True) -> Probe[Member]:
+    """The member on a node.
+
+    Args:
+        params: The parameters.
+        node: The node's name.
+        image: Whether its engine has the image: that is known from its API.
+        spec: Hash on its service, likewise.
+        port: Look who listens on the published port, too.
+    """
+    service = service_name(params, node)
+    script = sh(
+        _SCRIPT,
+        folder=data_folder(params),
+        ended=of_service(service, "status=exited"),
+        running=of_service(service),
+        port=params.mariadb_port if port else 0,
+        milestones=_MILESTONES,
+    )
+    return Probe(script, lambda facts: read_member(facts, image=image, spec=spec))
+
+
+def read_member(facts: Facts, *, image: bool, spec: str) -> Member:
+    """A member from the facts of :func:`found_on`.
+
+    Raises:
+        ValueError: A fact is not what it should be.
+    """
+    there = set(facts["there"])
+    ended = frozenset(container_id(line) for line in facts["ended"] if line)
+    if len(ended) > _MOST_CONTAINERS:
+        raise ValueError(f"{len(ended)} containers")
+    running = "running" in facts
     return Member(
         image=image,
-        folder="folder" in facts,
-        data="data" in facts,
-        mark="bootstrap" in files,
-        used="bootstrap.used" in files,
-        bootstrapped="bootstrapped" in files,
-        position=facts.get("position", ""),
+        folder="folder" in there,
+        data="data" in there,
+        mark="bootstrap" in there,
+        used="bootstrap.used" in there,
+        bootstrapped="bootstrapped" in there,
+        position=_position(facts.get("position", ())),
         spec=spec,
-        running="running" in facts,
-        healthy=facts.get("running") == "healthy",
-        ended=frozenset(facts.get("ended", "").split()),
-        port_taken=facts.get("port", "") if "running" not in facts else "",
-        status={} if "error" in status else status,
-        transfer=_transfer(log),
+        running=running,
+        healthy=running and list(facts["running"]) == ["healthy"],
+        ended=ended,
+        port_taken="" if running else "".join(facts.get("port", ()))[:200],
+        wsrep=_wsrep("".join(facts.get("wsrep", ()))),
+        transfer=_transfer(facts.get("log", ())),
     )
 
 
-def _transfer(log: list[str]) -> str:
+def _position(lines: Sequence[str]) -> Position | None:
+    if not lines:
+        return None
+    values = dict(line.split(" ", 1) for line in lines)
+    if not _UUID.fullmatch(values["uuid"]):
+        raise ValueError(f"no uuid: {values['uuid'][:80]!r}")
+    return Position(values["uuid"], int(values["seqno"]))
+
+
+def _wsrep(text: str) -> Wsrep | None:
+    if not text.startswith("{"):
+        return None
+    data: dict[str, Any] = json.loads(text)
+    if "error" in data:
+        return None
+    return Wsrep(
+        str(data["state_comment"]),
+        str(data["cluster_status"]),
+        data["ready"] is True,
+        int(data["cluster_size"] or 0),
+        str(data["cluster_state_uuid"]),
+    )
+
+
+def _transfer(log: Sequence[str]) -> str:
     """How a member got its data, and how long that took, from the milestones in its log."""
     start = next((line for line in log if "galera: founding" in line or "galera: joining" in line), None)
     end = next((line for line in log if "Synchronized with group" in line), None)

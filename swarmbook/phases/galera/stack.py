@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,25 +11,30 @@ from swarmbook.access.cluster import Node
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.machines.images import image_name
-from swarmbook.params import ParamView
+from swarmbook.params import Params
 from swarmbook.phases.support import stack
 
-__all__ = ["Parts", "data_folder", "document", "member_name", "parts", "volume_name"]
+__all__ = ["Parts", "data_folder", "document", "member_name", "parts", "service_name", "volume_name"]
 
 _DATA = "/var/lib/galera"
 
 
-def member_name(params: ParamView, node: str) -> str:
+def member_name(params: Params, node: str) -> str:
     """Name of the member on a node: its alias on the overlay, its ``wsrep_node_name``, its certificate's name."""
     return f"{params.mariadb_cluster_name}-{node}"
 
 
-def volume_name(params: ParamView) -> str:
+def service_name(params: Params, node: str) -> str:
+    """Full name of the swarm service that runs the member on a node."""
+    return f"{params.mariadb_cluster_name}_{node}"
+
+
+def volume_name(params: Params) -> str:
     """The named volume that holds a member's data, one of the same name on each node."""
     return f"{params.mariadb_cluster_name}-data"
 
 
-def data_folder(params: ParamView) -> str:
+def data_folder(params: Params) -> str:
     """Where a member's data lies on its node."""
     return (
         f"{params.mariadb_data_path}/{params.mariadb_cluster_name}"
@@ -43,19 +48,23 @@ class Parts:
     """All that the swarm has to be given.
 
     Args:
+        params: The parameters that it follows from.
+        cluster: Name of the book's cluster.
         services: A service per node, with labels.
         secrets: Content by full name; never shown.
         settings: Name and content of the swarm config with server settings.
         externals: Names of secrets that each service uses, by node.
     """
 
+    params: Params
+    cluster: str
     services: Mapping[str, Mapping[str, Any]]
     secrets: Mapping[str, bytes] = field(repr=False)
     settings: tuple[str, str]
     externals: Mapping[str, tuple[str, ...]]
 
 
-def certificate_names(params: ParamView, node: Node) -> list[str]:
+def certificate_names(params: Params, node: Node) -> list[str]:
     """Names in a member's certificate: its own, the cluster's, and those by which it is reached from outside."""
     cluster = params.mariadb_cluster_name
     names = [
@@ -72,7 +81,7 @@ def certificate_names(params: ParamView, node: Node) -> list[str]:
 
 
 def parts(book: Book) -> Parts:
-    """Everything a member needs, for every member of the parameters."""
+    """Everything that members need, for every member of the parameters."""
     params, cluster = book.params, book.params.mariadb_cluster_name
     image = image_name("galera", book.params.lab_base_image)
     shared = {
@@ -100,10 +109,10 @@ def parts(book: Book) -> Parts:
             contents[names[target]] = content
         services[name] = stack.stamp(book.cluster.name, _service(params, nodes[name], image, names, settings_name))
         externals[name] = tuple(names.values())
-    return Parts(services, contents, (settings_name, settings), externals)
+    return Parts(params, book.cluster.name, services, contents, (settings_name, settings), externals)
 
 
-def _service(params: ParamView, node: Node, image: str, names: Mapping[str, str], settings: str) -> dict[str, Any]:
+def _service(params: Params, node: Node, image: str, names: Mapping[str, str], settings: str) -> dict[str, Any]:
     cluster = params.mariadb_cluster_name
     member = member_name(params, node.name)
     environment = {
@@ -157,14 +166,15 @@ def _service(params: ParamView, node: Node, image: str, names: Mapping[str, str]
     return service
 
 
-def document(params: ParamView, made: Parts, names: list[str]) -> dict[str, Any]:
+def document(made: Parts, names: Iterable[str] | None = None) -> dict[str, Any]:
     """The stack file for some of the members, or all.
 
     Args:
-        params: The parameters.
         made: What :func:`parts` gave.
-        names: Nodes of the members to name.
+        names: Nodes of the members to name; all by default.
     """
+    params = made.params
+    names = list(made.services if names is None else names)
     used = sorted({secret for name in names for secret in made.externals[name]})
     whole: dict[str, Any] = {
         "version": "3.12",

@@ -8,8 +8,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from swarmbook.access.commands import sh
+from swarmbook.access.probe import Probe
 from swarmbook.base.errors import SwarmbookError
-from swarmbook.book.book import Book, show_picture
+from swarmbook.book.book import Book
+from swarmbook.book.display import show_picture
+from swarmbook.phases.galera.members import of_service
+from swarmbook.phases.galera.stack import service_name
 from swarmbook.show.drawing import states
 
 __all__ = ["course", "read_shifts", "states_shown"]
@@ -44,19 +49,23 @@ def states_shown(book: Book) -> Iterator[None]:
 def _ask(book: Book, since: float) -> Mapping[str, Sequence[Moment]]:
     """Of each member what its log says; nothing where a node does not answer: the step's table, or its error, says that."""
     try:
-        outputs = book.fleet.each(
-            lambda host: host.run(_script(book, host.name, since), check=False, quiet=True, timeout_s=10).stdout,
+        return book.fleet.each(
+            lambda host: host.ask(_shifts(service_name(book.params, host.name), since), quiet=True, timeout_s=10),
             book.params.members(),
         )
     except SwarmbookError:
         return {}
-    return {name: read_shifts(output) for name, output in outputs.items()}
 
 
-def _script(book: Book, name: str, since: float) -> str:
-    select = f"--filter label=com.docker.swarm.service.name={book.params.mariadb_cluster_name}_{name}"
-    shift = "s/^([^ ]+) .*Shifting [A-Z/]+ -> ([A-Z/]+).*/\\1 \\2/p"
-    return f"for c in $(docker ps -q {select}); do docker logs --timestamps --since {since:.0f}s $c 2>&1 | sed -nE '{shift}'; done"
+def _shifts(service: str, since: float) -> Probe[Sequence[Moment]]:
+    """Galera's own words on a member's states, of the last seconds."""
+    script = sh(
+        "for c in $(@!{running} -q); do docker logs --timestamps --since @{since} $c 2>&1 | sed -nE @{shift}; done | as shifts",
+        running=of_service(service),
+        since=f"{since:.0f}s",
+        shift=r"s/^([^ ]+) .*Shifting [A-Z/]+ -> ([A-Z/]+).*/\1 \2/p",
+    )
+    return Probe(script, lambda facts: read_shifts("\n".join(facts["shifts"])))
 
 
 def read_shifts(output: str) -> list[Moment]:

@@ -11,10 +11,16 @@ from typing import Any
 
 import pymysql
 
+from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.probe import Facts, Probe, address
 from swarmbook.base.errors import OutOfOrder, WorldError
-from swarmbook.book.book import Book, StepResult, look, show_picture
+from swarmbook.book.book import Book
+from swarmbook.book.display import show_picture
+from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable, equal
+from swarmbook.phases.galera.members import of_service
+from swarmbook.phases.galera.stack import service_name
 from swarmbook.show.drawing import Card, Part, topology
 
 __all__ = ["connect", "replication", "state"]
@@ -83,31 +89,50 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
             yield connection
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a member's container is: its address on its node's own bridge, or how the last one ended."""
+
+    address: str = ""
+    ended: str = ""
+
+
+def place_of(service: str) -> Probe[Place]:
+    """Where the container of a service runs; overlay addresses are not reached from the node itself."""
+    script = sh(
+        """c=$(@!{containers} -q | head -n 1)
+[ -n "$c" ] || { @!{containers} -a --format '{{.Status}}' | head -n 1 | as ended; exit; }
+docker network inspect --format "{{(index .Containers \\"$c\\").IPv4Address}}" docker_gwbridge | as address""",
+        containers=of_service(service),
+    )
+
+    def read(facts: Facts) -> Place:
+        found = "".join(facts.get("address", ()))
+        there = bool(found) and found != "<no value>"
+        return Place(address(found) if there else "", "".join(facts.get("ended", ()))[:200])
+
+    return Probe(script, read)
+
+
 def _address(book: Book, host: Host) -> str:
-    """The member's address on its node's own bridge: overlay addresses are not reached from the node itself."""
-    service = f"{book.params.mariadb_cluster_name}_{host.name}"
-    select = f"--no-trunc --filter label=com.docker.swarm.service.name={service}"
-    script = f"""c=$(docker ps -q {select} | head -n 1)
-[ -n "$c" ] || {{ docker ps -a {select} --format 'ended {{{{.Status}}}}' | head -n 1; exit; }}
-docker network inspect --format "{{{{(index .Containers \\"$c\\").IPv4Address}}}}" docker_gwbridge"""
-    said = host.run(script, check=False).stdout.strip()
-    if said.startswith("ended"):
+    service = service_name(book.params, host.name)
+    place = host.ask(place_of(service))
+    if place.ended:
         raise WorldError(
             f"the member on {host.name} does not run",
             where=host.name,
             wanted=f"a running container of the service {service}",
-            seen=said.removeprefix("ended").strip(),
+            seen=place.ended,
             next=f"swarmbook logs PARAMS {host.name}; then: swarmbook run PARAMS --from 07",
         )
-    address = said.partition("/")[0]
-    if not address or address == "<no value>":
+    if not place.address:
         raise OutOfOrder(
             f"run 07 first: no member of {book.params.mariadb_cluster_name} on {host.name}",
             where=host.name,
             wanted=f"a running container of the service {service}",
             next="swarmbook run PARAMS --from 07",
         )
-    return address
+    return place.address
 
 
 @dataclass(frozen=True)
@@ -118,7 +143,12 @@ class _Answer:
     plaintext: str
 
 
-def state(book: Book) -> StepResult:
+def _members(book: Book) -> int:
+    return len(book.params.members())
+
+
+@look(hosts=_members)
+def state(book: Book) -> CheckTable:
     """Ask every member: Synced, size, one uuid, Primary, ready; over TLS, and plaintext refused."""
     members = book.params.members()
 
@@ -136,46 +166,43 @@ def state(book: Book) -> StepResult:
             plaintext = "refused"
         return _Answer(status, status.get("Ssl_version", ""), flush, plaintext)
 
-    def checks(book: Book) -> CheckTable:
-        seen = book.fleet.each(one, members)
-        uuids = {answer.status["wsrep_cluster_state_uuid"] for answer in seen.values()}
-        rows = []
-        for name, answer in seen.items():
-            status = answer.status
-            rows += [
-                equal(name, "wsrep_local_state_comment", "Synced", status["wsrep_local_state_comment"]),
-                equal(name, "wsrep_cluster_size", len(members), status["wsrep_cluster_size"]),
-                Check(
-                    name,
-                    "wsrep_cluster_state_uuid",
-                    "one for all",
-                    "one for all" if len(uuids) == 1 else status["wsrep_cluster_state_uuid"],
-                    len(uuids) == 1,
-                ),
-                equal(name, "wsrep_cluster_status", "Primary", status["wsrep_cluster_status"]),
-                equal(
-                    name,
-                    "wsrep_ready, wsrep_connected",
-                    "ON, ON",
-                    f"{status['wsrep_ready']}, {status['wsrep_connected']}",
-                ),
-                Check(
-                    name,
-                    "TLS, certificate verified",
-                    "TLSv1.2 or newer",
-                    answer.cipher or "none",
-                    answer.cipher in ("TLSv1.2", "TLSv1.3"),
-                ),
-                equal(name, "a login without TLS", "refused", answer.plaintext),
-                equal(name, "innodb_flush_log_at_trx_commit", 1, answer.flush),
-            ]
-        show_picture(
-            topology([_card(name, answer) for name, answer in seen.items()], "The members"),
-            "the members: the table below",
-        )
-        return CheckTable(rows)
-
-    return look(book, checks, hosts=len(members))
+    seen = book.fleet.each(one, members)
+    uuids = {answer.status["wsrep_cluster_state_uuid"] for answer in seen.values()}
+    rows = []
+    for name, answer in seen.items():
+        status = answer.status
+        rows += [
+            equal(name, "wsrep_local_state_comment", "Synced", status["wsrep_local_state_comment"]),
+            equal(name, "wsrep_cluster_size", len(members), status["wsrep_cluster_size"]),
+            Check(
+                name,
+                "wsrep_cluster_state_uuid",
+                "one for all",
+                "one for all" if len(uuids) == 1 else status["wsrep_cluster_state_uuid"],
+                len(uuids) == 1,
+            ),
+            equal(name, "wsrep_cluster_status", "Primary", status["wsrep_cluster_status"]),
+            equal(
+                name,
+                "wsrep_ready, wsrep_connected",
+                "ON, ON",
+                f"{status['wsrep_ready']}, {status['wsrep_connected']}",
+            ),
+            Check(
+                name,
+                "TLS, certificate verified",
+                "TLSv1.2 or newer",
+                answer.cipher or "none",
+                answer.cipher in ("TLSv1.2", "TLSv1.3"),
+            ),
+            equal(name, "a login without TLS", "refused", answer.plaintext),
+            equal(name, "innodb_flush_log_at_trx_commit", 1, answer.flush),
+        ]
+    show_picture(
+        topology([_card(name, answer) for name, answer in seen.items()], "The members"),
+        "the members: the table below",
+    )
+    return CheckTable(rows)
 
 
 def _card(name: str, answer: _Answer) -> Card:
@@ -195,36 +222,31 @@ def _card(name: str, answer: _Answer) -> Card:
     )
 
 
-def replication(book: Book) -> StepResult:
+@look(hosts=_members, traces=f"the database {_SCHEMA} with a row of each member")
+def replication(book: Book) -> CheckTable:
     """Write a row on each member, read it on all others, and take it away again."""
     members = book.params.members()
-
-    def checks(book: Book) -> CheckTable:
-        with contextlib.ExitStack() as stack:
-            connections = {name: stack.enter_context(connect(book, name)) for name in members}
-            cursors = {name: stack.enter_context(connection.cursor()) for name, connection in connections.items()}
-            first = cursors[members[0]]
-            first.execute(f"CREATE DATABASE IF NOT EXISTS {_SCHEMA}")
-            first.execute(
-                f"CREATE TABLE IF NOT EXISTS {_SCHEMA}.canary (run CHAR(20), member VARCHAR(64), PRIMARY KEY (run, member)) ENGINE=InnoDB"
-            )
-            run = f"{time.time_ns():020d}"
-            try:
-                for name, cursor in cursors.items():
-                    # Causality, for this session: wait until all that was committed elsewhere before has been applied here.
-                    cursor.execute("SET SESSION wsrep_sync_wait = 7")
-                    cursor.execute(f"INSERT INTO {_SCHEMA}.canary VALUES (%s, %s)", (run, name))  # noqa: S608
-                    connections[name].commit()
-                rows = []
-                for name, cursor in cursors.items():
-                    cursor.execute(f"SELECT member FROM {_SCHEMA}.canary WHERE run = %s ORDER BY member", (run,))  # noqa: S608
-                    seen = [row[0] for row in cursor.fetchall()]
-                    rows.append(
-                        equal(name, "rows of all members, read here", " ".join(sorted(members)), " ".join(seen))
-                    )
-                    connections[name].commit()
-                return CheckTable(rows)
-            finally:
-                first.execute(f"DROP DATABASE IF EXISTS {_SCHEMA}")
-
-    return look(book, checks, hosts=len(members))
+    with contextlib.ExitStack() as stack:
+        connections = {name: stack.enter_context(connect(book, name)) for name in members}
+        cursors = {name: stack.enter_context(connection.cursor()) for name, connection in connections.items()}
+        first = cursors[members[0]]
+        first.execute(f"CREATE DATABASE IF NOT EXISTS {_SCHEMA}")
+        first.execute(
+            f"CREATE TABLE IF NOT EXISTS {_SCHEMA}.canary (run CHAR(20), member VARCHAR(64), PRIMARY KEY (run, member)) ENGINE=InnoDB"
+        )
+        run = f"{time.time_ns():020d}"
+        try:
+            for name, cursor in cursors.items():
+                # Causality, for this session: wait until all that was committed elsewhere before has been applied here.
+                cursor.execute("SET SESSION wsrep_sync_wait = 7")
+                cursor.execute(f"INSERT INTO {_SCHEMA}.canary VALUES (%s, %s)", (run, name))  # noqa: S608
+                connections[name].commit()
+            rows = []
+            for name, cursor in cursors.items():
+                cursor.execute(f"SELECT member FROM {_SCHEMA}.canary WHERE run = %s ORDER BY member", (run,))  # noqa: S608
+                seen = [row[0] for row in cursor.fetchall()]
+                rows.append(equal(name, "rows of all members, read here", " ".join(sorted(members)), " ".join(seen)))
+                connections[name].commit()
+            return CheckTable(rows)
+        finally:
+            first.execute(f"DROP DATABASE IF EXISTS {_SCHEMA}")

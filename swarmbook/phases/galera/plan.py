@@ -1,0 +1,116 @@
+"""What has to be changed so that every member serves; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from swarmbook.base.errors import WorldError
+from swarmbook.model.change import Action, Change
+from swarmbook.phases.galera.members import Galera, Member, nobody_serves
+from swarmbook.phases.galera.stack import Parts, data_folder
+from swarmbook.phases.support import stack
+
+__all__ = ["REUNION_S", "plan_galera", "token"]
+
+#: How long members that hold data, and of which some run, may take to find each other again, seconds: after a node came
+#: back, say.
+REUNION_S = 60
+
+
+def token(cluster: str) -> tuple[str, str]:
+    """Name and rules of the token by which members announce themselves to Consul.
+
+    Args:
+        cluster: The parameter ``mariadb_cluster_name``.
+    """
+    return f"service-{cluster}", f'service "{cluster}" {{ policy = "write" }}\n'
+
+
+def plan_galera(made: Parts, seen: Galera) -> list[Change]:
+    """Changes that bring the cluster to what is wanted.
+
+    Args:
+        made: What the swarm has to be given.
+        seen: The cluster as it is.
+
+    Raises:
+        WorldError: No member is in service and some hold data: which of them may go on is nobody's guess. Or a port is
+            taken.
+    """
+    params, members = made.params, seen.members
+    if seen.strays:
+        raise WorldError(
+            f"{', '.join(seen.strays)} carries a member and is no longer among the parameters' galera_nodes; "
+            "the book does not take single members away yet",
+            where=", ".join(seen.strays),
+            wanted=f"members on {', '.join(members)}",
+            next="put it back into galera_nodes, or take the cluster away: swarmbook destroy PARAMS",
+        )
+    for name, member in members.items():
+        if member.port_taken:
+            raise WorldError(
+                f"port {params.mariadb_port} is in use on {name}",
+                where=name,
+                wanted="a free port for the member",
+                seen=member.port_taken,
+                next="choose another mariadb_port, or end what listens there",
+            )
+    changes = [
+        Change(name, Action.IMAGES, ("MariaDB's image",)) for name, member in members.items() if not member.image
+    ]
+    changes += [
+        Change("cluster", Action.SECRET, (stack.secret_base(name),))
+        for name in made.secrets
+        if name not in seen.secrets
+    ]
+    if made.settings[0] not in seen.configs:
+        changes.append(Change("cluster", Action.CONFIG, (made.settings[0],)))
+    if not seen.token:
+        changes.append(Change("cluster", Action.TOKEN, (token(params.mariadb_cluster_name)[0],)))
+    folder = (data_folder(params),)
+    changes += [Change(name, Action.MAKE_FOLDER, folder) for name, member in members.items() if not member.folder]
+    first, *_ = members
+    serving = any(member.synced for member in members.values())
+    if not serving:
+        founding = _plan_first(first, members, folder)
+        # Who holds data is then waited for, the first member too.
+        serving = any(change.action is Action.REUNITE for change in founding)
+        changes += founding
+    wanted = {name: service["deploy"]["labels"][stack.SPEC_LABEL] for name, service in made.services.items()}
+    for name, member in members.items():
+        if not member.spec:
+            if name != first or serving:
+                changes.append(Change(name, Action.JOIN_CLUSTER))
+        elif not member.synced and name != first:
+            changes.append(Change(name, Action.AWAIT_MEMBER))
+        elif member.spec != wanted[name]:
+            changes.append(Change(name, Action.UPDATE_MEMBER))
+        elif not member.synced and serving:
+            changes.append(Change(name, Action.AWAIT_MEMBER))
+    return changes
+
+
+def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:
+    """How the cluster is founded, when nobody is in service."""
+    founder = members[first]
+    others = {
+        name: member for name, member in members.items() if name != first and (member.data or member.bootstrapped)
+    }
+    half_made = founder.used and not founder.bootstrapped
+    if half_made and founder.running and not others:
+        return [Change(first, Action.AWAIT_FIRST, because="it bootstraps")]
+    if half_made and not others:
+        # Nobody was let in before it was complete (accounts are locked until then), so nothing of anybody's is in it; it
+        # is kept all the same.
+        return [Change(first, Action.SET_ASIDE, folder), Change(first, Action.BOOTSTRAP)]
+    if founder.bootstrapped and founder.running and not others:
+        return [Change(first, Action.AWAIT_FIRST)]
+    if founder.data or founder.bootstrapped or others:
+        holders = [member for member in members.values() if member.data or member.bootstrapped]
+        some_run = any(member.running for member in holders)
+        if len(holders) > 1 and some_run and all(member.spec for member in holders):
+            # A node that was away, or all of them: what kept its view of the cluster goes on by itself once it sees the
+            # others.
+            return [Change("cluster", Action.REUNITE, (str(REUNION_S),))]
+        raise nobody_serves(members)
+    return [Change(first, Action.BOOTSTRAP)]

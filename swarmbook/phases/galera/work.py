@@ -1,0 +1,281 @@
+"""How members are founded, joined, updated and waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from swarmbook.access.commands import sh
+from swarmbook.access.probe import Probe
+from swarmbook.base.errors import SwarmbookError, UsageError, WaitTimeout, WorldError
+from swarmbook.base.wait import wait_for
+from swarmbook.book.book import Book
+from swarmbook.params import Params
+from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_serves, of_service
+from swarmbook.phases.galera.plan import REUNION_S
+from swarmbook.phases.galera.stack import Parts, data_folder, document, service_name
+from swarmbook.phases.support import stack
+from swarmbook.phases.support.preconditions import require_swarm
+
+__all__ = ["Work", "init_scripts", "last_words"]
+
+#: A member may fail to join and be started again: its donor was busy, say. More often than this is no bad luck.
+_STARTS = 4
+#: What a first start that failed has said, beside its data; ``logs.sh`` reads it.
+_FAILED_LOG = "failed-start.log"
+
+
+def init_scripts(params: Params) -> dict[str, bytes]:
+    """The user's scripts by name, read before anything is touched.
+
+    Raises:
+        UsageError: The folder is not there.
+    """
+    if not params.mariadb_init_scripts:
+        return {}
+    folder = Path(params.mariadb_init_scripts).expanduser()
+    if not folder.is_dir():
+        raise UsageError(
+            "the folder of initial scripts is not there",
+            where=str(folder.resolve()),
+            wanted="a folder with *.sql, *.sql.gz or *.sh",
+            next="mend mariadb_init_scripts in the parameters",
+        )
+    taken = (".sql", ".sql.gz", ".sh")
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.endswith(taken)}
+
+
+class Work:
+    """The members of one cluster, at work.
+
+    Args:
+        book: The open book.
+        made: What the swarm is given.
+        seen: The cluster as it was observed.
+    """
+
+    def __init__(self, book: Book, made: Parts, seen: Galera) -> None:
+        self._book, self._made, self._seen = book, made, seen
+        self._params = made.params
+        self._manager = require_swarm(book)
+
+    def make_folders(self, folders: Mapping[str, str]) -> None:
+        """Make data folders, or the volumes that hold them.
+
+        Args:
+            folders: By node.
+        """
+        label = f"{stack.CLUSTER_LABEL}={self._made.cluster}"
+        for_path = bool(self._params.mariadb_data_path)
+
+        def one(name: str, folder: str) -> None:
+            if for_path:
+                command = sh("mkdir -p @{folder}", folder=folder)
+            else:
+                volume = Path(folder).parent.name  # the engine keeps a volume's files in VOLUME/_data
+                command = sh("docker volume create --label @{label} @{volume} >/dev/null", label=label, volume=volume)
+            self._book.fleet[name].run(command)
+
+        self._book.fleet.each(lambda host: one(host.name, folders[host.name]), folders)
+
+    def set_aside(self, name: str, folder: str) -> None:
+        """Move a half-made bootstrap aside, with the log of its failure.
+
+        Args:
+            name: The node.
+            folder: Its data folder.
+        """
+        self._remove_service(name)
+        self._book.fleet[name].run(
+            sh(
+                "cd @{folder} && mkdir aborted && mv data bootstrap.used aborted && { [ ! -e @{log} ] || mv @{log} aborted; } "
+                "&& mv aborted aborted-$(date -u +%Y%m%dT%H%M%SZ)",
+                folder=folder,
+                log=_FAILED_LOG,
+            )
+        )
+
+    def found(self, first: str, scripts: Mapping[str, bytes]) -> None:
+        """Put the mark, start the first member, wait until it is Synced.
+
+        Its first start uses the mark up before it does anything else.
+
+        Args:
+            first: The node.
+            scripts: Initial scripts by name.
+        """
+        folder = data_folder(self._params)
+        host = self._book.fleet[first]
+        host.run(sh("rm -rf @{folder}", folder=f"{folder}/init.d"))
+        for name, content in scripts.items():
+            host.put(f"{folder}/init.d/{name}", content, mode=0o644)
+        # Not if a start that we did not see has used the mark up meanwhile: a second one would lie beside data, and be
+        # refused for ever.
+        host.run(sh("cd @{folder} && { [ -e bootstrap.used ] || touch bootstrap; }", folder=folder))
+        try:
+            self._deploy([first])
+            self.wait([first], bootstrapping=True)
+        except SwarmbookError:
+            self._keep_log(first)
+            # Restarting would not help and only fill the log: the mark is used up. The data stays; the next run sets it
+            # aside.
+            self._remove_service(first)
+            raise
+
+    def join(self, names: list[str]) -> None:
+        """Start joiners in waves, never more at once than there are members to donate.
+
+        A joiner without a free donor fails.
+
+        Args:
+            names: Their nodes.
+        """
+        donors = len(self._made.services) - len(names)
+        while names:
+            wave, names = names[: max(donors, 1)], names[max(donors, 1) :]
+            self._deploy(wave)
+            self.wait(wave)
+            donors += len(wave)
+
+    def update(self, names: Iterable[str]) -> None:
+        """Restart members with their new settings, one after the other: each is Synced again before the next one goes.
+
+        Args:
+            names: Their nodes.
+        """
+        for name in names:
+            self._deploy([name])
+            self.wait([name], updating=True)
+
+    def wait(self, names: list[str], *, bootstrapping: bool = False, updating: bool = False) -> None:
+        """Wait until members are Synced.
+
+        Args:
+            names: Their nodes.
+            bootstrapping: The one member founds the cluster: its first end is a failure.
+            updating: The swarm replaces its container: the old one may still answer.
+
+        Raises:
+            WorldError: One does not bootstrap or join; carries the last words of its log.
+            WaitTimeout: It takes too long.
+        """
+        if not names:
+            return
+        book, params = self._book, self._params
+        started = time.monotonic()
+
+        def settled() -> tuple[bool, str]:
+            updates: Mapping[str, str] = {}
+            if updating:
+                attrs = stack.services(book.engine(self._manager), params.mariadb_cluster_name)
+                updates = {
+                    n: (attrs[n].get("UpdateStatus") or {}).get("State", "completed") for n in names if n in attrs
+                }
+            members = self._ask(names)
+            book.samples += [(time.time(), name, member.state) for name, member in members.items()]
+            for name, member in members.items():
+                if len(member.ended - self._seen.members[name].ended) >= (1 if bootstrapping else _STARTS):
+                    raise self._failed(name, bootstrapping)
+            late = [
+                f"{name}: {member.state}"
+                for name, member in members.items()
+                if not member.synced or updates.get(name, "completed") != "completed"
+            ]
+            return not late, f"{'; '.join(late)} after {time.monotonic() - started:.0f} s"
+
+        wait_for(
+            "every member is Synced",
+            settled,
+            timeout_s=params.wait_timeout,
+            where=", ".join(names),
+            next=f"swarmbook ssh {names[0]} docker service logs --tail 40 {service_name(params, names[0])}",
+            first_s=0.3,
+        )
+
+    def reunite(self, within_s: int) -> None:
+        """Wait until a member serves. Nobody is bootstrapped for it: who may go on is for Galera to know, or for a person.
+
+        Args:
+            within_s: Seconds that they may take.
+
+        Raises:
+            WorldError: None does; carries every member's position.
+        """
+        members: dict[str, Member] = {}
+
+        def serving() -> tuple[bool, str]:
+            members.update(self._ask(list(self._seen.members)))
+            return any(member.synced for member in members.values()), ""
+
+        try:
+            timeout_s = min(within_s, REUNION_S, self._params.wait_timeout)
+            wait_for("a member serves again", serving, timeout_s=timeout_s, first_s=0.3)
+        except WaitTimeout:
+            raise nobody_serves(members) from None
+
+    # -- within --------------------------------------------------------------------------------------------------
+
+    def _ask(self, names: list[str]) -> dict[str, Member]:
+        """How members are now, once their image and service are known to be there."""
+        return self._book.fleet.each(lambda host: host.ask(found_on(self._params, host.name), quiet=True), names)
+
+    def _deploy(self, names: list[str]) -> None:
+        cluster = self._params.mariadb_cluster_name
+        stack.deploy(self._book, self._manager, cluster, document(self._made), document(self._made, names))
+
+    def _failed(self, name: str, bootstrapping: bool) -> WorldError:
+        hint = "" if bootstrapping else "; the donor's log may say more than the joiner's"
+        return WorldError(
+            f"the member on {name} does not {'bootstrap' if bootstrapping else 'join'}",
+            where=f"{name}: service {service_name(self._params, name)}",
+            wanted="Synced",
+            seen=last_words(self._book, name),
+            next=f"mend what the log says, then: swarmbook run PARAMS --from {self._book.phase}{hint}",
+        )
+
+    def _keep_log(self, name: str) -> None:
+        """Keep a member's log beside its data: its containers go with its service, and what they said would go with them."""
+        script = sh(
+            "umask 077; for c in $(@!{all} -aq | tac); do docker logs -t --tail 400 $c; done > @{file} 2>&1",
+            all=of_service(service_name(self._params, name)),
+            file=f"{data_folder(self._params)}/{_FAILED_LOG}",
+        )
+        with contextlib.suppress(SwarmbookError):  # what is raised already says more than this could
+            self._book.fleet[name].run(script, check=False, quiet=True)
+
+    def _remove_service(self, name: str) -> None:
+        service = service_name(self._params, name)
+        self._book.fleet[self._manager].run(
+            sh("docker service rm @{service} >/dev/null 2>&1", service=service), check=False
+        )
+        running = Probe(
+            sh("@!{running} -q | as running", running=of_service(service)), lambda facts: " ".join(facts["running"])
+        )
+        wait_for(
+            f"the member on {name} has stopped",
+            lambda: (not (ids := self._book.fleet[name].ask(running, quiet=True)), ids),
+            timeout_s=200,
+            where=name,
+            next=f"swarmbook ssh {name} docker ps",
+        )
+
+
+def last_words(book: Book, name: str) -> str:
+    """The last lines that matter of a member's log, of the container that ended last.
+
+    Args:
+        book: The open book.
+        name: The member's node.
+    """
+    service = service_name(book.params, name)
+    # The newest may be the next try, which has said nothing yet.
+    script = sh(
+        'c=$(@!{ended} -aq | head -n 1); [ -n "$c" ] || c=$(@!{all} -aq | head -n 1); '
+        "docker logs --tail 200 $c 2>&1 | grep -E @{lines} | tail -n 12",
+        ended=of_service(service, "status=exited"),
+        all=of_service(service),
+        lines=r"ERROR|galera:|\.sql|\.sh",
+    )
+    return book.fleet[name].run(script, check=False).stdout.strip() or "nothing in its log"
