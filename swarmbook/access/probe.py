@@ -68,7 +68,7 @@ class Probe(Generic[T]):
         """
         try:
             return self.read(read_facts(output))
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
             raise Refused(
                 f"the answer of {host} is not what it should be; nothing was done with it",
                 where=host,
