@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.cluster import Endpoint
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, SwarmbookError, WorldError
+from swarmbook.base.known import recognise
 
 __all__ = ["connect", "local_engine", "send_images"]
 
@@ -123,6 +125,7 @@ def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> No
             where=", ".join(sorted(failures)),
             seen=seen,
             next=f"look at the space: swarmbook ssh {min(failures)} df -h /var/lib/docker",
+            code=recognise(seen) or Code.IMAGE_NOT_TAKEN,
         )
 
 
@@ -133,5 +136,6 @@ def api_errors(node: str, what: str, error: Exception) -> SwarmbookError:
         f"{what} failed",
         where=node,
         seen=str(explanation),
+        code=recognise(str(explanation)) or Code.ENGINE_SAYS_NO,
         next=f"look at it: swarmbook ssh {node} journalctl -u docker -n 50",
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from swarmbook.access.docker_api import local_engine
 from swarmbook.base.activity import doing
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.base.wait import wait_for
 from swarmbook.model.checks import Check
@@ -39,13 +40,17 @@ def ensure_engine(timeout_s: float = 60) -> Any:
     named = os.environ.get("DOCKER_HOST")
     if named:
         raise EngineUnavailable(
-            "the engine that DOCKER_HOST names does not answer", where=named, next="start it, or: unset DOCKER_HOST"
+            "the engine that DOCKER_HOST names does not answer",
+            where=named,
+            next="start it, or: unset DOCKER_HOST",
+            code=Code.ENGINE_NOT_THERE,
         )
     if os.geteuid() != 0:
         raise EngineUnavailable(
             "no Docker Engine is within reach",
             where="this computer",
             next="start Docker (or be let into its group), or run as root on Debian or Ubuntu, where this installs it",
+            code=Code.ENGINE_NOT_THERE,
         )
     if shutil.which("dockerd") is None:
         if shutil.which("apt-get") is None:
@@ -53,6 +58,7 @@ def ensure_engine(timeout_s: float = 60) -> Any:
                 "no Docker Engine is installed",
                 where="this computer",
                 next="install Docker (https://docs.docker.com/engine/install/) and run again",
+                code=Code.ENGINE_NOT_THERE,
             )
         install_packages(["docker.io"])
     return _start(timeout_s)
@@ -111,6 +117,7 @@ def _start(timeout_s: float) -> Any:
                 where="this computer",
                 seen=done.stderr.strip(),
                 next="journalctl -u docker -n 50",
+                code=Code.ENGINE_NOT_THERE,
             )
     else:
         # No init to hand it to: a session of its own, so that a Ctrl-C at our terminal does not reach it.
@@ -124,7 +131,11 @@ def _start(timeout_s: float) -> Any:
             if process.poll() is not None:
                 tail = "\n".join(_LOG.read_text(errors="replace").strip().splitlines()[-5:])
                 raise EngineUnavailable(
-                    "the Docker Engine does not start", where=str(_LOG), seen=tail, next="dockerd --debug"
+                    "the Docker Engine does not start",
+                    where=str(_LOG),
+                    seen=tail,
+                    next="dockerd --debug",
+                    code=Code.ENGINE_NOT_THERE,
                 )
             client = local_engine()
             return client is not None, client

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ParameterError
 from swarmbook.base.secrets import REFERENCE
 from swarmbook.model.phases import PHASES
@@ -233,6 +234,7 @@ def load_params(path: str | Path) -> Params:
             f"the parameter file cannot be read: {error.strerror}",
             where=str(path),
             next="name one that is there, such as params/lab.yaml",
+            code=Code.PARAMETERS_NOT_READ,
         ) from None
     except UnicodeDecodeError as error:
         raise ParameterError(
@@ -241,6 +243,7 @@ def load_params(path: str | Path) -> Params:
             wanted="UTF-8",
             seen=str(error.reason),
             next="save it as UTF-8",
+            code=Code.PARAMETERS_NOT_READ,
         ) from None
     values, lines, mistakes = _read(text)
     params, more = _validate(values)

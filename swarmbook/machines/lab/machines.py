@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.cluster import Endpoint, Node
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, WorldError
 from swarmbook.base.wait import wait_for
 
@@ -130,6 +131,7 @@ class Machines:
                 wanted=str(self.folder),
                 seen=other,
                 next="give this one another name (`cluster:` in the parameters), or take the other away from its own folder",
+                code=Code.LAB_OF_ANOTHER_FOLDER,
             )
 
     def ensure_network(self) -> bool:

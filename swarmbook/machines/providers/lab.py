@@ -9,6 +9,7 @@ from typing import Any
 from swarmbook.access.cluster import Node
 from swarmbook.access.docker_api import local_engine
 from swarmbook.access.hosts import fan_out
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.book.book import Book, Change
 from swarmbook.machines.host_engine import engine_outlook, ensure_engine
@@ -56,6 +57,7 @@ class LabProvider:
                     where="this computer",
                     wanted="the engine that they run on",
                     next="start it, or let it be started: swarmbook run PARAMS --only 01",
+                    code=Code.ENGINE_NOT_THERE,
                 )
             return []
         public = self._book.cluster.key_file.with_suffix(".pub")

@@ -15,6 +15,7 @@ from typing import TypeVar
 from swarmbook.access.cluster import Endpoint, Node
 from swarmbook.access.hosts import fan_out
 from swarmbook.access.ssh_keys import scan_host_key
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import (
     ForeignData,
     HostUnreachable,
@@ -90,6 +91,7 @@ class SoftLayerProvider:
         timeout_s: float,
         where: str | None = None,
         next: str | None = None,
+        code: Code | None = None,
     ) -> T:
         return wait_for(
             what,
@@ -97,6 +99,7 @@ class SoftLayerProvider:
             timeout_s=timeout_s,
             where=where,
             next=next,
+            code=code,
             first_s=self._first_s,
             slowest_s=self._slowest_s,
             sleep=self._sleep,
@@ -396,6 +399,7 @@ class SoftLayerProvider:
             timeout_s=self._book.params.wait_timeout,
             where=str(end),
             next="is that address reached from here (sl_ssh_interface: private needs the account's VPN)? then run it again",
+            code=Code.INSTANCE_SILENT,
         )
 
     # -- the end -----------------------------------------------------------------------------------------------
