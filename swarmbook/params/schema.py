@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -187,12 +187,16 @@ class Params(BaseModel):
         """The nodes that carry a Galera member, first the one that bootstraps."""
         return list(self.galera_nodes or self.nodes)
 
-    def view(self, phase: str) -> ParamView:
-        """These parameters as one phase may see them; all of them for no phase."""
-        return ParamView(self, phase)
+    def view(self, phase: str) -> Params:
+        """These parameters as one phase may see them: all of them for no phase.
+
+        What the type says is :class:`Params`; what it is refuses, at once, a parameter that the phase's notebook does
+        not declare.
+        """
+        return cast("Params", _Guarded(self, phase))
 
 
-class ParamView:
+class _Guarded:
     """The parameters of one phase: reading one that its notebook does not declare is an error of the library."""
 
     def __init__(self, params: Params, phase: str) -> None:
@@ -200,13 +204,17 @@ class ParamView:
         self._allowed = set(phase_params(phase) if phase else Params.model_fields)
         self.phase = phase
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         read = {"managers": "swarm_managers", "members": "galera_nodes"}.get(name, name)
         if read in Params.model_fields and read not in self._allowed:
             raise AttributeError(
                 f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"
             )
         return getattr(self._params, name)
+
+
+#: What phases call it until they say Params.
+ParamView = Params
 
 
 def phase_params(phase: str) -> list[str]:
