@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.cluster import Endpoint
-from swarmbook.access.docker_types import Info, JoinTokens, NodeRole, Service, SwarmNode
+from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.known import recognise
+from swarmbook.model.health import Role, SwarmState
 
 __all__ = [
     "Engine",
     "Info",
     "JoinTokens",
-    "NodeRole",
     "Service",
     "SwarmNode",
     "api_errors",
@@ -116,7 +116,7 @@ class Engine:
             version=str(found.get("ServerVersion") or ""),
             cgroup_version=str(found.get("CgroupVersion") or ""),
             storage_driver=str(found.get("Driver") or ""),
-            swarm=str(swarm.get("LocalNodeState") or "inactive"),
+            swarm=SwarmState.read(str(swarm.get("LocalNodeState") or "inactive")),
             node_id=str(swarm.get("NodeID") or ""),
             manager=bool(swarm.get("ControlAvailable")),
         )
@@ -165,7 +165,7 @@ class Engine:
             SwarmNode(
                 id=str(entry["ID"]),
                 hostname=str((entry.get("Description") or {}).get("Hostname") or ""),
-                role=NodeRole(entry["Spec"]["Role"]),
+                role=Role(entry["Spec"]["Role"]),
                 state=str((entry.get("Status") or {}).get("State") or ""),
                 availability=str(entry["Spec"].get("Availability") or ""),
                 labels=dict(entry["Spec"].get("Labels") or {}),

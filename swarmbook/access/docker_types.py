@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
-__all__ = ["Info", "JoinTokens", "NodeRole", "Service", "SwarmNode"]
+from swarmbook.model.health import Role, SwarmState
 
-
-class NodeRole(str, Enum):
-    """What a node is to its swarm."""
-
-    MANAGER = "manager"
-    WORKER = "worker"
+__all__ = ["Info", "JoinTokens", "Service", "SwarmNode"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +18,7 @@ class Info:
         version: Of the engine.
         cgroup_version: ``1`` or ``2``; empty where it is too old to say.
         storage_driver: ``overlay2``, ``btrfs`` and so on.
-        swarm: State of its part in a swarm: ``inactive``, ``pending``, ``active``, ``error``, ``locked``.
+        swarm: Its part in a swarm.
         node_id: Its id in the swarm, or empty.
         manager: Whether it manages the swarm.
     """
@@ -32,7 +26,7 @@ class Info:
     version: str
     cgroup_version: str
     storage_driver: str
-    swarm: str
+    swarm: SwarmState
     node_id: str
     manager: bool
 
@@ -52,7 +46,7 @@ class SwarmNode:
 
     id: str
     hostname: str
-    role: NodeRole
+    role: Role
     state: str
     availability: str
     labels: Mapping[str, str]
@@ -82,6 +76,6 @@ class JoinTokens:
     manager: str = field(repr=False)
     worker: str = field(repr=False)
 
-    def of(self, role: NodeRole) -> str:
+    def of(self, role: Role) -> str:
         """The token that makes a node a manager or a worker."""
-        return self.manager if role is NodeRole.MANAGER else self.worker
+        return self.manager if role is Role.MANAGER else self.worker

@@ -11,9 +11,10 @@ from typing import Any
 import docker
 import pytest
 
-from swarmbook.access.docker_api import Engine, NodeRole, send_images
+from swarmbook.access.docker_api import Engine, send_images
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
+from swarmbook.model.health import Role
 
 Answers = dict[str, tuple[int, Any]]
 
@@ -106,8 +107,8 @@ def test_a_swarm_in_our_types(make: Make) -> None:
     )  # fmt: skip
     engine.ping()
     one, two = engine.swarm_nodes()
-    assert (one.role, one.labels, one.hostname, one.state) == (NodeRole.MANAGER, {"name": "n1"}, "n1", "ready")
-    assert (two.role, two.labels, two.availability) == (NodeRole.WORKER, {}, "drain")
+    assert (one.role, one.labels, one.hostname, one.state) == (Role.MANAGER, {"name": "n1"}, "n1", "ready")
+    assert (two.role, two.labels, two.availability) == (Role.WORKER, {}, "drain")
     services = engine.stack_services("galera")
     assert {name: (s.labels.get("swarmbook.spec"), s.update) for name, s in services.items()} == {
         "n1": ("abc", "updating"),
@@ -115,7 +116,7 @@ def test_a_swarm_in_our_types(make: Make) -> None:
     }
     assert engine.secrets() == {"s-1"} and engine.configs() == frozenset()
     tokens = engine.join_tokens()
-    assert tokens.of(NodeRole.WORKER) == "SWMTKN-w" and "SWMTKN" not in repr(tokens)
+    assert tokens.of(Role.WORKER) == "SWMTKN-w" and "SWMTKN" not in repr(tokens)
     assert (engine.about().manager, engine.about().cgroup_version, engine.about().swarm) == (True, "2", "active")
 
 

@@ -12,6 +12,7 @@ import pytest
 from swarmbook.machines.lab.machines import Machine
 from swarmbook.machines.rehearsal import Condition, instances
 from swarmbook.machines.rehearsal.instances import LabInstances
+from swarmbook.model.health import MachineState
 
 
 class Engine:
@@ -37,7 +38,7 @@ class Engine:
     def create(self, name: str, address: str, *_: Any, **__: Any) -> None:
         if self.troubles:
             raise self.troubles.pop(0)
-        self.there[name] = Machine(name, "abc", "running", address, {})
+        self.there[name] = Machine(name, "abc", MachineState.RUNNING, address, {})
 
     def remove(self, name: str, image: str | None) -> None:
         if self.troubles:

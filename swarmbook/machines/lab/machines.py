@@ -14,6 +14,7 @@ from swarmbook.access.cluster import Endpoint, Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, WorldError
 from swarmbook.base.wait import wait_for
+from swarmbook.model.health import MachineState
 
 __all__ = ["CLUSTER_LABEL", "Machine", "Machines"]
 
@@ -71,7 +72,7 @@ class Machine:
 
     name: str
     id: str
-    state: str
+    state: MachineState
     private_address: str
     ports: Mapping[int, int]
 
@@ -118,7 +119,15 @@ class Machines:
                 for inner, outer in (settings["Ports"] or {}).items()
                 if outer
             }
-            found.append(Machine(container.labels[_NODE_LABEL], container.short_id, container.status, address, ports))
+            found.append(
+                Machine(
+                    container.labels[_NODE_LABEL],
+                    container.short_id,
+                    MachineState.read(container.status),
+                    address,
+                    ports,
+                )
+            )
         return sorted(found, key=lambda machine: machine.name)
 
     def _refuse_foreign(self, labels: Mapping[str, str]) -> None:
@@ -369,7 +378,7 @@ class Machines:
 
     def _remove(self, machine: Machine) -> None:
         container = self.client.containers.get(machine.id)
-        if container.status == "running":
+        if machine.state is MachineState.RUNNING:
             # Marks the loop device; the kernel lets go of it when the machine's last mount goes with the machine.
             container.exec_run(["lab-machine", "detach"])
         container.remove(force=True, v=True)

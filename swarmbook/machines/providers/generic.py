@@ -22,6 +22,7 @@ from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.model.checks import Check
+from swarmbook.model.health import MachineState
 from swarmbook.show.progress import Progress
 
 __all__ = ["GenericProvider"]
@@ -74,13 +75,13 @@ class GenericProvider:
         def one(node: Node) -> Found:
             try:
                 self._met[node.name] = self._meet(node.name)
-                state = "running"
+                state, note = MachineState.RUNNING, ""
             except LoginRefused:
                 raise
             except HostUnreachable as error:
                 self._met.pop(node.name, None)
-                state = f"no answer: {error.seen or error.what}"
-            return Found(node.name, node.id, state, node.private_address, node.public_address)
+                state, note = MachineState.SILENT, error.seen or error.what
+            return Found(node.name, node.id, state, node.private_address, node.public_address, note)
 
         logins = self._logins()
         return list(fan_out(one, {name: node for name, node in self._known().items() if name in logins}).values())
@@ -98,13 +99,13 @@ class GenericProvider:
         return fan_out(one, self._known())
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
-        states = {machine.name: machine.state for machine in found}
+        there = {machine.name: machine for machine in found}
         changes = []
         for name in names:
-            if name not in states:
+            if name not in there:
                 changes.append(Change(name, "create", "your host taken in; its host key pinned at first contact"))
-            elif states[name] != "running":
-                changes.append(Change(name, "await", f"your host waited for ({states[name]})"))
+            elif there[name].state is not MachineState.RUNNING:
+                changes.append(Change(name, "await", f"your host waited for ({there[name].word})"))
         return changes
 
     def provision(self, changes: Sequence[Change]) -> None:

@@ -17,6 +17,7 @@ from swarmbook.machines.images import ensure_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.model.checks import Check
+from swarmbook.model.health import MachineState
 
 __all__ = ["LabProvider"]
 
@@ -64,13 +65,14 @@ class LabProvider:
         key = public.read_text() if public.exists() else ""
         machines = {m.name: m for m in self._machines.all()}
         keyless = fan_out(
-            lambda m: m.state == "running" and bool(key) and not self._machines.lets_in(m.name, key), machines
+            lambda m: m.state is MachineState.RUNNING and bool(key) and not self._machines.lets_in(m.name, key),
+            machines,
         )
         return [
             Found(
                 m.name,
                 m.id,
-                "running without our key" if keyless[m.name] else m.state,
+                MachineState.KEYLESS if keyless[m.name] else m.state,
                 m.private_address,
                 m.private_address,
             )
@@ -90,9 +92,9 @@ class LabProvider:
         for name in names:
             if name not in states:
                 changes.append(Change(name, "create", "machine created"))
-            elif states[name] == "running without our key":
+            elif states[name] is MachineState.KEYLESS:
                 changes.append(Change(name, "key", "the cluster's SSH key put in"))
-            elif states[name] != "running":
+            elif states[name] is not MachineState.RUNNING:
                 changes.append(Change(name, "start", f"machine started (was {states[name]})"))
         return changes
 

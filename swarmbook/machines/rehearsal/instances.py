@@ -14,6 +14,7 @@ from swarmbook.machines.images import LABEL as IMAGE_LABEL
 from swarmbook.machines.images import ensure_image
 from swarmbook.machines.rehearsal import Condition
 from swarmbook.machines.lab.machines import Machine, Machines
+from swarmbook.model.health import MachineState
 
 __all__ = ["LabInstances"]
 
@@ -73,7 +74,7 @@ class LabInstances:
         if machine is None:
             return Condition(doing="Assign Host")
         address = machine.private_address
-        if machine.state == "running":
+        if machine.state is MachineState.RUNNING:
             return Condition(True, "", address, address)
         return Condition(False, "Power On", address, address) if working else Condition(False, "", address, address, halted=True)
 
@@ -113,7 +114,7 @@ class LabInstances:
         machines, name = self._machines(), str(id)
         for machine in machines.all():
             if machine.name == name:
-                if machine.state == "created":  # whoever made it was killed over it
+                if machine.state is MachineState.CREATED:  # whoever made it was killed over it
                     machines.start(name, self._keys[id])
                 return
         image, _ = ensure_image(machines.client, "node", self._base_image)
