@@ -48,6 +48,7 @@ class Code(str, Enum):
     SECRET_NOT_THERE = "secret-not-there"  # noqa: S105 - a code, not a secret
 
     # Machines.
+    CAPABILITIES_REFUSED = "capabilities-refused"
     CONNECTION_BROKE = "connection-broke"
     ENGINE_NOT_THERE = "engine-not-there"
     HOST_KEY_NOT_PINNED = "host-key-not-pinned"
@@ -69,6 +70,7 @@ class Code(str, Enum):
     PORT_HELD = "port-held"
 
     # Disks and engines.
+    BUILD_FAILED = "build-failed"
     DISK_FULL = "disk-full"
     DISK_NOT_EMPTY = "disk-not-empty"
     ENGINE_DOES_NOT_START = "engine-does-not-start"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ class Engine:
     def __init__(self) -> None:
         self.there: dict[str, Machine] = {}
         self.troubles: list[Exception] = []
-        self.client = SimpleNamespace(images=SimpleNamespace(list=lambda **_: []))
+        self.engine = object()
 
     def __call__(self, client: Any, name: str, folder: Path) -> Engine:
         return self
@@ -53,9 +52,10 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     engine = Engine()
     monkeypatch.setattr(instances, "Machines", engine)
-    monkeypatch.setattr(instances, "local_engine", lambda: engine.client)
-    monkeypatch.setattr(instances, "ensure_engine", lambda: engine.client)
+    monkeypatch.setattr(instances, "local_engine", lambda: engine.engine)
+    monkeypatch.setattr(instances, "ensure_engine", lambda: engine.engine)
     monkeypatch.setattr(instances, "ensure_image", lambda *_: ("node", False))
+    monkeypatch.setattr(instances, "node_image", lambda _: None)
     monkeypatch.setattr(instances, "_FRESH_S", 0.0)
     return engine
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 from swarmbook.access.cluster import Node
 from swarmbook.access.docker_api import local_engine
@@ -13,7 +12,7 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.book.book import Book, Change
 from swarmbook.machines.host_engine import engine_outlook, ensure_engine
-from swarmbook.machines.images import ensure_image
+from swarmbook.machines.images import ensure_image, node_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.model.checks import Check
@@ -39,8 +38,8 @@ class LabProvider:
 
     def _there(self) -> Machines | None:
         """The machines, as far as an engine runs that could hold any: none is started to find that out."""
-        client: Any = local_engine()
-        return None if client is None else Machines(client, self._book.cluster.name, self._book.cluster.folder)
+        engine = local_engine()
+        return None if engine is None else Machines(engine, self._book.cluster.name, self._book.cluster.folder)
 
     def prerequisites(self) -> list[Check]:
         return [engine_outlook()]
@@ -80,10 +79,10 @@ class LabProvider:
         ]
 
     def states(self) -> dict[str, str]:
-        client: Any = local_engine()
-        if client is None:
+        engine = local_engine()
+        if engine is None:
             return {"": "no Docker Engine runs here, so no machine does"}
-        machines = Machines(client, self._book.cluster.name, self._book.cluster.folder).all()
+        machines = Machines(engine, self._book.cluster.name, self._book.cluster.folder).all()
         return {machine.name: f"container {machine.id} is {machine.state}" for machine in machines}
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
@@ -100,7 +99,7 @@ class LabProvider:
 
     def provision(self, changes: Sequence[Change]) -> None:
         params = self._book.params
-        image, _ = ensure_image(self._machines.client, "node", params.lab_base_image)
+        image, _ = ensure_image(self._machines.engine, "node", params.lab_base_image)
         key = self._book.cluster.key_file.with_suffix(".pub").read_text()
         self._machines.ensure_network()
         addresses = self._machines.addresses([change.host for change in changes if change.action == "create"])
@@ -132,5 +131,4 @@ class LabProvider:
         machines = self._there()
         if machines is None:
             return []
-        node_images = machines.client.images.list(filters={"label": "swarmbook.image=node"})
-        return machines.destroy(node_images[0].id if node_images else None)
+        return machines.destroy(node_image(machines.engine))
