@@ -470,8 +470,8 @@ def _versions() -> dict[str, str]:
 def _engine() -> str:
     from swarmbook.access.docker_api import local_engine
 
-    client = local_engine()
-    return str(client.version()["Version"]) if client is not None else ""
+    engine = local_engine()
+    return engine.about().version if engine is not None else ""
 
 
 def machine() -> dict[str, Any]:

@@ -53,16 +53,17 @@ def parameters() -> str:
 
 
 def troubleshooting() -> str:
-    """Every known failure: what it means, what mends it, and the test that makes it happen."""
+    """Every known failure: what it means, how to fix it, and the test that makes it happen."""
     head = (
-        "# When something is not as it should be\n\nWritten from `swarmbook/base/failures.yaml` by `tools/docs.py`. An error that is known names its section (`swarmbook explain NAME` prints\n"
-        "it). Each of these was made to happen for real, by the test that is named, and its message seen.\n\n| | what is said |\n|---|---|\n"
+        "# Troubleshooting\n\nGenerated from `swarmbook/base/failures.yaml` by `tools/docs.py`. A known error names its section here; `swarmbook explain NAME` prints\n"
+        "it. A test causes each of these failures for real and checks its message.\n\n| failure | codes |\n|---|---|\n"
     )
     table = "\n".join(
-        f"| [{failure.title}](#{failure.name}) | `{failure.says.replace('|', chr(92) + '|')}` |" for failure in known()
+        f"| [{failure.title}](#{failure.name}) | {', '.join(f'`{code}`' for code in failure.codes)} |"
+        for failure in known()
     )
     parts = [
-        f'<a id="{failure.name}"></a>\n## {failure.title}\n\n{failure.means}\n\n**What mends it.** {failure.mend}\n\n*Made to happen by* `{failure.test}`.\n'
+        f'<a id="{failure.name}"></a>\n## {failure.title}\n\n{failure.means}\n\n**Fix.** {failure.fix}\n\n*Test:* `{failure.test}`.\n'
         for failure in known()
     ]
     return f"{head}{table}\n\n" + "\n".join(parts)
@@ -139,7 +140,7 @@ def main(arguments: list[str]) -> int:
     ]
     if "--check" in arguments:
         for name in stale:
-            print(f"docs/{name} is not as its source has it: python tools/docs.py")
+            print(f"docs/{name} is out of date: python tools/docs.py")
         return 1 if stale else 0
     for name in stale:
         (DOCS / name).write_text(PAGES[name](), encoding="utf-8")

@@ -32,6 +32,7 @@ from typing import Any
 import filelock
 
 from swarmbook.base import secrets
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import LockHeld, OutOfOrder, WorldError
 from swarmbook.base.files import write_atomic, write_private
 
@@ -166,6 +167,7 @@ class Cluster:
                 wanted=f"format {FORMAT} or older",
                 seen=f"format {version}",
                 next="use that newer swarmbook for this cluster: pip install --upgrade swarmbook",
+                code=Code.INVENTORY_NOT_READ,
             )
         return dict(data)
 
@@ -175,6 +177,7 @@ class Cluster:
             where=str(self.file),
             seen=seen,
             next="restore the file, or remove the folder and run 01 again",
+            code=Code.INVENTORY_NOT_READ,
         )
 
     @property
@@ -269,6 +272,7 @@ class Cluster:
                 seen=f"nodes: {', '.join(wanted)}",
                 next=f"put {', '.join(gone)} back into `nodes`; a manager or a Galera member has to be drained and leave before its machine goes, "
                 "and that is not built. To take everything away: swarmbook cancel PARAMS",
+                code=Code.NODE_TAKEN_OUT,
             )
 
     # -- keys and secrets --------------------------------------------------------------------------------------

@@ -1,28 +1,237 @@
-"""The Docker SDK behind one adapter: engines reached over mutual TLS, images sent to many of them at once.
+"""The Docker SDK behind one adapter: nothing else imports it. Engines, reached over mutual TLS, answer in our types and raise our errors.
 
 Commands that change a swarm are typed into a node's shell by the phases (so that the transcript holds them as one would
 type them); the API is used where that would show a secret, where bulk data flows, and for quick reading while waiting.
+Containers, and images that are built, are in :mod:`swarmbook.access.docker_containers` and :mod:`swarmbook.access.docker_images`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swarmbook.access.cluster import Endpoint
-from swarmbook.base.errors import EngineUnavailable, SwarmbookError, WorldError
+from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import EngineUnavailable, WorldError
+from swarmbook.base.known import recognise
+from swarmbook.model.health import Role, SwarmState
 
-__all__ = ["connect", "local_engine", "send_images"]
+__all__ = [
+    "Engine",
+    "Info",
+    "JoinTokens",
+    "Service",
+    "SwarmNode",
+    "api_errors",
+    "connect",
+    "local_engine",
+    "send_images",
+]
 
 _TIMEOUT_S = 60
+_LOCAL_TIMEOUT_S = 600
+#: What the phases know how to talk to: engines from 20.10 on.
+_API_VERSION = "1.41"
 _CHUNK = 1 << 20
 
 
-def connect(name: str, end: Endpoint, pki: Path) -> Any:
-    """A client for a node's engine: its certificate is checked against the cluster's CA, and ours is shown.
+class Engine:
+    """A Docker Engine that answers.
+
+    Every method raises a :class:`~swarmbook.base.errors.WorldError` with the engine's own words when it refuses, and
+    :class:`~swarmbook.base.errors.EngineUnavailable` when it does not answer. Its code is what the words mean, where
+    that is known; ``not-found`` for what is not there; else ``engine-says-no``.
+
+    Args:
+        client: The SDK's.
+        name: The node, or ``this computer``.
+    """
+
+    def __init__(self, client: Any, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    def __getattr__(self, name: str) -> Any:
+        # Until every phase goes by the methods below, the SDK's are reached through it.
+        return getattr(self.client, name)
+
+    def __repr__(self) -> str:
+        return f"Engine({self.name})"
+
+    @contextlib.contextmanager
+    def asked(self, what: str) -> Iterator[None]:
+        """Turn the SDK's errors into ours.
+
+        Args:
+            what: What is asked for, as in ``creating the secret NAME``.
+        """
+        import docker.errors
+        import requests
+
+        try:
+            yield
+        except docker.errors.NotFound as error:
+            raise self._refused(what, error, Code.NOT_FOUND) from None
+        except (docker.errors.APIError, docker.errors.BuildError, docker.errors.ImageLoadError) as error:
+            raise self._refused(what, error, Code.ENGINE_SAYS_NO) from None
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            raise EngineUnavailable(
+                f"the engine's API on {self.name} does not answer",
+                where=self.name,
+                wanted=what,
+                seen=str(error) or type(error).__name__,
+                next=self._next,
+            ) from None
+
+    def _refused(self, what: str, error: Exception, code: Code) -> WorldError:
+        words = str(getattr(error, "explanation", None) or error)
+        return WorldError(f"{what} failed", where=self.name, seen=words, next=self._next, code=recognise(words) or code)
+
+    @property
+    def _next(self) -> str:
+        return "docker info" if self.name == _HERE else f"swarmbook ssh {self.name} journalctl -u docker -n 50"
+
+    # -- the engine --------------------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """Make sure that it answers."""
+        with self.asked("a ping"):
+            self.client.ping()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.client.close()
+
+    def about(self) -> Info:
+        """What it says about itself."""
+        with self.asked("docker info"):
+            found = self.client.api.info()
+        swarm = found.get("Swarm") or {}
+        return Info(
+            version=str(found.get("ServerVersion") or ""),
+            cgroup_version=str(found.get("CgroupVersion") or ""),
+            storage_driver=str(found.get("Driver") or ""),
+            swarm=SwarmState.read(str(swarm.get("LocalNodeState") or "inactive")),
+            node_id=str(swarm.get("NodeID") or ""),
+            manager=bool(swarm.get("ControlAvailable")),
+        )
+
+    # -- images ------------------------------------------------------------------------------------------------
+
+    def has_image(self, tag: str) -> bool:
+        """Whether it has an image."""
+        return self._image(tag) is not None
+
+    def image_labels(self, tag: str) -> Mapping[str, str]:
+        """Labels of an image.
+
+        Raises:
+            WorldError: It has no such image (``not-found``).
+        """
+        return dict((self._known_image(tag).get("Config") or {}).get("Labels") or {})
+
+    def image_size(self, tag: str) -> int:
+        """Size of an image, bytes.
+
+        Raises:
+            WorldError: It has no such image (``not-found``).
+        """
+        return int(self._known_image(tag)["Size"])
+
+    def _image(self, tag: str) -> dict[str, Any] | None:
+        try:
+            return self._known_image(tag)
+        except WorldError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            return None
+
+    def _known_image(self, tag: str) -> dict[str, Any]:
+        with self.asked(f"docker image inspect {tag}"):
+            return dict(self.client.api.inspect_image(tag))
+
+    # -- the swarm; of a manager -------------------------------------------------------------------------------
+
+    def swarm_nodes(self) -> list[SwarmNode]:
+        """The nodes of its swarm."""
+        with self.asked("docker node ls"):
+            found = self.client.api.nodes()
+        return [
+            SwarmNode(
+                id=str(entry["ID"]),
+                hostname=str((entry.get("Description") or {}).get("Hostname") or ""),
+                role=Role(entry["Spec"]["Role"]),
+                state=str((entry.get("Status") or {}).get("State") or ""),
+                availability=str(entry["Spec"].get("Availability") or ""),
+                labels=dict(entry["Spec"].get("Labels") or {}),
+            )
+            for entry in found
+        ]
+
+    def stack_services(self, stack: str) -> dict[str, Service]:
+        """The services of a stack, by name without the stack's."""
+        with self.asked(f"docker stack services {stack}"):
+            found = self.client.api.services(filters={"label": f"com.docker.stack.namespace={stack}"})
+        services = [
+            Service(
+                id=str(entry["ID"]),
+                name=str(entry["Spec"]["Name"]),
+                labels=dict(entry["Spec"].get("Labels") or {}),
+                update=str((entry.get("UpdateStatus") or {}).get("State") or ""),
+            )
+            for entry in found
+        ]
+        return {service.name.removeprefix(f"{stack}_"): service for service in services}
+
+    def secrets(self) -> frozenset[str]:
+        """Names of the swarm's secrets."""
+        with self.asked("docker secret ls"):
+            return frozenset(str(entry["Spec"]["Name"]) for entry in self.client.api.secrets())
+
+    def configs(self) -> frozenset[str]:
+        """Names of the swarm's configs."""
+        with self.asked("docker config ls"):
+            return frozenset(str(entry["Spec"]["Name"]) for entry in self.client.api.configs())
+
+    def create_secret(self, name: str, content: bytes, labels: Mapping[str, str]) -> None:
+        """Create a secret of the swarm: over the API, since on a command line or in a file it could be read."""
+        with self.asked(f"creating the secret {name}"):
+            self.client.api.create_secret(name, content, labels=dict(labels))
+
+    def create_config(self, name: str, content: bytes, labels: Mapping[str, str]) -> None:
+        """Create a config of the swarm."""
+        with self.asked(f"creating the config {name}"):
+            self.client.api.create_config(name, content, labels=dict(labels))
+
+    def join_tokens(self) -> JoinTokens:
+        """What a node needs to join its swarm."""
+        with self.asked("docker swarm join-token"):
+            found = self.client.api.inspect_swarm()["JoinTokens"]
+        return JoinTokens(manager=str(found["Manager"]), worker=str(found["Worker"]))
+
+    def join_swarm(self, remote: str, token: str, *, listen: str, advertise: str) -> None:
+        """Join a swarm: over the API, since on a command line the token could be read by everybody on the node.
+
+        Args:
+            remote: Address and port of a manager.
+            token: One of :meth:`join_tokens`.
+            listen: Address and port where it listens.
+            advertise: Its address for the others.
+        """
+        with self.asked(f"joining the swarm at {remote}"):
+            self.client.api.join_swarm([remote], token, listen_addr=listen, advertise_addr=advertise)
+
+
+_HERE = "this computer"
+
+
+def connect(name: str, end: Endpoint, pki: Path) -> Engine:
+    """Reach a node's engine: its certificate is checked against the cluster's CA, and ours is shown.
 
     Args:
         name: The node.
@@ -41,7 +250,7 @@ def connect(name: str, end: Endpoint, pki: Path) -> Any:
         verify=True,  # without it docker-py takes any certificate
     )
     try:
-        client = docker.DockerClient(base_url=f"tcp://{end}", tls=tls, timeout=_TIMEOUT_S, version="1.41")
+        client = docker.DockerClient(base_url=f"tcp://{end}", tls=tls, timeout=_TIMEOUT_S, version=_API_VERSION)
         client.api.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         client.ping()
     except (docker.errors.DockerException, OSError) as error:
@@ -52,31 +261,31 @@ def connect(name: str, end: Endpoint, pki: Path) -> Any:
             seen=str(error),
             next="swarmbook run PARAMS --only 03",
         ) from None
-    return client
+    return Engine(client, name)
 
 
-def local_engine() -> Any | None:
-    """The Docker Engine of this machine as the environment names it, or None when none answers."""
+def local_engine() -> Engine | None:
+    """The Docker Engine of this computer as the environment names it, or None when none answers."""
     import docker
 
     try:
-        client = docker.from_env(timeout=600)
+        client = docker.from_env(timeout=_LOCAL_TIMEOUT_S)
         client.ping()
     except (docker.errors.DockerException, OSError):
         return None
-    return client
+    return Engine(client, _HERE)
 
 
-def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> None:
+def send_images(source: Engine, names: Sequence[str], targets: Mapping[str, Engine]) -> None:
     """Send images from one engine to many, reading them once.
 
     Args:
         source: The engine that has them.
         names: Tags.
-        targets: Clients by node name.
+        targets: Engines by node.
 
     Raises:
-        WorldError: An engine refused them (a full disk, say); names all that did.
+        WorldError: An engine refused them (``disk-full``, ``image-not-taken``); names all that did.
     """
     if not targets or not names:
         return
@@ -86,9 +295,9 @@ def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> No
     def load(name: str) -> None:
         chunks = iter(queues[name].get, None)
         try:
-            for event in targets[name].api.load_image(chunks):
+            for event in targets[name].client.api.load_image(chunks):
                 if "error" in event:
-                    failures[name] = event["error"]
+                    failures[name] = str(event["error"])
         except Exception as error:  # whatever it was, the reader must not be left waiting at a full queue
             failures[name] = str(error)
         for _ in chunks:  # an iterator that has met its end stays at its end
@@ -97,21 +306,19 @@ def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> No
     threads = [threading.Thread(target=load, args=(name,), daemon=True) for name in targets]
     for thread in threads:
         thread.start()
-    # One archive for all of them: layers that they share are read and sent once.
-    response = source.api._get(source.api._url("/images/get"), params={"names": names}, stream=True)
+    api = source.client.api
     try:
-        if response.status_code != 200:
-            raise WorldError(
-                "the engine here does not give out the images",
-                where=", ".join(names),
-                seen=response.text[:500],
-                next="docker images",
-            )
-        for chunk in response.iter_content(_CHUNK):
-            for waiting in queues.values():
-                waiting.put(chunk)
+        with source.asked("docker save " + " ".join(names)):
+            # One archive for all of them: layers that they share are read and sent once.
+            response = api._get(api._url("/images/get"), params={"names": list(names)}, stream=True)
+            try:
+                api._raise_for_status(response)
+                for chunk in response.iter_content(_CHUNK):
+                    for waiting in queues.values():
+                        waiting.put(chunk)
+            finally:
+                response.close()
     finally:
-        response.close()
         for waiting in queues.values():
             waiting.put(None)
         for thread in threads:
@@ -123,15 +330,17 @@ def send_images(source: Any, names: list[str], targets: Mapping[str, Any]) -> No
             where=", ".join(sorted(failures)),
             seen=seen,
             next=f"look at the space: swarmbook ssh {min(failures)} df -h /var/lib/docker",
+            code=recognise(seen) or Code.IMAGE_NOT_TAKEN,
         )
 
 
-def api_errors(node: str, what: str, error: Exception) -> SwarmbookError:
-    """One of our errors for one of the SDK's, with the engine's own words kept."""
-    explanation = getattr(error, "explanation", None) or str(error)
+def api_errors(node: str, what: str, error: Exception) -> WorldError:
+    """One of our errors for one of the SDK's; for phases that do not go by :class:`Engine` yet."""
+    words = str(getattr(error, "explanation", None) or error)
     return WorldError(
         f"{what} failed",
         where=node,
-        seen=str(explanation),
+        seen=words,
         next=f"look at it: swarmbook ssh {node} journalctl -u docker -n 50",
+        code=recognise(words) or Code.ENGINE_SAYS_NO,
     )

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from swarmbook.access.cluster import Cluster, Endpoint, Node, known_name
 from swarmbook.access.probe import Probe
 from swarmbook.base.activity import doing
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
 from swarmbook.base.secrets import mask
 from swarmbook.model.transcript import Transcript
@@ -135,6 +136,7 @@ class Host:
                 "the cluster's SSH key is gone",
                 where=str(error.filename),
                 next="restore it, or take the cluster away: swarmbook cancel PARAMS",
+                code=Code.KEY_GONE,
             ) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             if "not found in known_hosts" in str(error):
@@ -143,6 +145,7 @@ class Host:
                     where=where,
                     wanted=f"a line in {self._cluster.known_hosts}",
                     next="swarmbook run PARAMS --only 01",
+                    code=Code.HOST_KEY_NOT_PINNED,
                 ) from None
             raise HostUnreachable(
                 f"{name} does not answer over SSH",
@@ -201,6 +204,7 @@ class Host:
                 where=f"{self.name}: {mask(command)[:200]}",
                 seen=str(error) or type(error).__name__,
                 next="run it again",
+                code=Code.CONNECTION_BROKE,
             ) from None
         seconds = time.monotonic() - started
         if not quiet:

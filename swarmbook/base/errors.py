@@ -22,14 +22,19 @@
     │   └── WaitTimeout                     a bounded wait ran out
     └── Interrupted                exit 130 SIGINT or SIGTERM
 
-Messages say what, where, seen against wanted, and the next command; what is known of it (:mod:`swarmbook.base.known`) they add themselves.
+Messages say what, where, seen against wanted, and the next command. Nothing reads them back: programs, known failures
+(:mod:`swarmbook.base.known`) and tests go by an error's :class:`~swarmbook.base.codes.Code`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from swarmbook.base.codes import Code
+
 __all__ = [
+    "ERROR_MIME",
     "CheckFailed",
     "CommandFailed",
     "ConfirmationMissing",
@@ -53,6 +58,10 @@ __all__ = [
 ]
 
 
+#: An error as data, in the outputs of the cell that it ended.
+ERROR_MIME = "application/vnd.swarmbook.error+json"
+
+
 class SwarmbookError(Exception):
     """Base of all errors of this library.
 
@@ -61,10 +70,15 @@ class SwarmbookError(Exception):
         where: Host, file or object it is about.
         wanted: What was expected.
         seen: What was found instead.
-        next: The command to type, or the mend, in one line.
+        next: The command to type, or the fix, in one line.
+        code: What programs know it by; by default that of its class.
+
+    Example:
+        >>> raise WorldError("the disk of n1 is full", where="n1", code=Code.DISK_FULL)
     """
 
     exit_code = 3
+    code: Code = Code.FAILED
 
     def __init__(
         self,
@@ -74,6 +88,7 @@ class SwarmbookError(Exception):
         wanted: str | None = None,
         seen: str | None = None,
         next: str | None = None,
+        code: Code | None = None,
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -81,12 +96,14 @@ class SwarmbookError(Exception):
         self.wanted = wanted
         self.seen = seen
         self.next = next
+        if code is not None:
+            self.code = Code(code)
 
     def __str__(self) -> str:
         from swarmbook.base.known import find  # here, since most processes never show an error
 
-        failure = find(f"{self.what}\n{self.seen or ''}")
-        told = {
+        failure = find(self.code, self.seen, self.what)
+        fields = {
             "where": self.where,
             "wanted": self.wanted,
             "seen": self.seen,
@@ -94,110 +111,159 @@ class SwarmbookError(Exception):
             "next": self.next,
         }
         if failure is not None:
-            told["more"] = f"swarmbook explain {failure.name}"
+            fields["more"] = f"swarmbook explain {failure.name}"
         lines = [self.what]
-        for label, value in told.items():
+        for label, value in fields.items():
             if value:
                 head, *rest = str(value).rstrip().splitlines() or [""]
                 lines.append(f"  {label + ':':<8}{head}")
                 lines.extend(f"          {line}" for line in rest)
         return "\n".join(lines)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # kept whole when it crosses a process border
-        return (_rebuild, (type(self), self.what, self.where, self.wanted, self.seen, self.next))
+    def __reduce__(self) -> tuple[Any, ...]:  # whole when it crosses a process border
+        return (_rebuild, (type(self), self.what, self.where, self.wanted, self.seen, self.next, self.code))
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of a traceback: the message, which says what to do."""
+        """Give IPython the message in place of a traceback, and the run its code: a cell's error holds words only."""
         import os
         import traceback
 
+        _show_as_data(self)
         if os.environ.get("SWARMBOOK_DEBUG"):
             return traceback.format_exception(self)
         return f"{type(self).__name__}: {self}".splitlines()
 
 
+def _show_as_data(error: SwarmbookError) -> None:
+    with contextlib.suppress(ImportError):
+        from IPython import get_ipython
+        from IPython.display import display
+
+        if getattr(get_ipython(), "kernel", None) is not None:
+            display({ERROR_MIME: {"code": error.code.value}}, raw=True)
+
+
 def _rebuild(
-    cls: type[SwarmbookError], what: str, where: str | None, wanted: str | None, seen: str | None, next: str | None
+    cls: type[SwarmbookError],
+    what: str,
+    where: str | None,
+    wanted: str | None,
+    seen: str | None,
+    next: str | None,
+    code: Code,
 ) -> SwarmbookError:
-    return cls(what, where=where, wanted=wanted, seen=seen, next=next)
+    return cls(what, where=where, wanted=wanted, seen=seen, next=next, code=code)
 
 
 class CheckFailed(SwarmbookError):
     """A verification table holds a row that is not as wanted."""
 
     exit_code = 1
+    code = Code.CHECK_FAILED
 
 
 class UsageError(SwarmbookError, ValueError):
     """What was asked for is wrong; nothing was touched."""
 
     exit_code = 2
+    code = Code.USAGE
 
 
 class ParameterError(UsageError):
     """One or more mistakes in parameters; the message lists them all."""
 
+    code = Code.PARAMETERS_WRONG
+
 
 class ConfirmationMissing(UsageError):
     """A step that destroys or spends was not confirmed."""
+
+    code = Code.NOT_CONFIRMED
 
 
 class OutOfOrder(UsageError):
     """A notebook was run before the one it stands on."""
 
+    code = Code.OUT_OF_ORDER
+
 
 class WorldError(SwarmbookError, RuntimeError):
     """The world is not as expected."""
+
+    code = Code.UNEXPECTED
 
 
 class EngineUnavailable(WorldError):
     """No Docker Engine is within reach, or it does not start."""
 
+    code = Code.ENGINE_UNAVAILABLE
+
 
 class HostUnreachable(WorldError):
     """A host does not answer, or does not let us in."""
+
+    code = Code.HOST_UNREACHABLE
 
 
 class LoginRefused(HostUnreachable):
     """A host answers over SSH, and does not let us in."""
 
+    code = Code.LOGIN_REFUSED
+
 
 class HostKeyMismatch(WorldError):
     """A host shows another key than the one pinned at first contact."""
+
+    code = Code.HOST_KEY_CHANGED
 
 
 class CommandFailed(WorldError):
     """A command on a host exited non-zero."""
 
+    code = Code.COMMAND_FAILED
+
 
 class ForeignData(WorldError):
     """Something that would be overwritten is not ours."""
+
+    code = Code.FOREIGN_DATA
 
 
 class ProviderError(WorldError):
     """Who rents out machines says no, or does not answer."""
 
+    code = Code.PROVIDER_FAILED
+
 
 class OrderUncertain(WorldError):
     """A call that is not done twice was sent, and its answer was lost."""
+
+    code = Code.ORDER_UNCERTAIN
 
 
 class LockHeld(WorldError):
     """Another run holds this cluster's lock."""
 
+    code = Code.LOCK_HELD
+
 
 class PlanMismatch(WorldError):
     """A step would do something else than the plan says."""
 
+    code = Code.PLAN_MISMATCH
+
 
 class WaitTimeout(WorldError, TimeoutError):
     """A bounded wait ran out; carries the last thing seen."""
+
+    code = Code.WAIT_TIMEOUT
 
 
 class Interrupted(SwarmbookError):
     """The run was interrupted by SIGINT or SIGTERM."""
 
     exit_code = 130
+    code = Code.INTERRUPTED
 
 
 def exit_code_for(name: str) -> int:

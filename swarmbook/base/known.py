@@ -1,13 +1,17 @@
-"""Failures that are known: an error finds the section that says what it usually means and what mends it."""
+"""Known failures: an error finds, by its code, the section that says what it usually means and how to fix it."""
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Known", "find", "known"]
+from swarmbook.base.codes import Code
+
+__all__ = ["Known", "find", "known", "recognise"]
 
 _FILE = Path(__file__).with_name("failures.yaml")
 
@@ -17,37 +21,77 @@ class Known:
     """One known failure.
 
     Args:
-        name: By which ``swarmbook explain`` prints it; also its heading's anchor in ``docs/troubleshooting.md``.
+        name: What ``swarmbook explain`` calls it; also its heading's anchor in ``docs/troubleshooting.md``.
         title: One line.
-        says: Matches what an error says and has seen.
+        codes: The codes of the errors it explains; foreign words are given the first of them.
+        foreign: Regular expressions for the words of engines and servers, never for ours.
         means: What it usually means.
-        mend: What mends it, in markdown.
+        fix: How to fix it, in markdown.
         test: The test that makes it happen for real.
+        says: What an error without such a code says, until it has one.
     """
 
     name: str
     title: str
-    says: str
+    codes: tuple[Code, ...]
+    foreign: tuple[str, ...]
     means: str
-    mend: str
+    fix: str
     test: str
+    says: str = ""
 
 
 @functools.cache
 def known() -> tuple[Known, ...]:
-    """All of them, in the order in which a run would meet them; read when the first is asked for."""
+    """Every known failure, in the order in which a run would meet them; read when the first is asked for."""
     import yaml
 
-    data = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
-    return tuple(
-        Known(name, **{key: str(value).strip() for key, value in entry.items()}) for name, entry in data.items()
-    )
+    return tuple(_entries(yaml.safe_load(_FILE.read_text(encoding="utf-8"))))
 
 
-def find(text: str) -> Known | None:
-    """The known failure that an error's words belong to, if any.
+def _entries(data: dict[str, dict[str, Any]]) -> Iterator[Known]:
+    for name, entry in data.items():
+        codes = tuple(map(Code, entry.pop("codes")))
+        foreign = tuple(entry.pop("foreign", ()))
+        yield Known(name, codes=codes, foreign=foreign, **{key: str(value).strip() for key, value in entry.items()})
+
+
+def find(code: Code, seen: str | None = None, what: str = "") -> Known | None:
+    """Find the known failure that explains an error.
 
     Args:
-        text: What it says, and below it what it has seen.
+        code: The error's.
+        seen: What a host or a server reported: it decides where no known failure has that code.
+        what: The error's sentence, for those that have no code of their own yet.
     """
-    return next((failure for failure in known() if re.search(failure.says, text)), None)
+    text = f"{what}\n{seen or ''}"
+    for failure in known():
+        if failure.says and re.search(failure.says, text):
+            return failure
+    for wanted in (code, recognise(seen or "")):
+        for failure in known():
+            if wanted in failure.codes:
+                return failure
+    return None
+
+
+def recognise(foreign: str) -> Code | None:
+    """Turn the words of an engine or a server into a code.
+
+    Example:
+        >>> recognise("write /layer.tar: no space left on device")
+        <Code.DISK_FULL: 'disk-full'>
+
+    Args:
+        foreign: What it reported; never a sentence of ours.
+    """
+    if not foreign:
+        return None
+    return next(
+        (
+            failure.codes[0]
+            for failure in known()
+            if any(re.search(pattern, foreign, re.IGNORECASE) for pattern in failure.foreign)
+        ),
+        None,
+    )

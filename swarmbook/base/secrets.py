@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_private
 from swarmbook.base.redaction import MASK, Finder, forms, pem_pieces
@@ -243,6 +244,7 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
                 where=f"environment variable {rest}",
                 seen="not set, or empty",
                 next=f"export {rest}=... and run again",
+                code=Code.SECRET_NOT_THERE,
             )
     elif kind == "file":
         try:
@@ -258,6 +260,7 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
                 where=rest,
                 seen=seen,
                 next="put it there in one line, mode 0600, and run again",
+                code=Code.SECRET_NOT_THERE,
             ) from None
     else:
         path = folder / name

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from swarmbook.base.activity import doing
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WaitTimeout
 
 __all__ = ["wait_for"]
@@ -21,6 +22,7 @@ def wait_for(
     timeout_s: float,
     where: str | None = None,
     next: str | None = None,
+    code: Code | None = None,
     first_s: float = 0.05,
     slowest_s: float = 1.0,
     clock: Callable[[], float] = time.monotonic,
@@ -34,6 +36,7 @@ def wait_for(
         timeout_s: Seconds after which to give up.
         where: Host or object.
         next: The command to type when it does not come.
+        code: What its not coming is; by default just that.
         first_s: First pause, seconds; each pause is half as long again as the one before.
         slowest_s: Longest pause, seconds.
 
@@ -52,7 +55,9 @@ def wait_for(
                 return seen
             left = timeout_s - (clock() - started)
             if left <= 0:
-                raise WaitTimeout(f"{what}: not within {timeout_s:g} s", where=where, seen=str(seen), next=next)
+                raise WaitTimeout(
+                    f"{what}: not within {timeout_s:g} s", where=where, seen=str(seen), next=next, code=code
+                )
             if isinstance(seen, str) and seen:
                 say(f"waits: {what} (now {seen})")
             sleep(min(pause, left))

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ConfirmationMissing, UsageError
 from swarmbook.model.change import Word
 from swarmbook.model.plan import Approval, Plan
@@ -40,6 +41,7 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
             wanted=plan.digest,
             seen=digest + short,
             next="swarmbook plan PARAMS; read what it says now, and approve its digest",
+            code=Code.APPROVED_ANOTHER_PLAN,
         )
     approvals = []
     for word, changes in plan.words().items():

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node, home
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
 from swarmbook.cli.common import example, known_secrets, open_book, with_json, with_parameters
 from swarmbook.model.phases import PHASES
@@ -30,7 +31,10 @@ def status(params: Params, as_json: bool) -> None:
     book = open_book(params)
     if not book.cluster.exists():
         raise OutOfOrder(
-            f"there is no cluster {params.cluster}", where=str(book.cluster.folder), next="swarmbook run PARAMS"
+            f"there is no cluster {params.cluster}",
+            where=str(book.cluster.folder),
+            next="swarmbook run PARAMS",
+            code=Code.CLUSTER_NOT_THERE,
         )
     rows = ask(book)
     table = status_table(rows)
@@ -70,7 +74,10 @@ def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | 
     book = open_book(params)
     if not book.cluster.exists():
         raise OutOfOrder(
-            f"there is no cluster {params.cluster}", where=str(book.cluster.folder), next="swarmbook run PARAMS"
+            f"there is no cluster {params.cluster}",
+            where=str(book.cluster.folder),
+            next="swarmbook run PARAMS",
+            code=Code.CLUSTER_NOT_THERE,
         )
     known_secrets(params)
     try:
@@ -114,6 +121,7 @@ def the_cluster(name: str | None) -> Cluster:
             wanted="--cluster with one of these" if names else None,
             seen=", ".join(names) or "none",
             next=f"swarmbook --help; for example: --cluster {names[0]}" if names else "swarmbook run PARAMS",
+            code=Code.USAGE if names else Code.CLUSTER_NOT_THERE,
         )
     return Cluster(name)
 
@@ -130,6 +138,7 @@ def _node(cluster: Cluster, name: str) -> Node:
         where=str(cluster.file),
         wanted=", ".join(n.name for n in cluster.nodes),
         next="swarmbook ls",
+        code=Code.NODE_UNKNOWN,
     )
 
 
@@ -253,11 +262,12 @@ def show_params(as_json: bool) -> None:
 @click.argument("name", required=False)
 @with_json
 def explain(name: str | None, as_json: bool) -> None:
-    """Say what a known failure usually means, and what mends it; without NAME, list them."""
+    """Explain a known failure and how to fix it; NAME may be an error's code; without it, list them all."""
     from swarmbook.base.known import known
     from swarmbook.model.checks import Table
 
     failures = {failure.name: failure for failure in known()}
+    name = next((failure.name for failure in known() if name in failure.codes), name) if name not in failures else name
     if name is None:
         table = Table(["name", "what"], [[failure.name, failure.title] for failure in failures.values()])
         click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
@@ -270,7 +280,16 @@ def explain(name: str | None, as_json: bool) -> None:
     failure = failures[name]
     if as_json:
         click.echo(
-            json.dumps({"name": name, "title": failure.title, "means": failure.means, "mend": failure.mend}, indent=2)
+            json.dumps(
+                {
+                    "name": name,
+                    "title": failure.title,
+                    "means": failure.means,
+                    "fix": failure.fix,
+                    "codes": failure.codes,
+                },
+                indent=2,
+            )
         )
     else:
-        click.echo(f"{failure.title}\n\nWhat it usually means\n{failure.means}\n\nWhat mends it\n{failure.mend}")
+        click.echo(f"{failure.title}\n\nWhat it usually means\n{failure.means}\n\nHow to fix it\n{failure.fix}")

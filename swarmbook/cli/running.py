@@ -11,6 +11,7 @@ import click
 
 from swarmbook import __version__
 from swarmbook.access.cluster import Cluster, home
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
 from swarmbook.cli.common import example, with_json, with_parameters
 from swarmbook.cli.session import Session
@@ -262,7 +263,12 @@ def cancel(params: Params, **options: Any) -> None:
 def rebuild(params: Params, **options: Any) -> None:
     """Destroy, and build again on the same machines (90, then 03 to 08)."""
     if not Cluster(params.cluster).exists():
-        raise OutOfOrder("there is nothing to rebuild: no machines", where=params.cluster, next="swarmbook run PARAMS")
+        raise OutOfOrder(
+            "there is nothing to rebuild: no machines",
+            where=params.cluster,
+            next="swarmbook run PARAMS",
+            code=Code.CLUSTER_NOT_THERE,
+        )
     Session(params, _COMMANDS["rebuild"], "rebuild", **options).run()
 
 

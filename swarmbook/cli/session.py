@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmbook.access.cluster import Cluster, home
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.cli.approval import approve
 from swarmbook.cli.common import known_secrets, open_book
@@ -33,7 +34,7 @@ __all__ = ["Session"]
 
 _REHEARSAL = "REHEARSAL: nothing is rented, and nothing is charged; what stands for rented machines is on this computer"
 #: Errors after which no log of a node would say more.
-_SAYS_IT_ALL = ("LockHeld", "PlanMismatch")
+_SAYS_IT_ALL = (Code.LOCK_HELD, Code.PLAN_MISMATCH)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _asks_why(params: Params, folder: Path, console: Console) -> OnFailure:
         from swarmbook.diagnosis.logs import collect
 
         book = open_book(params)
-        if not book.cluster.exists() or (record.error or {}).get("ename") in _SAYS_IT_ALL:
+        if not book.cluster.exists() or (record.error or {}).get("code") in _SAYS_IT_ALL:
             return []
         console.note(f"asking {', '.join(book.params.nodes)} why (at most 45 s)")
         found = collect(book, folder / "logs", phase=record.number, fresh=began, stopped=stopped)
@@ -195,6 +196,7 @@ def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
             "the folder of initial scripts is not there",
             where=str(Path(params.mariadb_init_scripts).resolve()),
             next="mend mariadb_init_scripts in the parameters",
+            code=Code.INIT_SCRIPTS_NOT_THERE,
         )
     if cluster.exists() and PHASES[numbers[-1]].kind is not Kind.TAKE_AWAY:
         cluster.refuse_removal(params.nodes)

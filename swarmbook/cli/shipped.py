@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarmbook import __version__
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, OutOfOrder, WorldError
 from swarmbook.base.files import write_atomic
 
@@ -65,6 +66,7 @@ def _mark(folder: Path) -> tuple[str, dict[str, str]]:
             where=str(folder / MARK),
             wanted="a folder that swarmbook init has made",
             next="swarmbook init DIR",
+            code=Code.NO_COPY_OF_THE_BOOK,
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WorldError(

@@ -19,6 +19,7 @@ from swarmbook.base.secrets import mask
 from swarmbook.book.book import Book
 from swarmbook.diagnosis.status import Row, status
 from swarmbook.model.checks import Table
+from swarmbook.model.health import Agent, ContainerState, EngineState, GaleraState, Role, SwarmState
 from swarmbook.params import Params
 from swarmbook.show.drawing import Card, Part, as_image, topology
 from swarmbook.show.widgets import somebody_watches
@@ -60,23 +61,21 @@ def _word(part: str, row: Row | None) -> tuple[str, bool, bool]:
     if not row.reachable:
         return "", False, False
     if part == "engine":
-        return row.engine, row.engine == "active", row.engine == "activating"
+        return str(row.engine), row.engine is EngineState.ACTIVE, row.engine is EngineState.ACTIVATING
     if part == "manager":
-        state, _, role = row.swarm.partition(" ")
-        return (role if state == "active" else state.replace("none", "")), state == "active", state == "pending"
+        active = row.swarm is SwarmState.ACTIVE
+        return _shown(row.swarm, row.role if active else None), active, row.swarm is SwarmState.PENDING
     if part == "Consul":
-        state, _, service = row.consul.partition(" ")
-        return (
-            (service.rpartition("_")[2] if state == "running" else state.replace("none", "")),
-            state == "running",
-            state not in ("none", "running", ""),
-        )
-    fine = row.galera in ("Synced, Primary", "no member wanted")
-    return (
-        ("Synced" if row.galera == "Synced, Primary" else row.galera.replace("no member wanted", "none wanted")),
-        fine,
-        row.galera != "no member",
-    )
+        running = row.consul is ContainerState.RUNNING
+        return _shown(row.consul, row.agent if running else None), running, row.consul is not ContainerState.NONE
+    if row.galera is GaleraState.NOT_WANTED:
+        return "none wanted", True, False
+    return (str(row.galera) if row.serves else row.member), row.serves, row.galera is not GaleraState.ABSENT
+
+
+def _shown(state: SwarmState | ContainerState, more: Role | Agent | None) -> str:
+    """What a node is, once it is that; until then how far it is; nothing where there is nothing."""
+    return str(more) if more is not None else "" if str(state) == "none" else str(state)
 
 
 def table(seen: Sequence[Card]) -> Table:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.hosts import Fleet, Host
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, UsageError
 from swarmbook.base.files import write_atomic
 from swarmbook.base.secrets import mask
@@ -222,6 +223,7 @@ def collect(
                 where=str(book.cluster.file),
                 wanted=", ".join(every),
                 next="swarmbook ls",
+                code=Code.NODE_UNKNOWN,
             )
     chosen = [name for name in every if not names or name in names]
     mark = f"@@{_random.token_hex(8)}"

@@ -3,40 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node
 from swarmbook.access.hosts import Host
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.book.book import Book
 from swarmbook.model.checks import Table
-from swarmbook.phases.galera.members import probe_member, read_member
+from swarmbook.model.health import Agent, Component, ContainerState, EngineState, GaleraState, Role, SwarmState
+from swarmbook.phases.galera.members import Member, probe_member, read_member
 
-__all__ = ["Row", "by_ssh", "endpoints", "how_to_reach", "status"]
+__all__ = ["Row", "by_ssh", "endpoints", "how_to_reach", "read_row", "status"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One node."""
+    """One node.
+
+    Args:
+        node: Its name.
+        trouble: Why it does not answer; empty when it does.
+        engine: Its Docker Engine.
+        swarm: Its part in the swarm.
+        role: What it is to the swarm, as long as it is in one.
+        consul: Its agent's container.
+        agent: What that is.
+        galera: Its member.
+        component: The part of the Galera cluster that it is in, as far as it says so.
+    """
 
     node: str
-    ssh: str
-    engine: str = ""
-    swarm: str = ""
-    consul: str = ""
-    galera: str = ""
+    trouble: str = ""
+    engine: EngineState = EngineState.UNKNOWN
+    swarm: SwarmState = SwarmState.NONE
+    role: Role | None = None
+    consul: ContainerState = ContainerState.NONE
+    agent: Agent | None = None
+    galera: GaleraState = GaleraState.ABSENT
+    component: Component | None = None
 
     @property
     def reachable(self) -> bool:
-        return self.ssh == "ok"
+        return not self.trouble
+
+    @property
+    def serves(self) -> bool:
+        """Whether its member serves, or none is wanted there."""
+        synced = (self.galera, self.component) == (GaleraState.SYNCED, Component.PRIMARY)
+        return synced or self.galera is GaleraState.NOT_WANTED
 
     @property
     def fine(self) -> bool:
-        return (
-            self.reachable
-            and self.galera in ("Synced, Primary", "no member wanted")
-            and self.consul.startswith("running")
-        )
+        return self.reachable and self.serves and self.consul is ContainerState.RUNNING
+
+    @property
+    def member(self) -> str:
+        """Its member, in words."""
+        return _words(self.galera, self.component, ", ")
+
+    def cells(self) -> list[str]:
+        """In words, for a table; nothing of a node that does not answer but why."""
+        if self.trouble:
+            return [self.node, self.trouble, "", "", "", ""]
+        return [
+            self.node,
+            "ok",
+            str(self.engine),
+            _words(self.swarm, self.role),
+            _words(self.consul, self.agent and f"consul_{self.agent}"),
+            self.member,
+        ]
+
+
+def _words(state: object, more: object, between: str = " ") -> str:
+    return str(state) if more is None else f"{state}{between}{more}"
 
 
 _PROBE = """echo "engine $(systemctl is-active docker.service)"
@@ -45,32 +85,43 @@ echo "consul $(docker ps --filter label=com.docker.stack.namespace=consul --form
 """
 
 
+def read_row(name: str, output: str) -> Row:
+    """A node from the lines of its probe, without its member."""
+    facts = {head: rest.strip() for head, _, rest in (line.partition(" ") for line in output.splitlines())}
+    swarm, _, role = facts.get("swarm", "").partition(" ")
+    consul, _, service = facts.get("consul", "").partition(" ")
+    state = SwarmState.read(swarm or "none")
+    return Row(
+        name,
+        engine=EngineState.read(facts.get("engine", "")),
+        swarm=state,
+        role=Role(role) if role and state is SwarmState.ACTIVE else None,
+        consul=ContainerState.read(consul or "none"),
+        agent=next((agent for agent in Agent if service == f"consul_{agent}"), None),
+    )
+
+
+def _with_member(row: Row, member: Member) -> Row:
+    if not member.status:
+        return replace(row, galera=GaleraState.STARTING if member.running else GaleraState.ABSENT)
+    return replace(
+        row,
+        galera=GaleraState.read(str(member.status.get("state_comment"))),
+        component=Component.read(str(member.status.get("cluster_status"))),
+    )
+
+
 def status(book: Book) -> list[Row]:
     """Ask every node of the inventory."""
     members = book.params.members()
 
     def one(host: Host) -> Row:
         try:
-            lines = host.run(_PROBE, quiet=True).stdout.splitlines()
-            facts = {head: rest for head, _, rest in (line.partition(" ") for line in lines)}
-            galera = "no member wanted"
-            if host.name in members:
-                member = read_member(
-                    host.run(probe_member(book.params, host.name), quiet=True).stdout, image=True, spec=""
-                )
-                galera = (
-                    f"{member.status.get('state_comment')}, {member.status.get('cluster_status')}"
-                    if member.status
-                    else ("starting" if member.running else "no member")
-                )
-            return Row(
-                host.name,
-                "ok",
-                facts.get("engine", ""),
-                facts.get("swarm", "") or "none",
-                facts.get("consul", "") or "none",
-                galera,
-            )
+            row = read_row(host.name, host.run(_PROBE, quiet=True).stdout)
+            if host.name not in members:
+                return replace(row, galera=GaleraState.NOT_WANTED)
+            output = host.run(probe_member(book.params, host.name), quiet=True).stdout
+            return _with_member(row, read_member(output, image=True, spec=""))
         except SwarmbookError as error:
             return Row(host.name, f"{type(error).__name__}: {(error.seen or error.what).splitlines()[0]}")
 
@@ -79,10 +130,7 @@ def status(book: Book) -> list[Row]:
 
 def status_table(rows: list[Row]) -> Table:
     """The rows as a table."""
-    return Table(
-        ["node", "ssh", "engine", "swarm", "consul", "galera"],
-        [[r.node, r.ssh, r.engine, r.swarm, r.consul, r.galera] for r in rows],
-    )
+    return Table(["node", "ssh", "engine", "swarm", "consul", "galera"], [row.cells() for row in rows])
 
 
 def endpoints(book: Book) -> Table:

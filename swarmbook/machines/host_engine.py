@@ -6,11 +6,13 @@ import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from swarmbook.access.docker_api import local_engine
+from swarmbook.access.docker_api import Engine, local_engine
+from swarmbook.access.docker_containers import Containers
 from swarmbook.base.activity import doing
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.base.wait import wait_for
 from swarmbook.model.checks import Check
@@ -21,8 +23,8 @@ _PID = Path("/run/swarmbook-dockerd.pid")
 _LOG = Path("/var/log/swarmbook-dockerd.log")
 
 
-def ensure_engine(timeout_s: float = 60) -> Any:
-    """A client for an engine that runs.
+def ensure_engine(timeout_s: float = 60) -> Engine:
+    """Find an engine that runs, or make one run.
 
     What the environment names (``DOCKER_HOST``) or the usual socket is taken; failing that, root on Debian or Ubuntu
     gets one installed and started.
@@ -33,19 +35,23 @@ def ensure_engine(timeout_s: float = 60) -> Any:
     Raises:
         EngineUnavailable: There is none, and we cannot make one; says in one line what to do.
     """
-    client = local_engine()
-    if client is not None:
-        return client
+    engine = local_engine()
+    if engine is not None:
+        return engine
     named = os.environ.get("DOCKER_HOST")
     if named:
         raise EngineUnavailable(
-            "the engine that DOCKER_HOST names does not answer", where=named, next="start it, or: unset DOCKER_HOST"
+            "the engine that DOCKER_HOST names does not answer",
+            where=named,
+            next="start it, or: unset DOCKER_HOST",
+            code=Code.ENGINE_NOT_THERE,
         )
     if os.geteuid() != 0:
         raise EngineUnavailable(
             "no Docker Engine is within reach",
             where="this computer",
             next="start Docker (or be let into its group), or run as root on Debian or Ubuntu, where this installs it",
+            code=Code.ENGINE_NOT_THERE,
         )
     if shutil.which("dockerd") is None:
         if shutil.which("apt-get") is None:
@@ -53,6 +59,7 @@ def ensure_engine(timeout_s: float = 60) -> Any:
                 "no Docker Engine is installed",
                 where="this computer",
                 next="install Docker (https://docs.docker.com/engine/install/) and run again",
+                code=Code.ENGINE_NOT_THERE,
             )
         install_packages(["docker.io"])
     return _start(timeout_s)
@@ -60,10 +67,10 @@ def ensure_engine(timeout_s: float = 60) -> Any:
 
 def engine_outlook() -> Check:
     """Whether there is an engine for the lab's machines, or whether :func:`ensure_engine` would get one; nothing is started."""
-    client = local_engine()
-    if client is not None:
+    engine = local_engine()
+    if engine is not None:
         seen, ok = "answers", True
-        client.close()
+        engine.close()
     elif os.environ.get("DOCKER_HOST"):
         seen, ok = f"what DOCKER_HOST names does not answer: {os.environ['DOCKER_HOST']}", False
     elif os.geteuid() != 0:
@@ -102,7 +109,7 @@ def install_packages(names: list[str]) -> None:
             )
 
 
-def _start(timeout_s: float) -> Any:
+def _start(timeout_s: float) -> Engine:
     if Path("/run/systemd/system").is_dir():
         done = subprocess.run(["systemctl", "start", "docker"], capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -111,6 +118,7 @@ def _start(timeout_s: float) -> Any:
                 where="this computer",
                 seen=done.stderr.strip(),
                 next="journalctl -u docker -n 50",
+                code=Code.ENGINE_NOT_THERE,
             )
     else:
         # No init to hand it to: a session of its own, so that a Ctrl-C at our terminal does not reach it.
@@ -120,25 +128,27 @@ def _start(timeout_s: float) -> Any:
             )
         _PID.write_text(f"{process.pid}\n")
 
-        def alive() -> tuple[bool, Any]:
+        def alive() -> tuple[bool, Engine | None]:
             if process.poll() is not None:
                 tail = "\n".join(_LOG.read_text(errors="replace").strip().splitlines()[-5:])
                 raise EngineUnavailable(
-                    "the Docker Engine does not start", where=str(_LOG), seen=tail, next="dockerd --debug"
+                    "the Docker Engine does not start",
+                    where=str(_LOG),
+                    seen=tail,
+                    next="dockerd --debug",
+                    code=Code.ENGINE_NOT_THERE,
                 )
-            client = local_engine()
-            return client is not None, client
+            engine = local_engine()
+            return engine is not None, engine
 
-        return wait_for(
-            "the Docker Engine answers", alive, timeout_s=timeout_s, where="this computer", next=f"tail {_LOG}"
-        )
-    return wait_for(
-        "the Docker Engine answers",
-        lambda: ((c := local_engine()) is not None, c),
-        timeout_s=timeout_s,
-        where="this computer",
-        next="journalctl -u docker -n 50",
-    )
+        return _answering(alive, timeout_s, f"tail {_LOG}")
+    return _answering(lambda: ((engine := local_engine()) is not None, engine), timeout_s, "journalctl -u docker -n 50")
+
+
+def _answering(probe: Callable[[], tuple[bool, Engine | None]], timeout_s: float, next: str) -> Engine:
+    engine = wait_for("the Docker Engine answers", probe, timeout_s=timeout_s, where="this computer", next=next)
+    assert engine is not None
+    return engine
 
 
 def stop_own_engine(timeout_s: float = 30) -> bool:
@@ -147,8 +157,8 @@ def stop_own_engine(timeout_s: float = 30) -> bool:
     Returns:
         Whether one was stopped.
     """
-    client = local_engine()
-    if not _PID.exists() or client is None or client.containers.list():
+    engine = local_engine()
+    if not _PID.exists() or engine is None or Containers(engine).any_runs():
         return False
     pid = int(_PID.read_text())
     if Path(f"/proc/{pid}/comm").exists() and Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":

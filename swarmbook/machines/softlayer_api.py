@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OrderUncertain, ProviderError, UsageError
 from swarmbook.base.secrets import mask, register
 
@@ -371,7 +372,11 @@ class SoftLayerApi:
                 next="run it again",
             )
         return ProviderError(
-            f"{what}: SoftLayer says no", where=self.endpoint, seen=words, next="mend what it says, then run it again"
+            f"{what}: SoftLayer says no",
+            where=self.endpoint,
+            seen=words,
+            next="mend what it says, then run it again",
+            code=Code.PROVIDER_SAYS_NO,
         )
 
 

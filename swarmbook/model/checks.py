@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import CheckFailed
 from swarmbook.base.secrets import mask
 
@@ -26,6 +27,7 @@ class Check:
         wanted: As text.
         seen: As text.
         ok: Whether it is as wanted.
+        code: What it means when it is not.
     """
 
     host: str
@@ -33,6 +35,13 @@ class Check:
     wanted: str
     seen: str
     ok: bool
+    code: Code = Code.CHECK_FAILED
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain data; the code only where it says more than that the check failed."""
+        data = asdict(self)
+        code = data.pop("code")
+        return data if code is Code.CHECK_FAILED else {**data, "code": code.value}
 
 
 def equal(host: str, name: str, wanted: object, seen: object) -> Check:
@@ -94,7 +103,7 @@ class CheckTable(Table):
         return [check for check in self.checks if not check.ok]
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [{k: mask(v) if isinstance(v, str) else v for k, v in asdict(check).items()} for check in self.checks]
+        return [{k: mask(v) if isinstance(v, str) else v for k, v in check.to_json().items()} for check in self.checks]
 
     def raise_for_failures(self, next: str) -> None:
         """Raise when a check failed.
@@ -103,7 +112,7 @@ class CheckTable(Table):
             next: The command to type.
 
         Raises:
-            CheckFailed: Names every failed check.
+            CheckFailed: Names every failed check; its code is the first one that says more than that.
         """
         if self.failed:
             seen = "\n".join(f"{c.host}: {c.name}: wanted {c.wanted}, seen {c.seen}" for c in self.failed[:20])
@@ -113,5 +122,9 @@ class CheckTable(Table):
                 else "the check failed"
             )
             raise CheckFailed(
-                count, where=", ".join(dict.fromkeys(c.host for c in self.failed)), seen=mask(seen), next=next
+                count,
+                where=", ".join(dict.fromkeys(c.host for c in self.failed)),
+                seen=mask(seen),
+                next=next,
+                code=min((c.code for c in self.failed), key=lambda code: code is Code.CHECK_FAILED),
             )

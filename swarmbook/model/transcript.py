@@ -58,7 +58,7 @@ class Transcript:
     def checked(self, checks: Iterable[Check]) -> None:
         """Note what a step's checks wanted and saw; the ledger is their only place."""
         if self._ledger is not None:
-            self._ledger.extend(("check", asdict(check)) for check in checks)
+            self._ledger.extend(("check", check.to_json()) for check in checks)
 
     def planned(self, step: str, changes: Iterable[tuple[Change, str]]) -> None:
         """Note what a step is about to do.

@@ -11,11 +11,12 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ParameterError
 from swarmbook.base.secrets import REFERENCE
 from swarmbook.model.phases import PHASES
@@ -186,12 +187,16 @@ class Params(BaseModel):
         """The nodes that carry a Galera member, first the one that bootstraps."""
         return list(self.galera_nodes or self.nodes)
 
-    def view(self, phase: str) -> ParamView:
-        """These parameters as one phase may see them; all of them for no phase."""
-        return ParamView(self, phase)
+    def view(self, phase: str) -> Params:
+        """These parameters as one phase may see them: all of them for no phase.
+
+        What the type says is :class:`Params`; what it is refuses, at once, a parameter that the phase's notebook does
+        not declare.
+        """
+        return cast("Params", _Guarded(self, phase))
 
 
-class ParamView:
+class _Guarded:
     """The parameters of one phase: reading one that its notebook does not declare is an error of the library."""
 
     def __init__(self, params: Params, phase: str) -> None:
@@ -199,13 +204,17 @@ class ParamView:
         self._allowed = set(phase_params(phase) if phase else Params.model_fields)
         self.phase = phase
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         read = {"managers": "swarm_managers", "members": "galera_nodes"}.get(name, name)
         if read in Params.model_fields and read not in self._allowed:
             raise AttributeError(
                 f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"
             )
         return getattr(self._params, name)
+
+
+#: What phases call it until they say Params.
+ParamView = Params
 
 
 def phase_params(phase: str) -> list[str]:
@@ -233,6 +242,7 @@ def load_params(path: str | Path) -> Params:
             f"the parameter file cannot be read: {error.strerror}",
             where=str(path),
             next="name one that is there, such as params/lab.yaml",
+            code=Code.PARAMETERS_NOT_READ,
         ) from None
     except UnicodeDecodeError as error:
         raise ParameterError(
@@ -241,6 +251,7 @@ def load_params(path: str | Path) -> Params:
             wanted="UTF-8",
             seen=str(error.reason),
             next="save it as UTF-8",
+            code=Code.PARAMETERS_NOT_READ,
         ) from None
     values, lines, mistakes = _read(text)
     params, more = _validate(values)

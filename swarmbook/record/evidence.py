@@ -198,6 +198,7 @@ class Evidence:
     def chapter_ended(self, record: ChapterRecord) -> None:
         new = self._new_keys()
         if record.error is not None and record.status != "interrupted":
+            code = {"code": record.error["code"]} if "code" in record.error else {}
             said = {"lines": list(record.lines)} if record.lines else {}
             self._tell(
                 "failure",
@@ -205,6 +206,7 @@ class Evidence:
                 status=record.status,
                 what=record.error["ename"],
                 detail=record.error["evalue"],
+                **code,
                 **said,
             )
         proof = {"proof": record.proof} if record.proof else {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import nbformat
 
-from swarmbook.base.errors import Interrupted, SwarmbookError, exit_code_for
+from swarmbook.base.errors import ERROR_MIME, Interrupted, SwarmbookError, exit_code_for
 from swarmbook.base.files import write_atomic
 from swarmbook.base.secrets import mask, register_references, watch
 from swarmbook.model import states
@@ -39,6 +39,7 @@ class _Steps:
         self.chapter, self.console, self.evidence = chapter, console, evidence
         self.title = ""
         self.titles: list[str | None] = []
+        self.code: dict[str, str] = {}
 
     def record(self, cell: Any, title: str) -> StepRecord:
         counts = dict.fromkeys(_COUNTS, 0)
@@ -67,7 +68,9 @@ class _Steps:
         self.console.step_started(self.chapter.number, self.chapter.name, self.title)
 
     def cell_output(self, cell: Any, index: int, output: Any) -> None:
-        """What a cell shows is in the notebook."""
+        """What a cell shows is in the notebook; the code of the error that ends it is for the record, too."""
+        if isinstance(said := output.get("data", {}).get(ERROR_MIME), Mapping):
+            self.code = {"code": str(said.get("code"))}
 
     def cell_waiting(self, cell: Any, index: int, seconds: float) -> None:
         self.console.waiting(self.title or f"{self.chapter.number} {self.chapter.name}", seconds)
@@ -227,14 +230,16 @@ def _execute(
             timeout=cell_timeout_s,
         )
     except PapermillExecutionError as failure:
-        error = {"ename": str(failure.ename), "evalue": str(failure.evalue)}
+        error = {"ename": str(failure.ename), "evalue": str(failure.evalue), **steps.code}
         status, exit_code = states.FAILED, exit_code_for(error["ename"])
     except Interrupted as failure:
-        error = {"ename": "Interrupted", "evalue": mask(str(failure))}
+        error = {"ename": "Interrupted", "evalue": mask(str(failure)), "code": failure.code.value}
         status, exit_code = states.INTERRUPTED, failure.exit_code
     except Exception as failure:
         log.debug("chapter %s", chapter.notebook, exc_info=True)
         error = {"ename": type(failure).__name__, "evalue": mask(str(failure))}
+        if isinstance(failure, SwarmbookError):
+            error["code"] = failure.code.value
         status, exit_code = states.FAILED, getattr(failure, "exit_code", SwarmbookError.exit_code)
     record = ChapterRecord(chapter.number, chapter.name, status, notebook=chapter.notebook, error=error)
     record = _from_notebook(record, target, steps, since)

@@ -49,15 +49,15 @@ def run(book: Any, folder: Path, cell: str, why: Why) -> tuple[RunResult, str]:
 
 
 @pytest.mark.parametrize(
-    ("cell", "status"),
+    ("cell", "status", "code"),
     [
-        ("from swarmbook.base.errors import CheckFailed; raise CheckFailed('two of three')", "failed"),
-        ("from swarmbook.base.errors import WaitTimeout; raise WaitTimeout('too late')", "failed"),
-        ("import os; os._exit(7)", "kernel-died"),
+        ("from swarmbook.base.errors import CheckFailed; raise CheckFailed('two of three')", "failed", "check-failed"),
+        ("from swarmbook.base.errors import WaitTimeout; raise WaitTimeout('too late')", "failed", "wait-timeout"),
+        ("import os; os._exit(7)", "kernel-died", None),
     ],
 )
 def test_the_answer_stands_everywhere(
-    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, status: str
+    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, status: str, code: str | None
 ) -> None:
     monkeypatch.setattr(secrets, "_known", {"hunter2hunter2"})
     folder = tmp_path / "run"
@@ -72,10 +72,11 @@ def test_the_answer_stands_everywhere(
     assert [c.metadata.papermill.status for c in nb.cells if c.cell_type == "code"] == ["completed", status, "not-run"]
     assert nb.metadata.papermill.status == status
     outputs = nb.cells[4].outputs
-    assert outputs[-1].text == "\n".join(lines) + "\n" and outputs[0].output_type == "error"
+    assert outputs[-1].text == "\n".join(lines) + "\n" and [o.output_type for o in outputs].count("error") == 1
     (failure,) = [event for event in read_chain((folder / FILE).read_bytes()).events if event["event"] == "failure"]
-    assert failure["lines"] == list(lines)
+    assert failure["lines"] == list(lines) and failure.get("code") == code
     assert json.loads((folder / "summary.json").read_text())["chapters"][0]["lines"] == list(lines)
+    assert (result.chapters[0].error or {}).get("code") == code
     assert lines[1].strip().split("[")[0] in (folder / "report.html").read_text()
     assert "logs/sw1.txt" in {entry["path"] for entry in json.loads((folder / "manifest.json").read_text())["files"]}
     assert audit(folder, tmp_path).finding == ""

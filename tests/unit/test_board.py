@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,21 @@ import pytest
 from swarmbook.access.cluster import Cluster
 from swarmbook.diagnosis import board
 from swarmbook.diagnosis.board import Board, cards, watch
-from swarmbook.diagnosis.status import Row
+from swarmbook.diagnosis.status import Row, read_row, status_table
+from swarmbook.model.health import Agent, Component, ContainerState, EngineState, GaleraState, Role, SwarmState
 from swarmbook.params import Params
 
-WELL = Row("sw1", "ok", "active", "active manager", "running consul_server", "Synced, Primary")
+WELL = Row(
+    "sw1",
+    engine=EngineState.ACTIVE,
+    swarm=SwarmState.ACTIVE,
+    role=Role.MANAGER,
+    consul=ContainerState.RUNNING,
+    agent=Agent.SERVER,
+    galera=GaleraState.SYNCED,
+    component=Component.PRIMARY,
+)
+BARE = Row("sw1", engine=EngineState.INACTIVE)
 
 
 def words(row: Row | None, was: set[tuple[str, str]] | None = None) -> list[str]:
@@ -24,31 +36,74 @@ def words(row: Row | None, was: set[tuple[str, str]] | None = None) -> list[str]
 
 def test_from_nothing_to_well() -> None:
     assert words(None) == ["· not there", "·", "·", "·", "·"]
-    assert words(Row("sw1", "ok", "inactive", "none", "none", "no member")) == [
+    assert words(BARE) == [
         "✔ answers",
         "· inactive",
         "·",
         "·",
         "· no member",
     ]
-    assert words(Row("sw1", "ok", "active", "pending", "starting consul_server", "Joiner, Primary"))[2:] == [
+    assert words(
+        replace(
+            WELL,
+            swarm=SwarmState.PENDING,
+            role=None,
+            consul=ContainerState.RESTARTING,
+            galera=GaleraState.JOINING,
+        )
+    )[2:] == [
         "… pending",
-        "… starting",
-        "… Joiner, Primary",
+        "… restarting",
+        "… Joining, Primary",
     ]
     assert words(WELL) == ["✔ answers", "✔ active", "✔ manager", "✔ server", "✔ Synced"]
-    assert words(Row("sw1", "ok", "active", "active worker", "running consul_client", "no member wanted"))[2:] == [
+    assert words(replace(WELL, role=Role.WORKER, agent=Agent.CLIENT, galera=GaleraState.NOT_WANTED, component=None))[
+        2:
+    ] == [
         "✔ worker",
         "✔ client",
         "✔ none wanted",
     ]
 
 
+def test_a_probe_s_lines_become_typed_and_words_only_in_the_table() -> None:
+    row = read_row("sw1", "engine active\nswarm active manager\nconsul running consul_server\n")
+    assert replace(row, galera=GaleraState.SYNCED, component=Component.PRIMARY) == WELL
+    assert read_row("sw1", "engine inactive\nswarm \nconsul \n") == BARE
+    assert read_row("sw1", "engine active\nswarm inactive worker\nconsul \n").role is None
+    assert read_row("sw1", "engine dancing\nswarm ?\n").engine is EngineState.UNKNOWN
+    assert read_row("sw1", "").swarm is SwarmState.NONE
+    silent = Row("sw2", "HostUnreachable: timed out")
+    assert status_table([WELL, BARE, silent]).rows == [
+        ["sw1", "ok", "active", "active manager", "running consul_server", "Synced, Primary"],
+        ["sw1", "ok", "inactive", "none", "none", "no member"],
+        ["sw2", "HostUnreachable: timed out", "", "", "", ""],
+    ]
+    assert WELL.fine and not BARE.fine and not silent.reachable and not silent.fine
+    assert not replace(WELL, component=Component.NON_PRIMARY).fine
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("Synced", GaleraState.SYNCED),
+        ("Donor/Desynced", GaleraState.DONOR),
+        ("Joined", GaleraState.JOINED),
+        ("Joiner", GaleraState.JOINING),
+        ("Joining: receiving State Transfer", GaleraState.JOINING),
+        ("Initialized", GaleraState.INITIALIZED),
+        ("None", GaleraState.UNKNOWN),
+    ],
+)
+def test_galera_s_words(text: str, state: GaleraState) -> None:
+    assert GaleraState.read(text) is state
+
+
 def test_what_was_well_and_is_not_is_broken() -> None:
     was: set[tuple[str, str]] = set()
     words(WELL, was)
     assert words(Row("sw1", "HostUnreachable: timed out"), was) == ["✘ no answer", "✘", "✘", "✘", "✘"]
-    assert words(Row("sw1", "ok", "inactive", "none", "none", "no member"), was) == [
+    assert words(BARE, was) == [
         "✔ answers",
         "✘ inactive",
         "✘",

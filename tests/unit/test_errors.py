@@ -8,6 +8,7 @@ import re
 import pytest
 
 from swarmbook.base import errors
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, SwarmbookError, exit_code_for
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, SwarmbookError)]
@@ -33,8 +34,8 @@ def test_the_printed_tree_is_the_real_one() -> None:
 
 
 def test_all_are_exported() -> None:
-    assert set(errors.__all__) == {cls.__name__ for cls in CLASSES} | {"exit_code_for"}
-    assert errors.__all__ == sorted(errors.__all__)
+    assert set(errors.__all__) == {cls.__name__ for cls in CLASSES} | {"ERROR_MIME", "exit_code_for"}
+    assert errors.__all__ == ["ERROR_MIME", *sorted(set(errors.__all__) - {"ERROR_MIME"})]
 
 
 @pytest.mark.parametrize(
@@ -46,11 +47,21 @@ def test_exit_codes_by_name(name: str, code: int) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_an_error_is_whole_after_a_process_border(cls: type[SwarmbookError]) -> None:
-    error = cls("what", where="sw1", wanted="a", seen="b\nc", next="do")
+    error = cls("what", where="sw1", wanted="a", seen="b\nc", next="do", code=Code.DISK_FULL)
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is cls
     assert str(again) == str(error)
     assert (again.what, again.where, again.wanted, again.seen, again.next) == ("what", "sw1", "a", "b\nc", "do")
+    assert again.code is Code.DISK_FULL and pickle.loads(pickle.dumps(cls("what"))).code is cls.code
+
+
+def test_a_class_has_a_code_of_its_own_and_a_misspelt_one_cannot_be_raised() -> None:
+    assert len({cls.code for cls in CLASSES}) == len(CLASSES) and all(isinstance(cls.code, Code) for cls in CLASSES)
+    assert (
+        CommandFailed("what", code=Code.DISK_FULL).code is Code.DISK_FULL and CommandFailed.code is Code.COMMAND_FAILED
+    )
+    with pytest.raises(ValueError, match="disk-ful"):
+        CommandFailed("what", code="disk-ful")  # type: ignore[arg-type]
 
 
 def test_the_message() -> None:

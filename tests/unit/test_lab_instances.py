@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from swarmbook.machines.lab.machines import Machine
 from swarmbook.machines.rehearsal import Condition, instances
 from swarmbook.machines.rehearsal.instances import LabInstances
+from swarmbook.model.health import MachineState
 
 
 class Engine:
@@ -20,7 +20,7 @@ class Engine:
     def __init__(self) -> None:
         self.there: dict[str, Machine] = {}
         self.troubles: list[Exception] = []
-        self.client = SimpleNamespace(images=SimpleNamespace(list=lambda **_: []))
+        self.engine = object()
 
     def __call__(self, client: Any, name: str, folder: Path) -> Engine:
         return self
@@ -37,7 +37,7 @@ class Engine:
     def create(self, name: str, address: str, *_: Any, **__: Any) -> None:
         if self.troubles:
             raise self.troubles.pop(0)
-        self.there[name] = Machine(name, "abc", "running", address, {})
+        self.there[name] = Machine(name, "abc", MachineState.RUNNING, address, {})
 
     def remove(self, name: str, image: str | None) -> None:
         if self.troubles:
@@ -52,9 +52,10 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     engine = Engine()
     monkeypatch.setattr(instances, "Machines", engine)
-    monkeypatch.setattr(instances, "local_engine", lambda: engine.client)
-    monkeypatch.setattr(instances, "ensure_engine", lambda: engine.client)
+    monkeypatch.setattr(instances, "local_engine", lambda: engine.engine)
+    monkeypatch.setattr(instances, "ensure_engine", lambda: engine.engine)
     monkeypatch.setattr(instances, "ensure_image", lambda *_: ("node", False))
+    monkeypatch.setattr(instances, "node_image", lambda _: None)
     monkeypatch.setattr(instances, "_FRESH_S", 0.0)
     return engine
 

@@ -6,29 +6,153 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from docker.errors import APIError
+
+from swarmbook.access.docker_api import Engine
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import ForeignData, WorldError
+from swarmbook.machines.lab import privileges
 from swarmbook.machines.lab.machines import Machines
 
 
-class Container:
-    """One machine whose execs answer what they are told to."""
-
-    short_id, status = "abc", "running"
+class Api:
+    """The SDK's own client: one machine, whose execs answer what they are told to."""
 
     def __init__(self, folder: Path, answers: list[tuple[int, bytes]]) -> None:
-        self.labels = {"swarmbook.access.cluster": "lab", "swarmbook.node": "n1", "swarmbook.folder": str(folder)}
+        labels = {"swarmbook.access.cluster": "lab", "swarmbook.node": "n1", "swarmbook.folder": str(folder)}
         ports = {"22/tcp": [{"HostPort": "2201"}], "3306/tcp": [{"HostPort": "2202"}], "80/tcp": None}
-        self.attrs = {"NetworkSettings": {"Networks": {"swarmbook-lab": {"IPAddress": "10.0.0.2"}}, "Ports": ports}}
-        self._answers = answers
+        self.attrs = {
+            "Id": "abcdef0123456789",
+            "State": {"Status": "running"},
+            "Config": {"Labels": labels},
+            "NetworkSettings": {"Networks": {"swarmbook-lab": {"IPAddress": "10.0.0.2"}}, "Ports": ports},
+        }
+        self.answers = answers
 
-    def exec_run(self, command: Any) -> Any:
-        code, output = self._answers.pop(0)
-        return SimpleNamespace(exit_code=code, output=output)
+    def exec_create(self, container: str, command: list[str]) -> dict[str, str]:
+        assert container == "swarmbook-lab-n1"
+        return {"Id": "x"}
+
+    def exec_start(self, id: str) -> bytes:
+        return self.answers[0][1]
+
+    def exec_inspect(self, id: str) -> dict[str, int]:
+        return {"ExitCode": self.answers.pop(0)[0]}
+
+
+def engine_with(api: Api) -> Engine:
+    listed = SimpleNamespace(list=lambda **_: [SimpleNamespace(attrs=api.attrs)])
+    return Engine(SimpleNamespace(api=api, containers=listed), "this computer")
 
 
 def test_an_answer_whose_text_was_lost_is_asked_for_again(tmp_path: Path) -> None:
     """Seen under fire: the engine gave exit code 0 and no output, and a machine without a host key is none that one may talk to."""
-    container = Container(tmp_path, [(3, b"ssh-ed25519 AAAA root@n1\n"), (0, b""), (0, b"ssh-ed25519 AAAA root@n1\n")])
-    client = SimpleNamespace(containers=SimpleNamespace(get=lambda name: container, list=lambda **_: [container]))
-    node = Machines(client, "lab", tmp_path).node("n1", 10)
-    assert node.host_key == "ssh-ed25519 AAAA" and container._answers == []
+    api = Api(tmp_path, [(3, b"ssh-ed25519 AAAA root@n1\n"), (0, b""), (0, b"ssh-ed25519 AAAA root@n1\n")])
+    node = Machines(engine_with(api), "lab", tmp_path).node("n1", 10)
+    assert node.host_key == "ssh-ed25519 AAAA" and api.answers == [] and node.id == "abcdef012345"
     assert (node.ssh.port, {port: end.port for port, end in node.ports.items()}) == (2201, {3306: 2202})
+
+
+def test_a_lab_of_another_folder_is_refused_by_its_code(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ForeignData) as caught:
+        Machines(engine_with(Api(tmp_path / "other", [])), "lab", tmp_path).all()
+    assert caught.value.code is Code.LAB_OF_ANOTHER_FOLDER
+
+
+class Lab:
+    """An engine that keeps what it was asked to make, and refuses what a test says."""
+
+    def __init__(self, refusals: dict[str, list[Exception]]) -> None:
+        self.refusals = refusals
+        self.calls: list[tuple[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
+            self.calls.append((name, {**dict(enumerate(args)), **named}))
+            if self.refusals.get(name):
+                raise self.refusals[name].pop(0)
+            made = {"Id": f"{name}-{len(self.calls)}"}
+            answers: dict[str, Any] = {
+                "info": {"CgroupVersion": "1"},
+                "networks": [],
+                "inspect_network": {**made, "Name": "n", "IPAM": {"Config": [{"Subnet": "172.30.0.0/16"}]}},
+                "create_host_config": dict(named),
+            }
+            return answers.get(name, made)
+
+        return call
+
+    def of(self, name: str) -> list[Any]:
+        return [given for called, given in self.calls if called == name]
+
+
+def refused(words: str) -> APIError:
+    return APIError("500", explanation=words)
+
+
+def machines(lab: Lab, folder: Path) -> Machines:
+    return Machines(Engine(SimpleNamespace(api=lab), "this computer"), "lab", folder)
+
+
+def test_a_machine_is_made_as_it_always_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privileges, "_bounding_set", lambda: (1 << 38) - 1)
+    lab = Lab({})
+    machines(lab, tmp_path).create(
+        "n1", "172.30.0.10", "node:1", 10, "ssh-ed25519 A", {22: 2201, 80: None}, disk="/dev/x"
+    )
+    (host,), (made,) = lab.of("create_host_config"), lab.of("create_container")
+    assert host == {
+        "binds": {"swarmbook-lab-n1-disk": {"bind": "/lab", "mode": "rw"}},
+        "port_bindings": {22: ("127.0.0.1", 2201), 80: ("127.0.0.1", None)},
+        "tmpfs": {"/run": "", "/run/lock": "", "/tmp": ""},
+        "privileged": True,
+    }
+    given = made["host_config"]
+    assert given["CgroupnsMode"] == "private" and given["MaskedPaths"] == given["ReadonlyPaths"] == []
+    assert (made[0], made["name"], made["hostname"], made["ports"]) == ("node:1", "swarmbook-lab-n1", "n1", [22, 80])
+    assert made["environment"] == {
+        "LAB_DISK_GB": "10",
+        "LAB_DISK_LINK": "/dev/x",
+        "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE": "1",
+    }
+    assert made["labels"]["swarmbook.address"] == "172.30.0.10" and made["labels"]["swarmbook.folder"] == str(tmp_path)
+    assert lab.of("create_endpoint_config") == [{"ipv4_address": "172.30.0.10"}]
+    assert [name for name, _ in lab.calls][-2:] == ["put_archive", "start"]
+
+
+def test_without_all_capabilities_it_is_made_with_those_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privileges, "_bounding_set", lambda: (1 << 38) - 1)
+    lab = Lab({"start": [refused("runc create failed: unable to apply caps: operation not permitted")]})
+    machines(lab, tmp_path).create("n1", "172.30.0.10", "node:1", 10, "ssh-ed25519 A", {})
+    first, second = lab.of("create_host_config")
+    assert first["privileged"] and "privileged" not in second and "SYS_ADMIN" in second["cap_add"]
+    assert len(lab.of("remove_container")) == 1
+
+
+def test_one_that_does_not_start_is_not_left_behind(tmp_path: Path) -> None:
+    lab = Lab({"start": [refused("no space left on device")]})
+    with pytest.raises(WorldError) as caught:
+        machines(lab, tmp_path).create("n1", "172.30.0.10", "node:1", 10, "ssh-ed25519 A", {})
+    assert caught.value.code is Code.DISK_FULL and len(lab.of("remove_container")) == 1
+
+
+def test_a_subnet_that_another_lab_took_in_between_is_left_to_it(tmp_path: Path) -> None:
+    lab = Lab({})
+    taken = refused("invalid pool request: Pool overlaps with other one on this address space")
+    lab.refusals["create_network"] = []
+    calls = 0
+
+    def create_network(*args: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise taken
+        return {"Id": str(calls)}
+
+    lab.create_network = create_network  # type: ignore[attr-defined]
+    assert machines(lab, tmp_path).ensure_network() and calls == 4
+    assert len(lab.of("remove_network")) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -289,3 +289,9 @@ def test_the_files_that_ship(root: Path) -> None:
     assert load_params(root / "params" / "lab.yaml").provider == "lab"
     assert load_params(root / "params" / "softlayer.yaml").provider == "softlayer"
     assert load_params(root / "params" / "generic.yaml").provider == "generic"
+
+
+def test_mypy_sees_the_types_of_all_parameters_in_a_view() -> None:
+    hints = get_type_hints(Params.view)
+    assert hints["return"] is Params
+    assert {name for name, field in Params.model_fields.items() if field.annotation in (Any, None)} == set()

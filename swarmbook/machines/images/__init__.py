@@ -13,13 +13,14 @@ import threading
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+from swarmbook.access.docker_api import Engine
+from swarmbook.access.docker_images import build_image, import_image, labelled_images, pull_image, remove_image
 from swarmbook.base.activity import doing
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.machines.host_engine import install_packages
 
-__all__ = ["LABEL", "ensure_image", "image_name", "remove_images"]
+__all__ = ["LABEL", "ensure_image", "image_name", "node_image", "remove_images"]
 
 LABEL = "swarmbook.image"
 _BASE = "swarmbook/base"
@@ -47,11 +48,11 @@ def image_name(name: str, base: str) -> str:
     return f"swarmbook/{name}:{digest.hexdigest()[:12]}"
 
 
-def ensure_image(client: Any, name: str, base: str) -> tuple[str, bool]:
+def ensure_image(engine: Engine, name: str, base: str) -> tuple[str, bool]:
     """Have an image on an engine.
 
     Args:
-        client: The engine.
+        engine: The engine.
         name: A folder of ``swarmbook/images``.
         base: The base image; pulled where that works, else a Debian base is bootstrapped in its place.
 
@@ -62,61 +63,43 @@ def ensure_image(client: Any, name: str, base: str) -> tuple[str, bool]:
         WorldError: The build failed; carries its last lines.
     """
     tag = image_name(name, base)
-    if _there(client, tag):
+    if engine.has_image(tag):
         return tag, False
-    root, pulled = _base(client, base)
+    root, pulled = _base(engine, base)
     dockerfile = "Dockerfile"
-    if name == "consul" and not (pulled and _pull(client, "hashicorp/consul:1.20")):
+    if name == "consul" and not (pulled and pull_image(engine, "hashicorp/consul:1.20")):
         dockerfile = "Dockerfile.package"
     with doing("here", f"docker build -t {tag}") as say:
-        _build(client, name, tag, root, dockerfile, say)
+        _build(engine, name, tag, root, dockerfile, say)
     return tag, True
 
 
-def remove_images(client: Any) -> list[str]:
+def node_image(engine: Engine) -> str | None:
+    """The id of a machine image that is there, of whatever version."""
+    return next((image.id for image in labelled_images(engine, f"{LABEL}=node")), None)
+
+
+def remove_images(engine: Engine) -> list[str]:
     """Remove every image that this library has built; returns their names."""
     removed: list[str] = []
-    for image in client.images.list(filters={"label": LABEL}):
-        names = image.tags or [image.short_id]
-        client.images.remove(image.id, force=True)
-        removed += names
+    for image in labelled_images(engine, LABEL):
+        remove_image(engine, image)
+        removed += image.names
     return sorted(removed)
 
 
-def _there(client: Any, tag: str) -> bool:
-    import docker.errors
-
-    try:
-        client.images.get(tag)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
-
-
-def _pull(client: Any, name: str) -> bool:
-    import docker.errors
-
-    if _there(client, name):
-        return True
-    try:
-        client.images.pull(name)
-    except (docker.errors.DockerException, OSError):
-        return False
-    return True
-
-
-def _base(client: Any, wanted: str) -> tuple[str, bool]:
+def _base(engine: Engine, wanted: str) -> tuple[str, bool]:
     """The base image's name on the engine, and whether it is the one that was asked for."""
     with _base_guard:
-        if _pull(client, wanted):
+        if pull_image(engine, wanted):
             return wanted, True
         made = f"{_BASE}:{_SUITE}"
-        if not _there(client, made):
-            _bootstrap(client, made)
+        if not engine.has_image(made):
+            _bootstrap(engine, made)
         return made, False
 
 
-def _bootstrap(client: Any, tag: str) -> None:
+def _bootstrap(engine: Engine, tag: str) -> None:
     """A Debian base from the mirror this computer's own apt uses."""
     if shutil.which("mmdebstrap") is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -144,38 +127,22 @@ def _bootstrap(client: Any, tag: str) -> None:
                 seen=tail,
                 next="look at the mirror in /etc/apt/sources.list",
             )
-        repository, _, name = tag.partition(":")
-        client.api.import_image(src=str(tar), repository=repository, tag=name, changes=[f"LABEL {LABEL}=base"])
+        import_image(engine, tar, tag, f"{LABEL}=base")
 
 
-def _build(client: Any, name: str, tag: str, base: str, dockerfile: str, say: Callable[[str], None]) -> None:
+def _build(engine: Engine, name: str, tag: str, base: str, dockerfile: str, say: Callable[[str], None]) -> None:
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:
         for file, content in _context(name).items():
             entry = tarfile.TarInfo(file)
             entry.size, entry.mode = len(content), 0o644  # the same on every checkout, so that the engine's cache holds
             tar.addfile(entry, io.BytesIO(content))
-    context.seek(0)
-    lines: list[str] = []
-    for event in client.api.build(
-        fileobj=context,
-        custom_context=True,
-        dockerfile=dockerfile,
-        tag=tag,
-        buildargs={"BASE": base},
+    build_image(
+        engine,
+        tag,
+        context.getvalue(),
+        dockerfile,
+        arguments={"BASE": base},
         labels={LABEL: name},
-        rm=True,
-        forcerm=True,
-        decode=True,
-    ):
-        lines += (said := str(event.get("stream", "")).splitlines())
-        if said and said[0]:
-            say(f"docker build -t {tag}: {said[0]}")
-        if "error" in event:
-            tail = "\n".join([*lines[-8:], event["error"]])
-            raise WorldError(
-                f"the image {name} could not be built",
-                where=f"swarmbook/machines/images/{name}/{dockerfile}",
-                seen=tail,
-                next="mend what the last lines say and run again: it goes on from there",
-            )
+        say=lambda line: say(f"docker build -t {tag}: {line}"),
+    )

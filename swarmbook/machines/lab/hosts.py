@@ -13,7 +13,7 @@ from swarmbook.access.ssh_keys import public_part
 from swarmbook.base.errors import UsageError
 from swarmbook.base.wait import wait_for
 from swarmbook.machines.host_engine import ensure_engine
-from swarmbook.machines.images import ensure_image
+from swarmbook.machines.images import ensure_image, node_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.params import Params
 
@@ -65,7 +65,7 @@ def stand_up(params: Params, root: Path) -> list[str]:
     generate_key(key, _MADE)
     public = f"{public_part(key)} {_MADE}\n"
     machines = _machines(params, root)
-    image, _ = ensure_image(machines.client, "node", params.lab_base_image)
+    image, _ = ensure_image(machines.engine, "node", params.lab_base_image)
     machines.ensure_network()
     there = {machine.name for machine in machines.all()}
     new = [name for name in logins if name not in there]
@@ -94,13 +94,12 @@ def _give_user(machines: Machines, name: str, user: str) -> None:
         f"install -d -m 700 -o {who} -g {who} {home}/.ssh && install -m 600 -o {who} -g {who} /root/.ssh/authorized_keys {home}/.ssh/ && rm -r /root/.ssh && "
         f"printf '%s ALL=(ALL) NOPASSWD: ALL\\n' {who} > /etc/sudoers.d/50-host && chmod 440 /etc/sudoers.d/50-host && echo done"
     )
-    container = machines.client.containers.get(machines.container(name))
 
     def given() -> tuple[bool, str]:
-        said = container.exec_run(
-            ["sh", "-c", f"[ ! -d /root/.ssh ] && id {who} >/dev/null && echo done || {{ {script}; }}"]
-        ).output.decode(errors="replace")
-        return said.strip().endswith("done"), said
+        done = machines.run(
+            name, ["sh", "-c", f"[ ! -d /root/.ssh ] && id {who} >/dev/null && echo done || {{ {script}; }}"]
+        )
+        return done.output.strip().endswith("done"), done.output
 
     wait_for(f"{name} to have the user {user}", given, timeout_s=30, where=machines.container(name))
 
@@ -113,8 +112,7 @@ def take_down(params: Params, root: Path) -> list[str]:
     """
     _logins(params)
     machines = _machines(params, root)
-    node_images = machines.client.images.list(filters={"label": "swarmbook.image=node"})
-    removed = machines.destroy(node_images[0].id if node_images else None)
+    removed = machines.destroy(node_image(machines.engine))
     key = root / Path(params.ssh_key_file).expanduser()
     public = key.with_suffix(".pub")
     if public.exists() and public.read_text().split()[2:] == [_MADE]:  # ours, made for them; any other is somebody's

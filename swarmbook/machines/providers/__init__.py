@@ -8,17 +8,17 @@ from swarmbook.base.errors import UsageError
 from swarmbook.book.book import Book
 from swarmbook.machines.providers.base import Provider
 from swarmbook.machines.softlayer_api import CLOSED_OFF
-from swarmbook.params import Params, ParamView
+from swarmbook.params import Params
 
 __all__ = ["Provider", "costs_money", "provider_for", "rehearsed"]
 
 
-def costs_money(params: Params | ParamView) -> bool:
+def costs_money(params: Params) -> bool:
     """Whether machines of these parameters are paid for, so that ORDER is asked for; nobody is asked to find out."""
     return bool(params.provider == "softlayer" or (params.provider == "lab" and params.lab_hourly_cost > 0))
 
 
-def rehearsed(params: Params | ParamView) -> bool:
+def rehearsed(params: Params) -> bool:
     """Whether machines of these parameters only look rented."""
     return bool(
         params.provider == "softlayer"

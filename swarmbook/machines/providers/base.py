@@ -9,19 +9,26 @@ from typing import Protocol
 from swarmbook.access.cluster import Node
 from swarmbook.book.book import Change
 from swarmbook.model.checks import Check
+from swarmbook.model.health import MachineState
 
 __all__ = ["Found", "Offer", "Provider"]
 
 
 @dataclass(frozen=True)
 class Found:
-    """A machine as its provider knows it; ``state`` is ``running`` or the provider's own word."""
+    """A machine as its provider knows it; ``note`` says more of its state, for people."""
 
     name: str
     id: str
-    state: str
+    state: MachineState
     private_address: str
     public_address: str
+    note: str = ""
+
+    @property
+    def word(self) -> str:
+        """Its state, for people."""
+        return f"{self.state}: {self.note}" if self.note else str(self.state)
 
 
 @dataclass(frozen=True)

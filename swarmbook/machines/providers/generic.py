@@ -15,12 +15,14 @@ from swarmbook.access.cluster import Jump, Node
 from swarmbook.access.hosts import Host, fan_out
 from swarmbook.access.logins import Login, logins_of, parse_login
 from swarmbook.access.ssh_keys import fingerprint, public_part, scan_host_key
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, LoginRefused, OutOfOrder, UsageError, WaitTimeout, WorldError
 from swarmbook.base.files import write_private
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.model.checks import Check
+from swarmbook.model.health import MachineState
 from swarmbook.show.progress import Progress
 
 __all__ = ["GenericProvider"]
@@ -73,13 +75,13 @@ class GenericProvider:
         def one(node: Node) -> Found:
             try:
                 self._met[node.name] = self._meet(node.name)
-                state = "running"
+                state, note = MachineState.RUNNING, ""
             except LoginRefused:
                 raise
             except HostUnreachable as error:
                 self._met.pop(node.name, None)
-                state = f"no answer: {error.seen or error.what}"
-            return Found(node.name, node.id, state, node.private_address, node.public_address)
+                state, note = MachineState.SILENT, error.seen or error.what
+            return Found(node.name, node.id, state, node.private_address, node.public_address, note)
 
         logins = self._logins()
         return list(fan_out(one, {name: node for name, node in self._known().items() if name in logins}).values())
@@ -97,13 +99,13 @@ class GenericProvider:
         return fan_out(one, self._known())
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
-        states = {machine.name: machine.state for machine in found}
+        there = {machine.name: machine for machine in found}
         changes = []
         for name in names:
-            if name not in states:
+            if name not in there:
                 changes.append(Change(name, "create", "your host taken in; its host key pinned at first contact"))
-            elif states[name] != "running":
-                changes.append(Change(name, "await", f"your host waited for ({states[name]})"))
+            elif there[name].state is not MachineState.RUNNING:
+                changes.append(Change(name, "await", f"your host waited for ({there[name].word})"))
         return changes
 
     def provision(self, changes: Sequence[Change]) -> None:
@@ -147,6 +149,7 @@ class GenericProvider:
             next="it is a host of yours, which only you can start: start it, then run it again",
             first_s=self._first_s,
             slowest_s=self._slowest_s,
+            code=Code.HOST_OFF,
         )
         return met[0]
 
@@ -204,7 +207,7 @@ class GenericProvider:
         try:
             return scan_host_key(login.end, by=by)
         except HostUnreachable as error:
-            error.what = f"{name} does not answer over SSH"
+            error.what, error.code = f"{name} does not answer over SSH", Code.JUMP_OR_ADDRESS_WRONG
             error.where = f"{name} ({login})"
             error.next = f"is the address right, and reached from here? ssh -p {login.end.port} {login.user}@{login.end.host}; mend hosts or ssh_jump"
             raise
@@ -223,6 +226,7 @@ class GenericProvider:
                 wanted=f"sudo -n without a password: a file in /etc/sudoers.d with the line: {login.user} ALL=(ALL) NOPASSWD: ALL",
                 seen=(output.stderr or output.stdout).strip()[:300] or f"exit {output.exit}",
                 next=f"ssh -t -p {login.end.port} {login} sudo visudo -f /etc/sudoers.d/{login.user}; or log in as root",
+                code=Code.SUDO_ASKS,
             )
         if not facts["id"]:
             raise WorldError(
@@ -231,6 +235,7 @@ class GenericProvider:
                 wanted="a Linux with systemd",
                 seen=(output.stderr or "nothing").strip()[:300],
                 next="systemd-machine-id-setup on that host",
+                code=Code.MACHINE_ID_MISSING,
             )
         return facts
 
@@ -277,6 +282,7 @@ class GenericProvider:
                 wanted="hosts as they were before the book: 91 removes none of yours, and forgets how to reach them",
                 seen=f"{_OURS} is there",
                 next="swarmbook destroy PARAMS",
+                code=Code.CLUSTER_STILL_THERE,
             )
         return []
 

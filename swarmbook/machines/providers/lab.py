@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 from swarmbook.access.cluster import Node
 from swarmbook.access.docker_api import local_engine
 from swarmbook.access.hosts import fan_out
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.book.book import Book, Change
 from swarmbook.machines.host_engine import engine_outlook, ensure_engine
-from swarmbook.machines.images import ensure_image
+from swarmbook.machines.images import ensure_image, node_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.model.checks import Check
+from swarmbook.model.health import MachineState
 
 __all__ = ["LabProvider"]
 
@@ -37,8 +38,8 @@ class LabProvider:
 
     def _there(self) -> Machines | None:
         """The machines, as far as an engine runs that could hold any: none is started to find that out."""
-        client: Any = local_engine()
-        return None if client is None else Machines(client, self._book.cluster.name, self._book.cluster.folder)
+        engine = local_engine()
+        return None if engine is None else Machines(engine, self._book.cluster.name, self._book.cluster.folder)
 
     def prerequisites(self) -> list[Check]:
         return [engine_outlook()]
@@ -56,19 +57,21 @@ class LabProvider:
                     where="this computer",
                     wanted="the engine that they run on",
                     next="start it, or let it be started: swarmbook run PARAMS --only 01",
+                    code=Code.ENGINE_NOT_THERE,
                 )
             return []
         public = self._book.cluster.key_file.with_suffix(".pub")
         key = public.read_text() if public.exists() else ""
         machines = {m.name: m for m in self._machines.all()}
         keyless = fan_out(
-            lambda m: m.state == "running" and bool(key) and not self._machines.lets_in(m.name, key), machines
+            lambda m: m.state is MachineState.RUNNING and bool(key) and not self._machines.lets_in(m.name, key),
+            machines,
         )
         return [
             Found(
                 m.name,
                 m.id,
-                "running without our key" if keyless[m.name] else m.state,
+                MachineState.KEYLESS if keyless[m.name] else m.state,
                 m.private_address,
                 m.private_address,
             )
@@ -76,10 +79,10 @@ class LabProvider:
         ]
 
     def states(self) -> dict[str, str]:
-        client: Any = local_engine()
-        if client is None:
+        engine = local_engine()
+        if engine is None:
             return {"": "no Docker Engine runs here, so no machine does"}
-        machines = Machines(client, self._book.cluster.name, self._book.cluster.folder).all()
+        machines = Machines(engine, self._book.cluster.name, self._book.cluster.folder).all()
         return {machine.name: f"container {machine.id} is {machine.state}" for machine in machines}
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
@@ -88,15 +91,15 @@ class LabProvider:
         for name in names:
             if name not in states:
                 changes.append(Change(name, "create", "machine created"))
-            elif states[name] == "running without our key":
+            elif states[name] is MachineState.KEYLESS:
                 changes.append(Change(name, "key", "the cluster's SSH key put in"))
-            elif states[name] != "running":
+            elif states[name] is not MachineState.RUNNING:
                 changes.append(Change(name, "start", f"machine started (was {states[name]})"))
         return changes
 
     def provision(self, changes: Sequence[Change]) -> None:
         params = self._book.params
-        image, _ = ensure_image(self._machines.client, "node", params.lab_base_image)
+        image, _ = ensure_image(self._machines.engine, "node", params.lab_base_image)
         key = self._book.cluster.key_file.with_suffix(".pub").read_text()
         self._machines.ensure_network()
         addresses = self._machines.addresses([change.host for change in changes if change.action == "create"])
@@ -128,5 +131,4 @@ class LabProvider:
         machines = self._there()
         if machines is None:
             return []
-        node_images = machines.client.images.list(filters={"label": "swarmbook.image=node"})
-        return machines.destroy(node_images[0].id if node_images else None)
+        return machines.destroy(node_image(machines.engine))

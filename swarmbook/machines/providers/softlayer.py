@@ -15,6 +15,7 @@ from typing import TypeVar
 from swarmbook.access.cluster import Endpoint, Node
 from swarmbook.access.hosts import fan_out
 from swarmbook.access.ssh_keys import scan_host_key
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import (
     ForeignData,
     HostUnreachable,
@@ -32,6 +33,7 @@ from swarmbook.machines.providers.softlayer_key import RegisteredKey
 from swarmbook.machines.rehearsal.service import endpoint
 from swarmbook.machines.softlayer_api import Instance, Price, SoftLayerApi, Spec
 from swarmbook.model.checks import Check
+from swarmbook.model.health import MachineState
 from swarmbook.show.progress import Progress
 
 __all__ = ["SoftLayerProvider"]
@@ -90,6 +92,7 @@ class SoftLayerProvider:
         timeout_s: float,
         where: str | None = None,
         next: str | None = None,
+        code: Code | None = None,
     ) -> T:
         return wait_for(
             what,
@@ -97,6 +100,7 @@ class SoftLayerProvider:
             timeout_s=timeout_s,
             where=where,
             next=next,
+            code=code,
             first_s=self._first_s,
             slowest_s=self._slowest_s,
             sleep=self._sleep,
@@ -229,12 +233,12 @@ class SoftLayerProvider:
     def _shown_id(self, instance: Instance) -> str:
         return f"rehearsal-{instance.id}" if self._api.rehearsal else str(instance.id)
 
-    def _state(self, instance: Instance) -> str:
+    def _state(self, instance: Instance) -> MachineState:
         if not self._addressed(instance) or not instance.provisioned:
-            return "coming up"
+            return MachineState.COMING_UP
         if instance.power != "RUNNING":
-            return "coming up" if instance.transaction else "halted"
-        return "running" if set(self._tags()) <= set(instance.tags) else "running without its tags"
+            return MachineState.COMING_UP if instance.transaction else MachineState.HALTED
+        return MachineState.RUNNING if set(self._tags()) <= set(instance.tags) else MachineState.UNTAGGED
 
     def _addressed(self, instance: Instance) -> bool:
         public = instance.public_address or self._book.params.sl_ssh_interface == "private"
@@ -244,14 +248,14 @@ class SoftLayerProvider:
         states = {machine.name: machine.state for machine in found}
         changes = []
         for name in names:
-            state = states.get(name, "absent")
-            if state == "absent":
+            state = states.get(name, MachineState.ABSENT)
+            if state is MachineState.ABSENT:
                 changes.append(Change(name, "create", self._shown("instance ordered")))
-            elif state == "coming up":
+            elif state is MachineState.COMING_UP:
                 changes.append(Change(name, "await", "instance waited for, which was ordered before"))
-            elif state == "halted":
+            elif state is MachineState.HALTED:
                 changes.append(Change(name, "start", "instance switched on"))
-            elif state != "running":
+            elif state is not MachineState.RUNNING:
                 changes.append(Change(name, "tag", f"tagged {', '.join(self._tags())}"))
         return changes
 
@@ -341,7 +345,7 @@ class SoftLayerProvider:
             found.clear()
             found.update(self._ours())
             states = {name: self._how(found.get(name)) for name in names}
-            late = {name: state for name, state in states.items() if state != "running"}
+            late = {name: state for name, state in states.items() if state != MachineState.RUNNING}
             if late:
                 told = "; ".join(f"{name}: {state}" for name, state in late.items())
                 progress.show(
@@ -364,8 +368,8 @@ class SoftLayerProvider:
         if instance is None:
             return "not there"
         state = self._state(instance)
-        if state != "coming up":
-            return "running" if state.startswith("running") else state
+        if state is not MachineState.COMING_UP:
+            return str(MachineState.RUNNING if state is MachineState.UNTAGGED else state)
         if instance.transaction or not instance.provisioned:
             return f"id {instance.id}, {instance.transaction or 'not provisioned yet'}"
         return f"id {instance.id}, runs, but has no {'private' if not instance.private_address else 'public'} address"
@@ -396,6 +400,7 @@ class SoftLayerProvider:
             timeout_s=self._book.params.wait_timeout,
             where=str(end),
             next="is that address reached from here (sl_ssh_interface: private needs the account's VPN)? then run it again",
+            code=Code.INSTANCE_SILENT,
         )
 
     # -- the end -----------------------------------------------------------------------------------------------

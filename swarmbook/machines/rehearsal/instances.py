@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from swarmbook.access.docker_api import local_engine
+from swarmbook.access.docker_api import Engine, local_engine
 from swarmbook.machines.host_engine import ensure_engine
-from swarmbook.machines.images import LABEL as IMAGE_LABEL
-from swarmbook.machines.images import ensure_image
+from swarmbook.machines.images import ensure_image, node_image
 from swarmbook.machines.rehearsal import Condition
 from swarmbook.machines.lab.machines import Machine, Machines
+from swarmbook.model.health import MachineState
 
 __all__ = ["LabInstances"]
 
@@ -73,7 +72,7 @@ class LabInstances:
         if machine is None:
             return Condition(doing="Assign Host")
         address = machine.private_address
-        if machine.state == "running":
+        if machine.state is MachineState.RUNNING:
             return Condition(True, "", address, address)
         return Condition(False, "Power On", address, address) if working else Condition(False, "", address, address, halted=True)
 
@@ -98,14 +97,14 @@ class LabInstances:
             self._work[id] = thread = threading.Thread(target=run, name=f"rehearsed-{id}", daemon=True)
         thread.start()
 
-    def _machines(self, client: Any = None) -> Machines:
-        return Machines(client or ensure_engine(), self._name, self._folder)
+    def _machines(self, engine: Engine | None = None) -> Machines:
+        return Machines(engine or ensure_engine(), self._name, self._folder)
 
     def _all(self) -> dict[str, Machine]:
         """The machines by name, which is their number; none while no engine runs that could hold any."""
         if time.monotonic() - self._seen_at > _FRESH_S:
-            client = local_engine()
-            self._seen = {machine.name: machine for machine in self._machines(client).all()} if client is not None else {}
+            engine = local_engine()
+            self._seen = {machine.name: machine for machine in self._machines(engine).all()} if engine is not None else {}
             self._seen_at = time.monotonic()
         return self._seen
 
@@ -113,10 +112,10 @@ class LabInstances:
         machines, name = self._machines(), str(id)
         for machine in machines.all():
             if machine.name == name:
-                if machine.state == "created":  # whoever made it was killed over it
+                if machine.state is MachineState.CREATED:  # whoever made it was killed over it
                     machines.start(name, self._keys[id])
                 return
-        image, _ = ensure_image(machines.client, "node", self._base_image)
+        image, _ = ensure_image(machines.engine, "node", self._base_image)
         with self._networking:
             machines.ensure_network()
             # An address is taken when its machine is there; those that are being made are counted here.
@@ -126,12 +125,11 @@ class LabInstances:
         machines.create(name, address, image, second_disk_gb, self._keys[id], {}, hostname=hostname, disk=_DISK)
 
     def _remove(self, id: int) -> None:
-        client = local_engine()
-        if client is None:
+        engine = local_engine()
+        if engine is None:
             return
-        machines = self._machines(client)
-        images = client.images.list(filters={"label": f"{IMAGE_LABEL}=node"})
-        machines.remove(str(id), images[0].id if images else None)
+        machines = self._machines(engine)
+        machines.remove(str(id), node_image(engine))
         with self._networking:
             if not machines.all():
                 machines.destroy(None)  # the network too

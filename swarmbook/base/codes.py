@@ -1,0 +1,90 @@
+"""The code of every error: what programs, known failures and tests go by, while its sentences may be reworded freely."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["Code"]
+
+
+class Code(str, Enum):
+    """What went wrong, as data.
+
+    The first group is what each class of error carries by default (:mod:`swarmbook.base.errors`); the others are given
+    where an error is raised (``code=Code.DISK_NOT_EMPTY``). A misspelt one is refused by mypy, and when the error is made.
+    """
+
+    # By class.
+    FAILED = "failed"
+    CHECK_FAILED = "check-failed"
+    USAGE = "usage"
+    PARAMETERS_WRONG = "parameters-wrong"
+    NOT_CONFIRMED = "not-confirmed"
+    OUT_OF_ORDER = "out-of-order"
+    UNEXPECTED = "unexpected"
+    ENGINE_UNAVAILABLE = "engine-unavailable"
+    HOST_UNREACHABLE = "host-unreachable"
+    LOGIN_REFUSED = "login-refused"
+    HOST_KEY_CHANGED = "host-key-changed"
+    COMMAND_FAILED = "command-failed"
+    FOREIGN_DATA = "foreign-data"
+    PROVIDER_FAILED = "provider-failed"
+    ORDER_UNCERTAIN = "order-uncertain"
+    LOCK_HELD = "lock-held"
+    PLAN_MISMATCH = "plan-mismatch"
+    WAIT_TIMEOUT = "wait-timeout"
+    INTERRUPTED = "interrupted"
+
+    # Before anything is touched.
+    APPROVED_ANOTHER_PLAN = "approved-another-plan"
+    BOOK_NOT_HERE = "book-not-here"
+    CLUSTER_NOT_THERE = "cluster-not-there"
+    CLUSTER_STILL_THERE = "cluster-still-there"
+    INIT_SCRIPTS_NOT_THERE = "init-scripts-not-there"
+    NODE_TAKEN_OUT = "node-taken-out"
+    NODE_UNKNOWN = "node-unknown"
+    NO_COPY_OF_THE_BOOK = "no-copy-of-the-book"
+    PARAMETERS_NOT_READ = "parameters-not-read"
+    SECRET_NOT_THERE = "secret-not-there"  # noqa: S105 - a code, not a secret
+
+    # Machines.
+    CAPABILITIES_REFUSED = "capabilities-refused"
+    CONNECTION_BROKE = "connection-broke"
+    ENGINE_NOT_THERE = "engine-not-there"
+    HOST_KEY_NOT_PINNED = "host-key-not-pinned"
+    HOST_OFF = "host-off"
+    INSTANCE_SILENT = "instance-silent"
+    INVENTORY_NOT_READ = "inventory-not-read"
+    JUMP_OR_ADDRESS_WRONG = "jump-or-address-wrong"
+    KEY_GONE = "key-gone"
+    LAB_OF_ANOTHER_FOLDER = "lab-of-another-folder"
+    MACHINE_ID_MISSING = "machine-id-missing"
+    PROVIDER_SAYS_NO = "provider-says-no"
+    SUDO_ASKS = "sudo-asks"
+
+    # Rows of the preflight.
+    CLOCKS_DIFFER = "clocks-differ"
+    NAME_DIFFERS = "name-differs"
+    PACKETS_TOO_LARGE = "packets-too-large"
+    PORTS_CLOSED = "ports-closed"
+    PORT_HELD = "port-held"
+
+    # Disks and engines.
+    BUILD_FAILED = "build-failed"
+    DISK_FULL = "disk-full"
+    DISK_NOT_EMPTY = "disk-not-empty"
+    ENGINE_DOES_NOT_START = "engine-does-not-start"
+    ENGINE_SAYS_NO = "engine-says-no"
+    ENGINE_SETTINGS_NOT_READ = "engine-settings-not-read"
+    IMAGE_NOT_TAKEN = "image-not-taken"
+    NOT_FOUND = "not-found"
+
+    # Swarm, Consul, network, members.
+    CONSUL_PORT_TAKEN = "consul-port-taken"
+    FOUNDING_FAILED = "founding-failed"
+    MEMBER_DOWN = "member-down"
+    MEMBER_PORT_TAKEN = "member-port-taken"
+    SUBNET_TAKEN = "subnet-taken"
+
+    def __str__(self) -> str:
+        return self.value
