@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Generic, TypeVar
 
 from swarmbook.access.commands import Script
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 
 __all__ = ["Facts", "Probe", "Refused", "address", "container_id", "name", "network", "node_id", "number", "read_facts"]
@@ -74,6 +75,7 @@ class Probe(Generic[T]):
                 where=host,
                 seen=f"{type(error).__name__}: {str(error)[:300]}",
                 next=f"swarmbook ssh {host}, and look at what answers there",
+                code=Code.ANSWER_REFUSED,
             ) from None
 
 

@@ -47,6 +47,9 @@ class Code(str, Enum):
     PARAMETERS_NOT_READ = "parameters-not-read"
     SECRET_NOT_THERE = "secret-not-there"  # noqa: S105 - a code, not a secret
 
+    # What a host says.
+    ANSWER_REFUSED = "answer-refused"
+
     # Machines.
     CAPABILITIES_REFUSED = "capabilities-refused"
     CONNECTION_BROKE = "connection-broke"

@@ -11,7 +11,7 @@ from swarmbook.base.errors import SwarmbookError
 from swarmbook.book.book import Book
 from swarmbook.model.checks import Table
 from swarmbook.model.health import Agent, Component, ContainerState, EngineState, GaleraState, Role, SwarmState
-from swarmbook.phases.galera.members import Member, probe_member, read_member
+from swarmbook.phases.galera.members import Member, found_on
 
 __all__ = ["Row", "by_ssh", "endpoints", "how_to_reach", "read_row", "status"]
 
@@ -102,12 +102,12 @@ def read_row(name: str, output: str) -> Row:
 
 
 def _with_member(row: Row, member: Member) -> Row:
-    if not member.status:
+    if member.wsrep is None:
         return replace(row, galera=GaleraState.STARTING if member.running else GaleraState.ABSENT)
     return replace(
         row,
-        galera=GaleraState.read(str(member.status.get("state_comment"))),
-        component=Component.read(str(member.status.get("cluster_status"))),
+        galera=GaleraState.read(member.wsrep.state),
+        component=Component.read(member.wsrep.component),
     )
 
 
@@ -120,8 +120,7 @@ def status(book: Book) -> list[Row]:
             row = read_row(host.name, host.run(_PROBE, quiet=True).stdout)
             if host.name not in members:
                 return replace(row, galera=GaleraState.NOT_WANTED)
-            output = host.run(probe_member(book.params, host.name), quiet=True).stdout
-            return _with_member(row, read_member(output, image=True, spec=""))
+            return _with_member(row, host.ask(found_on(book.params, host.name), quiet=True))
         except SwarmbookError as error:
             return Row(host.name, f"{type(error).__name__}: {(error.seen or error.what).splitlines()[0]}")
 

@@ -12,6 +12,7 @@ from typing import Any
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.probe import Facts, Probe, container_id
 from swarmbook.base.errors import WorldError
+from swarmbook.model.health import Component, GaleraState
 from swarmbook.params import Params
 from swarmbook.phases.galera.stack import data_folder, service_name
 
@@ -93,7 +94,8 @@ class Member:
         wsrep = self.wsrep
         if not self.healthy or wsrep is None:
             return False
-        return wsrep.state == "Synced" and wsrep.component == "Primary" and wsrep.ready
+        state, component = GaleraState.read(wsrep.state), Component.read(wsrep.component)
+        return (state, component, wsrep.ready) == (GaleraState.SYNCED, Component.PRIMARY, True)
 
 
 @dataclass(frozen=True)
