@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node
-from swarmbook.access.docker_api import connect
+from swarmbook.access.docker_api import Engine, connect
 from swarmbook.access.hosts import Fleet, fan_out
 from swarmbook.access.pki import Authority, Leaf
 from swarmbook.base.files import write_atomic
@@ -41,7 +40,7 @@ class Book:
         self.opened = time.monotonic()
         self.cluster.register_secrets()
         self._fleet: Fleet | None = None
-        self._engines: dict[str, Any] = {}
+        self._engines: dict[str, Engine] = {}
         self._tunnels: dict[tuple[str, int], Endpoint] = {}
         self._open_tunnels = contextlib.ExitStack()
         self._tunnelling = threading.Lock()
@@ -52,7 +51,7 @@ class Book:
     def turn_to(self, phase: str) -> None:
         """Go to another phase with the same connections."""
         self.phase = phase
-        self.params: Params = cast("Params", self._all.view(phase))
+        self.params: Params = self._all.view(phase)
 
     @property
     def nodes(self) -> list[Node]:
@@ -85,7 +84,7 @@ class Book:
             name, names, days=self.params.certificate_days, renew_days=self.params.certificate_renew_days
         )
 
-    def engine(self, name: str) -> Any:
+    def engine(self, name: str) -> Engine:
         """The Docker SDK's client for a node's engine, over mutual TLS; kept open."""
         if name not in self._engines:
             self._engines[name] = connect(name, self.reach(name, self.params.docker_api_port), self.cluster.pki_folder)
@@ -105,7 +104,7 @@ class Book:
                 )
             return self._tunnels[name, port]
 
-    def engines(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+    def engines(self, names: Iterable[str] | None = None) -> dict[str, Engine]:
         """Clients for several nodes' engines; of all nodes by default, as far as they can be asked."""
         return fan_out(self.engine, {name: name for name in self.ready(names)})
 

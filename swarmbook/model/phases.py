@@ -74,7 +74,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
             "03", "build_swarm", Kind.BUILD, ("engine:configure", "swarm:form", "swarm:deliver"), ("node", "engine", "disk", "kernel", "swarm"),
             builds="swarm",
         ),
-        Phase("04", "deploy_consul", Kind.BUILD, ("consul:deploy",), _CONSUL, builds="consul"),
+        Phase("04", "deploy_consul", Kind.BUILD, ("consul:deploy", "consul:prove"), _CONSUL, builds="consul"),
         Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers"), _CONSUL),
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap",), _GALERA, builds="galera", serves=True),

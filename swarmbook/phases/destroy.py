@@ -14,7 +14,7 @@ from swarmbook.book.step import Step, look
 from swarmbook.model.change import Action, Change, Word, by_host, refuse_unknown
 from swarmbook.model.checks import Check, Table, equal
 from swarmbook.phases.post_provision import layouts
-from swarmbook.phases.post_provision.disk_probe import ask
+from swarmbook.phases.post_provision.disk_probe import second_disk
 from swarmbook.show.changes import sentence
 
 __all__ = ["Remains", "destroy", "doomed", "remains_on"]
@@ -105,7 +105,8 @@ def _observe(book: Book) -> dict[str, Remains]:
         remains = host.ask(probe)
         if not book.params.undo_storage:
             return remains
-        disk = ask(host, host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk)
+        named = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk
+        disk = host.ask(second_disk(named))
         ours = bool(layouts.matching(disk.content))
         return replace(remains, disk=disk.device, layers=tuple(disk.content)) if ours else remains
 

@@ -8,7 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from swarmbook.base.errors import WorldError
-from swarmbook.book.book import Book, StepResult, look, show_picture
+from swarmbook.book.book import Book
+from swarmbook.book.display import show_picture
+from swarmbook.book.step import look
 from swarmbook.model.checks import Table
 from swarmbook.model.ledger import FILE, BrokenChain, read_chain
 from swarmbook.show.drawing import busy, timeline
@@ -18,27 +20,22 @@ __all__ = ["course"]
 Work = Sequence[tuple[str, float, float]]
 
 
-def course(book: Book) -> StepResult:
-    """Who worked when: in a run from its first notebook on, by hand in this notebook.
+@look(hosts=0)
+def course(book: Book) -> Table:
+    """Show which host worked when: in a run from its first notebook on, by hand in this notebook.
 
     Raises:
         WorldError: The run's ledger does not hold together.
     """
-
-    def table(book: Book) -> Table:
-        folder = os.environ.get("SWARMBOOK_RUN_DIR")
-        work = of_run(Path(folder)) if folder else book.transcript.work_since(0, book.opened)
-        if work:
-            title = f"Who worked when in {'this run' if folder else 'this notebook'}"
-            show_picture(timeline(work, title), f"{title}: the table below")
-        hosts = sorted({host for host, _, _ in work})
-        spans = {host: [(begin, end) for name, begin, end in work if name == host] for host in hosts}
-        return Table(
-            ["host", "commands", "seconds at work"],
-            [[host, str(len(its)), f"{busy(its):.1f}"] for host, its in spans.items()],
-        )
-
-    return look(book, table, hosts=0)
+    folder = os.environ.get("SWARMBOOK_RUN_DIR")
+    work = of_run(Path(folder)) if folder else book.transcript.work_since(0, book.opened)
+    if work:
+        title = f"Who worked when in {'this run' if folder else 'this notebook'}"
+        show_picture(timeline(work, title), f"{title}: the table below")
+    hosts = sorted({host for host, _, _ in work})
+    spans = {host: [(begin, end) for name, begin, end in work if name == host] for host in hosts}
+    rows = [[host, str(len(its)), f"{busy(its):.1f}"] for host, its in spans.items()]
+    return Table(["host", "commands", "seconds at work"], rows)
 
 
 def of_run(folder: Path) -> Work:

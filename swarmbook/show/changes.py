@@ -14,19 +14,24 @@ __all__ = ["cost_table", "grouped", "layers_in_words", "plan_table", "plan_text"
 
 #: What a disk's layers are called.
 _LAYERS: Mapping[str, str] = {
-    "gpt:swarmbook-docker": "partition",
+    "gpt:swarmbook-docker": "GPT",
     "LVM2_member": "physical volume",
-    "vg:docker": "group docker",
+    "vg:docker": "volume group docker",
     "lv:data": "volume data",
-    "lv:thinpool": "thin pool",
+    "lv:thinpool": "thin pool thinpool",
     "btrfs:docker": "btrfs",
     "xfs:docker": "xfs",
 }
 
 
-def layers_in_words(layers: Iterable[str]) -> str:
-    """What is on a disk, or comes onto it, for a person."""
-    return ", ".join(_LAYERS.get(layer, layer) for layer in layers)
+def layers_in_words(layers: Iterable[str], unfinished: bool = False) -> str:
+    """What is on a disk, or comes onto it, for a person.
+
+    Args:
+        layers: From below.
+        unfinished: Whether the last one is not whole.
+    """
+    return ", ".join(_LAYERS.get(layer, layer) for layer in layers) + (" (unfinished)" if unfinished else "")
 
 
 def _laid_out(change: Change) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from swarmbook.access.cluster import Node
 from swarmbook.access.pki import Leaf
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
-from swarmbook.params import ParamView
+from swarmbook.params import Params
 from swarmbook.phases.support import stack
 
 __all__ = ["FOLDER", "STACK", "Wanted", "agent_config", "document", "wanted"]
@@ -24,8 +24,18 @@ _DNS_RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "
 
 @dataclass(frozen=True)
 class Wanted:
-    """Consul as it should be; ``private`` and ``secrets`` are never shown."""
+    """Consul as it should be; ``private`` and ``secrets`` are never shown.
 
+    Args:
+        cluster: Name of the book's cluster.
+        document: The stack file.
+        configs: Each agent's configuration, by node.
+        private: Contents of the other files of each node.
+        secrets: The swarm's secrets: contents by full name.
+        tokens: By name: the cluster's secret that holds it, and its policy's rules.
+    """
+
+    cluster: str
     document: Mapping[str, Any]
     configs: Mapping[str, Mapping[str, Any]]
     private: Mapping[str, Mapping[str, bytes]] = field(repr=False)
@@ -37,7 +47,7 @@ class Wanted:
 
 
 def agent_config(
-    params: ParamView, node: Node, role: str, servers: list[str], nameservers: tuple[str, ...], modern: bool
+    params: Params, node: Node, role: str, servers: list[str], nameservers: tuple[str, ...], modern: bool
 ) -> dict[str, Any]:
     """One agent's configuration, without anything secret.
 
@@ -151,8 +161,17 @@ def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
 
 
 def wanted(
-    book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: list[str], modern: bool, image: str
+    book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: Sequence[str], modern: bool, image: str
 ) -> Wanted:
+    """Consul as it should be.
+
+    Args:
+        book: The open book.
+        nameservers: Of each node itself.
+        managers: Nodes that are swarm managers, and so carry a server.
+        modern: Consul 1.12 or newer.
+        image: Its image's tag.
+    """
     params = book.params
     gossip = book.cluster.secret("consul-gossip-key", params.consul_gossip_key, secrets.gossip_key)
     management = book.cluster.secret("consul-management-token", params.consul_management_token, secrets.token)
@@ -181,6 +200,7 @@ def wanted(
         }
         tokens[f"agent-{name}"] = (agent.name, _agent_rules(name, role))
     return Wanted(
+        book.cluster.name,
         document(book.cluster.name, image, names["server"], names["client"]),
         configs,
         private,

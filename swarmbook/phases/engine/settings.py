@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarmbook.access.cluster import Node
+from swarmbook.access.commands import sh
 from swarmbook.base.errors import WorldError
-from swarmbook.params import ParamView
+from swarmbook.params import Params
 from swarmbook.phases.support.engine_data import MOUNT_POINT, devicemapper_in
 
 __all__ = ["DRIVER_FACTS", "FOLDER", "SETTINGS", "drop_in_for", "merge_settings", "refuse_driver", "settings_for"]
@@ -17,11 +18,16 @@ FOLDER = "/etc/docker/swarmbook"
 SETTINGS = "/etc/docker/daemon.json"
 _POOL = "/dev/mapper/docker-thinpool"
 
-#: Tells what :func:`refuse_driver` wants to know of a node.
-DRIVER_FACTS = f"""at={MOUNT_POINT}; [ -d $at ] || at=${{at%/*}}
-type=$(findmnt -n -o FSTYPE --target $at | tail -n 1); echo "under: $type"
-if [ "$type" = xfs ] && command -v xfs_info >/dev/null; then xfs_info $at 2>/dev/null | grep -o 'ftype=0' | sed 's/^/under: /'; fi
-[ ! -b {_POOL} ] || echo 'under: pool'"""
+#: Gives the fact ``under``: what :func:`refuse_driver` wants to know of a node.
+DRIVER_FACTS = sh(
+    """at=@{at}; [ -d $at ] || at=${at%/*}
+type=$(findmnt -n -o FSTYPE --target $at | tail -n 1)
+{ echo "$type"
+if [ "$type" = xfs ] && command -v xfs_info >/dev/null; then xfs_info $at 2>/dev/null | grep -o 'ftype=0'; fi
+[ ! -b @{pool} ] || echo pool; } | as under""",
+    at=MOUNT_POINT,
+    pool=_POOL,
+)
 
 
 def refuse_driver(host: str, driver: str, version: str, under: Sequence[str]) -> None:
@@ -61,7 +67,7 @@ def refuse_driver(host: str, driver: str, version: str, under: Sequence[str]) ->
         )
 
 
-def settings_for(params: ParamView, node: Node, nameservers: tuple[str, ...]) -> dict[str, Any]:
+def settings_for(params: Params, node: Node, nameservers: tuple[str, ...]) -> dict[str, Any]:
     """What daemon.json has to say on a node.
 
     Args:

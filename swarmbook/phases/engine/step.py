@@ -1,25 +1,28 @@
-"""Phase 03, first half: the Docker Engine of each node, its settings and its API over mutual TLS."""
+"""Phase 03, first third: the Docker Engine of each node, its settings and its API over mutual TLS."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
-import shlex
+import socket
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from swarmbook.access.cluster import Endpoint, Node
+from swarmbook.access.commands import Script, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.pki import Leaf, reason_to_renew
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, SwarmbookError
 from swarmbook.base.wait import wait_for
-from swarmbook.book.book import Book, Change, Prospect, StepResult, converge
+from swarmbook.book.book import Book
+from swarmbook.book.forecast import Forecast
+from swarmbook.book.step import Step
+from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
-from swarmbook.params import ParamView
+from swarmbook.params import Params
+from swarmbook.phases.engine.probe import DROP_IN, ENGINE, Engine, tasks
 from swarmbook.phases.engine.settings import (
-    DRIVER_FACTS,
     FOLDER,
     SETTINGS,
     drop_in_for,
@@ -27,67 +30,51 @@ from swarmbook.phases.engine.settings import (
     refuse_driver,
     settings_for,
 )
-from swarmbook.phases.support.systems import OS_RELEASE, install_engine, read_os_release
+from swarmbook.phases.support.systems import install_engine
 
-__all__ = ["Engine", "Wanted", "configure", "plan_engine"]
+__all__ = ["Target", "Wanted", "api_names", "configure"]
 
 _BEFORE = f"{SETTINGS}.before-swarmbook"
 #: Says what the engine was before the book came: absent, stopped or running.
-RECORD = "/etc/swarmbook/engine-before"
-_DROP_IN = "/etc/systemd/system/docker.service.d/swarmbook.conf"
+_RECORD = "/etc/swarmbook/engine-before"
+#: The operator's own certificate.
+_CLIENT = "client"
 
 
 @dataclass(frozen=True)
-class Engine:
-    """A node's engine as it is.
+class Target:
+    """What one node's engine should be set to.
 
     Args:
-        version: Of the installed engine, or nothing.
-        active: Whether the service runs.
-        enabled: Whether it starts at boot.
-        start_line: ``ExecStart`` of the packaged unit.
-        settings: Text of daemon.json.
-        drop_in: Text of our drop-in.
-        certificate: PEM of the API's certificate.
-        authority: PEM of the CA that clients of the API must come from.
-        key: SHA-256 of the certificate's key file.
-        nameservers: Name servers of the node itself.
-        driver: Storage driver of the running engine.
-        labels: Labels of the running engine.
-        api: What our client and a stranger got from the API; empty when it was not asked.
-        release: The node's os-release.
-        under: What its data would lie on: file system, ``ftype=0`` where xfs lacks it, ``pool`` where there is a thin pool.
+        node: The node.
+        leaf: Its API's certificate and key.
+        settings: Text of daemon.json; what is not ours in it stays.
+        drop_in: Text of the unit's drop-in; None while no engine is installed, whose start line it would hold.
+        commands: Commands that install the engine; empty where one is installed.
     """
 
-    version: str = ""
-    active: bool = False
-    enabled: bool = False
-    start_line: str = ""
+    node: Node
+    leaf: Leaf = field(repr=False)
     settings: str = ""
-    drop_in: str = ""
-    certificate: str = ""
-    authority: str = ""
-    key: str = ""
-    nameservers: tuple[str, ...] = ()
-    driver: str = ""
-    labels: tuple[str, ...] = ()
-    api: str = ""
-    release: Mapping[str, str] = field(default_factory=dict)
-    under: tuple[str, ...] = ()
+    drop_in: str | None = None
+    commands: tuple[Script, ...] = ()
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one node's engine should be set to."""
+    """What every engine should be set to.
 
-    node: Node
+    Args:
+        params: The parameters.
+        authority: PEM of the cluster's CA.
+        targets: By node.
+        client: Why the operator's certificate has to be issued; None where it need not.
+    """
+
+    params: Params
     authority: bytes
-    leaf: Leaf = field(repr=False)
-
-    @property
-    def names(self) -> list[str]:
-        """Names its certificate carries."""
-        return api_names(self.node)
+    targets: Mapping[str, Target]
+    client: str | None = None
 
 
 def api_names(node: Node) -> list[str]:
@@ -95,193 +82,213 @@ def api_names(node: Node) -> list[str]:
     return list(dict.fromkeys([node.name, node.private_address, node.public_address, "127.0.0.1"]))
 
 
-_PROBE = f"""
-{OS_RELEASE}
-b64() {{ base64 -w0 "$1" 2>/dev/null || true; }}
-unit=$(systemctl show -p FragmentPath --value docker.service 2>/dev/null)
-cat <<END
-{{"version": "$(dockerd --version 2>/dev/null | sed -n 's/^Docker version \\([^,]*\\),.*/\\1/p')",
- "active": $(systemctl is-active -q docker.service && echo true || echo false),
- "enabled": $(systemctl is-enabled -q docker.service 2>/dev/null && echo true || echo false),
- "start_line": "$([ -n "$unit" ] && sed -n 's/^ExecStart=//p' "$unit" | head -n 1)",
- "settings": "$(b64 {SETTINGS})", "drop_in": "$(b64 {_DROP_IN})", "certificate": "$(b64 {FOLDER}/cert.pem)",
- "authority": "$(b64 {FOLDER}/ca.pem)", "key": "$(sha256sum {FOLDER}/key.pem 2>/dev/null | cut -d' ' -f1)",
- "nameservers": "$(sed -n 's/^nameserver *//p' /etc/resolv.conf | tr '\\n' ' ')",
- "info": $(systemctl is-active -q docker.service && docker info --format '{{{{json .}}}}' 2>/dev/null || echo null)}}
-END
-{DRIVER_FACTS}
-"""
+class Configure(Step[Mapping[str, Engine], Wanted]):
+    """Install the engine where it is missing, merge its settings, put its API behind mutual TLS, start it."""
 
+    name = "Docker Engine"
 
-def _observe(book: Book) -> Mapping[str, Engine]:
-    def one(host: Host) -> Engine:
-        answer = host.run(_PROBE).stdout.splitlines()
-        told = [line for line in answer if line.startswith(("os: ", "under: "))]
-        data = json.loads("\n".join(line for line in answer if line not in told))
-        info = data.pop("info") or {}
-        for key in ("settings", "drop_in", "certificate", "authority"):
-            data[key] = base64.b64decode(data[key]).decode(errors="replace")
-        data["nameservers"] = tuple(data["nameservers"].split())
-        # In a prospect 02 may have yet to mount the disk.
-        under = tuple(line[7:] for line in told if line.startswith("under: ")) if book.prospect is None else ()
-        engine = Engine(
-            **data,
-            driver=info.get("Driver", ""),
-            labels=tuple(info.get("Labels") or ()),
-            release=read_os_release(told),
-            under=under,
+    def observe(self, book: Book) -> Mapping[str, Engine]:
+        # The nodes first: out of order, the inventory says so.
+        known = bool(book.nodes) and (book.cluster.pki_folder / f"{_CLIENT}.pem").exists()
+
+        def one(host: Host) -> Engine:
+            engine = host.ask(ENGINE)
+            ready = known and engine.active and engine.certificate
+            return replace(engine, api=_ask_api(book, host.node)) if ready else engine
+
+        return book.fleet.each(one)
+
+    def want(self, book: Book, seen: Mapping[str, Engine]) -> Wanted:
+        authority = book.authority.certificate
+        kept = book.cluster.pki_folder / f"{_CLIENT}.pem"
+        days, client = book.params.certificate_renew_days, ["swarmbook"]
+        reason = reason_to_renew(kept.read_bytes(), authority, client, days) if kept.exists() else "there is none"
+        book.leaf(_CLIENT, client)
+        nodes = {node.name: node for node in book.nodes}
+        targets = {
+            name: self._target(book.params, nodes[name], engine, book.leaf(f"engine-{name}", api_names(nodes[name])))
+            for name, engine in seen.items()
+        }
+        return Wanted(book.params, authority, targets, reason)
+
+    @staticmethod
+    def _target(params: Params, node: Node, engine: Engine, leaf: Leaf) -> Target:
+        refuse_driver(node.name, params.storage_driver, engine.version, engine.under)
+        release = engine.release or {"ID": "debian", "VERSION_CODENAME": "stable"}
+        return Target(
+            node,
+            leaf,
+            merge_settings(node.name, engine.settings, settings_for(params, node, engine.nameservers)),
+            drop_in_for(engine.start_line, params.docker_api_port) if engine.start_line else None,
+            () if engine.version else tuple(install_engine(node.name, release, params.docker_source)),
         )
-        ready = engine.active and engine.certificate and (book.cluster.pki_folder / "client.pem").exists()
-        return Engine(**{**engine.__dict__, "api": _ask_api(book, host.node)}) if ready else engine
 
-    return book.fleet.each(one)
+    def plan(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Change]:
+        changes = []
+        if wanted.client is not None:
+            changes.append(Change("here", Action.ISSUE, (_CLIENT,), because=wanted.client))
+        for name, engine in seen.items():
+            mine = _plan(wanted, wanted.targets[name], engine)
+            if mine and engine.active:
+                mine.append(Change(name, Action.RESTART))
+            elif not engine.active:
+                mine.append(Change(name, Action.START))
+            changes += mine
+        return changes
+
+    def apply(self, book: Book, wanted: Wanted, seen: Mapping[str, Engine], changes: list[Change]) -> None:
+        hosts = by_host(changes)
+        hosts.pop("here", None)  # what is issued here is kept before anything is applied
+        refuse_unknown([change for mine in hosts.values() for change in mine], _APPLY)
+
+        def prepare(host: Host) -> None:
+            for change in hosts[host.name]:
+                _APPLY[change.action](book, host, wanted, seen[host.name])
+
+        book.fleet.each(prepare, hosts)
+        # One after the other, and each with its tasks well again before the next goes: two managers, two Consul servers
+        # or two Galera members away at once may be one too many.
+        for change in changes:
+            if change.action is Action.RESTART:
+                _restart(book, book.fleet[change.host])
+
+    def verify(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Check]:
+        params = wanted.params
+        labels = {f"dc={params.datacenter}", f"instance_type={params.instance_type}"}
+        rows = []
+        for name, engine in seen.items():
+            state = f"{engine.version} {'running' if engine.active else 'stopped'}"
+            boots = ", starts at boot" if engine.enabled else ""
+            fine = engine.active and engine.enabled
+            has = labels <= set(engine.labels)
+            rows += [
+                Check(name, "engine", "running, starts at boot", f"{state}{boots}", fine),
+                equal(name, "storage driver", params.storage_driver, engine.driver),
+                Check(name, "labels", " ".join(sorted(labels)), " ".join(sorted(engine.labels)), has),
+                equal(
+                    name,
+                    f"API on {params.docker_api_port} (mutual TLS)",
+                    "answers us, refuses strangers",
+                    engine.api or "was not there to ask",
+                ),
+            ]
+        return rows
+
+    def assume(self, ahead: Forecast, params: Params, seen: Mapping[str, Engine] | None) -> Mapping[str, Engine]:
+        # What its data lies on is for 02 to make: that may not have mounted the disk yet.
+        return {name: replace((seen or {}).get(name) or Engine(), under=()) for name in params.nodes}
+
+    def forecast(self, ahead: Forecast, seen: Mapping[str, Engine], changes: list[Change]) -> None:
+        # An engine that the book has never set up holds nothing of ours; one that it has, and that does not run, may
+        # hold anything.
+        ahead.absent |= {name for name, engine in seen.items() if not engine.drop_in}
+        down = [name for name, engine in seen.items() if engine.drop_in and not engine.api.startswith("answers")]
+        if down:
+            ahead.unknown = (
+                f"the engine of {', '.join(down)} does not answer before 03 has run (swarmbook run PARAMS --only 03)"
+            )
 
 
-def _ask_api(book: Book, node: Node) -> str:
-    """What our client gets, and what one without a certificate of our CA gets."""
-    try:
-        book.engine(node.name).ping()
-    except SwarmbookError as error:
-        return f"refused us: {error.seen}"
-    return (
-        "answers us, refuses strangers"
-        if _refuses_strangers(book.reach(node.name, book.params.docker_api_port))
-        else "answers strangers too"
+configure = Configure()
+
+
+def _plan(wanted: Wanted, target: Target, engine: Engine) -> list[Change]:
+    name, params = target.node.name, wanted.params
+    changes = []
+    if not engine.version:
+        changes.append(Change(name, Action.INSTALL_ENGINE, (params.docker_source,)))
+    names = api_names(target.node)
+    beside = (engine.authority.encode(), engine.key) == (
+        wanted.authority,
+        hashlib.sha256(target.leaf.key).hexdigest(),
     )
-
-
-def _refuses_strangers(end: Endpoint) -> bool:
-    import socket
-
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = (
-        False,
-        ssl.CERT_NONE,
-    )  # a stranger asks: what matters is what he is told
-    try:
-        with socket.create_connection((end.host, end.port), timeout=10) as raw, context.wrap_socket(raw) as stranger:
-            stranger.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            return not stranger.recv(1)
-    except OSError:  # an alert: certificate required
-        return True
-
-
-def plan_engine(params: ParamView, wanted: Mapping[str, Wanted], seen: Mapping[str, Engine]) -> list[Change]:
-    """Changes that bring every engine to its settings; pure.
-
-    Raises:
-        WorldError: A daemon.json cannot be merged into, the storage driver has nothing to stand on, or the engine cannot be had.
-    """
-    changes: list[Change] = []
-    for name, engine in seen.items():
-        target = wanted[name]
-        start = len(changes)
-        refuse_driver(name, params.storage_driver, engine.version, engine.under)
-        if not engine.version:
-            whose = " from Docker's repository" if params.docker_source == "docker" else ""
-            commands = install_engine(
-                name, engine.release or {"ID": "debian", "VERSION_CODENAME": "stable"}, params.docker_source
-            )
-            changes.append(Change(name, "install", f"engine installed{whose}", {"commands": commands}))
-        reason = reason_to_renew(
-            engine.certificate.encode(), target.authority, target.names, params.certificate_renew_days
-        )
-        beside = (engine.authority.encode(), engine.key) == (
-            target.authority,
-            hashlib.sha256(target.leaf.key).hexdigest(),
-        )
-        if engine.certificate.encode() != target.leaf.certificate or not beside:
-            changes.append(
-                Change(
-                    name,
-                    "certificate",
-                    f"certificate put in place ({reason or ('another one was issued' if beside else 'its key or its CA is gone')})"
-                    if engine.certificate
-                    else "certificate put in place",
-                )
-            )
-        merged = merge_settings(name, engine.settings, settings_for(params, target.node, engine.nameservers))
-        if engine.settings != merged:
-            changes.append(
-                Change(
-                    name,
-                    "settings",
-                    "daemon.json merged",
-                    {
-                        "content": merged,
-                        "first": not engine.drop_in,
-                        "was": "running" if engine.active else "stopped" if engine.version else "absent",
-                    },
-                )
-            )
-        if not engine.start_line or engine.drop_in != drop_in_for(engine.start_line, params.docker_api_port):
-            changes.append(Change(name, "listen", f"API on port {params.docker_api_port}"))
-        if not engine.enabled:
-            changes.append(Change(name, "enable", "starts at boot"))
-        if len(changes) > start and engine.active:
-            changes.append(Change(name, "start", "engine restarted", {"restart": True}))
-        elif not engine.active:
-            changes.append(Change(name, "start", "engine started", {"restart": False}))
+    if engine.certificate.encode() != target.leaf.certificate or not beside:
+        reason = reason_to_renew(engine.certificate.encode(), wanted.authority, names, params.certificate_renew_days)
+        why = reason or ("another one was issued" if beside else "its key or its CA is gone")
+        because = why if engine.certificate else ""
+        changes.append(Change(name, Action.CERTIFICATE, tuple(names), because=because))
+    if engine.settings != target.settings:
+        changes.append(Change(name, Action.SETTINGS, (SETTINGS,)))
+    if target.drop_in is None or engine.drop_in != target.drop_in:
+        changes.append(Change(name, Action.LISTEN, (str(params.docker_api_port),)))
+    if not engine.enabled:
+        changes.append(Change(name, Action.ENABLE))
     return changes
 
 
-def _apply(book: Book, wanted: Mapping[str, Wanted], changes: list[Change]) -> None:
-    by_host: dict[str, list[Change]] = {}
-    for change in changes:
-        by_host.setdefault(change.host, []).append(change)
-
-    def prepare(host: Host) -> None:
-        target = wanted[host.name]
-        for change in by_host[host.name]:
-            if change.action == "install":
-                for command in change.data["commands"]:
-                    host.run(command, timeout_s=book.params.wait_timeout)
-            elif change.action == "certificate":
-                host.put(f"{FOLDER}/ca.pem", target.authority)
-                host.put(f"{FOLDER}/key.pem", target.leaf.key, mode=0o600)
-                host.put(f"{FOLDER}/cert.pem", target.leaf.certificate)
-            elif change.action == "settings":
-                if change.data["first"]:  # what 90 puts back
-                    host.run(
-                        f"mkdir -p {RECORD.rpartition('/')[0]}; [ -e {RECORD} ] || echo {change.data['was']} > {RECORD}; [ ! -e {SETTINGS} ] || cp -n {SETTINGS} {_BEFORE}"
-                    )
-                host.put(SETTINGS, change.data["content"])
-            elif change.action == "listen":
-                line = host.run(
-                    "sed -n 's/^ExecStart=//p' \"$(systemctl show -p FragmentPath --value docker.service)\" | head -n 1"
-                ).stdout.strip()
-                host.put(_DROP_IN, drop_in_for(line, book.params.docker_api_port))
-            elif change.action == "enable":
-                host.run("systemctl enable -q docker.service")
-        if any(change.action == "start" and not change.data["restart"] for change in by_host[host.name]):
-            _start(book, host)
-
-    book.fleet.each(prepare, by_host)
-    # One after the other, and each with its tasks well again before the next goes: two managers, two Consul servers or
-    # two Galera members away at once may be one too many.
-    for name in [change.host for change in changes if change.action == "start" and change.data["restart"]]:
-        _restart(book, book.fleet[name])
+# -- apply -------------------------------------------------------------------------------------------------------------
 
 
-_SERVICES = "docker ps --filter label=com.docker.swarm.service.name --format '{{.Label \"com.docker.swarm.service.name\"}} {{.Status}}'"
+def _install(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    for command in wanted.targets[host.name].commands:
+        host.run(command, timeout_s=book.params.wait_timeout)
+
+
+def _put_certificate(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    leaf = wanted.targets[host.name].leaf
+    host.put(f"{FOLDER}/ca.pem", wanted.authority)
+    host.put(f"{FOLDER}/key.pem", leaf.key, mode=0o600)
+    host.put(f"{FOLDER}/cert.pem", leaf.certificate)
+
+
+def _put_settings(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    if not engine.drop_in:  # what 90 puts back
+        host.run(
+            sh(
+                "mkdir -p @{folder}; [ -e @{record} ] || echo @{was} > @{record}; "
+                "[ ! -e @{settings} ] || cp -n @{settings} @{before}",
+                folder=_RECORD.rpartition("/")[0],
+                record=_RECORD,
+                was="running" if engine.active else "stopped" if engine.version else "absent",
+                settings=SETTINGS,
+                before=_BEFORE,
+            )
+        )
+    host.put(SETTINGS, wanted.targets[host.name].settings)
+
+
+def _listen(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    # Of an engine that was installed just now nobody knows the line yet.
+    line = engine.start_line or host.ask(ENGINE).start_line
+    host.put(DROP_IN, drop_in_for(line, wanted.params.docker_api_port))
+
+
+def _enable(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    host.run(sh("systemctl enable -q docker.service"))
+
+
+def _start(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    _bring_up(book, host)
+
+
+def _later(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    """Restarts come when every node is prepared, one after the other."""
+
+
+_APPLY: Mapping[Action, Callable[[Book, Host, Wanted, Engine], None]] = {
+    Action.INSTALL_ENGINE: _install,
+    Action.CERTIFICATE: _put_certificate,
+    Action.SETTINGS: _put_settings,
+    Action.LISTEN: _listen,
+    Action.ENABLE: _enable,
+    Action.START: _start,
+    Action.RESTART: _later,
+}
 
 
 def _restart(book: Book, host: Host) -> None:
     """Restart an engine; ends when every task that ran there runs again, and is healthy where it has a healthcheck."""
-    before = {line.split()[0] for line in host.run(_SERVICES, check=False).stdout.splitlines()}
-    # In good order, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
-    host.run(
-        "docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null",
-        check=False,
-        timeout_s=book.params.wait_timeout,
-    )
-    _start(book, host)
+    ran = host.ask(tasks)
+    # Cleanly, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
+    stop = sh("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null")
+    host.run(stop, check=False, timeout_s=book.params.wait_timeout)
+    _bring_up(book, host)
 
     def well() -> tuple[bool, str]:
-        now = dict(line.split(" ", 1) for line in host.run(_SERVICES, check=False, quiet=True).stdout.splitlines())
+        now = host.ask(tasks, quiet=True)
         late = [
             f"{name}: {now.get(name, 'not started')}"
-            for name in sorted(before)
+            for name in sorted(ran)
             if name not in now or "starting" in now[name] or "unhealthy" in now[name]
         ]
         return not late, "; ".join(late)
@@ -295,25 +302,30 @@ def _restart(book: Book, host: Host) -> None:
     )
 
 
-def _start(book: Book, host: Host) -> None:
-    """Start an engine; one that its package has just started, on settings not yet ours, starts anew."""
+def _bring_up(book: Book, host: Host) -> None:
+    """Start an engine; one that its package has just started, on settings not yet ours, starts again."""
     # Engines that failed before have used up the starts that systemd allows.
     done = host.run(
-        "systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; systemctl restart docker.service",
+        sh(
+            "systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; "
+            "systemctl restart docker.service"
+        ),
         check=False,
         timeout_s=book.params.wait_timeout,
     )
     if not done.ok:
-        log = host.run(
-            "journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5",
-            check=False,
-        ).stdout
+        journal = sh(
+            "journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5"
+        )
+        log = host.run(journal, check=False).stdout
         raise EngineUnavailable(
             f"the engine on {host.name} does not start",
             where=f"{host.name}: systemctl restart docker",
             wanted="docker.service active",
             seen=log.strip() or done.stderr.strip(),
-            next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; after mending it: swarmbook run PARAMS --from 03",
+            next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; "
+            "after fixing it: swarmbook run PARAMS --from 03",
+            code=Code.ENGINE_DOES_NOT_START,
         )
     wait_for(
         f"the engine's API on {host.name} answers",
@@ -324,6 +336,34 @@ def _start(book: Book, host: Host) -> None:
     )
 
 
+# -- the API -----------------------------------------------------------------------------------------------------------
+
+
+def _ask_api(book: Book, node: Node) -> str:
+    """What our client gets, and what one without a certificate of our CA gets."""
+    try:
+        book.engine(node.name).ping()
+    except SwarmbookError as error:
+        return f"refused us: {error.seen}"
+    refused = _refuses_strangers(book.reach(node.name, book.params.docker_api_port))
+    return "answers us, refuses strangers" if refused else "answers strangers too"
+
+
+def _refuses_strangers(end: Endpoint) -> bool:
+    context = ssl.create_default_context()
+    # A stranger asks: what matters is what he is told.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((end.host, end.port), timeout=10) as raw,
+            context.wrap_socket(raw) as stranger,
+        ):
+            stranger.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return not stranger.recv(1)
+    except OSError:  # an alert: certificate required
+        return True
+
+
 def _try_api(book: Book, name: str) -> tuple[bool, str]:
     try:
         book.engine(name).ping()
@@ -332,63 +372,3 @@ def _try_api(book: Book, name: str) -> tuple[bool, str]:
     except OSError as error:
         return False, str(error)
     return True, "answers"
-
-
-def _ahead(prospect: Prospect, seen: Mapping[str, Engine], changes: list[Change]) -> None:
-    """An engine that the book has never set up holds nothing of ours; one that it has, and that does not run, may hold anything."""
-    prospect.absent |= {name for name, engine in seen.items() if not engine.drop_in}
-    down = [name for name, engine in seen.items() if engine.drop_in and not engine.api.startswith("answers")]
-    if down:
-        prospect.unknown = (
-            f"the engine of {', '.join(down)} does not answer before 03 has run (swarmbook run PARAMS --only 03)"
-        )
-
-
-def configure(book: Book) -> StepResult:
-    """Install the engine where it is missing, merge its settings, put its API behind mutual TLS, start it."""
-    nodes, authority = book.nodes, book.authority  # the nodes first: out of order, nothing is made
-    book.leaf("client", ["swarmbook"])
-    wanted = {
-        node.name: Wanted(node, authority.certificate, book.leaf(f"engine-{node.name}", api_names(node)))
-        for node in nodes
-    }
-
-    def verify(params: ParamView, seen: Mapping[str, Engine]) -> list[Check]:
-        rows = []
-        for name, engine in seen.items():
-            labels = {f"dc={params.datacenter}", f"instance_type={params.instance_type}"}
-            rows += [
-                Check(
-                    name,
-                    "engine",
-                    "running, starts at boot",
-                    f"{engine.version} {'running' if engine.active else 'stopped'}{', starts at boot' if engine.enabled else ''}",
-                    engine.active and engine.enabled,
-                ),
-                equal(name, "storage driver", params.storage_driver, engine.driver),
-                Check(
-                    name,
-                    "labels",
-                    " ".join(sorted(labels)),
-                    " ".join(sorted(engine.labels)),
-                    labels <= set(engine.labels),
-                ),
-                equal(
-                    name,
-                    f"API on {shlex.quote(str(params.docker_api_port))} (mutual TLS)",
-                    "answers us, refuses strangers",
-                    engine.api or "was not there to ask",
-                ),
-            ]
-        return rows
-
-    return converge(
-        book,
-        observe=_observe,
-        plan=lambda params, seen: plan_engine(params, wanted, seen),
-        apply=lambda book, seen, changes: _apply(book, wanted, changes),
-        verify=verify,
-        what="Docker Engine",
-        suppose=lambda book, seen: {name: (seen or {}).get(name) or Engine() for name in book.params.nodes},
-        ahead=_ahead,
-    )

@@ -54,7 +54,7 @@ class Bootstrap(Step[Galera, Parts]):
         engines = book.engines(params.members())
         lacking = nodes_without_image(engines, image_name("galera", params.lab_base_image))
         client = book.engine(manager)
-        specs = {name: stack.spec_of(a) for name, a in stack.services(client, params.mariadb_cluster_name).items()}
+        specs = stack.specs(client, params.mariadb_cluster_name)
         members = book.fleet.each(
             lambda host: host.ask(
                 found_on(params, host.name, image=host.name not in lacking, spec=specs.get(host.name, ""))
@@ -63,8 +63,8 @@ class Bootstrap(Step[Galera, Parts]):
         )
         return Galera(
             members,
-            frozenset(stack.secret_names(client)),
-            frozenset(entry["Spec"]["Name"] for entry in client.api.configs()),
+            client.secrets(),
+            client.configs(),
             _has_token(book),
             tuple(sorted(set(specs) - set(params.members()))),
         )
@@ -102,11 +102,11 @@ class Bootstrap(Step[Galera, Parts]):
         labels = {"swarmbook.galera": cluster}
         bases = {thing for change in todo.take(Action.SECRET) for thing in change.things}
         contents = {name: content for name, content in wanted.secrets.items() if stack.secret_base(name) in bases}
-        stack.ensure_secrets(book, client, manager, contents, labels)
+        stack.ensure_secrets(book, client, contents, labels)
         for change in todo.take(Action.CONFIG):
             name, content = wanted.settings
             assert change.things == (name,)
-            client.api.create_config(name, content.encode(), labels={stack.CLUSTER_LABEL: book.cluster.name, **labels})
+            client.create_config(name, content.encode(), labels={stack.CLUSTER_LABEL: book.cluster.name, **labels})
             book.transcript.record(manager, f"docker config create {name} - <<'END'\n{content}END", 0, 0.0)
         for change in todo.take(Action.TOKEN):
             name, rules = token(cluster)

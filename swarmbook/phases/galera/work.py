@@ -169,10 +169,8 @@ class Work:
         def settled() -> tuple[bool, str]:
             updates: Mapping[str, str] = {}
             if updating:
-                attrs = stack.services(book.engine(self._manager), params.mariadb_cluster_name)
-                updates = {
-                    n: (attrs[n].get("UpdateStatus") or {}).get("State", "completed") for n in names if n in attrs
-                }
+                services = book.engine(self._manager).stack_services(params.mariadb_cluster_name)
+                updates = {name: services[name].update for name in names if name in services}
             members = self._ask(names)
             book.samples += [(time.time(), name, member.state) for name, member in members.items()]
             for name, member in members.items():
@@ -181,7 +179,7 @@ class Work:
             late = [
                 f"{name}: {member.state}"
                 for name, member in members.items()
-                if not member.synced or updates.get(name, "completed") != "completed"
+                if not member.synced or updates.get(name) not in (None, "", "completed")
             ]
             return not late, f"{'; '.join(late)} after {time.monotonic() - started:.0f} s"
 

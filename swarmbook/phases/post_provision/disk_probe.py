@@ -1,19 +1,20 @@
-"""A node's disks as they are: one question over SSH, its answer read into :class:`Disk`. Nothing is changed."""
+"""A node's disks as they are: one probe. Nothing is changed."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from swarmbook.access.hosts import Host
+from swarmbook.access.commands import lines, sh
+from swarmbook.access.probe import Facts, Probe
 from swarmbook.phases.post_provision import layouts
 from swarmbook.phases.post_provision.layouts import GUARD_FILE
 from swarmbook.phases.support.engine_data import MOUNT_POINT
+from swarmbook.show.changes import layers_in_words
 
-__all__ = ["SMALLEST", "Disk", "ask", "gib", "read"]
+__all__ = ["SMALLEST", "Disk", "gib", "read_disk", "second_disk"]
 
 #: Bytes below which a disk is not taken for the second one without being named: images alone want more.
 SMALLEST = 4 * 2**30
@@ -28,7 +29,9 @@ class Disk:
     Args:
         device: Path of the disk: as given, or by-id where it was found; empty when none was.
         size: Bytes; 0 when there is no such disk.
-        content: What is on it, from the disk upwards (see :mod:`swarmbook.phases.post_provision.layouts`); what is not ours is one word in the end.
+        content: What is on it, from the disk upwards (see :mod:`swarmbook.phases.post_provision.layouts`); what is not
+            ours is one word in the end.
+        unfinished: Whether the last layer was begun by a run that was killed, or is there and not active.
         kernel: What the node's kernel can carry: ``dm``, ``thin``, ``btrfs``, ``xfs``; None when nobody could ask.
         bare: Whether the kernel reads no partitions of it (a loop device without scanning).
         uuid: Of the file system on top.
@@ -47,6 +50,7 @@ class Disk:
     device: str = ""
     size: int = 0
     content: tuple[str, ...] = ()
+    unfinished: bool = False
     kernel: tuple[str, ...] | None = None
     bare: bool = False
     uuid: str = ""
@@ -70,60 +74,52 @@ def gib(size: int) -> str:
 # dm is taken for usable outside of containers only: its names are the kernel's, so that two containers could not both have a
 # volume group `docker`, and without udev nobody makes its nodes. A kernel that brings no modules with it may have anything built in
 # or with its host: then what it says it has counts for dm, and a file system is tried.
-_KERNEL = """
-modules=/lib/modules/$(uname -r)
+_KERNEL = """modules=/lib/modules/$(uname -r)
 loads() { [ -d "$modules" ] && modprobe -n -q "$1" 2>/dev/null; }
-for fs in btrfs xfs; do { grep -qw $fs /proc/filesystems || [ ! -d "$modules" ] || loads $fs; } && echo $fs; done
-if ! systemd-detect-virt -cq && { grep -qw device-mapper /proc/misc || loads dm_mod; }; then echo dm; { [ -d /sys/module/dm_thin_pool ] || loads dm_thin_pool; } && echo thin; fi
-"""
+{ for fs in btrfs xfs; do { grep -qw $fs /proc/filesystems || [ ! -d "$modules" ] || loads $fs; } && echo $fs; done
+if ! systemd-detect-virt -cq && { grep -qw device-mapper /proc/misc || loads dm_mod; }; then echo dm; { [ -d /sys/module/dm_thin_pool ] || loads dm_thin_pool; } && echo thin; fi; } | as kernel"""
 
 # What is installed, else what apt or dnf would install.
-_ENGINE = """
-version=$(dockerd --version 2>/dev/null | sed -n 's/^Docker version \\([^,]*\\),.*/\\1/p')
-[ -n "$version" ] || version=$(apt-cache policy {package} 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v none)
-echo "$version"
-"""
+_ENGINE = """version=$(dockerd --version 2>/dev/null | sed -n 's/^Docker version \\([^,]*\\),.*/\\1/p')
+[ -n "$version" ] || version=$(apt-cache policy @{package} 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v none)
+echo "$version" | as engine"""
 
-
-def _script(device: str, engine: str) -> str:
-    only = f'"$(readlink -f {shlex.quote(device)})"' if device else "-e 1,2,7,11"
-    return f"""
-PATH=$PATH:/usr/sbin:/sbin; at={MOUNT_POINT}
-echo '@@ kernel'; {_KERNEL}
-echo '@@ disks'; lsblk -J -b -p -o NAME,KNAME,TYPE,SIZE,RO,RM,MOUNTPOINT {only} 2>/dev/null
-echo '@@ signatures'
-for node in $(lsblk -nrpo NAME {only} 2>/dev/null | sort -u); do
+_DISKS = """PATH=$PATH:/usr/sbin:/sbin; at=@{at}
+lsblk -J -b -p -o NAME,KNAME,TYPE,SIZE,RO,RM,MOUNTPOINT @!{only} 2>/dev/null | as disks
+for node in $(lsblk -nrpo NAME @!{only} 2>/dev/null | sort -u); do
   found=$(blkid -p -o export "$node" 2>/dev/null); code=$?
   head -c 512 "$node" >/dev/null 2>&1 || code=9
   echo "= $node $code"; echo "$found"
   case $found in *TYPE=xfs*) echo "BEGUN=$(od -An -tu1 -j126 -N1 "$node" | tr -d ' ')" ;; esac
-done
-echo '@@ partscan'; cat "/sys/block/$(basename "$(readlink -f {shlex.quote(device or "/dev/null")})")/loop/partscan" 2>/dev/null
+done | as signatures
+cat "/sys/block/$(basename "$(readlink -f @{device})")/loop/partscan" 2>/dev/null | as partscan
 if command -v pvs >/dev/null; then
-  echo '@@ pvs'; pvs --noheadings --separator '|' -o pv_name,vg_name 2>/dev/null
-  echo '@@ lvs'; lvs --noheadings --separator '|' -o vg_name,lv_name,segtype,lv_active 2>/dev/null
+  pvs --noheadings --separator '|' -o pv_name,vg_name 2>/dev/null | as pvs
+  lvs --noheadings --separator '|' -o vg_name,lv_name,segtype,lv_active 2>/dev/null | as lvs
 fi
-echo '@@ ids'; for id in /dev/disk/by-id/*; do [ -L "$id" ] && echo "$id $(readlink -f "$id")"; done
-echo '@@ fstab'; awk -v at=$at '$1 !~ /^#/ && $2 == at {{ print $1, $4 }}' /etc/fstab
-echo '@@ mount'; findmnt -n -v -r -o UUID,OPTIONS --mountpoint $at 2>/dev/null | tail -n 1
-echo '@@ under'; findmnt -n -v -r -o FSTYPE,SOURCE --target $at 2>/dev/null | tail -n 1
-echo '@@ guard'; cat {GUARD_FILE} 2>/dev/null
-echo '@@ occupied'; mountpoint -q $at || ls -A $at 2>/dev/null | head -n 1
-echo '@@ engine'; {engine}
-true
-"""
+for id in /dev/disk/by-id/*; do [ -L "$id" ] && echo "$id $(readlink -f "$id")"; done | as ids
+awk -v at=$at '$1 !~ /^#/ && $2 == at { print $1, $4 }' /etc/fstab | as fstab
+findmnt -n -v -r -o UUID,OPTIONS --mountpoint $at 2>/dev/null | tail -n 1 | as mount
+findmnt -n -v -r -o FSTYPE,SOURCE --target $at 2>/dev/null | tail -n 1 | as under
+cat @{guard} 2>/dev/null | as guard
+{ mountpoint -q $at || ls -A $at 2>/dev/null | head -n 1; } | as occupied"""
 
 
-def ask(host: Host, device: str, engine: str = "") -> Disk:
-    """Look at a node's second disk.
+def second_disk(device: str, engine: str = "") -> Probe[Disk]:
+    """A node's second disk.
 
     Args:
-        host: The node.
         device: The disk; empty to look for it: one that carries a layout of ours, or the only empty one.
         engine: Name of the engine's package, where its version matters.
     """
-    answer = host.run(_script(device, _ENGINE.format(package=shlex.quote(engine)) if engine else ":")).stdout
-    return read(answer, device)
+    only = sh('"$(readlink -f @{device})"', device=device) if device else sh("-e 1,2,7,11")
+    disks = sh(_DISKS, at=MOUNT_POINT, only=only, device=device or "/dev/null", guard=GUARD_FILE)
+    script = lines(sh(_KERNEL), disks, *([sh(_ENGINE, package=engine)] if engine else []))
+    return Probe(script, lambda facts: read_disk(facts, device))
+
+
+#: Layers from below, the node on top, and whether the last layer is not whole.
+_Content = tuple[tuple[str, ...], str, bool]
 
 
 @dataclass(frozen=True)
@@ -137,29 +133,29 @@ class _Found:
         return [[part.strip() for part in line.split("|")] for line in self.sections.get(name, []) if line.strip()]
 
 
-def read(answer: str, device: str) -> Disk:
-    """What a node has answered.
+def read_disk(facts: Facts, device: str) -> Disk:
+    """A node's second disk from the facts of :func:`second_disk`.
 
     Args:
-        answer: Output of the question.
+        facts: What the node has answered.
         device: The disk that was named, or nothing.
+
+    Raises:
+        ValueError: The answer is not what it should be.
     """
-    sections: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in answer.splitlines():
-        if line.startswith("@@ "):
-            lines = sections[line[3:]] = []
-        else:
-            lines.append(line)
-    found = _Found(sections, _signatures(sections.get("signatures", [])))
-    disks = json.loads("\n".join(sections.get("disks", [])) or "{}").get("blockdevices", [])
+    sections = {name: list(found) for name, found in facts.items()}
+    for needed in ("kernel", "disks", "signatures", "ids", "fstab", "mount", "under", "guard", "occupied", "partscan"):
+        if needed not in sections:
+            raise ValueError(f"nothing about {needed}")
+    found = _Found(sections, _signatures(sections["signatures"]))
+    disks = json.loads("\n".join(sections["disks"]) or "{}").get("blockdevices", [])
     common = Disk(
         device=device,
         kernel=tuple(sections["kernel"]),
         occupied=any(sections["occupied"]),
         under=" ".join(sections["under"]),
         guard="\n".join(sections["guard"]).strip() == layouts.GUARD.strip(),
-        engine=" ".join(sections["engine"]).strip(),
+        engine=" ".join(sections.get("engine", [])).strip()[:100],
     )
     ids = [line.split() for line in sections["ids"]]
     read_in = {
@@ -195,7 +191,7 @@ def _in_words(disk: Disk) -> str:
         return "the system's"
     if not disk.content:
         return "empty" if disk.size >= SMALLEST else f"empty, below {gib(SMALLEST)}"
-    return layouts.told(disk.content)
+    return layers_in_words(disk.content, disk.unfinished)
 
 
 def _by_id(name: str, ids: Sequence[Sequence[str]]) -> str:
@@ -210,6 +206,7 @@ def _by_id(name: str, ids: Sequence[Sequence[str]]) -> str:
 
 def _signatures(lines: Sequence[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
+    values: dict[str, str] = {}
     for line in lines:
         if line.startswith("= "):
             _, node, code = line.split()
@@ -227,7 +224,7 @@ def _walk(tree: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
     nodes = _walk(tree)
     mounts = tuple(dict.fromkeys(node["mountpoint"] for node in nodes if node["mountpoint"]))
-    content, top = _content(found, tree)
+    content, top, unfinished = _content(found, tree)
     uuid = found.signatures.get(top, {}).get("UUID", "")
     mounted, _, options = " ".join(found.sections["mount"]).partition(" ")
     fstab = (
@@ -241,6 +238,7 @@ def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
         common,
         size=int(tree["size"]),
         content=content,
+        unfinished=unfinished,
         bare=tree["type"] == "loop" and found.sections["partscan"] != ["1"],
         uuid=uuid,
         mounts=mounts,
@@ -251,33 +249,33 @@ def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
     )
 
 
-def _content(found: _Found, tree: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """What is on a disk, from below, and the node on top."""
+def _content(found: _Found, tree: Mapping[str, Any]) -> _Content:
+    """What is on a disk, from below; the node on top; and whether the last layer is not whole."""
     values = found.signatures.get(tree["name"], {})
     parts = [child for child in tree.get("children", ()) if child["type"] == "part"]
     if "PTTYPE" not in values and not parts:
         return _upon(found, tree)
     names = [found.signatures.get(part["name"], {}).get("PART_ENTRY_NAME", "") for part in parts]
     if values.get("PTTYPE") == "gpt" and names == [layouts.MARK]:
-        content, top = _upon(found, parts[0])
-        return (layouts.TABLE, *content), top
+        content, top, unfinished = _upon(found, parts[0])
+        return (layouts.TABLE, *content), top, unfinished
     inside = [
         " ".join(filter(None, map(found.signatures.get(part["name"], {}).get, ("TYPE", "LABEL")))) for part in parts
     ]
     partitions = f"{len(parts)} partition{'s'[: len(parts) != 1]}" + (
         f": {', '.join(filter(None, inside))}" if any(inside) else ""
     )
-    return (f"{values.get('PTTYPE', 'partitions')}" + (f" ({partitions})" if parts else ""),), tree["name"]
+    return (f"{values.get('PTTYPE', 'partitions')}" + (f" ({partitions})" if parts else ""),), tree["name"], False
 
 
-def _upon(found: _Found, node: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+def _upon(found: _Found, node: Mapping[str, Any]) -> _Content:
     """What is on a device that is not partitioned."""
     name = node["name"]
     values = found.signatures.get(name, {})
     if values.get("code") == "9":
-        return ("cannot be read",), name
+        return ("cannot be read",), name, False
     if values.get("code") == "8":  # blkid will not choose
-        return ("several signatures",), name
+        return ("several signatures",), name, False
     kind = values.get("TYPE", "")
     if kind == "LVM2_member":
         return _volumes(found, node)
@@ -288,30 +286,30 @@ def _upon(found: _Found, node: Mapping[str, Any]) -> tuple[tuple[str, ...], str]
             if label == "docker"
             else f"{kind} {label} {values.get('UUID', '')}".replace("  ", " ").strip()
         )
-        return (word + (layouts.UNFINISHED if values.get("BEGUN", "0") != "0" else ""),), name
+        return (word,), name, values.get("BEGUN", "0") != "0"
     held = [child["type"] for child in node.get("children", ())]
-    return ((f"held by {', '.join(held)}",) if held else ()), name
+    return ((f"held by {', '.join(held)}",) if held else ()), name, False
 
 
-def _volumes(found: _Found, node: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+def _volumes(found: _Found, node: Mapping[str, Any]) -> _Content:
     """What is on a physical volume; as far as LVM's commands are there to tell."""
     name = node["name"]
     group = next((group for pv, group in found.words("pvs") if pv == name), "")
     if not group:
-        return (layouts.PHYSICAL,), name
+        return (layouts.PHYSICAL,), name, False
     volumes = [(lv, kind, active) for vg, lv, kind, active in found.words("lvs") if vg == group]
     below = (layouts.PHYSICAL, f"vg:{group}")
     if not volumes:
-        return below, name
+        return below, name, False
     ours = {"data": layouts.DATA, "thinpool": layouts.POOL}
     if group != "docker" or len(volumes) > 1 or volumes[0][0] not in ours:
-        return (*below, f"volumes {' '.join(lv for lv, _, _ in volumes)}"), name
+        return (*below, f"volumes {' '.join(lv for lv, _, _ in volumes)}"), name, False
     volume, kind, active = volumes[0]
     word = ours[volume]
     if active != "active" or (word == layouts.POOL and kind != "thin-pool"):
-        return (*below, word + layouts.UNFINISHED), name
+        return (*below, word), name, True
     child = next((child for child in node.get("children", ()) if child["name"].endswith("/docker-data")), None)
     if word == layouts.POOL or child is None:
-        return (*below, word), name
-    content, top = _upon(found, child)
-    return (*below, word, *content), top
+        return (*below, word), name, False
+    content, top, unfinished = _upon(found, child)
+    return (*below, word, *content), top, unfinished

@@ -2,86 +2,174 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+from swarmbook.access.commands import Script
 from swarmbook.access.hosts import Host
 from swarmbook.base.errors import ForeignData, WorldError
-from swarmbook.book.book import Book, Change, StepResult, converge
+from swarmbook.book.book import Book
+from swarmbook.book.forecast import Forecast
+from swarmbook.book.step import Step
+from swarmbook.model.change import Action, Change, Word, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
-from swarmbook.params import ParamView
+from swarmbook.params import Params
 from swarmbook.phases.post_provision import layouts
-from swarmbook.phases.post_provision.disk_probe import Disk, ask, gib
+from swarmbook.phases.post_provision.disk_probe import Disk, gib, second_disk
 from swarmbook.phases.post_provision.layouts import LAYOUTS, PHYSICAL, POOL, Layout
 from swarmbook.phases.support.engine_data import MOUNT_POINT, devicemapper_in
 from swarmbook.phases.support.systems import ENGINE_PACKAGES
+from swarmbook.show.changes import layers_in_words
 
-__all__ = ["lay_out", "plan_disks"]
+__all__ = ["COMMANDS", "Target", "Wanted", "lay_out", "wanted_disks"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """How one node's disk should be.
+
+    Args:
+        layout: What it gets.
+        bare: Whether the file system lies on the whole of it, without a partition.
+        layers: What is missing, from below.
+        wipe: It has to be emptied first.
+    """
+
+    layout: Layout
+    bare: bool
+    layers: tuple[str, ...]
+    wipe: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How every disk should be; no target where the disks are left alone (``storage_layout: existing``)."""
+
+    params: Params
+    targets: Mapping[str, Target] = field(default_factory=dict)
 
 
 def _named(book: Book) -> dict[str, str]:
     """The disk of each node: the parameter's, else the one that the provider says; empty where it has to be found."""
-    return {
-        node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes
-    }
+    chosen = book.params.docker_disk
+    return {node.name: node.disk if chosen == "auto" else chosen for node in book.nodes}
 
 
-def _suppose(book: Book, seen: Mapping[str, Disk] | None) -> Mapping[str, Disk]:
-    return {
-        name: (seen or {}).get(name) or Disk(device or "the second disk", size=1)
-        for name, device in _named(book).items()
-    }
+class LayOut(Step[Mapping[str, Disk], Wanted]):
+    """Lay out the second disk and mount it at ``/var/lib/docker``.
+
+    Raises:
+        WorldError: A disk is not there or cannot be told from others, or the node cannot carry the layout.
+        ForeignData: A disk holds data that is not ours, and its node is not named in ``wipe_disks``; or something lies
+            under the mount point. Nothing was touched on any node.
+        ConfirmationMissing: A disk is to be wiped, and the parameter ``confirm`` is not ``DESTROY``.
+    """
+
+    name = "second disk"
+
+    def observe(self, book: Book) -> Mapping[str, Disk]:
+        named = _named(book)
+        # The engine's version costs a question, and only one layout depends on it.
+        engine = ENGINE_PACKAGES[book.params.docker_source] if book.params.storage_layout == "lvm-thin" else ""
+        if book.params.storage_layout == "existing":  # nothing is looked for where nothing is touched
+
+            def left_alone(host: Host) -> Disk:
+                return replace(host.ask(second_disk(named[host.name] or "/dev/null")), device="")
+
+            return book.fleet.each(left_alone)
+        return book.fleet.each(lambda host: host.ask(second_disk(named[host.name], engine)))
+
+    def want(self, book: Book, seen: Mapping[str, Disk]) -> Wanted:
+        return wanted_disks(book.params, seen)
+
+    def plan(self, wanted: Wanted, seen: Mapping[str, Disk]) -> list[Change]:
+        return [
+            change
+            for name, target in wanted.targets.items()
+            for change in _plan(wanted.params, name, target, seen[name])
+        ]
+
+    def apply(self, book: Book, wanted: Wanted, seen: Mapping[str, Disk], changes: list[Change]) -> None:
+        refuse_unknown(changes, COMMANDS)
+        hosts = by_host(changes)
+
+        def one(host: Host) -> None:
+            for change in hosts[host.name]:
+                for command in COMMANDS[change.action](wanted.targets[host.name], change):
+                    host.run(command, timeout_s=book.params.wait_timeout)
+
+        book.fleet.each(one, hosts)
+
+    def verify(self, wanted: Wanted, seen: Mapping[str, Disk]) -> list[Check]:
+        rows: list[Check] = []
+        for name, disk in seen.items():
+            if name not in wanted.targets:
+                rows.append(Check(name, f"under {MOUNT_POINT}", "left alone", disk.under, True))
+                continue
+            layout = wanted.targets[name].layout
+            bare = disk.content == layout.layers[1:]
+            rows.append(
+                equal(
+                    name,
+                    f"{layout.name} on {disk.device} ({gib(disk.size)})",
+                    layers_in_words(layout.on(bare)),
+                    layers_in_words(disk.content, disk.unfinished),
+                )
+            )
+            if layout.options:
+                rows += _mounted(name, layout, disk)
+        return rows
+
+    def assume(self, ahead: Forecast, params: Params, seen: Mapping[str, Disk] | None) -> Mapping[str, Disk]:
+        device = "the second disk" if params.docker_disk == "auto" else params.docker_disk
+        return {name: (seen or {}).get(name) or Disk(device, size=1) for name in params.nodes}
 
 
-def _observe(book: Book) -> Mapping[str, Disk]:
-    named = _named(book)
-    # The engine's version costs a question, and only one layout depends on it.
-    engine = ENGINE_PACKAGES[book.params.docker_source] if book.params.storage_layout == "lvm-thin" else ""
-    if book.params.storage_layout == "existing":  # nothing is looked for where nothing is touched
-        return book.fleet.each(lambda host: replace(ask(host, named[host.name] or "/dev/null"), device=""))
-    return book.fleet.each(lambda host: ask(host, named[host.name], engine))
+lay_out = LayOut()
 
 
-def plan_disks(params: ParamView, seen: Mapping[str, Disk]) -> list[Change]:
-    """Changes that bring every disk to its layout.
+def wanted_disks(params: Params, seen: Mapping[str, Disk]) -> Wanted:
+    """How the disks should be.
 
     Raises:
         WorldError: A disk is not there or cannot be told from others, or the kernel or the engine cannot carry the layout.
-        ForeignData: A disk holds data that is not ours, and its node is not named in ``wipe_disks``; or something lies under the
-            mount point.
+        ForeignData: A disk holds data that is not ours, and its node is not named in ``wipe_disks``.
     """
     if params.storage_layout == "existing":
-        return []
-    return [change for name, disk in seen.items() for change in _plan(params, name, disk)]
+        return Wanted(params)
+    return Wanted(params, {name: _target(params, name, disk) for name, disk in seen.items()})
 
 
-def _plan(params: ParamView, name: str, disk: Disk) -> list[Change]:
+def _target(params: Params, name: str, disk: Disk) -> Target:
     _there(name, disk)
     layout = _layout(params, name, disk)
-    data: dict[str, Any] = {"disk": disk.device, "layout": layout.name}
-    changes = []
-    bare = disk.bare
-    content = disk.content
-    if content and layout not in layouts.matching(content):
+    bare, content, unfinished = disk.bare, disk.content, disk.unfinished
+    wipe = bool(content) and layout not in layouts.matching(content)
+    if wipe:
         _may_be_wiped(params, name, disk)
-        changes.append(Change(name, "wipe", f"{disk.device} wiped ({layouts.told(content)})", data, word="DESTROY"))
-        content = ()
+        content, unfinished = (), False
     elif content and content[0] != layouts.TABLE:  # as it was made where no partitions could be had, and good enough
         bare = True
-    done = layouts.finished(content)
-    missing = layout.on(bare)[len(done) :]
-    data |= {"bare": bare}
+    missing = layout.on(bare)[len(layouts.finished(content, unfinished)) :]
     if missing:
         _can_carry(params, name, disk, layout, bare)
-        what = f": {layouts.told(missing)}" if len(layout.on(bare)) > 1 else ""
-        detail = f"{layout.name} {'finished' if content else 'made'} on {disk.device}{what}"
+    return Target(layout, bare, missing, wipe)
+
+
+def _plan(params: Params, name: str, target: Target, disk: Disk) -> list[Change]:
+    layout, device = target.layout, disk.device
+    changes = []
+    if target.wipe:
+        changes.append(Change(name, Action.WIPE_DISK, (device, *disk.content), Word.DESTROY))
+    if target.layers:
+        things: tuple[str, ...] = (device, layout.name, *target.layers)
         if disk.kernel is None and params.storage_layout == "auto":
-            detail = f"{disk.device} laid out as its kernel allows: lvm-btrfs, lvm-xfs or btrfs"
-        changes.append(Change(name, "make", detail, {**data, "layers": list(missing)}))
+            things = (device,)  # which layout that is says its kernel
+        begun = bool(disk.content) and not target.wipe
+        changes.append(Change(name, Action.LAY_OUT, things, because="finished" if begun else ""))
     if not layout.options:
         return changes
-    if missing or not disk.options:
+    if target.layers or not disk.options:
         if disk.occupied:
             raise ForeignData(
                 f"{MOUNT_POINT} on {name} holds files on the first disk; mounting over it would hide them",
@@ -89,21 +177,62 @@ def _plan(params: ParamView, name: str, disk: Disk) -> list[Change]:
                 wanted="an empty folder",
                 next=f"an engine has run there: take it away, or move its data: swarmbook ssh {name}",
             )
-        changes.append(Change(name, "mount", f"mounted at {MOUNT_POINT}", {**data, "how": "mount"}))
+        changes.append(Change(name, Action.MOUNT, (device, MOUNT_POINT)))
     elif not set(layout.options.split(",")) <= set(disk.options.split(",")):
-        changes.append(Change(name, "options", f"mounted with {layout.options}", {**data, "how": "remount"}))
+        changes.append(Change(name, Action.REMOUNT, (device, layout.options)))
     elif disk.fstab != _fstab(layout):
-        changes.append(
-            Change(
-                name,
-                "fstab",
-                f"entered in fstab with {_fstab(layout)}" if disk.fstab else "entered in fstab",
-                {**data, "how": ""},
-            )
-        )
+        changes.append(Change(name, Action.FSTAB, (device, _fstab(layout))))
     elif not disk.guard:
-        changes.append(Change(name, "fstab", "engine held back until the disk is mounted", {**data, "how": ""}))
+        changes.append(Change(name, Action.GUARD, (device,)))
     return changes
+
+
+# -- the commands of each change: the disk that was approved is the one that is named ----------------------------------
+
+
+def _wipe(target: Target, change: Change) -> list[Script]:
+    return layouts.wipe_commands(change.things[0])
+
+
+def _make(target: Target, change: Change) -> list[Script]:
+    device, *rest = change.things
+    # A plan that was made before the kernel could be asked names the device alone; by now it is asked.
+    layers = tuple(rest[1:]) or target.layers
+    return layouts.make_commands(target.layout, device, layers, target.bare)
+
+
+def _mount(target: Target, change: Change) -> list[Script]:
+    return layouts.mount_commands(target.layout, change.things[0], target.bare, "mount")
+
+
+def _remount(target: Target, change: Change) -> list[Script]:
+    return layouts.mount_commands(target.layout, change.things[0], target.bare, "remount")
+
+
+def _enter(target: Target, change: Change) -> list[Script]:
+    return layouts.mount_commands(target.layout, change.things[0], target.bare, "")
+
+
+COMMANDS: Mapping[Action, Callable[[Target, Change], list[Script]]] = {
+    Action.WIPE_DISK: _wipe,
+    Action.LAY_OUT: _make,
+    Action.MOUNT: _mount,
+    Action.REMOUNT: _remount,
+    Action.FSTAB: _enter,
+    Action.GUARD: _enter,
+}
+
+
+def _mounted(name: str, layout: Layout, disk: Disk) -> list[Check]:
+    options = layout.options.split(",")
+    at = MOUNT_POINT if disk.options else ", ".join(disk.mounts) or "nowhere"
+    entered = disk.fstab == _fstab(layout)
+    return [
+        equal(name, "mounted at", MOUNT_POINT, at),
+        Check(name, "mount options", layout.options, disk.options, set(options) <= set(disk.options.split(","))),
+        Check(name, "in fstab by UUID", disk.uuid, disk.uuid if entered else disk.fstab or "no", entered),
+        Check(name, "engine waits for it", "yes", "yes" if disk.guard else "no", disk.guard),
+    ]
 
 
 def _fstab(layout: Layout) -> str:
@@ -137,9 +266,11 @@ def _there(name: str, disk: Disk) -> None:
         )
 
 
-def _layout(params: ParamView, name: str, disk: Disk) -> Layout:
+def _layout(params: Params, name: str, disk: Disk) -> Layout:
     every = frozenset().union(*(layout.needs for layout in LAYOUTS.values()))
-    layout = layouts.choose(params.storage_layout, tuple(every) if disk.kernel is None else disk.kernel, disk.content)
+    layout = layouts.choose(
+        params.storage_layout, tuple(every) if disk.kernel is None else disk.kernel, disk.content, disk.unfinished
+    )
     if layout is None:
         raise WorldError(
             f"the kernel of {name} can carry no layout",
@@ -151,7 +282,7 @@ def _layout(params: ParamView, name: str, disk: Disk) -> Layout:
     return layout
 
 
-def _can_carry(params: ParamView, name: str, disk: Disk, layout: Layout, bare: bool) -> None:
+def _can_carry(params: Params, name: str, disk: Disk, layout: Layout, bare: bool) -> None:
     """Refuse by name what the node cannot do, before anything is touched anywhere."""
     kernel = layout.needs if disk.kernel is None else frozenset(disk.kernel)
     if lacks := layout.needs - kernel:
@@ -182,7 +313,7 @@ def _can_carry(params: ParamView, name: str, disk: Disk, layout: Layout, bare: b
         )
 
 
-def _may_be_wiped(params: ParamView, name: str, disk: Disk) -> None:
+def _may_be_wiped(params: Params, name: str, disk: Disk) -> None:
     if disk.shared:
         raise ForeignData(
             f"the second disk of {name} is part of a volume group that lies on other disks, too; it is not wiped",
@@ -206,83 +337,6 @@ def _may_be_wiped(params: ParamView, name: str, disk: Disk) -> None:
         f"the second disk of {name} holds data that is not ours; nothing was touched",
         where=f"{name}: {disk.device}",
         wanted="an empty disk",
-        seen=f"{layouts.told(disk.content)}{mounted}",
+        seen=f"{layers_in_words(disk.content, disk.unfinished)}{mounted}",
         next=f"look at it: swarmbook ssh {name} lsblk -f; if it may go: wipe_disks: [{name}] in the parameters",
-    )
-
-
-def _apply(book: Book, seen: Mapping[str, Disk], changes: list[Change]) -> None:
-    def commands(change: Change) -> list[str]:
-        disk, layout, bare = change.data["disk"], LAYOUTS[change.data["layout"]], change.data["bare"]
-        if change.action == "wipe":
-            return layouts.wipe_commands(disk)
-        if change.action == "make":
-            return layouts.make_commands(layout, disk, change.data["layers"], bare)
-        return layouts.mount_commands(layout, disk, bare, change.data["how"])
-
-    by_host: dict[str, list[Change]] = {}
-    for change in changes:
-        by_host.setdefault(change.host, []).append(change)
-
-    def one(host: Host) -> None:
-        for change in by_host[host.name]:
-            for command in commands(change):
-                host.run(command, timeout_s=book.params.wait_timeout)
-
-    book.fleet.each(one, by_host)
-
-
-def _verify(params: ParamView, seen: Mapping[str, Disk]) -> list[Check]:
-    rows: list[Check] = []
-    for name, disk in seen.items():
-        if params.storage_layout == "existing":
-            rows.append(Check(name, f"under {MOUNT_POINT}", "left alone", disk.under, True))
-            continue
-        layout = _layout(params, name, disk)
-        bare = disk.content == layout.layers[1:]
-        rows.append(
-            equal(
-                name,
-                f"{layout.name} on {disk.device} ({gib(disk.size)})",
-                layouts.told(layout.on(bare)),
-                layouts.told(disk.content),
-            )
-        )
-        if layout.options:
-            rows += [
-                equal(
-                    name,
-                    "mounted at",
-                    MOUNT_POINT,
-                    MOUNT_POINT if disk.options else "nowhere" if not disk.mounts else ", ".join(disk.mounts),
-                ),
-                Check(
-                    name,
-                    "mount options",
-                    layout.options,
-                    disk.options,
-                    set(layout.options.split(",")) <= set(disk.options.split(",")),
-                ),
-                Check(
-                    name,
-                    "in fstab by UUID",
-                    disk.uuid,
-                    disk.uuid if disk.fstab == _fstab(layout) else disk.fstab or "no",
-                    disk.fstab == _fstab(layout),
-                ),
-                Check(name, "engine waits for it", "yes", "yes" if disk.guard else "no", disk.guard),
-            ]
-    return rows
-
-
-def lay_out(book: Book) -> StepResult:
-    """Lay out the second disk and mount it at ``/var/lib/docker``.
-
-    Raises:
-        WorldError: A disk is not there or cannot be told from others, or the node cannot carry the layout.
-        ForeignData: A disk holds data that is not ours; nothing was touched on any node.
-        ConfirmationMissing: A disk is to be wiped, and the parameter ``confirm`` is not ``DESTROY``.
-    """
-    return converge(
-        book, observe=_observe, plan=plan_disks, apply=_apply, verify=_verify, what="second disk", suppose=_suppose
     )

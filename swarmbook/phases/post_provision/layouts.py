@@ -6,15 +6,15 @@ do is what the one has above the other: nothing on a finished disk, all of it on
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from swarmbook.access.commands import Script, lines, sh
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 
 __all__ = [
     "GUARD", "GUARD_FILE", "LAYOUTS", "Layout", "choose", "finished",
-    "make_commands", "matching", "mount_commands", "told", "undo_commands", "wipe_commands",
+    "make_commands", "matching", "mount_commands", "undo_commands", "wipe_commands",
 ]  # fmt: skip
 
 #: Name of the one partition. It is written together with the table, so a disk is ours from the first byte on.
@@ -26,18 +26,6 @@ DATA = "lv:data"
 POOL = "lv:thinpool"
 BTRFS = "btrfs:docker"
 XFS = "xfs:docker"
-#: Behind a layer that a killed run has begun, or that is there and not active.
-UNFINISHED = " (unfinished)"
-
-_TOLD = {
-    TABLE: "GPT",
-    PHYSICAL: "physical volume",
-    GROUP: "volume group docker",
-    DATA: "volume data",
-    POOL: "thin pool thinpool",
-    BTRFS: "btrfs",
-    XFS: "xfs",
-}
 
 #: Keeps the engine from starting on the bare folder when the disk did not come up: it would fill the first disk, and come up
 #: without its containers. The first line waits for the mount where fstab has made a unit of it; the second holds everywhere.
@@ -98,29 +86,35 @@ LAYOUTS: Mapping[str, Layout] = {
 AUTO = ("lvm-btrfs", "lvm-xfs", "btrfs")
 
 
-def finished(content: Sequence[str]) -> tuple[str, ...]:
-    """What of a disk's content is whole."""
-    return tuple(content[:-1] if content and content[-1].endswith(UNFINISHED) else content)
+def finished(content: Sequence[str], unfinished: bool = False) -> tuple[str, ...]:
+    """What of a disk's content is whole.
+
+    Args:
+        content: What is on the disk, from below.
+        unfinished: Whether its last layer was begun by a run that was killed, or is there and not active.
+    """
+    return tuple(content[:-1] if unfinished else content)
 
 
 def matching(content: Sequence[str]) -> list[Layout]:
     """Layouts that this is, or is the beginning of; none for an empty disk, and none for what is not ours."""
     if not content:
         return []
-    layers = tuple(word.removesuffix(UNFINISHED) for word in content)
+    layers = tuple(content)
     found = [layout for layout in LAYOUTS.values() if layout.layers[: len(layers)] == layers]
-    if tuple(content) == (BTRFS,):  # on the whole disk, where the kernel reads no partitions; until 0.1 everywhere
+    if layers == (BTRFS,):  # on the whole disk, where the kernel reads no partitions; until 0.1 everywhere
         found.append(LAYOUTS["btrfs"])
     return found
 
 
-def choose(asked: str, kernel: Sequence[str], content: Sequence[str]) -> Layout | None:
+def choose(asked: str, kernel: Sequence[str], content: Sequence[str], unfinished: bool = False) -> Layout | None:
     """The layout for a disk.
 
     Args:
         asked: The parameter ``storage_layout``, but not ``existing``.
         kernel: What the node's kernel has.
-        content: What is on the disk. One of ours is kept, and never laid out anew because the kernel is another.
+        content: What is on the disk. One of ours is kept, and never laid out again because the kernel is another.
+        unfinished: Whether its last layer is not whole.
 
     Returns:
         The layout; None when ``auto`` finds none that the kernel can carry.
@@ -129,37 +123,52 @@ def choose(asked: str, kernel: Sequence[str], content: Sequence[str]) -> Layout 
         return LAYOUTS[asked]
     begun = matching(content)
     can = [layout for layout in map(LAYOUTS.__getitem__, AUTO) if layout.needs <= set(kernel)]
-    whole = [layout for layout in begun if finished(content) in (layout.layers, layout.layers[1:])]
+    whole = [layout for layout in begun if finished(content, unfinished) in (layout.layers, layout.layers[1:])]
     return next(iter([*whole, *(layout for layout in can if layout in begun), *begun, *can]), None)
-
-
-def told(layers: Sequence[str]) -> str:
-    """Layers in words."""
-    return ", ".join(_TOLD.get(layer, layer) for layer in layers)
 
 
 # -- commands --------------------------------------------------------------------------------------------------------
 
-_SETTLE = "[ ! -S /run/udev/control ] || udevadm settle --timeout=30"
-# Names differ (sdb1, nvme0n1p1): the kernel says which it is.
-_PARTITION = "$(lsblk -nrpo NAME,TYPE {disk} | awk '$2 == \"part\" {{ print $1; exit }}')"
-# A file system that is there already is left alone. mkfs.btrfs writes its magic last; mkfs.xfs at once, with a flag at byte 126
-# until it is whole. Without -f, both refuse a device on which they find anything. -K: discarding terabytes that hold nothing can
-# take longer than any wait.
-_MADE = '[ "$(blkid -p -o value -s TYPE "$device")" = {kind} ]'
-_BEGUN = '[ "$(od -An -tu1 -j126 -N1 "$device" | tr -d " ")" = 1 ]'
+_SETTLE = sh("[ ! -S /run/udev/control ] || udevadm settle --timeout=30")
+#: Of fstab, the line of the mount point.
 _MOUNT_LINE = rf"\|^[^#]*[[:space:]]{MOUNT_POINT}[[:space:]]|d"
 
 
-def where(layout: Layout, disk: str, bare: bool) -> str:
+def _real(disk: str) -> Script:
+    """Shell word for the device behind a path."""
+    return sh("$(readlink -f @{disk})", disk=disk)
+
+
+def _partition(disk: str) -> Script:
+    """Shell word for the one partition: names differ (sdb1, nvme0n1p1), and the kernel says which it is."""
+    return sh("""$(lsblk -nrpo NAME,TYPE @!{disk} | awk '$2 == "part" { print $1; exit }')""", disk=_real(disk))
+
+
+def where(layout: Layout, disk: str, bare: bool) -> Script:
     """Shell word for the device that carries the file system."""
     if DATA in layout.layers:
-        return "/dev/docker/data"
-    real = f"$(readlink -f {shlex.quote(disk)})"
-    return real if bare else _PARTITION.format(disk=real)
+        return sh("/dev/docker/data")
+    return _real(disk) if bare else _partition(disk)
 
 
-def make_commands(layout: Layout, disk: str, layers: Sequence[str], bare: bool) -> list[str]:
+# A file system that is there already is left alone. mkfs.btrfs writes its magic last; mkfs.xfs at once, with a flag at byte 126
+# until it is whole. Without -f, both refuse a device on which they find anything. -K: discarding terabytes that hold nothing can
+# take longer than any wait.
+_MAKE_BTRFS = """device=@!{device}; [ "$(blkid -p -o value -s TYPE "$device")" = btrfs ] || mkfs.btrfs -q -K -L docker "$device\""""
+_MAKE_XFS = """device=@!{device}; made() { [ "$(blkid -p -o value -s TYPE "$device")" = xfs ]; }
+if made && [ "$(od -An -tu1 -j126 -N1 "$device" | tr -d " ")" = 1 ]; then mkfs.xfs -q -K -f -L docker "$device"; else made || mkfs.xfs -q -K -L docker "$device"; fi"""
+# The last part grows the pool while the group has room, as Docker's manual wants it.
+_MAKE_POOL = """mkdir -p @{folder}
+printf 'activation {\\n  thin_pool_autoextend_threshold=80\\n  thin_pool_autoextend_percent=20\\n}\\n' > @{profile}
+case $(lvs --noheadings -o segtype docker/thinpool 2>/dev/null | tr -d ' ') in
+  thin-pool) lvchange -q -ay docker/thinpool ;;
+  ?*) lvremove -q -y docker/thinpool ;;
+esac
+lvs docker/thinpool >/dev/null 2>&1 || lvcreate -q -y --type thin-pool -l 95%FREE -c 512K -Z n -n thinpool docker
+lvchange -q -y --metadataprofile docker-thinpool docker/thinpool"""
+
+
+def make_commands(layout: Layout, disk: str, layers: Sequence[str], bare: bool) -> list[Script]:
     """Commands that put layers onto a disk, one a layer; each may be repeated.
 
     Args:
@@ -168,31 +177,30 @@ def make_commands(layout: Layout, disk: str, layers: Sequence[str], bare: bool) 
         layers: What is missing, from below.
         bare: Whether the kernel reads no partitions of it.
     """
-    real = f"$(readlink -f {shlex.quote(disk)})"
     device = where(layout, disk, bare)
     kind = "lvm" if PHYSICAL in layout.layers else "linux"
     commands = {
-        TABLE: f"echo 'type={kind}, name={MARK}' | sfdisk -q --label gpt --wipe always --wipe-partitions always {real} && {_SETTLE}",
-        PHYSICAL: f"pvcreate -q -y {_PARTITION.format(disk=real)}",
-        GROUP: f"vgcreate -q -y docker {_PARTITION.format(disk=real)}",
-        DATA: f"if lvs docker/data >/dev/null 2>&1; then lvchange -q -ay docker/data; else lvcreate -q -y -W y -l 100%FREE -n data docker; fi && {_SETTLE}",
-        # The last part grows the pool while the group has room, as Docker's manual wants it.
-        POOL: f"""mkdir -p {_PROFILE.rpartition("/")[0]}
-printf 'activation {{\\n  thin_pool_autoextend_threshold=80\\n  thin_pool_autoextend_percent=20\\n}}\\n' > {_PROFILE}
-case $(lvs --noheadings -o segtype docker/thinpool 2>/dev/null | tr -d ' ') in
-  thin-pool) lvchange -q -ay docker/thinpool ;;
-  ?*) lvremove -q -y docker/thinpool ;;
-esac
-lvs docker/thinpool >/dev/null 2>&1 || lvcreate -q -y --type thin-pool -l 95%FREE -c 512K -Z n -n thinpool docker
-lvchange -q -y --metadataprofile docker-thinpool docker/thinpool""",
-        BTRFS: f'device={device}; {_MADE.format(kind="btrfs")} || mkfs.btrfs -q -K -L docker "$device"',
-        XFS: f"device={device}; made() {{ {_MADE.format(kind='xfs')}; }}; "
-        f'if made && {_BEGUN}; then mkfs.xfs -q -K -f -L docker "$device"; else made || mkfs.xfs -q -K -L docker "$device"; fi',
+        TABLE: sh(
+            "echo @{table} | sfdisk -q --label gpt --wipe always --wipe-partitions always @!{disk} && @!{settle}",
+            table=f"type={kind}, name={MARK}",
+            disk=_real(disk),
+            settle=_SETTLE,
+        ),
+        PHYSICAL: sh("pvcreate -q -y @!{partition}", partition=_partition(disk)),
+        GROUP: sh("vgcreate -q -y docker @!{partition}", partition=_partition(disk)),
+        DATA: sh(
+            "if lvs docker/data >/dev/null 2>&1; then lvchange -q -ay docker/data; "
+            "else lvcreate -q -y -W y -l 100%FREE -n data docker; fi && @!{settle}",
+            settle=_SETTLE,
+        ),
+        POOL: sh(_MAKE_POOL, folder=_PROFILE.rpartition("/")[0], profile=_PROFILE),
+        BTRFS: sh(_MAKE_BTRFS, device=device),
+        XFS: sh(_MAKE_XFS, device=device),
     }
     return [commands[layer] for layer in layers]
 
 
-def mount_commands(layout: Layout, disk: str, bare: bool, how: str) -> list[str]:
+def mount_commands(layout: Layout, disk: str, bare: bool, how: str) -> list[Script]:
     """Commands that enter the file system in fstab, hold the engine back until it is mounted, and mount it.
 
     Args:
@@ -201,75 +209,106 @@ def mount_commands(layout: Layout, disk: str, bare: bool, how: str) -> list[str]
         bare: Whether the file system lies on the whole of it.
         how: ``mount``, ``remount`` where it is mounted with other options, or nothing.
     """
-    device = where(layout, disk, bare)
-    # nofail: a machine whose second disk is gone still boots, so that somebody can log in and look; the engine does not start.
-    lines = [
-        f'uuid=$(blkid -p -o value -s UUID {device}) && [ -n "$uuid" ]',
-        f"sed -i '{_MOUNT_LINE}' /etc/fstab",
-        f'echo "UUID=$uuid {MOUNT_POINT} {layout.filesystem} {layout.options},nofail 0 0" >> /etc/fstab',
-        f"mkdir -p {MOUNT_POINT} {GUARD_FILE.rpartition('/')[0]}",
-        f"printf %s {shlex.quote(GUARD)} > {GUARD_FILE}",
-        "systemctl daemon-reload",
+    # nofail: a machine whose second disk is gone still boots, so that a person can log in and look; the engine does not start.
+    script = [
+        sh(
+            """set -e
+uuid=$(blkid -p -o value -s UUID @!{device}) && [ -n "$uuid" ]
+sed -i @{line} /etc/fstab
+echo "UUID=$uuid "@{entry} >> /etc/fstab
+mkdir -p @{at} @{folder}
+printf %s @{guard} > @{file}
+systemctl daemon-reload""",
+            device=where(layout, disk, bare),
+            line=_MOUNT_LINE,
+            entry=f"{MOUNT_POINT} {layout.filesystem} {layout.options},nofail 0 0",
+            at=MOUNT_POINT,
+            folder=GUARD_FILE.rpartition("/")[0],
+            guard=GUARD,
+            file=GUARD_FILE,
+        )
     ]
     if how == "mount":
-        lines.append(f"mount {MOUNT_POINT}")
+        script.append(sh("mount @{at}", at=MOUNT_POINT))
     elif how == "remount":  # quotas are switched on at a fresh mount only, and that needs an engine that stands
-        lines.append(
-            f"systemctl is-active -q docker.service && mount -o remount,{layout.options} {MOUNT_POINT} || {{ umount {MOUNT_POINT} && mount {MOUNT_POINT}; }}"
+        script.append(
+            sh(
+                "systemctl is-active -q docker.service && mount -o @{options} @{at} || { umount @{at} && mount @{at}; }",
+                options=f"remount,{layout.options}",
+                at=MOUNT_POINT,
+            )
         )
-    return ["set -e\n" + "\n".join(lines)]
+    return [lines(*script)]
 
 
 #: Signatures go from above to below, and the table last: as long as anything is left, the disk is still known. While udev looks at a
 #: partition, the kernel does not forget it.
-_EMPTY = f"""parts() {{ lsblk -nrpo NAME,TYPE "$disk" | awk '$2 == "part" {{ print $1 }}'; }}
+_EMPTY = sh(
+    """parts() { lsblk -nrpo NAME,TYPE "$disk" | awk '$2 == "part" { print $1 }'; }
 for part in $(parts); do wipefs -a -q -f "$part"; done
-{_SETTLE}
+@!{settle}
 wipefs -a -q -f "$disk"
-for try in 1 2 3 4 5; do [ -n "$(parts)" ] || break; {_SETTLE}; blockdev --rereadpt "$disk" 2>/dev/null || true; done
-{_SETTLE}"""
+for try in 1 2 3 4 5; do [ -n "$(parts)" ] || break; @!{settle}; blockdev --rereadpt "$disk" 2>/dev/null || true; done
+@!{settle}""",
+    settle=_SETTLE,
+)
 
 
-def undo_commands(disk: str) -> list[str]:
+def undo_commands(disk: str) -> list[Script]:
     """Commands that take a layout of ours away and leave the disk empty; may be repeated.
 
     Args:
         disk: Path of the disk.
     """
     return [
-        f"""set -e
+        sh(
+            """set -e
 systemctl stop -q docker.socket docker.service 2>/dev/null || true
-while mountpoint -q {MOUNT_POINT}; do umount -R {MOUNT_POINT}; done
-sed -i '{_MOUNT_LINE}' /etc/fstab
-rm -f {GUARD_FILE}; rmdir {GUARD_FILE.rpartition("/")[0]} 2>/dev/null || true
+while mountpoint -q @{at}; do umount -R @{at}; done
+sed -i @{line} /etc/fstab
+rm -f @{file}; rmdir @{folder} 2>/dev/null || true
 systemctl daemon-reload""",
-        f"""set -e
-disk=$(readlink -f {shlex.quote(disk)})
+            at=MOUNT_POINT,
+            line=_MOUNT_LINE,
+            file=GUARD_FILE,
+            folder=GUARD_FILE.rpartition("/")[0],
+        ),
+        sh(
+            """set -e
+disk=$(readlink -f @{disk})
 if command -v vgs >/dev/null && vgs docker >/dev/null 2>&1; then
   [ ! -b /dev/docker/data ] || wipefs -a -q -f /dev/docker/data
   vgremove -q -q -y docker
-  rm -f {_PROFILE}
+  rm -f @{profile}
 fi
-{_EMPTY}""",
+@!{empty}""",
+            disk=disk,
+            profile=_PROFILE,
+            empty=_EMPTY,
+        ),
     ]
 
 
-def wipe_commands(disk: str) -> list[str]:
+def wipe_commands(disk: str) -> list[Script]:
     """Commands that empty a disk, whatever is on it: mounts, swap, volume groups, arrays, partitions.
 
     Args:
         disk: Path of the disk.
     """
     return [
-        f"""set -e
-disk=$(readlink -f {shlex.quote(disk)})
+        sh(
+            """set -e
+disk=$(readlink -f @{disk})
 lsblk -nro MOUNTPOINT "$disk" | grep '^/' | sort -ru | while read -r at; do umount -R "$(printf %b "$at")"; done
-lsblk -nrpo NAME,MOUNTPOINT "$disk" | awk '$2 == "[SWAP]" {{ print $1 }}' | xargs -r swapoff
+lsblk -nrpo NAME,MOUNTPOINT "$disk" | awk '$2 == "[SWAP]" { print $1 }' | xargs -r swapoff
 if command -v pvs >/dev/null; then
   for pv in $(lsblk -nrpo NAME "$disk"); do pvs --noheadings -o vg_name "$pv" 2>/dev/null || true; done | sort -u | xargs -r -n 1 vgremove -q -q -y -f
 fi
 lsblk -nrpo NAME,TYPE "$disk" | tac | while read -r name type; do
   case $type in raid*) mdadm --stop "$name" ;; crypt|dm) dmsetup remove "$name" ;; esac
 done
-{_EMPTY}"""
+@!{empty}""",
+            disk=disk,
+            empty=_EMPTY,
+        )
     ]

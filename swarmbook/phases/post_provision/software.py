@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.hosts import Host
-from swarmbook.book.book import Book, Change, StepResult, converge
+from swarmbook.access.probe import Facts, Probe, name, number
+from swarmbook.book.book import Book
+from swarmbook.book.forecast import Forecast
+from swarmbook.book.step import Step
+from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
-from swarmbook.params import ParamView
+from swarmbook.params import Params
 from swarmbook.phases.post_provision import layouts
-from swarmbook.phases.post_provision.disk_probe import Disk, ask
+from swarmbook.phases.post_provision.disk_probe import Disk, second_disk
 from swarmbook.phases.support.systems import FAMILIES, OS_RELEASE, Family, family_of, read_os_release
 
-__all__ = ["System", "plan_system", "system"]
+__all__ = ["System", "Wanted", "packages_on", "system", "wanted_packages"]
+
+#: Lists of packages that are older than this say nothing of updates, seconds.
+_FRESH_S = 3600
 
 
 @dataclass(frozen=True)
@@ -24,13 +31,15 @@ class System:
     Args:
         release: Its os-release.
         installed: Packages that are there, of those that any layout or the parameters may want.
-        updates: How many updates wait; 0 when they were not asked for.
+        updates: How many updates wait, by the lists that are there; 0 when they were not asked for.
+        lists_age: How old those lists are, seconds; None when nobody asked, or there are none.
         disk: Its second disk: which layout it gets decides what has to be installed.
     """
 
     release: Mapping[str, str]
     installed: tuple[str, ...] = ()
     updates: int = 0
+    lists_age: int | None = None
     disk: Disk = field(default_factory=Disk)
 
     @property
@@ -42,119 +51,169 @@ class System:
         )
 
 
-def _wanted(params: ParamView, host: str, system: System) -> tuple[str, ...]:
-    return tuple(
-        dict.fromkeys(
-            [
-                *family_of(host, system.release).packages([*_tools(params, system.disk), "certificates"]),
-                *params.packages,
-            ]
+@dataclass(frozen=True)
+class Wanted:
+    """What every node should have.
+
+    Args:
+        update: Whether the system is brought up to date.
+        families: By node.
+        packages: By node.
+    """
+
+    update: bool
+    families: Mapping[str, Family]
+    packages: Mapping[str, tuple[str, ...]]
+
+    def missing(self, host: str, system: System) -> tuple[str, ...]:
+        """Packages that a node lacks."""
+        return tuple(package for package in self.packages[host] if package not in system.installed)
+
+    def stale(self, system: System) -> str:
+        """Why a system has to be brought up to date; empty where it need not."""
+        if not self.update:
+            return ""
+        if system.updates:
+            return f"{system.updates} updates wait"
+        if system.lists_age is None or system.lists_age > _FRESH_S:
+            return "its lists of packages are old"
+        return ""
+
+
+def wanted_packages(params: Params, seen: Mapping[str, System]) -> Wanted:
+    """What every node should have.
+
+    Raises:
+        WorldError: A node runs a system that the book does not know.
+    """
+    families = {host: family_of(host, system.release) for host, system in seen.items()}
+    packages = {
+        host: tuple(
+            dict.fromkeys([*family.packages([*_tools(params, seen[host].disk), "certificates"]), *params.packages])
         )
-    )
+        for host, family in families.items()
+    }
+    return Wanted(params.system_update, families, packages)
 
 
-def _tools(params: ParamView, disk: Disk) -> tuple[str, ...]:
+def _tools(params: Params, disk: Disk) -> tuple[str, ...]:
     if params.storage_layout == "existing":
         return ()
     every: set[str] = set().union(*(layout.needs for layout in layouts.LAYOUTS.values()))
-    layout = layouts.choose(params.storage_layout, tuple(every) if disk.kernel is None else disk.kernel, disk.content)
+    kernel = tuple(every) if disk.kernel is None else disk.kernel
+    layout = layouts.choose(params.storage_layout, kernel, disk.content, disk.unfinished)
     if layout is None:  # the next step says so by name
         return ()
     # No partition is made where the kernel would not read it, nor on a disk that has its layout.
     return tuple(tool for tool in layout.tools if tool != "partitions" or not (disk.bare or disk.content))
 
 
-def _suppose(book: Book, seen: Mapping[str, System] | None) -> Mapping[str, System]:
-    """A machine that is not there is taken for a Debian that lacks everything."""
-    bare = System({"ID": "debian"}, (), int(book.params.system_update))
-    return {name: (seen or {}).get(name) or bare for name in book.params.nodes}
-
-
-def _script(params: ParamView, family: Family, refresh: bool) -> str:
+def _of_family(params: Params, family: Family) -> Script:
     every = dict.fromkeys([*family.names.values(), *params.packages])
-    lines = [family.query.format(packages=" ".join(map(shlex.quote, every))) + " | sed 's/^/have: /'"]
+    script = [sh("@!{which} | as installed", which=family.which(every))]
     if params.system_update:
-        fresh = f"{family.refresh} || exit 1; " if refresh else ""
-        lines.append(f"{fresh}{{ {family.updates}; }} | sed 's/^/updates: /'")
-    return "; ".join(lines)
+        script += [
+            sh("{ @!{updates}; } | as updates", updates=family.updates),
+            sh("stat -c %Y @{lists} 2>/dev/null | as lists; date +%s | as now", lists=family.lists),
+        ]
+    return lines(*script)
 
 
-def _observe(book: Book) -> Mapping[str, System]:
-    refresh = book.prospect is None  # a plan goes by the lists that are there
-    apt, dnf = (_script(book.params, FAMILIES[name], refresh) for name in ("debian", "rhel"))
-    script = f"{OS_RELEASE}\nif command -v dpkg-query >/dev/null; then {apt}\nelif command -v rpm >/dev/null; then {dnf}\nfi\ntrue"
-    named = {
-        node.name: node.disk if book.params.docker_disk == "auto" else book.params.docker_disk for node in book.nodes
-    }
+def packages_on(params: Params) -> Probe[System]:
+    """What a node runs, and which packages it has; nothing is fetched for it.
 
-    def one(host: Host) -> System:
-        lines = host.run(script, timeout_s=book.params.wait_timeout).stdout.splitlines()
-        have = tuple(line.removeprefix("have: ") for line in lines if line.startswith("have: "))
-        updates = next((int(line.split()[1]) for line in lines if line.startswith("updates: ")), 0)
-        disk = Disk() if book.params.storage_layout == "existing" else ask(host, named[host.name])
-        return System(read_os_release(lines), have, updates, disk)
-
-    return book.fleet.each(one)
-
-
-def plan_system(params: ParamView, seen: Mapping[str, System]) -> list[Change]:
-    """Changes that bring packages and updates to what is wanted.
-
-    Raises:
-        WorldError: A node runs a system that the book does not know.
+    Args:
+        params: Their ``packages`` and ``system_update`` say what is asked.
     """
-    changes = []
-    for name, system in seen.items():
-        missing = _missing(params, name, system)
-        if system.updates and params.system_update:
-            changes.append(Change(name, "update", f"{system.updates} packages updated"))
-        if missing:
-            changes.append(Change(name, "install", f"installed {' '.join(missing)}", {"packages": list(missing)}))
-    return changes
+    script = sh(
+        """@!{release}
+if command -v dpkg-query >/dev/null; then @!{apt}
+elif command -v rpm >/dev/null; then @!{dnf}
+fi
+true""",
+        release=OS_RELEASE,
+        apt=_of_family(params, FAMILIES["debian"]),
+        dnf=_of_family(params, FAMILIES["rhel"]),
+    )
+
+    def read(facts: Facts) -> System:
+        installed = tuple(name(line) for line in facts.get("installed", ()) if line)
+        updates = number("".join(facts.get("updates", ())).strip() or "0", 1_000_000)
+        stamps = ["".join(facts.get(fact, ())).strip() for fact in ("lists", "now")]
+        age = max(number(stamps[1]) - number(stamps[0]), 0) if all(stamps) else None
+        return System(read_os_release(facts["os"]), installed, updates, age)
+
+    return Probe(script, read)
 
 
-def _missing(params: ParamView, host: str, system: System) -> tuple[str, ...]:
-    return tuple(package for package in _wanted(params, host, system) if package not in system.installed)
-
-
-def _apply(book: Book, seen: Mapping[str, System], changes: list[Change]) -> None:
-    by_host: dict[str, list[Change]] = {}
-    for change in changes:
-        by_host.setdefault(change.host, []).append(change)
-
-    def one(host: Host) -> None:
-        family = family_of(host.name, seen[host.name].release)
-        for change in by_host[host.name]:
-            command = family.upgrade if change.action == "update" else family.install_command(change.data["packages"])
-            host.run(command, timeout_s=book.params.wait_timeout)
-
-    book.fleet.each(one, by_host)
-
-
-def _verify(params: ParamView, seen: Mapping[str, System]) -> list[Check]:
-    rows = []
-    for name, system in seen.items():
-        wanted, missing = " ".join(_wanted(params, name, system)), _missing(params, name, system)
-        rows.append(
-            Check(
-                name,
-                f"packages ({system.name})",
-                wanted,
-                f"missing: {' '.join(missing)}" if missing else wanted,
-                not missing,
-            )
-        )
-        if params.system_update:
-            rows.append(equal(name, "updates waiting", 0, system.updates))
-    return rows
-
-
-def system(book: Book) -> StepResult:
+class Software(Step[Mapping[str, System], Wanted]):
     """Bring the system up to date (when asked) and install what is missing.
 
     Raises:
         WorldError: A node runs a system that the book does not know; nothing was touched on any node.
     """
-    return converge(
-        book, observe=_observe, plan=plan_system, apply=_apply, verify=_verify, what="system packages", suppose=_suppose
-    )
+
+    name = "system packages"
+
+    def observe(self, book: Book) -> Mapping[str, System]:
+        params = book.params
+        chosen = params.docker_disk
+        named = {node.name: node.disk if chosen == "auto" else chosen for node in book.nodes}
+        probe = packages_on(params)
+
+        def one(host: Host) -> System:
+            system = host.ask(probe, timeout_s=params.wait_timeout)
+            if params.storage_layout == "existing":
+                return system
+            disk = host.ask(second_disk(named[host.name]))
+            return System(system.release, system.installed, system.updates, system.lists_age, disk)
+
+        return book.fleet.each(one)
+
+    def want(self, book: Book, seen: Mapping[str, System]) -> Wanted:
+        return wanted_packages(book.params, seen)
+
+    def plan(self, wanted: Wanted, seen: Mapping[str, System]) -> list[Change]:
+        changes = []
+        for host, system in seen.items():
+            if reason := wanted.stale(system):
+                changes.append(Change(host, Action.UPDATE, because=reason))
+            if missing := wanted.missing(host, system):
+                changes.append(Change(host, Action.INSTALL, missing))
+        return changes
+
+    def apply(self, book: Book, wanted: Wanted, seen: Mapping[str, System], changes: list[Change]) -> None:
+        refuse_unknown(changes, {Action.UPDATE: None, Action.INSTALL: None})
+        hosts = by_host(changes)
+
+        def one(host: Host) -> None:
+            for change in hosts[host.name]:
+                command = command_for(wanted.families[host.name], change)
+                host.run(command, timeout_s=book.params.wait_timeout)
+
+        book.fleet.each(one, hosts)
+
+    def verify(self, wanted: Wanted, seen: Mapping[str, System]) -> list[Check]:
+        rows = []
+        for host, system in seen.items():
+            packages, missing = " ".join(wanted.packages[host]), wanted.missing(host, system)
+            there = f"missing: {' '.join(missing)}" if missing else packages
+            rows.append(Check(host, f"packages ({system.name})", packages, there, not missing))
+            if wanted.update:
+                rows.append(equal(host, "updates waiting", 0, system.updates))
+        return rows
+
+    def assume(self, ahead: Forecast, params: Params, seen: Mapping[str, System] | None) -> Mapping[str, System]:
+        # A machine that is not there is taken for a Debian that lacks everything.
+        bare = System({"ID": "debian"})
+        return {name: (seen or {}).get(name) or bare for name in params.nodes}
+
+
+def command_for(family: Family, change: Change) -> Script:
+    """What a change runs on its node."""
+    if change.action is Action.UPDATE:
+        return sh("@!{refresh} && @!{upgrade}", refresh=family.refresh, upgrade=family.upgrade)
+    return family.install_command(change.things)
+
+
+system = Software()

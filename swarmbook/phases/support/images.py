@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from swarmbook.access.docker_api import send_images
+from swarmbook.access.commands import sh
+from swarmbook.access.docker_api import Engine, send_images
 from swarmbook.access.hosts import fan_out
+from swarmbook.access.probe import Probe, number
 from swarmbook.base.activity import doing
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import ensure_engine
 from swarmbook.machines.images import ensure_image
+from swarmbook.phases.support.engine_data import MOUNT_POINT
 
 __all__ = ["ensure_images", "missing_images", "nodes_without_image"]
 
 
-def missing_images(engines: Mapping[str, Any], wanted: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+#: MiB that are free where an engine keeps its data.
+_FREE_MIB: Probe[int] = Probe(
+    sh("df --output=avail -B1M @{at} | tail -n 1 | as free", at=MOUNT_POINT),
+    lambda facts: number("".join(facts["free"]).strip()),
+)
+
+
+def missing_images(engines: Mapping[str, Engine], wanted: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
     """Which of the wanted tags each engine lacks.
 
     Args:
-        engines: Clients by node.
+        engines: By node.
         wanted: Tags by node.
     """
-    import docker.errors
 
     def one(name: str) -> tuple[str, ...]:
-        lacking = []
-        for tag in wanted[name]:
-            try:
-                engines[name].api.inspect_image(tag)
-            except docker.errors.ImageNotFound:
-                lacking.append(tag)
-        return tuple(lacking)
+        return tuple(tag for tag in wanted[name] if not engines[name].has_image(tag))
 
     return fan_out(one, {name: name for name in wanted})
 
 
-def nodes_without_image(engines: Mapping[str, Any], tag: str) -> list[str]:
+def nodes_without_image(engines: Mapping[str, Engine], tag: str) -> list[str]:
     """Names of the nodes whose engine does not have an image."""
     return [name for name, lacking in missing_images(engines, {name: [tag] for name in engines}).items() if lacking]
 
@@ -70,15 +72,13 @@ def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
             with doing(", ".join(nodes), f"docker load   # {' '.join(archive)}"):
                 send_images(local, list(archive), {node: engines[node] for node in nodes})
         except WorldError as error:  # an engine whose disk is full often just hangs up
-            size = sum(local.api.inspect_image(tag)["Size"] for tag in archive) >> 20
-            free = book.fleet.each(
-                lambda host: host.run("df --output=avail -B1M /var/lib/docker | tail -n 1", check=False).stdout.strip(),
-                nodes,
-            )
+            size = sum(local.image_size(tag) for tag in archive) >> 20
+            free = book.fleet.each(lambda host: host.ask(_FREE_MIB), nodes)
             room = "\n".join(
-                f"{node}: {free[node]} MiB free at /var/lib/docker; the images take up to {size} MiB" for node in nodes
+                f"{node}: {free[node]} MiB free at {MOUNT_POINT}; the images take up to {size} MiB" for node in nodes
             )
-            raise WorldError(error.what, where=error.where, seen=f"{error.seen}\n{room}", next=error.next) from None
+            seen = f"{error.seen}\n{room}"
+            raise WorldError(error.what, where=error.where, seen=seen, next=error.next, code=error.code) from None
         for node in nodes:
             book.transcript.record(
                 node,

@@ -1,50 +1,68 @@
-"""What a phase stands on: asked first, so that a notebook run out of order says which one is missing."""
+"""What phases stand on: they ask first, so that a notebook run out of order says which one is missing."""
 
 from __future__ import annotations
 
+from swarmbook.access.commands import sh
+from swarmbook.access.probe import Facts, Probe, container_id
 from swarmbook.base.errors import OutOfOrder
 from swarmbook.book.book import Book
 
 __all__ = ["require_consul", "require_swarm"]
 
 
+def _manages(facts: Facts) -> bool | None:
+    return {"true": True, "false": False}.get("".join(facts["manager"]).strip())
+
+
+#: Whether a node manages a swarm; None where no engine answers.
+_MANAGES: Probe[bool | None] = Probe(
+    sh("docker info --format '{{.Swarm.ControlAvailable}}' 2>/dev/null | as manager"), _manages
+)
+#: Ids of the containers of Consul's stack on a node.
+_AGENTS: Probe[tuple[str, ...]] = Probe(
+    sh("docker ps -q --filter label=com.docker.stack.namespace=consul | as agents"),
+    lambda facts: tuple(container_id(line) for line in facts["agents"] if line),
+)
+
+
 def require_swarm(book: Book) -> str:
     """The first manager by the parameters that answers as one.
+
+    Args:
+        book: The open book.
 
     Raises:
         OutOfOrder: There is no swarm.
     """
-    first: str = book.params.nodes[0]
-    probe = "docker info --format '{{.Swarm.ControlAvailable}}' 2>/dev/null || true"
-    seen = {host.name: host.run(probe, quiet=True).stdout.strip() for host in [book.fleet[first]]}
-    if seen[first] == "true":
+    first = book.params.nodes[0]
+    seen = {first: book.fleet[first].ask(_MANAGES, quiet=True)}
+    if seen[first]:
         return first
     rest = [name for name in book.params.nodes if name != first]
-    seen.update(book.fleet.each(lambda host: host.run(probe, quiet=True).stdout.strip(), rest))
-    manager = next((name for name, answer in seen.items() if answer == "true"), None)
+    seen |= book.fleet.each(lambda host: host.ask(_MANAGES, quiet=True), rest)
+    manager = next((name for name, answer in seen.items() if answer), None)
     if manager is None:
         raise OutOfOrder(
             f"run 03 first: no swarm on {first}",
             where=", ".join(seen),
             wanted="a swarm manager",
-            seen="; ".join(f"{n}: {'a worker' if a == 'false' else 'no engine'}" for n, a in seen.items()),
+            seen="; ".join(f"{n}: {'no engine' if a is None else 'a worker'}" for n, a in seen.items()),
             next="swarmbook run PARAMS --from 03",
         )
     return manager
 
 
 def require_consul(book: Book) -> None:
-    """Every node runs a Consul agent.
+    """Make sure that every node runs a Consul agent.
+
+    Args:
+        book: The open book.
 
     Raises:
         OutOfOrder: One does not.
     """
-    probe = "docker ps -q --filter label=com.docker.stack.namespace=consul"
-    without = [
-        name
-        for name, output in book.fleet.each(lambda host: host.run(probe, quiet=True).stdout.strip()).items()
-        if not output
-    ]
+    agents = book.fleet.each(lambda host: host.ask(_AGENTS, quiet=True))
+    without = [name for name, ids in agents.items() if not ids]
     if without:
         raise OutOfOrder(
             f"run 04 first: no Consul on {', '.join(without)}",

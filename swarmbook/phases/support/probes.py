@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 from types import TracebackType
 
+from swarmbook.access.commands import Script, sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.probe import Probe, address
 from swarmbook.book.book import Book
 from swarmbook.machines.images import image_name
 from swarmbook.phases.support import stack
@@ -32,16 +33,26 @@ class Probes:
         self.addresses: dict[str, str] = {}
 
     def __enter__(self) -> Probes:
-        image = image_name(
-            "consul", self._book.params.lab_base_image
-        )  # it is on every node by now, and has ping and getent
+        # Consul's image is on every node by now, and has ping and getent.
+        image = image_name("consul", self._book.params.lab_base_image)
         labels = [f"{_LABEL}=1", f"{stack.CLUSTER_LABEL}={self._book.cluster.name}"]
         network = self._network or "bridge"
-        script = f"""docker ps -aq {" ".join(f"--filter label={label}" for label in labels)} | xargs -r docker rm -f >/dev/null
-docker run -d --name {self._name} {" ".join(f"--label {label}" for label in labels)} --network {network} --entrypoint sleep {image} 600 >/dev/null || exit 1
-docker inspect --format '{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}' {self._name}"""
+        start = Probe(
+            sh(
+                """docker ps -aq @{old} | xargs -r docker rm -f >/dev/null
+docker run -d --name @{name} @{labels} --network @{network} --entrypoint sleep @{image} 600 >/dev/null || exit 1
+docker inspect --format @{format} @{name} | as address""",
+                old=[word for label in labels for word in ("--filter", f"label={label}")],
+                labels=[word for label in labels for word in ("--label", label)],
+                name=self._name,
+                network=network,
+                image=image,
+                format=f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}',
+            ),
+            lambda facts: address("".join(facts["address"])),
+        )
         try:
-            self.addresses = self._book.fleet.each(lambda host: host.run(script, timeout_s=90).stdout.strip())
+            self.addresses = self._book.fleet.each(lambda host: host.ask(start, timeout_s=90))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -50,14 +61,19 @@ docker inspect --format '{{{{(index .NetworkSettings.Networks "{network}").IPAdd
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._book.fleet.each(lambda host: host.run(f"docker rm -f {self._name} >/dev/null 2>&1", check=False))
+        remove = sh("docker rm -f @{name} >/dev/null 2>&1", name=self._name)
+        self._book.fleet.each(lambda host: host.run(remove, check=False))
 
-    def ask(self, host: Host, script: str, timeout_s: float = 60) -> list[str]:
+    def ask(self, host: Host, script: Script, timeout_s: float = 60) -> list[str]:
         """Run a script inside a node's container.
+
+        Args:
+            host: The node.
+            script: What its shell runs.
+            timeout_s: Seconds after which it is ended.
 
         Returns:
             The lines it printed, errors included.
         """
-        return host.run(
-            f"docker exec {self._name} sh -c {shlex.quote(script)} 2>&1", check=False, timeout_s=timeout_s
-        ).stdout.splitlines()
+        command = sh("docker exec @{name} sh -c @{script} 2>&1", name=self._name, script=script)
+        return host.run(command, check=False, timeout_s=timeout_s).stdout.splitlines()

@@ -16,7 +16,7 @@ import yaml
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import sh
-from swarmbook.access.docker_api import api_errors
+from swarmbook.access.docker_api import Engine
 from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
 
@@ -29,9 +29,7 @@ __all__ = [
     "salt_of",
     "secret_base",
     "secret_name",
-    "secret_names",
-    "services",
-    "spec_of",
+    "specs",
     "stamp",
 ]
 
@@ -80,15 +78,14 @@ def deploy(
     host.run(sh("docker stack deploy --resolve-image never -c @{path} @{name}", path=path, name=name), timeout_s=120)
 
 
-def services(client: Any, stack: str) -> dict[str, dict[str, Any]]:
-    """The services of a stack as the swarm knows them, by name without the stack's."""
-    found = client.services.list(filters={"label": f"com.docker.stack.namespace={stack}"})
-    return {service.name.removeprefix(f"{stack}_"): service.attrs for service in found}
+def specs(engine: Engine, stack: str) -> dict[str, str]:
+    """The hash on each service of a stack, by name without the stack's.
 
-
-def spec_of(attrs: Mapping[str, Any]) -> str:
-    """The hash on a service."""
-    return str((attrs["Spec"].get("Labels") or {}).get(SPEC_LABEL, ""))
+    Args:
+        engine: A manager's.
+        stack: The stack's name.
+    """
+    return {name: service.labels.get(SPEC_LABEL, "") for name, service in engine.stack_services(stack).items()}
 
 
 def salt_of(cluster: Cluster) -> bytes:
@@ -113,36 +110,21 @@ def secret_base(name: str) -> str:
     return name.rpartition("-")[0]
 
 
-def ensure_secrets(
-    book: Book, client: Any, manager: str, wanted: Mapping[str, str | bytes], labels: Mapping[str, str]
-) -> None:
+def ensure_secrets(book: Book, engine: Engine, wanted: Mapping[str, str | bytes], labels: Mapping[str, str]) -> None:
     """Create the swarm secrets that are not there.
 
     Args:
         book: The open book.
-        client: A manager's engine.
-        manager: Its name.
+        engine: A manager's.
         wanted: Content by full name.
         labels: Labels besides the cluster's.
     """
-    import docker.errors
-
-    have = secret_names(client)
+    have = engine.secrets()
     for name, content in wanted.items():
         if name in have:
             continue
         started = time.monotonic()
         data = content.encode() if isinstance(content, str) else content
-        try:
-            # Over the API: on a command line, or in a file on the node, it could be read.
-            client.api.create_secret(name, data, labels={CLUSTER_LABEL: book.cluster.name, **labels})
-        except docker.errors.APIError as error:
-            raise api_errors(manager, f"creating the secret {name}", error) from None
-        book.transcript.record(
-            manager, f"docker secret create {name} -   # content over standard input", 0, time.monotonic() - started
-        )
-
-
-def secret_names(client: Any) -> set[str]:
-    """Names of the swarm's secrets."""
-    return {entry["Spec"]["Name"] for entry in client.api.secrets()}
+        engine.create_secret(name, data, labels={CLUSTER_LABEL: book.cluster.name, **labels})
+        typed = sh("docker secret create @{name} -", name=name)
+        book.transcript.record(engine.name, f"{typed}   # content over standard input", 0, time.monotonic() - started)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from swarmbook.access.commands import Script, sh
 from swarmbook.base.errors import WorldError
 
 __all__ = ["ENGINE_PACKAGES", "FAMILIES", "OS_RELEASE", "Family", "family_of", "install_engine", "read_os_release"]
 
-#: What a node is asked for; an answer is read by :func:`read_os_release`.
-OS_RELEASE = "sed 's/^/os: /' /etc/os-release 2>/dev/null"
+#: Gives the fact ``os``, which :func:`read_os_release` reads.
+OS_RELEASE = sh("cat /etc/os-release 2>/dev/null | as os")
 
 #: The engine's package, by the parameter ``docker_source``; Docker's own has the same name for apt and dnf.
 ENGINE_PACKAGES: Mapping[str, str] = {"system": "docker.io", "docker": "docker-ce"}
-
-_APT = "DEBIAN_FRONTEND=noninteractive apt-get"
 
 
 @dataclass(frozen=True)
@@ -26,28 +25,34 @@ class Family:
     Args:
         name: debian or rhel.
         names: What it calls the package for a purpose.
-        query: Prints which of ``{packages}`` are installed, a name a line.
+        installed: Template; prints which of ``packages`` are installed, a name a line.
         refresh: Fetches the lists of packages.
         updates: Prints how many updates wait.
         upgrade: Does them.
-        install: Installs ``{packages}``.
+        install: Template; installs ``packages``.
+        lists: A file that is as old as the lists of packages.
     """
 
     name: str
     names: Mapping[str, str]
-    query: str
-    refresh: str
-    updates: str
-    upgrade: str
+    installed: str
+    refresh: Script
+    updates: Script
+    upgrade: Script
     install: str
+    lists: str
 
     def packages(self, purposes: Iterable[str]) -> tuple[str, ...]:
         """Names of the packages for purposes, each once."""
         return tuple(dict.fromkeys(self.names[purpose] for purpose in purposes))
 
-    def install_command(self, packages: Sequence[str]) -> str:
-        """The command that installs packages, on fresh lists."""
-        return f"{self.refresh} && {self.install.format(packages=' '.join(map(shlex.quote, packages)))}"
+    def which(self, packages: Iterable[str]) -> Script:
+        """Prints which of some packages are installed."""
+        return sh(self.installed, packages=packages)
+
+    def install_command(self, packages: Iterable[str]) -> Script:
+        """Installs packages, on fresh lists."""
+        return sh("@!{refresh} && @!{install}", refresh=self.refresh, install=sh(self.install, packages=packages))
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -57,11 +62,12 @@ FAMILIES: Mapping[str, Family] = {
             "certificates": "ca-certificates", "partitions": "fdisk", "lvm": "lvm2", "thin": "thin-provisioning-tools",
             "btrfs": "btrfs-progs", "xfs": "xfsprogs",
         },
-        query="dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' {packages} 2>/dev/null | sed -n 's/ installed$//p'",
-        refresh=f"{_APT} update -qq >/dev/null",
-        updates="apt-get -s upgrade | grep -c '^Inst'",
-        upgrade=f"{_APT} upgrade -y -q",
-        install=f"{_APT} install -y -q --no-install-recommends {{packages}}",
+        installed="dpkg-query -W -f '${Package} ${db:Status-Status}\\n' -- @{packages} 2>/dev/null | sed -n 's/ installed$//p'",
+        refresh=sh("DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null"),
+        updates=sh("apt-get -s upgrade | grep -c '^Inst'"),
+        upgrade=sh("DEBIAN_FRONTEND=noninteractive apt-get upgrade -y -q"),
+        install="DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -- @{packages}",
+        lists="/var/lib/apt/lists",
     ),
     "rhel": Family(
         "rhel",
@@ -69,11 +75,12 @@ FAMILIES: Mapping[str, Family] = {
             "certificates": "ca-certificates", "partitions": "util-linux", "lvm": "lvm2", "thin": "device-mapper-persistent-data",
             "btrfs": "btrfs-progs", "xfs": "xfsprogs",
         },
-        query="rpm -q --qf '%{{NAME}}\\n' {packages} | grep -v ' '",
-        refresh="dnf -q makecache",
-        updates="dnf -q -C list --upgrades 2>/dev/null | grep -c '^[^ ]*\\.[^ ]* '",
-        upgrade="dnf -q -y upgrade",
-        install="dnf -q -y install --setopt=install_weak_deps=False {packages}",
+        installed="rpm -q --qf '%{NAME}\\n' -- @{packages} | grep -v ' '",
+        refresh=sh("dnf -q makecache"),
+        updates=sh("dnf -q -C list --upgrades 2>/dev/null | grep -c '^[^ ]*\\.[^ ]* '"),
+        upgrade=sh("dnf -q -y upgrade"),
+        install="dnf -q -y install --setopt=install_weak_deps=False -- @{packages}",
+        lists="/var/cache/dnf",
     ),
 }  # fmt: skip
 
@@ -93,9 +100,9 @@ _SUPPORTED = (
 
 
 def read_os_release(lines: Iterable[str]) -> dict[str, str]:
-    """Values of os-release from the lines of :data:`OS_RELEASE`."""
-    pairs = (line.removeprefix("os: ").partition("=") for line in lines if line.startswith("os: "))
-    return {key: " ".join(shlex.split(value, comments=True)) for key, _, value in pairs}
+    """Values of os-release, of which each text is cut at 200 characters."""
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {key: " ".join(shlex.split(value, comments=True))[:200] for key, _, value in pairs}
 
 
 def family_of(host: str, system: Mapping[str, str]) -> Family:
@@ -130,7 +137,7 @@ _HOME = "https://download.docker.com/linux"
 _KEYS = {"debian": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "rhel": "060A61C51B558A7F742B77AAC52FEB6B621E9F35"}
 
 
-def install_engine(host: str, system: Mapping[str, str], source: str) -> list[str]:
+def install_engine(host: str, system: Mapping[str, str], source: str) -> list[Script]:
     """Commands that install the engine.
 
     Args:
@@ -152,10 +159,11 @@ def install_engine(host: str, system: Mapping[str, str], source: str) -> list[st
                 next="docker_source: docker in the parameters, for Docker's own repository",
             )
         # Debian 13 has the client in a package of its own.
-        return [
-            family.install_command([ENGINE_PACKAGES["system"], "iptables"])
-            + " $(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)"
-        ]
+        client = sh(
+            "@!{install} $(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)",
+            install=family.install_command([ENGINE_PACKAGES["system"], "iptables"]),
+        )
+        return [client]
     packages = [ENGINE_PACKAGES["docker"], "docker-ce-cli", "containerd.io"]
     if family.name == "rhel":
         return [
@@ -170,19 +178,25 @@ def install_engine(host: str, system: Mapping[str, str], source: str) -> list[st
     ]
 
 
-def _fetch_key(url: str, family: str, into: str) -> str:
+def _fetch_key(url: str, family: str, into: str) -> Script:
     """Fetch a key, refuse it unless it is the pinned one and the only one, and put it in place."""
-    return f"""set -e
+    return sh(
+        """set -e
 umask 022
 aside=$(mktemp -d); trap 'rm -rf "$aside"' EXIT
-curl -fsSL --retry 3 -o "$aside/key" {url}
-seen=$(GNUPGHOME="$aside" gpg --batch --with-colons --show-keys "$aside/key" | awk -F: '$1 == "pub" {{ primary = 1 }} $1 == "fpr" && primary {{ print $10; primary = 0 }}')
-if [ "$seen" != {_KEYS[family]} ]; then echo "the key at {url} is not Docker's: wanted {_KEYS[family]}, seen $seen" >&2; exit 1; fi
-mkdir -p {into.rpartition("/")[0]}
-install -m 644 "$aside/key" {into}"""
+curl -fsSL --retry 3 -o "$aside/key" @{url}
+seen=$(GNUPGHOME="$aside" gpg --batch --with-colons --show-keys "$aside/key" | awk -F: '$1 == "pub" { primary = 1 } $1 == "fpr" && primary { print $10; primary = 0 }')
+if [ "$seen" != @{pinned} ]; then echo "the key at "@{url}" is not Docker's: wanted "@{pinned}", seen $seen" >&2; exit 1; fi
+mkdir -p @{folder}
+install -m 644 "$aside/key" @{into}""",
+        url=url,
+        pinned=_KEYS[family],
+        folder=into.rpartition("/")[0],
+        into=into,
+    )
 
 
-def _add_apt_repository(host: str, system: Mapping[str, str]) -> list[str]:
+def _add_apt_repository(host: str, system: Mapping[str, str]) -> list[Script]:
     id = system.get("ID", "")
     base = id if id in ("debian", "ubuntu") else "ubuntu" if "UBUNTU_CODENAME" in system else "debian"
     name = system.get("UBUNTU_CODENAME") or system.get("DEBIAN_CODENAME") or system.get("VERSION_CODENAME", "")
@@ -198,15 +212,15 @@ def _add_apt_repository(host: str, system: Mapping[str, str]) -> list[str]:
     entry = f"Types: deb\nURIs: {_HOME}/{base}\nSuites: {name}\nComponents: stable\nSigned-By: {key}\n"
     return [
         _fetch_key(f"{_HOME}/{base}/gpg", "debian", key),
-        f"printf %s {shlex.quote(entry)} > /etc/apt/sources.list.d/docker.sources",
+        sh("printf %s @{entry} > /etc/apt/sources.list.d/docker.sources", entry=entry),
     ]
 
 
-def _add_dnf_repository() -> list[str]:
+def _add_dnf_repository() -> list[Script]:
     key = "/etc/pki/rpm-gpg/RPM-GPG-KEY-docker"
     # Rocky, Alma and RHEL are of the same make as CentOS, and $releasever is 9 or 10 on each.
     entry = f"[docker-ce-stable]\nname=Docker CE\nbaseurl={_HOME}/centos/$releasever/$basearch/stable\nenabled=1\ngpgcheck=1\ngpgkey=file://{key}\n"
     return [
         _fetch_key(f"{_HOME}/centos/gpg", "rhel", key),
-        f"rpm --import {key} && printf %s {shlex.quote(entry)} > /etc/yum.repos.d/docker-ce.repo",
+        sh("rpm --import @{key} && printf %s @{entry} > /etc/yum.repos.d/docker-ce.repo", key=key, entry=entry),
     ]

@@ -3,37 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from swarmbook.book.book import Book, Change, StepResult, converge
+from swarmbook.book.book import Book
+from swarmbook.book.forecast import Forecast
+from swarmbook.book.step import Step
 from swarmbook.machines.images import image_name
+from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
-from swarmbook.params import ParamView
+from swarmbook.params import Params
 from swarmbook.phases.support.images import ensure_images, missing_images
 
 __all__ = ["deliver"]
 
 
-def deliver(book: Book) -> StepResult:
-    """Have Consul's image on every node, and MariaDB's on those that will carry a member."""
-    members = book.params.members()
-    wanted = {name: ["consul", *(["galera"] if name in members else [])] for name in book.params.nodes}
-    tags = {node: [image_name(name, book.params.lab_base_image) for name in images] for node, images in wanted.items()}
+@dataclass(frozen=True)
+class Images:
+    """What every node should have: by node, names of images by their tags."""
 
-    def plan(params: ParamView, seen: Mapping[str, tuple[str, ...]]) -> list[Change]:
-        return [Change(node, "send", f"{' '.join(lacking)} sent") for node, lacking in seen.items() if lacking]
+    names: Mapping[str, Mapping[str, str]]
 
-    def verify(params: ParamView, seen: Mapping[str, tuple[str, ...]]) -> list[Check]:
+    def tags(self, node: str) -> tuple[str, ...]:
+        """Tags that a node should have."""
+        return tuple(self.names[node])
+
+
+def wanted_images(params: Params) -> Images:
+    """Consul's image for every node, and MariaDB's for those that will carry a member."""
+    members = params.members()
+    return Images({
+        node: {
+            image_name(name, params.lab_base_image): name
+            for name in ("consul", *(("galera",) if node in members else ()))
+        }
+        for node in params.nodes
+    })  # fmt: skip
+
+
+class Deliver(Step[Mapping[str, tuple[str, ...]], Images]):
+    """Send Consul's image to every node, and MariaDB's to those that will carry a member."""
+
+    name = "images"
+
+    def observe(self, book: Book) -> Mapping[str, tuple[str, ...]]:
+        wanted = wanted_images(book.params)
+        return missing_images(book.engines(), {name: wanted.tags(name) for name in book.ready()})
+
+    def want(self, book: Book, seen: Mapping[str, tuple[str, ...]]) -> Images:
+        return wanted_images(book.params)
+
+    def plan(self, wanted: Images, seen: Mapping[str, tuple[str, ...]]) -> list[Change]:
+        return [Change(node, Action.IMAGES, lacking) for node, lacking in seen.items() if lacking]
+
+    def apply(self, book: Book, wanted: Images, seen: Mapping[str, tuple[str, ...]], changes: list[Change]) -> None:
+        with Todo(changes) as todo:
+            sent = todo.take(Action.IMAGES)
+            # What shares layers goes in one archive, so a node that lacks one is offered all that it should have.
+            ensure_images(book, {change.host: list(wanted.names[change.host].values()) for change in sent})
+
+    def verify(self, wanted: Images, seen: Mapping[str, tuple[str, ...]]) -> list[Check]:
         return [
-            equal(node, f"has {' '.join(tags[node])}", "yes", f"lacks {' '.join(lacking)}" if lacking else "yes")
+            equal(
+                node,
+                f"has {' '.join(wanted.tags(node))}",
+                "yes",
+                f"lacks {' '.join(lacking)}" if lacking else "yes",
+            )
             for node, lacking in seen.items()
         ]
 
-    return converge(
-        book,
-        observe=lambda book: missing_images(book.engines(), {name: tags[name] for name in book.ready()}),
-        plan=plan,
-        apply=lambda book, seen, changes: ensure_images(book, {change.host: wanted[change.host] for change in changes}),
-        verify=verify,
-        what="images",
-        suppose=lambda book, seen: {name: (seen or {}).get(name, tuple(tags[name])) for name in book.params.nodes},
-    )
+    def assume(
+        self, ahead: Forecast, params: Params, seen: Mapping[str, tuple[str, ...]] | None
+    ) -> Mapping[str, tuple[str, ...]]:
+        wanted = wanted_images(params)
+        return {name: (seen or {}).get(name, wanted.tags(name)) for name in params.nodes}
+
+
+deliver = Deliver()

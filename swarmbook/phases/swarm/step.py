@@ -1,239 +1,306 @@
-"""Phase 03, second half: the swarm and its managers. Phase 05 reads the same."""
+"""Phase 03, second third: the swarm and its managers. Phase 05 reads the same."""
 
 from __future__ import annotations
 
 import ipaddress
-import json
-import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from swarmbook.access.docker_api import api_errors
-from swarmbook.access.hosts import Host
+from swarmbook.access.commands import Script, lines, sh
 from swarmbook.base.activity import doing
 from swarmbook.base.errors import ForeignData, OutOfOrder, UsageError, WorldError
+from swarmbook.base.secrets import register
 from swarmbook.base.wait import wait_for
-from swarmbook.book.book import Book, Change, Prospect, StepResult, converge, look, show_picture
+from swarmbook.book.book import Book
+from swarmbook.book.display import show_picture
+from swarmbook.book.forecast import Forecast
+from swarmbook.book.step import Step, look
+from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, CheckTable, equal
-from swarmbook.params import ParamView
+from swarmbook.model.health import Role, SwarmState
+from swarmbook.params import Params
 from swarmbook.phases.support.preconditions import require_swarm
+from swarmbook.phases.swarm.probe import LISTING, LOCAL, Local, SwarmNode
 from swarmbook.show.drawing import Card, Part, topology
 
-__all__ = ["Member", "Swarm", "form", "nodes_table", "plan_swarm"]
+__all__ = ["Swarm", "form", "nodes_table", "observe"]
 
 _PORT = 2377
-
-
-@dataclass(frozen=True)
-class Member:
-    """A node as the swarm's managers list it."""
-
-    id: str
-    hostname: str
-    role: str
-    state: str
-    availability: str
-    manager: str
-    engine: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+#: A manager that takes part in raft.
+_IN_RAFT = ("leader", "reachable")
 
 
 @dataclass(frozen=True)
 class Swarm:
-    """What each node says of itself, and what the managers say of all.
+    """What each node says about itself, and what the managers say about all.
 
     Args:
-        local: Per node: ``LocalNodeState``, the swarm's id and the node's id, as ``docker info`` gives them.
-        members: By swarm node id.
+        local: By node.
+        nodes: By the swarm's node id.
         id: The swarm's id, or nothing when there is none.
-        routes: Per node, the networks it has routes to.
     """
 
-    local: Mapping[str, tuple[str, str]]
-    members: Mapping[str, Member] = field(default_factory=dict)
+    local: Mapping[str, Local]
+    nodes: Mapping[str, SwarmNode] = field(default_factory=dict)
     id: str = ""
-    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def member(self, name: str) -> Member | None:
+    def node(self, name: str) -> SwarmNode | None:
         """A node's entry, by what the node itself says its id is."""
-        return self.members.get(self.local[name][1])
-
-
-_PROBE = """docker info --format '{"state": "{{.Swarm.LocalNodeState}}", "id": "{{.Swarm.NodeID}}", "manager": {{.Swarm.ControlAvailable}}, "cluster": {{if .Swarm.Cluster}}"{{.Swarm.Cluster.ID}}"{{else}}""{{end}}}'"""
+        return self.nodes.get(self.local[name].id)
 
 
 def observe(book: Book) -> Swarm:
-    """Ask every node, then the first manager that answers."""
+    """Ask every node, then the first manager that answers.
 
-    def one(host: Host) -> tuple[dict[str, Any], tuple[str, ...]]:
-        lines = host.run(f"{_PROBE}; ip -4 -o route show scope link | cut -d' ' -f1", check=False).stdout.splitlines()
-        if not lines or not lines[0].startswith("{"):
+    Raises:
+        OutOfOrder: No engine answers on a node.
+        ForeignData: A node belongs to another swarm.
+        WorldError: The swarm has no leader.
+    """
+    local = book.fleet.each(lambda host: host.ask(LOCAL))
+    for name, seen in local.items():
+        if not seen.answers:
             raise OutOfOrder(
-                f"run 03 first: no engine answers on {host.name}",
-                where=host.name,
+                f"run 03 first: no engine answers on {name}",
+                where=name,
                 wanted="a running Docker Engine",
-                seen=" ".join(lines)[:200] or "nothing",
+                seen=seen.error or "nothing",
                 next="swarmbook run PARAMS --from 03",
             )
-        return json.loads(lines[0]), tuple(line for line in lines[1:] if "/" in line)
-
-    seen = book.fleet.each(one)
-    routes = {name: found for name, (_, found) in seen.items()}
-    local = {name: (info["state"], info["id"]) for name, (info, _) in seen.items()}
-    manager = next((name for name, (info, _) in seen.items() if info["manager"]), None)
+    manager = next((name for name, seen in local.items() if seen.manager), None)
     if manager is None:
-        stranded = [name for name, (state, _) in local.items() if state not in ("inactive", "")]
+        stranded = [name for name, seen in local.items() if seen.state is not SwarmState.INACTIVE]
         if stranded:
-            raise ForeignData(
-                f"{', '.join(stranded)} belongs to a swarm none of whose managers is among the nodes",
-                where=", ".join(stranded),
-                wanted="no swarm, or one with a manager here",
-                seen=", ".join(f"{name}: {local[name][0]}" for name in stranded),
-                next=f"if that swarm is lost: swarmbook ssh {stranded[0]} docker swarm leave --force",
-            )
-        return Swarm(local, routes=routes)
-    listing = book.fleet[manager].run("docker node inspect $(docker node ls -q)", check=False)
-    if not listing.ok:
+            raise _stranded(stranded, local)
+        return Swarm(local)
+    listing = book.fleet[manager].ask(LISTING)
+    if isinstance(listing, str):
         raise WorldError(
             "the swarm has no leader: too many managers are gone",
             where=manager,
             wanted="a majority of the managers",
-            seen=listing.stderr.strip()[:300],
+            seen=listing,
             next="start the managers that are down: swarmbook run PARAMS --only 01; then: swarmbook status PARAMS",
         )
-    members = {entry["ID"]: _member(entry) for entry in json.loads(listing.stdout)}
-    foreign = [name for name, (state, id) in local.items() if state == "active" and id not in members]
+    nodes = {node.id: node for node in listing}
+    foreign = [name for name, seen in local.items() if seen.state is SwarmState.ACTIVE and seen.id not in nodes]
     if foreign:
         raise ForeignData(
-            f"{', '.join(foreign)} belongs to another swarm",
+            f"{', '.join(foreign)} {_belong(foreign)} to another swarm",
             where=", ".join(foreign),
             wanted=f"the swarm of {manager}",
-            seen=", ".join(f"{name}: node id {local[name][1]}" for name in foreign),
+            seen=", ".join(f"{name}: node id {local[name].id}" for name in foreign),
             next=f"if that swarm may go: swarmbook ssh {foreign[0]} docker swarm leave --force",
         )
-    return Swarm(local, members, seen[manager][0]["cluster"], routes)
+    return Swarm(local, nodes, local[manager].swarm)
 
 
-def _member(entry: Mapping[str, Any]) -> Member:
-    status = entry.get("ManagerStatus") or {}
-    manager = "leader" if status.get("Leader") else status.get("Reachability", "")
-    spec = entry["Spec"]
-    return Member(
-        entry["ID"], entry["Description"]["Hostname"], spec["Role"], entry["Status"]["State"], spec["Availability"],
-        manager, entry["Description"]["Engine"]["EngineVersion"], spec.get("Labels") or {},
-    )  # fmt: skip
+def _belong(names: list[str]) -> str:
+    return "belongs" if len(names) == 1 else "belong"
 
 
-def plan_swarm(params: ParamView, seen: Swarm) -> list[Change]:
-    """Changes that form the swarm; pure.
+def _stranded(names: list[str], local: Mapping[str, Local]) -> WorldError:
+    """The error for nodes that are in a swarm, or were, and none that manages it."""
+    seen = "\n".join(
+        f"{name}: {local[name].state}" + (f": {local[name].error}" if local[name].error else "") for name in names
+    )
+    broken = [name for name in names if local[name].state not in (SwarmState.ACTIVE, SwarmState.PENDING)]
+    if (
+        broken
+    ):  # the engine's own word: an expired certificate, a locked swarm; leaving would destroy what can be mended
+        return WorldError(
+            f"the engine of {', '.join(broken)} cannot take part in its swarm",
+            where=", ".join(broken),
+            wanted="an engine whose swarm state is active, or inactive",
+            seen=seen,
+            next=f"read what the engine says above; its log: swarmbook ssh {broken[0]} journalctl -u docker -n 50",
+        )
+    return ForeignData(
+        f"{', '.join(names)} {_belong(names)} to a swarm none of whose managers is among the nodes",
+        where=", ".join(names),
+        wanted="no swarm, or one with a manager here",
+        seen=seen,
+        next=f"if that swarm is lost: swarmbook ssh {names[0]} docker swarm leave --force",
+    )
+
+
+class Form(Step[Swarm, Params]):
+    """Form the swarm: the first manager initialises, the others join.
 
     Raises:
+        ForeignData: A node belongs to another swarm.
         UsageError: The swarm's address pool overlaps a network that a node has a route to.
         WorldError: A manager would have to be demoted.
     """
-    changes = []
-    managers = params.managers()
-    if not seen.id:
-        pool = ipaddress.ip_network(params.swarm_address_pool)
-        for name, routes in seen.routes.items():
-            clash = next((route for route in routes if pool.overlaps(ipaddress.ip_network(route, strict=False))), None)
-            if clash:
-                raise UsageError(
-                    "the swarm's address pool overlaps a network of a node",
+
+    name = "swarm"
+
+    def observe(self, book: Book) -> Swarm:
+        return observe(book)
+
+    def want(self, book: Book, seen: Swarm) -> Params:
+        return book.params
+
+    def plan(self, wanted: Params, seen: Swarm) -> list[Change]:
+        changes = []
+        managers = wanted.managers()
+        if not seen.id:
+            _refuse_overlap(wanted, seen)
+            changes.append(Change(managers[0], Action.INIT_SWARM))
+        for name in wanted.nodes:
+            role = Role.MANAGER if name in managers else Role.WORKER
+            node = seen.node(name)
+            label = Change(name, Action.LABEL, (f"name={name}",))
+            if node is None:
+                if seen.id or name != managers[0]:
+                    changes.append(Change(name, Action.JOIN_SWARM, (role.value,)))
+                changes.append(label)
+                continue
+            if (node.role, role) == (Role.WORKER, Role.MANAGER):
+                changes.append(Change(name, Action.PROMOTE))
+            elif (node.role, role) == (Role.MANAGER, Role.WORKER):
+                raise WorldError(
+                    f"{name} is a manager and by the parameters should be a worker; "
+                    "the book does not demote managers yet",
                     where=name,
-                    wanted="networks that do not share an address",
-                    seen=f"swarm_address_pool {pool}, {name} has a route to {clash}",
-                    next="choose another swarm_address_pool in the parameters",
+                    wanted=f"managers: {', '.join(managers)}",
+                    seen=f"{name}: manager",
+                    next="a Consul server lives on every manager and has to leave its raft first; set swarm_managers "
+                    "as it was, or rebuild: swarmbook rebuild PARAMS",
                 )
-        changes.append(Change(managers[0], "init", "swarm initialised"))
-    for name in params.nodes:
-        role = "manager" if name in managers else "worker"
-        member = seen.member(name)
-        if member is None:
-            if seen.id or name != managers[0]:
-                changes.append(Change(name, "join", f"joined as {role}", {"role": role}))
-            changes.append(Change(name, "label", f"node label name={name}"))
-            continue
-        if member.role == "worker" and role == "manager":
-            changes.append(Change(name, "promote", "promoted to manager"))
-        elif member.role == "manager" and role == "worker":
-            raise WorldError(
-                f"{name} is a manager and by the parameters should be a worker; the book does not demote managers yet",
+            if node.labels.get("name") != name:
+                changes.append(label)
+        ours = {local.id for local in seen.local.values()}
+        for node in seen.nodes.values():
+            # A machine that was made again joins as a new node; its old entry would count as a lost manager for ever.
+            if node.state == "down" and node.hostname in wanted.nodes and node.id not in ours:
+                changes.append(Change(node.hostname, Action.FORGET, (node.id, node.role.value)))
+        return changes
+
+    def apply(self, book: Book, wanted: Params, seen: Swarm, changes: list[Change]) -> None:
+        address = {node.name: node.private_address for node in book.nodes}
+        with Todo(changes) as todo:
+            new = []
+            for change in todo.take(Action.INIT_SWARM):
+                book.fleet[change.host].run(_init(address[change.host], wanted.swarm_address_pool))
+                new.append(change.host)
+            leader = _leader(wanted, seen)
+            joins = todo.take(Action.JOIN_SWARM)
+            if joins:
+                _join_all(book, joins, address, leader)
+                new += [change.host for change in joins]
+            ids = {name: local.id for name, local in seen.local.items()}
+            ids |= {name: local.id for name, local in book.fleet.each(lambda host: host.ask(LOCAL), new).items()}
+            script: list[Script] = [sh("set -e")]
+            for change in todo.take(Action.PROMOTE):
+                script.append(sh("docker node promote @{id}", id=ids[change.host]))
+            for change in todo.take(Action.LABEL):
+                (label,) = change.things
+                script.append(sh("docker node update --label-add @{label} @{id}", label=label, id=ids[change.host]))
+            for change in todo.take(Action.FORGET):
+                id, role = change.things
+                if role == Role.MANAGER.value:
+                    script.append(sh("docker node demote @{id}", id=id))
+                script.append(sh("docker node rm --force @{id}", id=id))
+            if script[1:]:
+                book.fleet[leader].run(lines(*script))
+        _settle(book)
+
+    def verify(self, wanted: Params, seen: Swarm) -> list[Check]:
+        return swarm_checks(wanted, seen)
+
+    def assume(self, ahead: Forecast, params: Params, seen: Swarm | None) -> Swarm:
+        known = seen or Swarm({})
+        return replace(known, local={name: known.local.get(name, Local()) for name in params.nodes})
+
+    def forecast(self, ahead: Forecast, seen: Swarm, changes: list[Change]) -> None:
+        joining = [c for c in changes if c.action in (Action.INIT_SWARM, Action.JOIN_SWARM)]
+        ahead.absent |= {change.host for change in joining}
+        ahead.managers |= {
+            name for name in seen.local if (node := seen.node(name)) is not None and node.role is Role.MANAGER
+        }
+        ahead.managers |= {
+            change.host
+            for change in changes
+            if change.action in (Action.INIT_SWARM, Action.PROMOTE)
+            or (change.action is Action.JOIN_SWARM and change.things == (Role.MANAGER.value,))
+        }
+
+
+form = Form()
+
+
+def _refuse_overlap(params: Params, seen: Swarm) -> None:
+    pool = ipaddress.ip_network(params.swarm_address_pool)
+    for name, local in seen.local.items():
+        clash = next((r for r in local.routes if pool.overlaps(ipaddress.ip_network(r, strict=False))), None)
+        if clash:
+            raise UsageError(
+                "the swarm's address pool overlaps a network of a node",
                 where=name,
-                wanted=f"managers: {', '.join(managers)}",
-                seen=f"{name}: manager",
-                next="a Consul server lives on every manager and has to leave its raft first; set swarm_managers as it was, or rebuild: swarmbook rebuild PARAMS",
+                wanted="networks that do not share an address",
+                seen=f"swarm_address_pool {pool}, {name} has a route to {clash}",
+                next="choose another swarm_address_pool in the parameters",
             )
-        if member.labels.get("name") != name:
-            changes.append(Change(name, "label", f"node label name={name}"))
-    ours = {id for _, id in seen.local.values()}
-    for member in seen.members.values():
-        # A machine that was made anew joins as a new node; its old entry would count as a lost manager for ever.
-        if member.state == "down" and member.hostname in params.nodes and member.id not in ours:
-            changes.append(
-                Change(
-                    member.hostname,
-                    "forget",
-                    "entry of its earlier machine removed",
-                    {"id": member.id, "role": member.role},
-                )
-            )
-    return changes
 
 
-def _apply(book: Book, seen: Swarm, changes: list[Change]) -> None:
-    address = {node.name: node.private_address for node in book.nodes}
-    pool = book.params.swarm_address_pool
-    for change in changes:
-        if change.action == "init":
-            own = address[change.host]
-            book.fleet[change.host].run(
-                f"docker swarm init --advertise-addr {own} --listen-addr {own}:{_PORT} --default-addr-pool {pool} --default-addr-pool-mask-length 24 >/dev/null"
-            )
-    if seen.id:
-        leader = next(
-            name
-            for name in book.params.nodes
-            if (m := seen.member(name)) and m.role == "manager" and m.state == "ready"
-        )
-    else:
-        leader = book.params.managers()[0]
-    tokens = book.engine(leader).swarm
-    tokens.reload()
-    joins = [change for change in changes if change.action == "join"]
-    # Managers one after the other, since each changes the raft group; workers all at once.
-    for change in [c for c in joins if c.data["role"] == "manager"]:
-        _join(book, change.host, address, leader, tokens.attrs["JoinTokens"]["Manager"])
-    workers = [change.host for change in joins if change.data["role"] == "worker"]
-    book.fleet.each(lambda host: _join(book, host.name, address, leader, tokens.attrs["JoinTokens"]["Worker"]), workers)
-    ids = {name: id for name, (_, id) in seen.local.items()}
-    new = {c.host for c in changes if c.action in ("init", "join")}
-    ids.update(
-        book.fleet.each(
-            lambda host: host.run("docker info --format '{{.Swarm.NodeID}}'").stdout.strip(),
-            [n for n in book.params.nodes if n in new],
-        )
+def _init(own: str, pool: str) -> Script:
+    return sh(
+        "docker swarm init --advertise-addr @{own} --listen-addr @{listen} --default-addr-pool @{pool} "
+        "--default-addr-pool-mask-length 24 >/dev/null",
+        own=own,
+        listen=f"{own}:{_PORT}",
+        pool=pool,
     )
-    script = []
-    for change in changes:
-        if change.action == "promote":
-            script.append(f"docker node promote {ids[change.host]}")
-        elif change.action == "label":
-            script.append(f"docker node update --label-add name={shlex.quote(change.host)} {ids[change.host]}")
-        elif change.action == "forget":
-            if change.data["role"] == "manager":
-                script.append(f"docker node demote {change.data['id']}")
-            script.append(f"docker node rm --force {change.data['id']}")
-    if script:
-        book.fleet[leader].run("set -e\n" + "\n".join(script))
 
+
+def _leader(params: Params, seen: Swarm) -> str:
+    """A manager that can be told what to do."""
+    if not seen.id:
+        return params.managers()[0]
+    ready = (
+        name
+        for name in params.nodes
+        if (node := seen.node(name)) and node.role is Role.MANAGER and node.state == "ready"
+    )
+    return next(ready)
+
+
+def _join_all(book: Book, joins: list[Change], address: Mapping[str, str], leader: str) -> None:
+    tokens = book.engine(leader).join_tokens()
+    remote = f"{address[leader]}:{_PORT}"
+    by_role = {role: [c.host for c in joins if c.things == (role.value,)] for role in Role}
+    # Managers one after the other, since each changes the raft group; workers all at once.
+    for name in by_role[Role.MANAGER]:
+        _join(book, name, address[name], remote, tokens.manager)
+    workers = by_role[Role.WORKER]
+    book.fleet.each(lambda host: _join(book, host.name, address[host.name], remote, tokens.worker), workers)
+
+
+def _join(book: Book, name: str, own: str, remote: str, token: str) -> None:
+    """Over the API: on a command line the token could be read by everybody on the node."""
+    register(token)
+    listen = f"{own}:{_PORT}"
+    started = time.monotonic()
+    with doing(name, "docker swarm join"):
+        book.engine(name).join_swarm(remote, token, listen=listen, advertise=own)
+    typed = sh(
+        "docker swarm join --token @{token} --advertise-addr @{own} --listen-addr @{listen} @{remote}",
+        token=token,
+        own=own,
+        listen=listen,
+        remote=remote,
+    )
+    book.transcript.record(name, typed, 0, time.monotonic() - started)
+
+
+def _settle(book: Book) -> None:
     def settled() -> tuple[bool, str]:
-        now = observe(book)
         late = [
-            f"{m.hostname}: {m.state} {m.manager}"
-            for m in now.members.values()
-            if m.state != "ready" or (m.role == "manager" and m.manager not in ("leader", "reachable"))
+            f"{node.hostname}: {node.state} {node.manager}"
+            for node in observe(book).nodes.values()
+            if node.state != "ready" or (node.role is Role.MANAGER and node.manager not in _IN_RAFT)
         ]
         return not late, "; ".join(late)
 
@@ -247,122 +314,52 @@ def _apply(book: Book, seen: Swarm, changes: list[Change]) -> None:
     )
 
 
-def _join(book: Book, name: str, address: Mapping[str, str], leader: str, token: str) -> None:
-    """Over the API: on a command line the token could be read by everybody on the node."""
-    import time
-
-    import docker.errors
-
-    from swarmbook.base.secrets import register
-
-    register(token)
-    own, remote = address[name], f"{address[leader]}:{_PORT}"
-    started = time.monotonic()
-    try:
-        with doing(name, "docker swarm join"):
-            book.engine(name).swarm.join([remote], token, listen_addr=f"{own}:{_PORT}", advertise_addr=own)
-    except docker.errors.APIError as error:
-        raise api_errors(name, f"joining the swarm at {remote}", error) from None
-    book.transcript.record(
-        name,
-        f"docker swarm join --token {token} --advertise-addr {own} --listen-addr {own}:{_PORT} {remote}",
-        0,
-        time.monotonic() - started,
-    )
-
-
-def _suppose(book: Book, seen: Swarm | None) -> Swarm:
-    known = seen or Swarm({})
-    return replace(known, local={name: known.local.get(name, ("inactive", "")) for name in book.params.nodes})
-
-
-def _ahead(prospect: Prospect, seen: Swarm, changes: list[Change]) -> None:
-    prospect.absent |= {change.host for change in changes if change.action in ("init", "join")}
-    prospect.managers |= {
-        name for name in seen.local if (member := seen.member(name)) is not None and member.role == "manager"
-    }
-    prospect.managers |= {
-        change.host
-        for change in changes
-        if change.action in ("init", "promote") or change.data.get("role") == "manager"
-    }
-
-
-def _checks(params: ParamView, seen: Swarm) -> list[Check]:
+def swarm_checks(params: Params, seen: Swarm) -> list[Check]:
+    """Every node's role and state, one leader, and no node too many."""
     rows = []
     managers = params.managers()
     for name in params.nodes:
         role = "manager" if name in managers else "worker"
-        member = seen.member(name)
-        if member is None:
-            rows.append(equal(name, "swarm", role, seen.local[name][0]))
+        node = seen.node(name)
+        if node is None:
+            rows.append(equal(name, "swarm", role, seen.local[name].state))
             continue
         rows += [
-            equal(name, "role", role, member.role),
-            equal(name, "state", "ready, active", f"{member.state}, {member.availability}"),
+            equal(name, "role", role, node.role),
+            equal(name, "state", "ready, active", f"{node.state}, {node.availability}"),
         ]
         if role == "manager":
-            rows.append(
-                Check(
-                    name,
-                    "manager status",
-                    "leader or reachable",
-                    member.manager,
-                    member.manager in ("leader", "reachable"),
-                )
-            )
-    leaders = [m.hostname for m in seen.members.values() if m.manager == "leader"]
+            fine = node.manager in _IN_RAFT
+            rows.append(Check(name, "manager status", "leader or reachable", node.manager, fine))
+    leaders = [node.hostname for node in seen.nodes.values() if node.manager == "leader"]
     rows.append(equal("cluster", "leaders", 1, len(leaders)))
-    rows.append(equal("cluster", "nodes in the swarm", len(params.nodes), len(seen.members)))
+    rows.append(equal("cluster", "nodes in the swarm", len(params.nodes), len(seen.nodes)))
     return rows
 
 
-def form(book: Book) -> StepResult:
-    """Form the swarm: the first manager initialises, the others join.
-
-    Raises:
-        ForeignData: A node belongs to another swarm.
-    """
-    return converge(
-        book,
-        observe=observe,
-        plan=plan_swarm,
-        apply=_apply,
-        verify=_checks,
-        what="swarm",
-        suppose=_suppose,
-        ahead=_ahead,
-    )
-
-
-def _card(name: str, member: Member | None) -> Card:
-    if member is None:
+def _card(name: str, node: SwarmNode | None) -> Card:
+    if node is None:
         return Card(name, (Part("swarm", "not in it", "bad"),))
-    fine = member.manager in ("leader", "reachable") or member.role == "worker"
+    fine = node.manager in _IN_RAFT or node.role is Role.WORKER
     return Card(
         name,
         (
-            Part("state", member.state, "ok" if member.state == "ready" else "bad"),
-            Part("takes tasks", member.availability, "ok" if member.availability == "active" else "bad"),
-            Part("role", member.role, "ok"),
-            Part("raft", member.manager or "no part", "ok" if fine else "bad"),
+            Part("state", node.state, "ok" if node.state == "ready" else "bad"),
+            Part("takes tasks", node.availability, "ok" if node.availability == "active" else "bad"),
+            Part("role", node.role.value, "ok"),
+            Part("raft", node.manager or "no part", "ok" if fine else "bad"),
         ),
     )
 
 
-def nodes_table(book: Book) -> StepResult:
-    """Read only: every node's role, state, manager status, engine and labels."""
-
-    def checks(book: Book) -> CheckTable:
-        require_swarm(book)
-        seen = observe(book)
-        rows = _checks(book.params, seen)
-        engines = sorted({member.engine for member in seen.members.values()})
-        show_picture(
-            topology([_card(name, seen.member(name)) for name in book.params.nodes], "The swarm"),
-            "the swarm: the table below",
-        )
-        rows.append(Check("cluster", "engine versions", "one", ", ".join(engines), len(engines) == 1))
-        return CheckTable(rows)
-
-    return look(book, checks)
+@look()
+def nodes_table(book: Book) -> CheckTable:
+    """Every node's role, state, manager status, engine and labels."""
+    require_swarm(book)
+    seen = observe(book)
+    rows = swarm_checks(book.params, seen)
+    engines = sorted({node.engine for node in seen.nodes.values()})
+    cards = [_card(name, seen.node(name)) for name in book.params.nodes]
+    show_picture(topology(cards, "The swarm"), "the swarm: the table below")
+    rows.append(Check("cluster", "engine versions", "one", ", ".join(engines), len(engines) == 1))
+    return CheckTable(rows)

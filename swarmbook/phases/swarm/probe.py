@@ -1,0 +1,116 @@
+"""What nodes and managers say about the swarm: two probes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmbook.access.commands import sh
+from swarmbook.access.probe import Facts, Probe, name, network, node_id
+from swarmbook.model.health import Role, SwarmState
+
+__all__ = ["LISTING", "LOCAL", "Local", "SwarmNode"]
+
+
+@dataclass(frozen=True)
+class Local:
+    """What a node says about itself.
+
+    Args:
+        state: Its part in a swarm.
+        id: Its id in the swarm; empty while it is in none.
+        manager: Whether it manages the swarm.
+        swarm: The swarm's id, where it knows it.
+        error: What its engine says is wrong with its part.
+        routes: Networks that it has routes to.
+        answers: Whether an engine answered at all.
+    """
+
+    state: SwarmState = SwarmState.INACTIVE
+    id: str = ""
+    manager: bool = False
+    swarm: str = ""
+    error: str = ""
+    routes: tuple[str, ...] = ()
+    answers: bool = True
+
+
+@dataclass(frozen=True)
+class SwarmNode:
+    """A node as the swarm's managers list it.
+
+    Args:
+        id: Its id in the swarm.
+        hostname: What it calls itself.
+        role: Whether it manages the swarm.
+        state: ``ready``, ``down``, ``unknown``, ``disconnected``.
+        availability: ``active``, ``pause``, ``drain``.
+        manager: ``leader``, ``reachable``, ``unreachable``; empty for a worker.
+        engine: Version of its engine.
+        labels: Those put on it.
+    """
+
+    id: str
+    hostname: str
+    role: Role
+    state: str
+    availability: str
+    manager: str
+    engine: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def _local(facts: Facts) -> Local:
+    text = "".join(facts["swarm"])
+    if not text.startswith("{"):
+        return Local(SwarmState.NONE, error=text[:200], answers=False)
+    swarm: dict[str, Any] = json.loads(text)
+    node, cluster = str(swarm.get("NodeID") or ""), str((swarm.get("Cluster") or {}).get("ID") or "")
+    return Local(
+        SwarmState.read(str(swarm["LocalNodeState"] or "inactive")),
+        node_id(node) if node else "",
+        swarm.get("ControlAvailable") is True,
+        node_id(cluster) if cluster else "",
+        str(swarm.get("Error") or "")[:300],
+        tuple(network(line) for line in facts["routes"] if "/" in line),
+    )
+
+
+#: What a node says about its own part in a swarm.
+LOCAL: Probe[Local] = Probe(
+    sh(
+        "docker info --format '{{json .Swarm}}' 2>&1 | as swarm; "
+        "ip -4 -o route show scope link | cut -d' ' -f1 | as routes"
+    ),
+    _local,
+)
+
+
+def _listing(facts: Facts) -> tuple[SwarmNode, ...] | str:
+    text = "".join(facts["nodes"])
+    if not text.startswith("["):
+        return text[:300]
+    return tuple(_node(entry) for entry in json.loads(text))
+
+
+def _node(entry: Mapping[str, Any]) -> SwarmNode:
+    status = entry.get("ManagerStatus") or {}
+    spec = entry["Spec"]
+    return SwarmNode(
+        node_id(entry["ID"]),
+        name(entry["Description"]["Hostname"]),
+        Role(spec["Role"]),
+        str(entry["Status"]["State"]),
+        str(spec["Availability"]),
+        "leader" if status.get("Leader") else str(status.get("Reachability") or ""),
+        str(entry["Description"]["Engine"]["EngineVersion"]),
+        {str(key): str(value) for key, value in (spec.get("Labels") or {}).items()},
+    )
+
+
+#: Every node of the swarm, asked on a manager; what the engine says where it cannot list them.
+LISTING: Probe[tuple[SwarmNode, ...] | str] = Probe(
+    sh("docker node inspect $(docker node ls -q) 2>&1 | as nodes"), _listing
+)
