@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-#: What a rehearsal (an endpoint on this computer) is called with: a key of somebody's account is never sent there.
+#: What a rehearsal (an endpoint on this computer) is called with: a real account's key is never sent there.
 REHEARSAL_USERNAME, REHEARSAL_API_KEY = "rehearsal", "REHEARSAL" + "0" * 55
 _INSTANCE = (
     "mask[id,hostname,domain,primaryIpAddress,primaryBackendIpAddress,provisionDate,powerState[keyName],"
@@ -192,10 +192,10 @@ class SoftLayerApi:
         self.rehearsal = address.hostname in CLOSED_OFF
         if not self.rehearsal and address.scheme != "https":
             raise UsageError(
-                "this endpoint would get the API key in the clear",
+                "this endpoint would receive the API key unencrypted",
                 where=f"sl_endpoint {self.endpoint}",
                 wanted="https://",
-                next="mend sl_endpoint",
+                next="correct sl_endpoint",
             )
         username, api_key = settings.get("username"), settings.get("api_key")
         if self.rehearsal:
@@ -297,7 +297,7 @@ class SoftLayerApi:
         """Order one instance; gives its id. This costs money.
 
         Raises:
-            OrderUncertain: It was sent, and nobody knows whether it was taken: look before you order again.
+            OrderUncertain: It was sent, and whether it was accepted is unknown: check before you order again.
             ProviderError: It was refused; nothing was ordered.
         """
         ids = tuple(key_ids)
@@ -336,11 +336,11 @@ class SoftLayerApi:
         except _failures() as error:
             if _unanswered(error):
                 raise OrderUncertain(
-                    f"{what}: sent, and no answer came: nobody knows whether it was done",
+                    f"{what}: sent, and no answer came: whether it was done is unknown",
                     where=self.endpoint,
                     wanted=f"an answer within {self._timeout_s:g} s",
                     seen=_words(error),
-                    next="look before anything is done again: swarmbook plan PARAMS, or: slcli vs list",
+                    next="check before you repeat anything: swarmbook plan PARAMS, or: slcli vs list",
                 ) from None
             raise self._translated(what, error) from None
 
@@ -372,10 +372,10 @@ class SoftLayerApi:
                 next="run it again",
             )
         return ProviderError(
-            f"{what}: SoftLayer says no",
+            f"{what}: SoftLayer refused",
             where=self.endpoint,
             seen=words,
-            next="mend what it says, then run it again",
+            next="fix what it reports, then run again",
             code=Code.PROVIDER_SAYS_NO,
         )
 
@@ -388,7 +388,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _unanswered(error: Exception) -> bool:
-    """Whether nobody can tell what became of the call."""
+    """Whether the outcome of the call is unknown."""
     from SoftLayer import exceptions
 
     lost = exceptions.TransportError, exceptions.ServerError, exceptions.ApplicationError, exceptions.RemoteSystemError

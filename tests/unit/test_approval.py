@@ -150,7 +150,7 @@ def test_a_plan_that_does_not_fit_what_is_there(book: Path, home: Path) -> None:
     refused("not those of the plan", "lab_hourly_cost: 0.5 then, 0.6 now", arguments=(str(other),))
     other.write_text(book.read_text().replace("cluster: lab", "cluster: shop"))
     refused("the plan is another cluster's", arguments=(str(other),))
-    refused("say themselves what is run", arguments=("--only", "03"))
+    refused("determine themselves what runs", arguments=("--only", "03"))
     params = Params(cluster="lab", nodes=["sw1"], swarm_managers=1).model_dump(exclude={"confirm"})
     Plan("lab", params, {"02": notebook_hash(home, "02")}, (), (), "0.0.1").save(file)
     refused("made by another swarmbook", "0.0.1", __version__)

@@ -98,7 +98,7 @@ def test_nodes_that_were_not_provisioned(node: MakeNode) -> None:
 def test_taking_a_node_out_is_refused(node: MakeNode) -> None:
     cluster = Cluster("lab")
     cluster.save_nodes([node("sw1"), node("sw2"), node("sw3")], "lab")
-    with pytest.raises(WorldError, match="sw2 is no longer among") as caught:
+    with pytest.raises(WorldError, match="sw2 is no longer in") as caught:
         cluster.require_nodes(["sw1", "sw3"], "02")
     assert "put sw2 back" in str(caught.value)
     assert [n.name for n in cluster.require_nodes(["sw3", "sw2", "sw1"], "02")] == ["sw3", "sw2", "sw1"]

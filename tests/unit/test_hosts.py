@@ -193,7 +193,7 @@ def test_a_time_out_ends_the_command_over_there(fleet: Callable[..., Fleet], tmp
 def test_a_killed_command_has_given_no_answer(fleet: Callable[..., Fleet], signal: str, check: bool) -> None:
     """Seen under fire: a killed `docker ps` was taken for a node without containers."""
     host = fleet()["sw1"]
-    with pytest.raises(CommandFailed, match="a command on sw1 was killed before it had ended"):
+    with pytest.raises(CommandFailed, match="a command on sw1 was killed before it ended"):
         host.run(f"echo half an answer; kill -{signal} $PPID; exec sleep 5 >/dev/null 2>&1", check=check)
     assert host.run("echo again").stdout == "again\n"
 

@@ -39,7 +39,7 @@ def test_since(text: str, moment: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "2", "2 weeks", "-5m", "$(id)"])
 def test_since_that_is_no_time(text: str) -> None:
-    with pytest.raises(UsageError, match="is no time"):
+    with pytest.raises(UsageError, match="is not a time"):
         logs.parse_since(text, NOW)
 
 

@@ -51,7 +51,7 @@ def test_a_copy_that_was_broken_off_is_completed_and_nothing_is_overwritten(tmp_
     change(mine / "params" / "lab.yaml", "cluster: lab", "cluster: shop")
     (mine / "notebooks" / "05_verify_swarm.ipynb").unlink()
     (mine / MARK).unlink()
-    with pytest.raises(ForeignData, match="would be taken for the book's") as refused:
+    with pytest.raises(ForeignData) as refused:
         copy_to(mine)
     assert refused.value.seen == "params/lab.yaml" and not (mine / "notebooks" / "05_verify_swarm.ipynb").exists()
     change(mine / "params" / "lab.yaml", "cluster: shop", "cluster: lab")
@@ -158,4 +158,4 @@ def test_the_wheel_carries_the_book(root: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "mine" / "notebooks").iterdir()) == sorted(
         p.name for p in (root / "notebooks").glob("*.ipynb")
     )
-    assert "as this version ships it" in swarmbook("init", "mine", "--diff")
+    assert "same as this version ships" in swarmbook("init", "mine", "--diff")

@@ -401,7 +401,7 @@ def test_prices(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> Non
     ("wrong", "words"),
     [
         ({"sl_os": "DEBIAN_7_64"}, ["does not offer sl_os DEBIAN_7_64", "UBUNTU_22_64"]), ({"sl_region": "nowhere"}, ["does not offer sl_region nowhere", "dal10"]),
-        ({"sl_cpu": 3}, ["the price of sw1: SoftLayer says no", "guest_core '3'"]), ({"sl_public_vlan": 7}, ["no public VLAN 7 in dal10"]),
+        ({"sl_cpu": 3}, ["the price of sw1: SoftLayer refused", "guest_core '3'"]), ({"sl_public_vlan": 7}, ["no public VLAN 7 in dal10"]),
     ],
 )  # fmt: skip
 def test_what_is_not_offered_is_said_before_ordering(
@@ -420,7 +420,7 @@ def test_what_is_not_offered_is_said_before_ordering(
 @pytest.mark.parametrize(
     ("fault", "error", "words"),
     [
-        (Fault("quota", ORDER), ProviderError, ["ordering sw1.example.com: SoftLayer says no", "SoftLayer_Exception_Public: REHEARSAL: the account has reached its limit"]),
+        (Fault("quota", ORDER), ProviderError, ["ordering sw1.example.com: SoftLayer refused", "SoftLayer_Exception_Public: REHEARSAL: the account has reached its limit"]),
         (Fault("unknown-datacenter", ORDER), ProviderError, ["ordering sw1.example.com", "no such datacenter"]),
         (Fault("rate-limit", ORDER), ProviderError, ["too many calls", "Rate limit of 50 requests", "failed as well: sw2, sw3"]),
         (Fault("bad-credentials"), ProviderError, ["does not accept the credentials", "Invalid API token.", "SL_API_KEY"]),
@@ -563,7 +563,7 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rehearsal:
     assert "SL_USERNAME" in str(caught.value)
     monkeypatch.setenv("SL_USERNAME", "me")
     monkeypatch.setenv("SL_API_KEY", "a-very-real-key")
-    with pytest.raises(UsageError, match="would get the API key in the clear"):
+    with pytest.raises(UsageError, match="API key unencrypted"):
         SoftLayerApi("http://api.example.com/xmlrpc/v3.1/")
     real = SoftLayerApi()
     assert (real.endpoint, real.rehearsal) == ("https://api.softlayer.com/xmlrpc/v3.1/", False)

@@ -10,6 +10,7 @@ import pytest
 from SoftLayer import exceptions
 
 from swarmbook.base import secrets
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OrderUncertain, ProviderError
 from swarmbook.machines.softlayer_api import SoftLayerApi
 
@@ -59,15 +60,16 @@ class Failing:
 def test_refused(api: SoftLayerApi, pauses: list[float], error: Exception) -> None:
     for ask in (api._read, api._write):
         call = Failing(error)
-        with pytest.raises(ProviderError, match="the thing: SoftLayer says no"):
+        with pytest.raises(ProviderError, match="the thing: ") as caught:
             ask("the thing", call)
+        assert caught.value.code is Code.PROVIDER_SAYS_NO
         assert call.made == 1 and pauses == []
 
 
 @pytest.mark.parametrize("error", UNANSWERED, ids=repr)
 def test_nobody_knows(api: SoftLayerApi, error: Exception) -> None:
     call = Failing(error)
-    with pytest.raises(OrderUncertain, match="nobody knows whether it was done"):
+    with pytest.raises(OrderUncertain):
         api._write("the thing", call)
     assert call.made == 1, "what is written is never written twice"
 
