@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swarmbook.access.hosts import Host
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
 from swarmbook.book.book import Book, Change, StepResult, converge, look
 from swarmbook.model.checks import Check, CheckTable, equal
@@ -106,6 +107,7 @@ def plan_overlay(params: ParamView, seen: Overlay) -> list[Change]:
                     wanted="networks that do not share an address",
                     seen=f"overlay_subnet {wanted}, and {name} has a route to {route}",
                     next="choose another overlay_subnet in the parameters",
+                    code=Code.SUBNET_TAKEN,
                 )
     detail = f"overlay {params.overlay_network}, {wanted}, MTU {mtu}"
     return [Change("cluster", "create", detail, {"name": params.overlay_network, "subnet": str(wanted), "mtu": mtu})]

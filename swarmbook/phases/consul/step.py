@@ -12,6 +12,7 @@ from typing import Any
 
 from swarmbook.access.hosts import Host, fan_out
 from swarmbook.base import secrets
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change, StepResult, converge
@@ -193,6 +194,7 @@ def plan_consul(cluster: str, wanted: Wanted, seen: Agents) -> list[Change]:
                 wanted=f"port 53 on {config['bind_addr']} and port {config['ports']['https']} free",
                 seen="\n".join(taken),
                 next="end what listens there, or choose another consul_https_port",
+                code=Code.CONSUL_PORT_TAKEN,
             )
         if not state.image:
             changes.append(Change(name, "image", "Consul's image loaded"))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarmbook.access.cluster import Node
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.params import ParamView
 from swarmbook.phases.support.engine_data import MOUNT_POINT, devicemapper_in
@@ -123,6 +124,7 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
             wanted="a JSON object",
             seen=str(error),
             next=f"mend it: swarmbook ssh {host}",
+            code=Code.ENGINE_SETTINGS_NOT_READ,
         ) from None
     if settings.get("hosts"):  # dockerd does not start when it is given addresses both here and by its unit's -H
         raise WorldError(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from swarmbook.access.cluster import Endpoint, Node
 from swarmbook.access.hosts import Host
 from swarmbook.access.pki import Leaf, reason_to_renew
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, SwarmbookError
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change, Prospect, StepResult, converge
@@ -314,6 +315,7 @@ def _start(book: Book, host: Host) -> None:
             wanted="docker.service active",
             seen=log.strip() or done.stderr.strip(),
             next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; after mending it: swarmbook run PARAMS --from 03",
+            code=Code.ENGINE_DOES_NOT_START,
         )
     wait_for(
         f"the engine's API on {host.name} answers",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from swarmbook.access.hosts import Host
 from swarmbook.base import secrets
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError, WaitTimeout, WorldError
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book, Change, StepResult, converge
@@ -93,6 +94,7 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
             where=", ".join(seen.strays),
             wanted=f"members on {', '.join(members)}",
             next="put it back into galera_nodes, or take the cluster away: swarmbook destroy PARAMS",
+            code=Code.NODE_TAKEN_OUT,
         )
     for name, member in members.items():
         if member.port_taken:
@@ -102,6 +104,7 @@ def plan_galera(params: ParamView, made: Parts, seen: Galera) -> list[Change]:
                 wanted="a free port for the member",
                 seen=member.port_taken,
                 next="choose another mariadb_port, or end what listens there",
+                code=Code.MEMBER_PORT_TAKEN,
             )
     changes = [Change(name, "image", "MariaDB's image loaded") for name, member in members.items() if not member.image]
     changes += [
@@ -237,6 +240,7 @@ def _init_scripts(params: ParamView) -> dict[str, bytes]:
             where=str(folder.resolve()),
             wanted="a folder with *.sql, *.sql.gz or *.sh",
             next="mend mariadb_init_scripts in the parameters",
+            code=Code.INIT_SCRIPTS_NOT_THERE,
         )
     return {
         path.name: path.read_bytes()
@@ -337,6 +341,7 @@ def _wait(book: Book, seen: Galera, names: list[str], *, bootstrapping: bool = F
                     seen=last_words(book, name),
                     next=f"mend what the log says, then: swarmbook run PARAMS --from {book.phase}"
                     + ("" if bootstrapping else "; the donor's log may say more than the joiner's"),
+                    code=Code.FOUNDING_FAILED if bootstrapping else None,
                 )
         late = [
             f"{name}: {member.state}"

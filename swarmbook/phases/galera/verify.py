@@ -12,6 +12,7 @@ from typing import Any
 import pymysql
 
 from swarmbook.access.hosts import Host
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, WorldError
 from swarmbook.book.book import Book, StepResult, look, show_picture
 from swarmbook.model.checks import Check, CheckTable, equal
@@ -98,6 +99,7 @@ docker network inspect --format "{{{{(index .Containers \\"$c\\").IPv4Address}}}
             wanted=f"a running container of the service {service}",
             seen=said.removeprefix("ended").strip(),
             next=f"swarmbook logs PARAMS {host.name}; then: swarmbook run PARAMS --from 07",
+            code=Code.MEMBER_DOWN,
         )
     address = said.partition("/")[0]
     if not address or address == "<no value>":

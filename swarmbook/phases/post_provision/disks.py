@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from swarmbook.access.hosts import Host
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, WorldError
 from swarmbook.book.book import Book, Change, StepResult, converge
 from swarmbook.model.checks import Check, equal
@@ -208,6 +209,7 @@ def _may_be_wiped(params: ParamView, name: str, disk: Disk) -> None:
         wanted="an empty disk",
         seen=f"{layouts.told(disk.content)}{mounted}",
         next=f"look at it: swarmbook ssh {name} lsblk -f; if it may go: wipe_disks: [{name}] in the parameters",
+        code=Code.DISK_NOT_EMPTY,
     )
 
 

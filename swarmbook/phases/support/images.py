@@ -88,7 +88,9 @@ def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:
             room = "\n".join(
                 f"{node}: {free[node]} MiB free at /var/lib/docker; the images take up to {size} MiB" for node in nodes
             )
-            raise WorldError(error.what, where=error.where, seen=f"{error.seen}\n{room}", next=error.next) from None
+            raise WorldError(
+                error.what, where=error.where, seen=f"{error.seen}\n{room}", next=error.next, code=error.code
+            ) from None
         for node in nodes:
             book.transcript.record(
                 node,
