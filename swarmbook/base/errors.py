@@ -102,7 +102,7 @@ class SwarmbookError(Exception):
     def __str__(self) -> str:
         from swarmbook.base.known import find  # here, since most processes never show an error
 
-        failure = find(self.code, self.seen, self.what)
+        failure = find(self.code, self.seen)
         fields = {
             "where": self.where,
             "wanted": self.wanted,
