@@ -31,7 +31,8 @@ from swarmbook.machines.host_engine import engine_outlook
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.machines.providers.softlayer_key import RegisteredKey
 from swarmbook.machines.rehearsal.service import endpoint
-from swarmbook.machines.softlayer_api import Instance, Price, SoftLayerApi, Spec
+from swarmbook.machines.softlayer_api import SoftLayerApi
+from swarmbook.machines.softlayer_types import Instance, Price, Spec
 from swarmbook.model.checks import Check
 from swarmbook.model.health import MachineState
 from swarmbook.show.progress import Progress

@@ -7,7 +7,8 @@ import contextlib
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.ssh_keys import fingerprint, same_key
 from swarmbook.base.errors import ForeignData, OrderUncertain, ProviderError
-from swarmbook.machines.softlayer_api import AccountKey, SoftLayerApi
+from swarmbook.machines.softlayer_api import SoftLayerApi
+from swarmbook.machines.softlayer_types import AccountKey
 
 __all__ = ["RegisteredKey"]
 
