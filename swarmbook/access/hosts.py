@@ -215,6 +215,7 @@ class Host:
                 wanted="an exit code",
                 seen="ended by a signal",
                 next="run it again",
+                code=Code.COMMAND_KILLED,
             )
         if check and not output.ok:
             raise CommandFailed(
@@ -225,6 +226,7 @@ class Host:
                 wanted="exit 0",
                 seen=f"exit {output.exit}\n{mask(output.stderr.strip() or output.stdout.strip())[-1500:]}",
                 next=f"log in and look: swarmbook ssh {self.name}",
+                code=Code.COMMAND_TIMED_OUT if output.exit == 124 else None,
             )
         return output
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.cluster import Endpoint
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
 
@@ -36,6 +37,7 @@ def read_private(path: Path) -> Any:
             where=str(path),
             seen=error.strerror,
             next="correct ssh_key_file in the parameters",
+            code=Code.SSH_KEY_NOT_READ,
         ) from None
     load = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
     try:
@@ -46,6 +48,7 @@ def read_private(path: Path) -> Any:
             where=str(path),
             wanted="a private key without a passphrase: runs log in by themselves",
             next="leave ssh_key_file empty: swarmbook then creates a key for the cluster",
+            code=Code.SSH_KEY_UNUSABLE,
         ) from None
 
 

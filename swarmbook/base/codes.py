@@ -48,18 +48,29 @@ class Code(str, Enum):
     SECRET_NOT_THERE = "secret-not-there"  # noqa: S105 - a code, not a secret
 
     # Machines.
+    ADDRESS_UNKNOWN = "address-unknown"
     CAPABILITIES_REFUSED = "capabilities-refused"
+    CLEARTEXT_REFUSED = "cleartext-refused"
+    COMMAND_KILLED = "command-killed"
+    COMMAND_TIMED_OUT = "command-timed-out"
     CONNECTION_BROKE = "connection-broke"
+    CREDENTIALS_MISSING = "credentials-missing"
+    CREDENTIALS_REFUSED = "credentials-refused"
     ENGINE_NOT_THERE = "engine-not-there"
     HOST_KEY_NOT_PINNED = "host-key-not-pinned"
     HOST_OFF = "host-off"
+    INSTANCE_TWICE = "instance-twice"
     INSTANCE_SILENT = "instance-silent"
     INVENTORY_NOT_READ = "inventory-not-read"
     JUMP_OR_ADDRESS_WRONG = "jump-or-address-wrong"
     KEY_GONE = "key-gone"
     LAB_OF_ANOTHER_FOLDER = "lab-of-another-folder"
     MACHINE_ID_MISSING = "machine-id-missing"
+    NOT_OFFERED = "not-offered"
     PROVIDER_SAYS_NO = "provider-says-no"
+    RATE_LIMITED = "rate-limited"
+    SSH_KEY_NOT_READ = "ssh-key-not-read"
+    SSH_KEY_UNUSABLE = "ssh-key-unusable"
     SUDO_ASKS = "sudo-asks"
 
     # Rows of the preflight.

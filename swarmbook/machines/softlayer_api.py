@@ -72,6 +72,7 @@ class SoftLayerApi:
                 where=f"sl_endpoint {self.endpoint}",
                 wanted="https://",
                 next="correct sl_endpoint",
+                code=Code.CLEARTEXT_REFUSED,
             )
         username, api_key = settings.get("username"), settings.get("api_key")
         if self.rehearsal:
@@ -83,6 +84,7 @@ class SoftLayerApi:
                 wanted="SL_USERNAME and SL_API_KEY, or the section [softlayer] of ~/.softlayer with username and api_key",
                 seen="no user name" if not username else "no API key",
                 next="export SL_USERNAME=... SL_API_KEY=..., or: slcli config setup",
+                code=Code.CREDENTIALS_MISSING,
             )
         register(str(api_key))
         transport = transports.XmlRpcTransport(
@@ -229,6 +231,7 @@ class SoftLayerApi:
                 wanted="the user name and API key of the account",
                 seen=words,
                 next="check SL_USERNAME and SL_API_KEY, or ~/.softlayer; then: slcli account summary",
+                code=Code.CREDENTIALS_REFUSED,
             )
         if _rate_limited(error):
             return ProviderError(
@@ -237,6 +240,7 @@ class SoftLayerApi:
                 wanted="at most 50 a second for the whole account",
                 seen=words,
                 next="run it again in a moment",
+                code=Code.RATE_LIMITED,
             )
         if _unanswered(error):
             tries = f"{len(_PAUSES_S) + 1} tries"

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from swarmbook import __version__
 from swarmbook.access.cluster import Cluster
-from swarmbook.base.errors import ConfirmationMissing, UsageError
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import ConfirmationMissing
 from swarmbook.cli import main
 from swarmbook.cli.approval import approve
 from swarmbook.machines.providers import lab
@@ -22,6 +23,7 @@ from swarmbook.model.plan import Change, Cost, Plan, PlannedStep
 from swarmbook.params import Params
 from swarmbook.phases.planner import notebook_hash
 from swarmbook.record.evidence import Evidence
+from swarmbook.testing.errors import raises
 
 ORDER = PlannedStep("01", "machines", (Change("sw1", "create", "machine created", word="ORDER"),))
 WIPE = PlannedStep("02", "second disk", (Change("sw2", "wipe", "disk wiped", word="DESTROY"),))
@@ -59,7 +61,7 @@ def test_typed(terminal: Callable[..., None], capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("word", ["", "order", "ORDER it", "CANCEL", "yes"])
 def test_another_word_is_no_yes(terminal: Callable[..., None], word: str) -> None:
     terminal(word)
-    with pytest.raises(ConfirmationMissing, match="nothing was touched"):
+    with raises(Code.NOT_CONFIRMED):
         approve(PLAN, yes=False, digest=None)
 
 
@@ -73,7 +75,7 @@ def test_by_digest() -> None:
     approvals = approve(PLAN, yes=False, digest=PLAN.digest)
     assert [a.how for a in approvals] == [f"--approve {PLAN.digest}"] * 2
     for digest in (replace(PLAN, cluster="other").digest, "0" * 64, PLAN.digest[:20], ""):
-        with pytest.raises(UsageError, match="for another plan") as caught:
+        with raises(Code.APPROVED_ANOTHER_PLAN) as caught:
             approve(PLAN, yes=True, digest=digest)  # an approval that does not fit is not mended by --yes
         assert PLAN.digest in str(caught.value)
 

@@ -12,9 +12,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ParameterError
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params, params_from_namespace, phase_params
+from swarmbook.testing.errors import raises
 
 SECRETS = ["consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"]
 
@@ -144,7 +146,7 @@ def test_references_are_taken(name: str, value: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="cannot be read") as caught:
+    with raises(Code.PARAMETERS_NOT_READ) as caught:
         load_params(tmp_path / "none.yaml")
     assert caught.value.next is not None
 

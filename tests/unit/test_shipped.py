@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from swarmbook.base.errors import ForeignData, OutOfOrder, WorldError
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import ForeignData, WorldError
 from swarmbook.cli import main, shipped
 from swarmbook.cli.shipped import MARK, copy_to, differences
+from swarmbook.testing.errors import raises
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_an_executed_notebook_is_not_a_changed_one(tmp_path: Path) -> None:
 
 
 def test_no_copy_and_a_broken_one_are_told(tmp_path: Path) -> None:
-    with pytest.raises(OutOfOrder, match="no copy of the book"):
+    with raises(Code.NO_COPY_OF_THE_BOOK):
         differences(tmp_path)
     (tmp_path / MARK).write_text("{")
     with pytest.raises(WorldError, match="cannot be read"):

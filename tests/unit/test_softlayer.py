@@ -11,6 +11,7 @@ import pytest
 from swarmbook.access.cluster import Cluster, Endpoint
 from swarmbook.access.hosts import generate_key
 from swarmbook.access.ssh_keys import fingerprint
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import (  # fmt: skip
     ConfirmationMissing,
     ForeignData,
@@ -19,9 +20,7 @@ from swarmbook.base.errors import (  # fmt: skip
     PlanMismatch,
     ProviderError,
     SwarmbookError,
-    UsageError,
     WaitTimeout,
-    WorldError,
 )
 from swarmbook.book.book import Book, Change
 from swarmbook.cli.session import Session
@@ -34,6 +33,7 @@ from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
 from swarmbook.phases.planner import make_plan
 from swarmbook.phases.provision import step as provision
+from swarmbook.testing.errors import raises
 
 NAMES = ["sw1", "sw2", "sw3"]
 ORDER = "Virtual_Guest::createObject"
@@ -323,7 +323,7 @@ def test_names_that_somebody_else_has(
 def test_two_of_one_name(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     up(nodes=["sw1"], swarm_managers=1)
     provider()._api.order(provider()._spec("sw1"), [])
-    with pytest.raises(WorldError, match="two instances called sw1") as caught:
+    with raises(Code.INSTANCE_TWICE, "sw1") as caught:
         provider().machines()
     assert all(str(id) in str(caught.value) for id in cloud.guests)
 
@@ -558,12 +558,12 @@ def test_a_lost_answer_to_a_cancellation(
 
 
 def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rehearsal: Rehearsal) -> None:
-    with pytest.raises(UsageError, match="no credentials for SoftLayer") as caught:
+    with raises(Code.CREDENTIALS_MISSING) as caught:
         SoftLayerApi()
     assert "SL_USERNAME" in str(caught.value)
     monkeypatch.setenv("SL_USERNAME", "me")
     monkeypatch.setenv("SL_API_KEY", "a-very-real-key")
-    with pytest.raises(UsageError, match="API key unencrypted"):
+    with raises(Code.CLEARTEXT_REFUSED):
         SoftLayerApi("http://api.example.com/xmlrpc/v3.1/")
     real = SoftLayerApi()
     assert (real.endpoint, real.rehearsal) == ("https://api.softlayer.com/xmlrpc/v3.1/", False)

@@ -13,6 +13,7 @@ from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OrderUncertain, ProviderError
 from swarmbook.machines.softlayer_api import SoftLayerApi
+from swarmbook.testing.errors import raises
 
 REFUSED = [
     exceptions.SoftLayerAPIError("SoftLayer_Exception_Public", "no"), exceptions.TransportError(403, "forbidden"), exceptions.MethodNotFound("-32601", "what"),
@@ -85,7 +86,7 @@ def test_looked_again(api: SoftLayerApi, pauses: list[float], error: Exception) 
 @pytest.mark.parametrize("error", LIMITED, ids=repr)
 def test_a_limit_is_a_no(api: SoftLayerApi, error: Exception) -> None:
     call = Failing(error)
-    with pytest.raises(ProviderError, match="too many calls"):
+    with raises(Code.RATE_LIMITED):
         api._write("the thing", call)
     assert call.made == 1
 

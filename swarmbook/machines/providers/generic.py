@@ -255,6 +255,7 @@ class GenericProvider:
                 wanted="an IPv4 address of its own, which is in the parameters or which it sends from",
                 seen=", ".join(has) or "no IPv4 address",
                 next=f"name it: private_addresses: [{name}=ADDRESS] in the parameters",
+                code=Code.ADDRESS_UNKNOWN,
             )
         return address
 

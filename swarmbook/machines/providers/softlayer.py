@@ -143,6 +143,7 @@ class SoftLayerProvider:
                     wanted="one a node",
                     seen=f"ids {ids}",
                     next=f"compare both (slcli vs detail ID) and cancel the surplus one: slcli vs cancel {instance.id}",
+                    code=Code.INSTANCE_TWICE,
                 )
             found[instance.hostname] = instance
         return found
@@ -200,6 +201,7 @@ class SoftLayerProvider:
                     wanted=f"one of: {', '.join(offered)}",
                     seen=value,
                     next=f"correct {name} in the parameters",
+                    code=Code.NOT_OFFERED,
                 )
         self._key.find()
         return spec, self._api.price(spec)
