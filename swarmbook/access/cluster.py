@@ -35,6 +35,7 @@ from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import LockHeld, OutOfOrder, WorldError
 from swarmbook.base.files import write_atomic, write_private
+from swarmbook.base.words import subject
 
 __all__ = ["FORMAT", "Cluster", "Endpoint", "Jump", "Node", "home", "known_name"]
 
@@ -162,7 +163,7 @@ class Cluster:
             raise self._unreadable("no format")
         if version > FORMAT:
             raise WorldError(
-                "the cluster's folder was written by a newer swarmbook",
+                "a newer swarmbook wrote the cluster's folder",
                 where=str(self.file),
                 wanted=f"format {FORMAT} or older",
                 seen=f"format {version}",
@@ -212,7 +213,7 @@ class Cluster:
         return self.known_hosts.read_text() if self.known_hosts.exists() else ""
 
     def pins(self, node: Node | Jump) -> bool:
-        """Whether a node's host key still stands among the pinned ones: a person takes it out (``ssh-keygen -R``) to have it asked for anew."""
+        """Whether a node's host key still stands among the pinned ones: a person removes it (``ssh-keygen -R``) so that it is asked for again."""
         return self.pin(node) in self.pinned()
 
     @property
@@ -254,7 +255,7 @@ class Cluster:
             raise OutOfOrder(
                 f"run 01 first: no machine for {', '.join(missing)}",
                 where=str(self.file),
-                wanted=f"a node each for {', '.join(wanted)}",
+                wanted=f"one node each for {', '.join(wanted)}",
                 seen=", ".join(have) or "no nodes",
                 next="swarmbook run PARAMS --only 01",
             )
@@ -262,16 +263,16 @@ class Cluster:
         return [have[name] for name in wanted]
 
     def refuse_removal(self, wanted: list[str]) -> None:
-        """Taking a node out of the parameters is refused, not ignored."""
+        """Refuse to go on when a node was taken out of the parameters: it must not be ignored."""
         gone = [node.name for node in self.nodes if node.name not in wanted]
         if gone:
             raise WorldError(
-                f"{', '.join(gone)} is no longer among the parameters' nodes, and the book does not take single nodes away yet",
+                f"{subject(gone, 'is', 'are')} no longer in the parameters' nodes, and the book cannot remove single nodes yet",
                 where=str(self.file),
                 wanted="every node that was provisioned is named in `nodes`",
                 seen=f"nodes: {', '.join(wanted)}",
                 next=f"put {', '.join(gone)} back into `nodes`; a manager or a Galera member has to be drained and leave before its machine goes, "
-                "and that is not built. To take everything away: swarmbook cancel PARAMS",
+                "and the book cannot do that yet. To remove the whole cluster: swarmbook cancel PARAMS",
                 code=Code.NODE_TAKEN_OUT,
             )
 
@@ -368,7 +369,7 @@ class Cluster:
             what: What is going on, for the message another run gets.
 
         Raises:
-            LockHeld: Somebody else works on the cluster; says who, since when, and what.
+            LockHeld: Another run works on the cluster; names the user, the time and the command.
         """
         if self._held is not None or self._parent_holds():
             yield
@@ -423,10 +424,10 @@ class Cluster:
         return LockHeld(
             f"the cluster {self.name} is being worked on",
             where=str(self.folder / "lock"),
-            wanted="nobody else",
+            wanted="no other run",
             seen=f"{owner.get('user', '?')}@{owner.get('host', '?')}, process {owner.get('pid', '?')}: {owner.get('what', '?')}, "
             f"for {time.time() - since:.0f} s (since {stamp})",
-            next=f"wait for it, or look at it: ps -fp {owner.get('pid', 'PID')}",
+            next=f"wait for it, or look at the process: ps -fp {owner.get('pid', 'PID')}",
         )
 
 

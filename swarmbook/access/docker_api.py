@@ -329,7 +329,7 @@ def send_images(source: Engine, names: Sequence[str], targets: Mapping[str, Engi
             "an engine did not take an image",
             where=", ".join(sorted(failures)),
             seen=seen,
-            next=f"look at the space: swarmbook ssh {min(failures)} df -h /var/lib/docker",
+            next=f"check the space: swarmbook ssh {min(failures)} df -h /var/lib/docker",
             code=recognise(seen) or Code.IMAGE_NOT_TAKEN,
         )
 
@@ -341,6 +341,6 @@ def api_errors(node: str, what: str, error: Exception) -> WorldError:
         f"{what} failed",
         where=node,
         seen=words,
-        next=f"look at it: swarmbook ssh {node} journalctl -u docker -n 50",
+        next=f"check its log: swarmbook ssh {node} journalctl -u docker -n 50",
         code=recognise(words) or Code.ENGINE_SAYS_NO,
     )

@@ -46,7 +46,7 @@ def remove_image(engine: Engine, image: Image) -> None:
 
 
 def pull_image(engine: Engine, name: str) -> bool:
-    """Have an image that others build; returns whether it is there, or could be pulled."""
+    """Make sure that an engine has an image from a registry; returns whether it does now."""
     if engine.has_image(name):
         return True
     try:
@@ -117,6 +117,6 @@ def build_image(
                     f"the image {tag} could not be built",
                     where=dockerfile,
                     seen="\n".join([*lines[-_TAIL:], words]),
-                    next="fix what the last lines report and run again: it goes on from there",
+                    next="fix what the last lines report and run again: it continues from there",
                     code=recognise(words) or Code.BUILD_FAILED,
                 )

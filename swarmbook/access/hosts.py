@@ -68,8 +68,8 @@ class Host:
         """The open fabric connection.
 
         Raises:
-            HostUnreachable: It does not answer or does not let us in.
-            HostKeyMismatch: It is not the machine that was met before.
+            HostUnreachable: It does not answer or refuses our login.
+            HostKeyMismatch: It is not the machine that answered before.
         """
         with self._opening:
             if self._connection is None:
@@ -116,11 +116,11 @@ class Host:
             connection.open()
         except paramiko.BadHostKeyException as error:
             raise HostKeyMismatch(
-                f"{name} shows another host key than the one pinned when it was made",
+                f"{name} shows another host key than the one pinned at first contact",
                 where=where,
                 wanted=f"{error.expected_key.get_name()} {error.expected_key.get_base64()}",
                 seen=f"{error.key.get_name()} {error.key.get_base64()}",
-                next=f"find out who answers at {end}; if the machine was rightly made anew: "
+                next=f"find out who answers at {end}; if the machine was reinstalled on purpose: "
                 f"ssh-keygen -f {self._cluster.known_hosts} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
             ) from None
         except paramiko.AuthenticationException:
@@ -129,13 +129,13 @@ class Host:
                 where=where,
                 wanted=f"the key {self._cluster.key_file}.pub in {user}'s authorized_keys",
                 seen="permission denied (publickey)",
-                next=f"restore {self._cluster.key_file}; if it was rightly changed: swarmbook run PARAMS --only 01",
+                next=f"restore {self._cluster.key_file}; if it was changed on purpose: swarmbook run PARAMS --only 01",
             ) from None
         except FileNotFoundError as error:
             raise HostUnreachable(
                 "the cluster's SSH key is gone",
                 where=str(error.filename),
-                next="restore it, or take the cluster away: swarmbook cancel PARAMS",
+                next="restore it, or remove the cluster: swarmbook cancel PARAMS",
                 code=Code.KEY_GONE,
             ) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
@@ -152,7 +152,7 @@ class Host:
                 where=where,
                 wanted=f"an SSH server within {_CONNECT_S} s",
                 seen=str(error) or type(error).__name__,
-                next="swarmbook run PARAMS --only 01 (it starts what has stopped), or: swarmbook status PARAMS",
+                next="swarmbook run PARAMS --only 01 (it starts stopped machines), or: swarmbook status PARAMS",
             ) from None
         # Without it Nagle and delayed acknowledgement make every command 48 ms instead of 12.
         if gateway is None:
@@ -192,7 +192,7 @@ class Host:
                 channel = self.connection().transport.open_session(timeout=_CONNECT_S)
                 output = _exec(channel, wrapped, timeout_s + 5)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
-                raise EOFError("it was closed before the command had ended")
+                raise EOFError("it was closed before the command ended")
         except TimeoutError:
             output = Output(124, "", "no answer")
         except SwarmbookError:
@@ -211,11 +211,12 @@ class Host:
             self._transcript.record(self.name, command, output.exit, seconds, output.stderr or output.stdout)
         if output.exit == _NO_EXIT:  # an empty answer would be taken for one: nothing there, nothing running
             raise CommandFailed(
-                f"a command on {self.name} was killed before it had ended",
+                f"a command on {self.name} was killed before it ended",
                 where=f"{self.name}: {mask(command)[:500]}",
                 wanted="an exit code",
                 seen="ended by a signal",
                 next="run it again",
+                code=Code.COMMAND_KILLED,
             )
         if check and not output.ok:
             raise CommandFailed(
@@ -225,7 +226,8 @@ class Host:
                 where=f"{self.name}: {mask(command)[:500]}",
                 wanted="exit 0",
                 seen=f"exit {output.exit}\n{mask(output.stderr.strip() or output.stdout.strip())[-1500:]}",
-                next=f"look at it: swarmbook ssh {self.name}",
+                next=f"log in and look: swarmbook ssh {self.name}",
+                code=Code.COMMAND_TIMED_OUT if output.exit == 124 else None,
             )
         return output
 
@@ -264,7 +266,7 @@ class Host:
 
     @contextlib.contextmanager
     def forward(self, address: str, port: int) -> Iterator[int]:
-        """Forward a port of this machine's loopback to an address that the node can reach; goes on when SSH has to connect anew.
+        """Forward a port of this machine's loopback to an address that the node can reach; goes on when SSH has to reconnect.
 
         Yields:
             The local port on 127.0.0.1.

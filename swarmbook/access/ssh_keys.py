@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.cluster import Endpoint
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
 
@@ -35,17 +36,19 @@ def read_private(path: Path) -> Any:
             "the SSH key cannot be read",
             where=str(path),
             seen=error.strerror,
-            next="mend ssh_key_file in the parameters",
+            next="correct ssh_key_file in the parameters",
+            code=Code.SSH_KEY_NOT_READ,
         ) from None
     load = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
     try:
         return load(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # its words may quote the file
         raise UsageError(
-            "this is no private SSH key that can be used without asking",
+            "this is no private SSH key that can be used without a passphrase",
             where=str(path),
             wanted="a private key without a passphrase: runs log in by themselves",
-            next="leave ssh_key_file empty, and a key of the cluster's own is made",
+            next="leave ssh_key_file empty: swarmbook then creates a key for the cluster",
+            code=Code.SSH_KEY_UNUSABLE,
         ) from None
 
 
@@ -95,7 +98,7 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
     """The host key that an SSH server shows, asked for without logging in.
 
     This is trust on first use: whoever answers at that address is believed, once. What a rented machine has for a host key
-    cannot be asked of anybody else.
+    cannot be asked of any other.
 
     Args:
         end: Where it listens.
@@ -106,7 +109,7 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
         Type and key, as ``known_hosts`` has them.
 
     Raises:
-        HostUnreachable: Nobody answers, or what answers does not speak SSH.
+        HostUnreachable: Nothing answers, or what answers does not speak SSH.
     """
     import paramiko
 

@@ -39,7 +39,7 @@ def doing(where: str, what: str) -> Iterator[Callable[[str], None]]:
 
 
 def now() -> list[tuple[str, str]]:
-    """Where and what, of all that is being done; what several do at once is told once, with all of their names."""
+    """List what is being done, and where; work that several do at once is listed once, with all their names."""
     with _guard:
         all_of_it = list(_open.values())
     where: dict[str, list[str]] = {}

@@ -7,18 +7,18 @@
     ├── UsageError                 exit 2   what was asked for is wrong
     │   ├── ParameterError                  a parameter file or a parameter
     │   ├── ConfirmationMissing             a destructive step was not confirmed
-    │   └── OutOfOrder                      a notebook run before the one it stands on
+    │   └── OutOfOrder                      a notebook ran before the one it depends on
     ├── WorldError                 exit 3   the world is not as expected
     │   ├── EngineUnavailable               no Docker Engine, or one that does not start
     │   ├── HostUnreachable                 SSH or the engine's API does not answer
-    │   │   └── LoginRefused                it answers, and does not let us in
-    │   ├── HostKeyMismatch                 the host is not the one met before
+    │   │   └── LoginRefused                it answers, and refuses our login
+    │   ├── HostKeyMismatch                 the host shows another key than before
     │   ├── CommandFailed                   a command on a host exited non-zero
-    │   ├── ForeignData                     a disk, a folder or a name belongs to somebody else
-    │   ├── ProviderError                   who rents out machines says no, or does not answer
-    │   ├── OrderUncertain                  something was sent there, and nobody knows whether it was done
+    │   ├── ForeignData                     a disk, a folder or a name that is not ours
+    │   ├── ProviderError                   the provider of machines refuses, or does not answer
+    │   ├── OrderUncertain                  a request was sent there; whether it was done is unknown
     │   ├── LockHeld                        another run works on this cluster
-    │   ├── PlanMismatch                    the world is no longer as it was when the plan was made
+    │   ├── PlanMismatch                    the cluster changed after the plan was made
     │   └── WaitTimeout                     a bounded wait ran out
     └── Interrupted                exit 130 SIGINT or SIGTERM
 
@@ -102,7 +102,7 @@ class SwarmbookError(Exception):
     def __str__(self) -> str:
         from swarmbook.base.known import find  # here, since most processes never show an error
 
-        failure = find(self.code, self.seen, self.what)
+        failure = find(self.code, self.seen)
         fields = {
             "where": self.where,
             "wanted": self.wanted,
@@ -182,7 +182,7 @@ class ConfirmationMissing(UsageError):
 
 
 class OutOfOrder(UsageError):
-    """A notebook was run before the one it stands on."""
+    """A notebook ran before the one it depends on."""
 
     code = Code.OUT_OF_ORDER
 
@@ -200,13 +200,13 @@ class EngineUnavailable(WorldError):
 
 
 class HostUnreachable(WorldError):
-    """A host does not answer, or does not let us in."""
+    """A host does not answer, or refuses our login."""
 
     code = Code.HOST_UNREACHABLE
 
 
 class LoginRefused(HostUnreachable):
-    """A host answers over SSH, and does not let us in."""
+    """A host answers over SSH, and refuses our login."""
 
     code = Code.LOGIN_REFUSED
 
@@ -230,13 +230,13 @@ class ForeignData(WorldError):
 
 
 class ProviderError(WorldError):
-    """Who rents out machines says no, or does not answer."""
+    """The provider of machines refuses, or does not answer."""
 
     code = Code.PROVIDER_FAILED
 
 
 class OrderUncertain(WorldError):
-    """A call that is not done twice was sent, and its answer was lost."""
+    """A request that must not be repeated was sent, and its answer was lost."""
 
     code = Code.ORDER_UNCERTAIN
 
@@ -248,7 +248,7 @@ class LockHeld(WorldError):
 
 
 class PlanMismatch(WorldError):
-    """A step would do something else than the plan says."""
+    """A step would do something other than the plan."""
 
     code = Code.PLAN_MISMATCH
 

@@ -28,7 +28,6 @@ class Known:
         means: What it usually means.
         fix: How to fix it, in markdown.
         test: The test that makes it happen for real.
-        says: What an error without such a code says, until it has one.
     """
 
     name: str
@@ -38,7 +37,6 @@ class Known:
     means: str
     fix: str
     test: str
-    says: str = ""
 
 
 @functools.cache
@@ -56,18 +54,13 @@ def _entries(data: dict[str, dict[str, Any]]) -> Iterator[Known]:
         yield Known(name, codes=codes, foreign=foreign, **{key: str(value).strip() for key, value in entry.items()})
 
 
-def find(code: Code, seen: str | None = None, what: str = "") -> Known | None:
+def find(code: Code, seen: str | None = None) -> Known | None:
     """Find the known failure that explains an error.
 
     Args:
         code: The error's.
         seen: What a host or a server reported: it decides where no known failure has that code.
-        what: The error's sentence, for those that have no code of their own yet.
     """
-    text = f"{what}\n{seen or ''}"
-    for failure in known():
-        if failure.says and re.search(failure.says, text):
-            return failure
     for wanted in (code, recognise(seen or "")):
         for failure in known():
             if wanted in failure.codes:

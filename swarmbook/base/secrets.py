@@ -259,7 +259,7 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
                 f"the secret {name} is not there",
                 where=rest,
                 seen=seen,
-                next="put it there in one line, mode 0600, and run again",
+                next="write it there in one line, mode 0600, and run again",
                 code=Code.SECRET_NOT_THERE,
             ) from None
     else:

@@ -39,7 +39,7 @@ class _Group(click.Group):
 @click.version_option(__version__, prog_name="swarmbook")
 @click.option("--debug", is_flag=True, help="Show Python's tracebacks.")
 def main(debug: bool) -> None:
-    """From nothing to a MariaDB Galera cluster on a Docker Swarm with Consul, by notebooks that run headless too.
+    """Build a MariaDB Galera cluster on a Docker Swarm with Consul, from notebooks that also run headless.
 
     Exit codes: 0 fine, 1 a check failed, 2 what was asked for is wrong, 3 the world is not as expected, 130 interrupted.
     """

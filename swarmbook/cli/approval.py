@@ -21,12 +21,12 @@ _HEAD = "This will be removed, for good:"
 
 
 def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> list[Approval]:
-    """Have everything approved that a plan asks for; names it first.
+    """Ask for approval of everything in a plan that needs it; lists it first.
 
     Args:
         plan: What would be done.
         yes: Do not ask.
-        digest: The digest of the plan that somebody has approved elsewhere.
+        digest: The digest of the plan, if it was approved elsewhere.
         err: Name it on standard error.
 
     Raises:
@@ -40,7 +40,7 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
             where=f"cluster {plan.cluster}",
             wanted=plan.digest,
             seen=digest + short,
-            next="swarmbook plan PARAMS; read what it says now, and approve its digest",
+            next="swarmbook plan PARAMS; read the new plan, and approve its digest",
             code=Code.APPROVED_ANOTHER_PLAN,
         )
     approvals = []

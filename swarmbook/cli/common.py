@@ -14,12 +14,12 @@ __all__ = ["example", "known_secrets", "open_book", "with_json", "with_parameter
 
 
 def example(text: str) -> str:
-    """A command's epilog."""
+    """Format a command's epilog."""
     return f"\b\nExample:\n  {text}"
 
 
 def with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the argument PARAMS, read and checked before anything else."""
+    """Add the argument PARAMS, read and checked before anything else."""
 
     @click.argument("params", type=click.Path(dir_okay=False), metavar="PARAMS")
     @wraps(command)
@@ -33,17 +33,17 @@ with_json = click.option("--json", "as_json", is_flag=True, help="Print the resu
 
 
 def open_book(params: Params) -> Any:
-    """The book on these parameters, in no phase."""
+    """Open the book on these parameters, in no phase."""
     from swarmbook.book.book import Book
 
     return Book("", params)
 
 
 def known_secrets(params: Params) -> None:
-    """Make the mask know what the references in the parameters lead to.
+    """Register the secrets that the parameters refer to, so that they are masked.
 
     Raises:
-        UsageError: One leads nowhere: what it stands for could be used nowhere, and masked nowhere.
+        UsageError: One leads nowhere: its value could neither be used nor masked.
     """
     from swarmbook.access.cluster import Cluster
     from swarmbook.base import secrets

@@ -1,4 +1,4 @@
-"""Commands that look at a cluster, and lead to its nodes."""
+"""Commands that show a cluster, and lead to its nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["env", "explain", "logs", "ls", "scp", "show_params", "ssh", "status"
 @with_parameters
 @with_json
 def status(params: Params, as_json: bool) -> None:
-    """Ask every node how it is, and say how to reach the cluster."""
+    """Show the state of every node, and how to reach the cluster."""
     from swarmbook.diagnosis.status import how_to_reach, status_table
     from swarmbook.diagnosis.status import status as ask
 
@@ -54,16 +54,16 @@ def status(params: Params, as_json: bool) -> None:
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Write there. Default: logs/CLUSTER/STAMP in the book's folder.",
+    help="Folder to write to. Default: logs/CLUSTER/STAMP in the book's folder.",
 )
 @click.option(
     "--since",
     metavar="WHEN",
-    help="Logs from then on: an age (30m, 2h, 1d) or a time (2026-11-25T02:57:37Z). Default: the last 400 lines of each.",
+    help="Only logs since then: an age (30m, 2h, 1d) or a time (2026-11-25T02:57:37Z). Default: the last 400 lines of each.",
 )
 @with_json
 def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | None, as_json: bool) -> None:
-    """Collect what the nodes say, from all at once: engine, swarm, Consul, members, disk, memory, network. Reads only.
+    """Collect the nodes' logs, from all at once: engine, swarm, Consul, members, disk, memory, network. Reads only.
 
     Writes NODE.txt for each node, secrets masked, and prints the lines that matter. Exit code 3: a node did not answer.
     """
@@ -109,7 +109,7 @@ def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | 
 
 
 def the_cluster(name: str | None) -> Cluster:
-    """The cluster by name, or the only one there is."""
+    """Open the cluster by name, or the only one there is."""
     folder = home() / "clusters"
     names = sorted(p.parent.name for p in folder.glob("*/cluster.json"))
     if name is None and len(names) == 1:
@@ -126,7 +126,7 @@ def the_cluster(name: str | None) -> Cluster:
     return Cluster(name)
 
 
-which_cluster = click.option("--cluster", metavar="NAME", help="Which cluster; the only one by default.")
+which_cluster = click.option("--cluster", metavar="NAME", help="The cluster; by default the only one.")
 
 
 def _node(cluster: Cluster, name: str) -> Node:
@@ -148,7 +148,7 @@ def _node(cluster: Cluster, name: str) -> Node:
 @which_cluster
 @with_json
 def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -> None:
-    """List the nodes and where each is reached; with NODE and PORT, where just that is, as HOST:PORT."""
+    """List the nodes and their addresses; with NODE and PORT, print the address of that port as HOST:PORT."""
     from swarmbook.model.checks import Table
 
     if node is not None:
@@ -160,7 +160,7 @@ def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -
             from swarmbook.diagnosis.status import by_ssh
 
             raise UsageError(
-                f"port {port} of {node} is reached through SSH",
+                f"port {port} of {node} can only be reached through SSH",
                 wanted="a tunnel, in a terminal of its own",
                 next=by_ssh(found, to, [port]),
             )
@@ -195,7 +195,7 @@ def ssh(node: str, command: tuple[str, ...], cluster: str | None) -> None:
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 @which_cluster
 def scp(arguments: tuple[str, ...], cluster: str | None) -> None:
-    """Copy files from or to a node, named as NODE:PATH."""
+    """Copy files to or from a node, named as NODE:PATH."""
     _exec(["scp", "-F", str(the_cluster(cluster).ssh_config), *arguments])
 
 
@@ -209,9 +209,9 @@ def _exec(command: list[str]) -> None:
 @click.command(epilog=example('eval "$(swarmbook env sw1)" && docker node ls'))
 @click.argument("node")
 @which_cluster
-@click.option("--unset", is_flag=True, help="Print what takes it back.")
+@click.option("--unset", is_flag=True, help="Print the commands that undo it.")
 def env(node: str, cluster: str | None, unset: bool) -> None:
-    """Print what makes the docker command talk to a node, over mutual TLS."""
+    """Print the shell commands that point docker at a node, over mutual TLS."""
     from swarmbook.base.files import write_atomic, write_private
     from swarmbook.diagnosis.status import by_ssh
 
@@ -240,7 +240,7 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
 @click.command("params", epilog=example("swarmbook params --json"))
 @with_json
 def show_params(as_json: bool) -> None:
-    """List every parameter: type, default, the notebooks that use it, meaning."""
+    """List every parameter: type, default, the notebooks that use it, and meaning."""
     from swarmbook.model.checks import Table
     from swarmbook.params import phase_params
 

@@ -1,4 +1,4 @@
-"""The commands that stand in for machines that are not there: rented ones, and hosts that somebody has."""
+"""Commands that stand in for machines: rented ones, and hosts you own."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _faults(context: click.Context, option: click.Parameter, texts: tuple[str, .
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Where to write it.  [default: PARAMS with .rehearsal.yaml]",
+    help="File to write.  [default: PARAMS with .rehearsal.yaml]",
 )
 @click.option(
     "--up",
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="How long an instance takes at least until it runs.  [default: 20]",
+    help="Minimum seconds until an instance runs.  [default: 20]",
 )
 @click.option(
     "--fault",
@@ -51,11 +51,11 @@ def _faults(context: click.Context, option: click.Parameter, texts: tuple[str, .
     multiple=True,
     callback=_faults,
     metavar="FAULT",
-    help="Misbehave: KIND[,on=CALL or HOSTNAME][,times=N][,seconds=S].",
+    help="Inject a fault: KIND[,on=CALL or HOSTNAME][,times=N][,seconds=S].",
 )
-@click.option("--behave", is_flag=True, help="Misbehave no more.")
+@click.option("--behave", is_flag=True, help="Clear all injected faults.")
 @click.option("--serve", is_flag=True, help="Serve the rehearsed account until Ctrl-C, for slcli; shows each call.")
-@click.option("--port", default=0, show_default=True, help="Where to, on 127.0.0.1; 0: whichever port is free.")
+@click.option("--port", default=0, show_default=True, help="Port to listen on, on 127.0.0.1; 0: any free port.")
 def rehearse_command(
     path: Path | None, out: Path | None, up: float | None, faults: list[Fault], behave: bool, serve: bool, port: int
 ) -> None:
@@ -69,7 +69,7 @@ def rehearse_command(
     if path is None and not (faults or behave or serve or up is not None):
         raise UsageError(
             "nothing to rehearse",
-            wanted="parameters, --serve, or how it is to misbehave",
+            wanted="parameters, --serve, or a fault to inject",
             next="swarmbook rehearse params/softlayer.yaml",
         )
     if path is not None:
@@ -80,9 +80,9 @@ def rehearse_command(
             f"{written}: {path}, but cluster {params.cluster}-rehearsal, sl_endpoint rehearsal\nnext: swarmbook run {written}"
         )
     if faults or behave or up is not None:
-        up_s, told = set_up(home(), up_s=up, faults=faults, behave=behave)
+        up_s, injected = set_up(home(), up_s=up, faults=faults, behave=behave)
         click.echo(
-            f"an instance takes {up_s:g} s at least; the service {'misbehaves: ' + '; '.join(told) if told else 'behaves'}"
+            f"an instance takes {up_s:g} s at least; {'injected faults: ' + '; '.join(injected) if injected else 'no faults are injected'}"
         )
     if serve:
         _serve(port)
@@ -91,7 +91,7 @@ def rehearse_command(
 def _write(path: Path, out: Path, params: Params) -> None:
     if params.provider != "softlayer":
         raise UsageError(
-            "only rented machines are rehearsed",
+            "only rented machines can be rehearsed",
             where=str(path),
             wanted="provider: softlayer",
             seen=f"provider: {params.provider}",
@@ -100,9 +100,7 @@ def _write(path: Path, out: Path, params: Params) -> None:
             else "name another file, such as params/softlayer.yaml",
         )
     if out.exists() and not out.read_text(encoding="utf-8").startswith(_HEAD):
-        raise ForeignData(
-            "the file is there, and no rehearsal wrote it", where=str(out), next="name another: --out FILE"
-        )
+        raise ForeignData("the file exists, and no rehearsal wrote it", where=str(out), next="name another: --out FILE")
     kept = [
         line
         for line in path.read_text(encoding="utf-8").splitlines()
@@ -138,13 +136,13 @@ def _serve(port: int) -> None:
     "lab-hosts", epilog=example("swarmbook lab-hosts params/generic.yaml && swarmbook run params/generic.yaml")
 )
 @with_parameters
-@click.option("--down", is_flag=True, help="Take them away.")
+@click.option("--down", is_flag=True, help="Remove them.")
 def lab_hosts(params: Params, down: bool) -> None:
-    """Stand lab machines up as the hosts of PARAMS (provider: generic), to try it with; nothing but SSH is reached of them.
+    """Create lab machines as the hosts of PARAMS (provider: generic), to try it with; only their SSH can be reached.
 
     Every host has to be at 127.0.0.1, on a port of its own. The key that they know is made if it is not there.
     """
     from swarmbook.machines.lab.hosts import stand_up, take_down
 
-    told = take_down(params, home()) if down else stand_up(params, home())
-    click.echo("\n".join(told) or ("nothing was there" if down else "they are there"))
+    lines = take_down(params, home()) if down else stand_up(params, home())
+    click.echo("\n".join(lines) or ("nothing to remove" if down else "they exist already"))

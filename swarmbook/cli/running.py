@@ -32,20 +32,20 @@ _COMMANDS = {"run": [], "destroy": ["90"], "cancel": ["91"], "rebuild": ["90", *
 _phase = click.Choice(BUILD)
 _first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
 _last = click.option("--to", "last", type=_phase, help="Last notebook.  [default: 08]")
-_only = click.option("--only", type=_phase, help="This one alone.")
+_only = click.option("--only", type=_phase, help="Only this notebook.")
 _signing_key = click.option(
     "--signing-key",
     metavar="KEY",
-    help="SSH key that signs the run's record; a .pub: by the agent. Default: git's, else the cluster's.",
+    help="SSH key that signs the run's record; with a .pub file, the SSH agent signs. Default: git's key, else the cluster's.",
 )
 
 
 def _approvals(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds what stands for a typed word."""
+    """Add the options that replace a typed word."""
     approve = click.option(
         "--approve",
         metavar="DIGEST",
-        help="Do not ask: the plan of this digest was approved (swarmbook plan), and no other is applied.",
+        help="Do not ask: apply the plan with this digest (see swarmbook plan), and no other.",
     )
     return click.option("--yes", is_flag=True, help="Do not ask.")(approve(command))
 
@@ -75,10 +75,10 @@ def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Go on from this run: prove what it completed, do what is missing or drifted.",
+    help="Continue this run: verify what it completed, do what is missing or has drifted.",
 )
 @_approvals
-@click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="End a cell that takes longer.")
+@click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer.")
 @_signing_key
 @with_json
 def run(
@@ -90,14 +90,14 @@ def run(
     resume: Path | None,
     **options: Any,
 ) -> None:
-    """Run the book: from nothing to a verified cluster, or on from what is there.
+    """Run the book: build a verified cluster from nothing, or continue from what exists.
 
     PARAMS may be left out with --resume and --plan, which have kept them.
     """
     params = load_params(path) if path else None
     if (plan_file or resume) and (first or last or only or (plan_file and resume)):
         raise UsageError(
-            "--plan and --resume say themselves what is run",
+            "--plan and --resume determine themselves what runs",
             wanted="one of --plan, --resume, or --from, --to, --only",
             next="leave the others out",
         )
@@ -188,15 +188,15 @@ def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
     type=click.Choice(list(_COMMANDS)),
     default="run",
     show_default=True,
-    help="Which command's plan.",
+    help="The command to plan.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the plan there, for run --plan.",
+    help="Write the plan to this file, for run --plan.",
 )
-@click.option("--check", is_flag=True, help="Exit code 1 when there is something to change.")
+@click.option("--check", is_flag=True, help="Exit with code 1 if there is something to change.")
 @with_json
 def plan(
     params: Params,
@@ -208,7 +208,7 @@ def plan(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Say what a run would do, phase by phase and host by host. Looks only; changes nothing.
+    """Show what a run would do, phase by phase and host by host. Reads only; changes nothing.
 
     The digest is that of the plan's file (sha256sum FILE). It is what --approve wants.
     """
@@ -223,11 +223,11 @@ def plan(
 
 @click.command(epilog=example("swarmbook verify params/lab.yaml --quiet"))
 @with_parameters
-@click.option("-q", "--quiet", is_flag=True, help="Print one line, whatever happens: for cron.")
+@click.option("-q", "--quiet", is_flag=True, help="Print exactly one line, for cron.")
 @_signing_key
 @with_json
 def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) -> None:
-    """Run the two notebooks that only look: 05 and 08."""
+    """Verify the cluster: run the two notebooks that only check, 05 and 08."""
     try:
         Session(params, ["05", "08"], "verify", as_json=as_json, quiet=quiet, signing_key=signing_key).run()
     except SwarmbookError as error:
@@ -244,7 +244,7 @@ def _takes_away(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(epilog=example("swarmbook destroy params/lab.yaml"))
 @_takes_away
 def destroy(params: Params, **options: Any) -> None:
-    """Take away all that was built, data included; keep the machines (90)."""
+    """Remove everything that was built, including the data; keep the machines (90)."""
     if not Cluster(params.cluster).exists():
         click.echo("Nothing to destroy.")
         return
@@ -254,17 +254,17 @@ def destroy(params: Params, **options: Any) -> None:
 @click.command(epilog=example("swarmbook cancel params/lab.yaml"))
 @_takes_away
 def cancel(params: Params, **options: Any) -> None:
-    """Take the machines away too, with their disks, keys and network (91)."""
+    """Remove the machines as well, with their disks, keys and network (91)."""
     Session(params, _COMMANDS["cancel"], "cancel", **options).run()
 
 
 @click.command(epilog=example("swarmbook rebuild params/lab.yaml --yes"))
 @_takes_away
 def rebuild(params: Params, **options: Any) -> None:
-    """Destroy, and build again on the same machines (90, then 03 to 08)."""
+    """Destroy the cluster and rebuild it on the same machines (90, then 03 to 08)."""
     if not Cluster(params.cluster).exists():
         raise OutOfOrder(
-            "there is nothing to rebuild: no machines",
+            "there is nothing to rebuild: the cluster has no machines",
             where=params.cluster,
             next="swarmbook run PARAMS",
             code=Code.CLUSTER_NOT_THERE,
@@ -274,7 +274,7 @@ def rebuild(params: Params, **options: Any) -> None:
 
 @click.command(epilog=example("swarmbook prune"))
 def prune() -> None:
-    """Remove the images that were built here, and stop the engine if this started it."""
+    """Remove the images that were built here, and stop the engine if swarmbook started it."""
     from swarmbook.access.docker_api import local_engine
     from swarmbook.machines.host_engine import stop_own_engine
     from swarmbook.machines.images import remove_images

@@ -72,7 +72,7 @@ class Session:
 
         Raises:
             UsageError: An approval of another plan.
-            ConfirmationMissing: Nobody said yes.
+            ConfirmationMissing: It was not confirmed.
         """
         from swarmbook.machines.providers import costs_money
 
@@ -170,7 +170,7 @@ class Session:
 
 
 def _asks_why(params: Params, folder: Path, console: Console) -> OnFailure:
-    """What collects the nodes' logs into the run's folder after a chapter failed."""
+    """Make the function that collects the nodes' logs into the run's folder after a chapter failed."""
     began = datetime.now(timezone.utc)
 
     def ask(record: ChapterRecord, stopped: Callable[[], bool]) -> list[str]:
@@ -182,20 +182,20 @@ def _asks_why(params: Params, folder: Path, console: Console) -> OnFailure:
         console.note(f"asking {', '.join(book.params.nodes)} why (at most 45 s)")
         found = collect(book, folder / "logs", phase=record.number, fresh=began, stopped=stopped)
         where = f"logs of {', '.join(node.node for node in found.nodes)}, {found.seconds:.1f} s: {os.path.relpath(found.folder)}/"
-        told = [f"  {line}" for line in found.lines]
-        return (["the lines that matter:", *told] if told else ["no line in the logs stands out"]) + [where]
+        lines = [f"  {line}" for line in found.lines]
+        return (["the lines that matter:", *lines] if lines else ["no line in the logs stands out"]) + [where]
 
     return ask
 
 
 def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
-    """What can be told before anything runs, beyond the parameters themselves."""
+    """Check what can be checked before anything runs, beyond the parameters themselves."""
     known_secrets(params)
     if params.mariadb_init_scripts and not Path(params.mariadb_init_scripts).expanduser().is_dir():
         raise UsageError(
-            "the folder of initial scripts is not there",
+            "the folder of initial scripts does not exist",
             where=str(Path(params.mariadb_init_scripts).resolve()),
-            next="mend mariadb_init_scripts in the parameters",
+            next="correct mariadb_init_scripts in the parameters",
             code=Code.INIT_SCRIPTS_NOT_THERE,
         )
     if cluster.exists() and PHASES[numbers[-1]].kind is not Kind.TAKE_AWAY:

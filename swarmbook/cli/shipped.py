@@ -41,7 +41,7 @@ def shipped() -> dict[str, Path]:
             found[rest] = Path(str(file.locate())).resolve()
     if not found:
         raise WorldError(
-            "this installation has no book in it",
+            "this installation does not contain the book",
             where=str(Path(__file__).parents[1]),
             wanted=f"files below {_SHARE} of the environment",
             seen="none",
@@ -70,15 +70,15 @@ def _mark(folder: Path) -> tuple[str, dict[str, str]]:
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WorldError(
-            "what the copy of the book was made from cannot be read",
+            "the record of the book's copy cannot be read",
             where=str(folder / MARK),
             seen=str(error),
-            next=f"swarmbook init {folder} writes it anew",
+            next=f"swarmbook init {folder} writes it again",
         ) from None
 
 
 def copy_to(folder: Path) -> list[str]:
-    """Put the book into a folder; what is there already stays as it is, so that a copy that was broken off is completed.
+    """Copy the book into a folder; existing files stay as they are, so that an interrupted copy is completed.
 
     Args:
         folder: Made where it is not there.
@@ -96,7 +96,7 @@ def copy_to(folder: Path) -> list[str]:
     strangers = [path for path in there if path not in was and _hash(path, (folder / path).read_bytes()) != now[path]]
     if strangers:
         raise ForeignData(
-            "there are files that would be taken for the book's",
+            "existing files would be mistaken for the book's",
             where=str(folder),
             wanted="a new folder, or one that swarmbook init has made",
             seen=", ".join(strangers[:5]) + (" ..." if strangers[5:] else ""),
@@ -129,7 +129,7 @@ class Difference:
 
 
 def differences(folder: Path) -> list[Difference]:
-    """How a copy differs from the book that this version ships.
+    """Compare a copy with the book that this version ships.
 
     Raises:
         OutOfOrder: The folder is no copy.

@@ -20,11 +20,11 @@ __all__ = ["init"]
 @click.option(
     "--diff",
     is_flag=True,
-    help="Write nothing; say how DIR (by default the book here) differs from what this version ships.",
+    help="Write nothing; show how DIR (by default the book here) differs from the book of this version.",
 )
 @with_json
 def init(folder: Path | None, diff: bool, as_json: bool) -> None:
-    """Put notebooks and parameters of your own into DIR: they run from there, and are yours to change.
+    """Copy the notebooks and parameters into DIR: they run from there, and are yours to change.
 
     A file that is there stays as it is. With --diff, exit code 1: something differs, from your changes or in this version.
     """
@@ -41,11 +41,11 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
             click.echo(
                 ("1 file differs" if len(found) == 1 else f"{len(found)} files differ")
                 if found
-                else "as this version ships it"
+                else "same as this version ships"
             )
         sys.exit(1 if found else 0)
     if folder is None:
-        raise UsageError("where to?", wanted="a folder", next="swarmbook init mybook")
+        raise UsageError("which folder?", wanted="a folder", next="swarmbook init mybook")
     written = copy_to(folder)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "written": written}))
@@ -53,6 +53,6 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
         click.echo(
             f"{folder}: {len(written)} files written"
             if written
-            else f"{folder}: all files were there; swarmbook init {folder} --diff compares them"
+            else f"{folder}: all files exist already; swarmbook init {folder} --diff compares them"
         )
         click.echo(f"next: cd {folder} && swarmbook run params/lab.yaml")

@@ -1,7 +1,7 @@
-"""A live board of the nodes in a notebook: machine, engine, manager, Consul, Galera, looked at again and again while steps run.
+"""A live status board of the nodes in a notebook: machine, engine, manager, Consul, Galera, refreshed while steps run.
 
-It is one output that is written anew, as a picture and as the table that says the same: so it needs no widget, and a saved notebook has the
-last of it. It looks over connections of its own and never touches anything.
+It rewrites one output, as a picture and as a table with the same content: so it needs no widget, and a saved notebook has its
+last state. It uses connections of its own and changes nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from swarmbook.show.widgets import somebody_watches
 __all__ = ["Board", "cards", "watch"]
 
 _PARTS = ("machine", "engine", "manager", "Consul", "Galera")
-#: Seconds between looks, when something changes and when nothing does; and after how many nobody looks any more.
+#: Seconds between looks, when something changes and when nothing does; and after how many it stops.
 _FIRST_S, _SLOWEST_S, _ENOUGH_S = 1.0, 3.0, 3600.0
 
 
 def cards(names: Sequence[str], rows: Sequence[Row], was: set[tuple[str, str]]) -> list[Card]:
-    """What is seen, node by node.
+    """Draw the state of each node.
 
     Args:
         names: The nodes of the parameters.
@@ -115,11 +115,11 @@ class Board:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Look from now on, in the background."""
+        """Start refreshing, in the background."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; what was seen last stays."""
+        """Stop refreshing; the last state stays."""
         self._over.set()
 
     def _run(self) -> None:
@@ -131,26 +131,24 @@ class Board:
                 pause = self._first_s if words != before else min(pause * 1.5, self._slowest_s)
                 before = words
                 self._display(seen)
-            except (
-                Exception
-            ) as error:  # told, and no more: a board that cannot look must not disturb the one who works below it
+            except Exception as error:  # reported, and no more: a board that fails must not disturb the work below it
                 pause, before = self._slowest_s, ""
-                told = mask(f"the board cannot look: {getattr(error, 'what', None) or error}")
-                with contextlib.suppress(Exception):  # nobody is there any more who could be shown it
-                    self._show(f"<p>✘ {html.escape(told)}</p>", told)
+                text = mask(f"the board cannot refresh: {getattr(error, 'what', None) or error}")
+                with contextlib.suppress(Exception):  # the notebook may be closed
+                    self._show(f"<p>✘ {html.escape(text)}</p>", text)
             self._over.wait(pause)
         if self._book is not None:
             self._book.close()
 
     def _display(self, seen: Sequence[Card]) -> None:
         title, clock = f"Cluster {self._cluster.name}", time.strftime("%H:%M:%S")
-        told = table(seen)
-        # The table for who cannot see the picture, and for where a page may hold none.
-        page = f"{as_image(mask(topology(seen, title)))}<details><summary>as a table; looked at {html.escape(clock)}</summary>{told.to_html()}</details>"
-        self._show(mask(page), mask(f"{title}, looked at {clock}\n{told.to_text()}"))
+        rows = table(seen)
+        # The table is for readers who cannot see the picture, and for pages that may hold none.
+        page = f"{as_image(mask(topology(seen, title)))}<details><summary>as a table; updated {html.escape(clock)}</summary>{rows.to_html()}</details>"
+        self._show(mask(page), mask(f"{title}, updated {clock}\n{rows.to_text()}"))
 
     def _look(self) -> Sequence[Row]:
-        """Over connections of its own; anew when machines have come or gone."""
+        """Ask over connections of its own; reconnect when machines have come or gone."""
         inventory = self._cluster.file.read_text() if self._cluster.exists() else ""
         if inventory != self._inventory and self._book is not None:
             self._book.close()
@@ -176,7 +174,7 @@ _boards: list[Board] = []
 
 
 def watch(params: Params, cluster: Cluster) -> None:
-    """Show a board where somebody may be watching: in a notebook that no run executes. ``SWARMBOOK_BOARD=off`` shows none."""
+    """Show a board where a person may be watching: in a notebook that no run executes. ``SWARMBOOK_BOARD=off`` shows none."""
     for board in _boards:
         board.stop()
     _boards.clear()
@@ -185,7 +183,7 @@ def watch(params: Params, cluster: Cluster) -> None:
     from IPython.display import display
 
     handle: Any = display(
-        {"text/plain": "looking at the nodes", "text/html": "<p>looking at the nodes</p>"}, raw=True, display_id=True
+        {"text/plain": "asking the nodes", "text/html": "<p>asking the nodes</p>"}, raw=True, display_id=True
     )
     board = Board(params, cluster, lambda page, text: handle.update({"text/html": page, "text/plain": text}, raw=True))
     _boards.append(board)

@@ -94,7 +94,7 @@ def parse_since(text: str, now: datetime | None = None) -> datetime:
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
         raise UsageError(
-            f"--since {text} is no time",
+            f"--since {text} is not a time",
             wanted="an age (90s, 30m, 2h, 1d) or a time (2026-11-25T02:57:37Z)",
             next="--since 2h",
         ) from None
@@ -178,7 +178,7 @@ def _states(book: Book) -> dict[str, str]:
         except Exception as error:  # whatever it meets: this is asked because something is broken already
             states[""] = f"cannot be asked: {(mask(str(error)) or type(error).__name__).splitlines()[0]}"
 
-    # A thread of its own that nobody waits for at the end: a provider may be what hangs.
+    # A thread of its own that is not joined: the provider may be what hangs.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_PROVIDER_S)

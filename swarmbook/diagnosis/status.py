@@ -1,4 +1,4 @@
-"""How a cluster is right now, and how to reach it; reads only, and puts up with nodes that do not answer."""
+"""The current state of a cluster and how to reach it; reads only, and tolerates nodes that do not answer."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def status_table(rows: list[Row]) -> Table:
 
 
 def endpoints(book: Book) -> Table:
-    """Addresses of every node of the inventory, as they are reached from here."""
+    """List the addresses of every node of the inventory, as seen from here."""
     params = book.params
     columns = ["node", "private address", "ssh", "docker api", "consul https"]
     ports = [params.docker_api_port, params.consul_https_port]
@@ -159,7 +159,7 @@ def by_ssh(cluster: Cluster, node: Node, ports: Iterable[int]) -> str:
 
 
 def how_to_reach(book: Book) -> str:
-    """The commands by which a person reaches what was built."""
+    """Print the commands that reach what was built."""
     params, folder = book.params, book.cluster.folder
     node = book.cluster.nodes[0]
     lines = [f'  docker    eval "$(swarmbook env {node.name})" && docker node ls']
@@ -171,7 +171,7 @@ def how_to_reach(book: Book) -> str:
     if through:
         lines.insert(
             0,
-            f"  first     {by_ssh(book.cluster, node, through)}   # in a terminal of its own, while you use what follows",
+            f"  first     {by_ssh(book.cluster, node, through)}   # in a terminal of its own, while you use the commands below",
         )
 
     def reach(port: int) -> Endpoint:

@@ -92,7 +92,7 @@ def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str
     """The lines that matter, of the sources that belong to a phase.
 
     Grave ones go before warnings, the last of a source before earlier ones, and what says the same, numbers and
-    ids aside, is told once a node.
+    ids aside, is reported once for each node.
 
     Args:
         collected: Sections by node.
@@ -102,7 +102,7 @@ def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str
     """
     order = {source: at for at, source in enumerate(PHASES[phase].log_sources if phase in PHASES else _EVERY_SOURCE)}
     found: list[tuple[int, int, str, list[Line]]] = []
-    told: dict[str, str] = {}  # every manager says the same of the swarm: the first one's word is enough
+    reported: dict[str, str] = {}  # every manager reports the same about the swarm: the first one is enough
     for node, sections in collected.items():
         kinds: dict[tuple[int, str, str], dict[str, Line]] = {}
         mine: dict[tuple[str, str], str] = {}
@@ -118,14 +118,14 @@ def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str
                 if not weight or not text:
                     continue
                 key = _VARIES.sub("#", text)
-                if section.source == "swarm" and told.setdefault(key, node) != node:
+                if section.source == "swarm" and reported.setdefault(key, node) != node:
                     continue
                 if (
                     mine.setdefault((section.source, key), section.name) != section.name
                 ):  # a log and the copy that was kept of it
                     continue
                 said = kinds.setdefault((weight, section.source, section.name), {})
-                before = said.pop(key, None)  # put in anew: the last one of its kind counts
+                before = said.pop(key, None)  # put in again: the last one of its kind counts
                 said[key] = Line(
                     node, section.name.partition(",")[0], text[:_WIDE], (before.times if before else 0) + 1
                 )

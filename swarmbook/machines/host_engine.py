@@ -33,7 +33,7 @@ def ensure_engine(timeout_s: float = 60) -> Engine:
         timeout_s: Seconds a started engine may take.
 
     Raises:
-        EngineUnavailable: There is none, and we cannot make one; says in one line what to do.
+        EngineUnavailable: There is none, and none can be started; one line says what to do.
     """
     engine = local_engine()
     if engine is not None:
@@ -50,7 +50,7 @@ def ensure_engine(timeout_s: float = 60) -> Engine:
         raise EngineUnavailable(
             "no Docker Engine is within reach",
             where="this computer",
-            next="start Docker (or be let into its group), or run as root on Debian or Ubuntu, where this installs it",
+            next="start Docker (or join its group), or run as root on Debian or Ubuntu, where swarmbook installs it",
             code=Code.ENGINE_NOT_THERE,
         )
     if shutil.which("dockerd") is None:
@@ -75,7 +75,7 @@ def engine_outlook() -> Check:
         seen, ok = f"what DOCKER_HOST names does not answer: {os.environ['DOCKER_HOST']}", False
     elif os.geteuid() != 0:
         seen, ok = (
-            "none that you may talk to: start Docker, be let into its group, or run as root on Debian or Ubuntu",
+            "none that you have access to: start Docker, join its group, or run as root on Debian or Ubuntu",
             False,
         )
     elif shutil.which("dockerd"):
@@ -105,7 +105,7 @@ def install_packages(names: list[str]) -> None:
                 f"{' '.join(names)} could not be installed",
                 where=" ".join(command),
                 seen=tail,
-                next=f"mend apt, or install {' '.join(names)} by hand, and run again",
+                next=f"fix apt, or install {' '.join(names)} by hand, and run again",
             )
 
 

@@ -13,28 +13,23 @@ import time
 import xml.parsers.expat
 import xmlrpc.client
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OrderUncertain, ProviderError, UsageError
 from swarmbook.base.secrets import mask, register
+from swarmbook.machines.softlayer_types import AccountKey, Instance, Offering, Price, Spec
 
 __all__ = [
     "CLOSED_OFF",
     "REHEARSAL_API_KEY",
     "REHEARSAL_USERNAME",
-    "AccountKey",
-    "Instance",
-    "Offering",
-    "Price",
     "SoftLayerApi",
-    "Spec",
 ]
 
 T = TypeVar("T")
-#: What a rehearsal (an endpoint on this computer) is called with: a key of somebody's account is never sent there.
+#: What a rehearsal (an endpoint on this computer) is called with: a real account's key is never sent there.
 REHEARSAL_USERNAME, REHEARSAL_API_KEY = "rehearsal", "REHEARSAL" + "0" * 55
 _INSTANCE = (
     "mask[id,hostname,domain,primaryIpAddress,primaryBackendIpAddress,provisionDate,powerState[keyName],"
@@ -44,125 +39,6 @@ _KEY = "mask[id,label,fingerprint,key,notes]"
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 #: Where nothing leaves this computer.
 CLOSED_OFF = "127.0.0.1", "localhost", "::1"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What one instance is to be.
-
-    Args:
-        hostname: Its name.
-        domain: What follows it.
-        datacenter: Short name, such as ``dal10``.
-        os_code: The system's reference code.
-        cpus: Cores.
-        memory_mb: Memory, MB.
-        hourly: Billed by the hour, else by the month.
-        local_disk: Disks of the machine that it runs on, else of the SAN.
-        disks_gb: Sizes, the system's first.
-        nic_mbps: Speed of its network ports.
-        public_vlan: Id (not number) of its public VLAN; 0: the service chooses.
-        private_vlan: Likewise.
-        mark: Kept with the instance from its first moment on, unlike tags, which are a second call.
-    """
-
-    hostname: str
-    domain: str
-    datacenter: str
-    os_code: str
-    cpus: int
-    memory_mb: int
-    hourly: bool
-    local_disk: bool
-    disks_gb: tuple[int, ...]
-    nic_mbps: int
-    public_vlan: int
-    private_vlan: int
-    mark: str
-
-    @property
-    def fqdn(self) -> str:
-        """Its full name."""
-        return f"{self.hostname}.{self.domain}"
-
-    def arguments(self, key_ids: Iterable[int] = ()) -> dict[str, Any]:
-        """As ``VSManager.create_instance`` takes it, which ignores what it does not know."""
-        found: dict[str, Any] = {
-            "hostname": self.hostname, "domain": self.domain, "datacenter": self.datacenter, "os_code": self.os_code, "cpus": self.cpus,
-            "memory": self.memory_mb, "hourly": self.hourly, "local_disk": self.local_disk, "disks": [str(size) for size in self.disks_gb],
-            "nic_speed": self.nic_mbps, "ssh_keys": list(key_ids), "userdata": self.mark,
-        }  # fmt: skip
-        vlans = {"public_vlan": self.public_vlan, "private_vlan": self.private_vlan}
-        return {**found, **{name: id for name, id in vlans.items() if id}}
-
-    def what(self) -> str:
-        """For a person."""
-        disks = " + ".join(str(size) for size in self.disks_gb)
-        return (
-            f"{self.cpus} cores, {self.memory_mb} MB, {self.os_code}, {disks} GB {'local' if self.local_disk else 'SAN'}, {self.nic_mbps} Mbps, "
-            f"{self.datacenter}, {'hourly' if self.hourly else 'monthly'}"
-        )
-
-
-@dataclass(frozen=True)
-class Instance:
-    """What the account has.
-
-    Args:
-        id: Its number.
-        hostname: Its name.
-        domain: What follows it.
-        public_address: Empty while it has none.
-        private_address: Likewise.
-        provisioned: It was handed over once.
-        power: ``RUNNING`` or ``HALTED``.
-        transaction: What is being done with it; empty when nothing is.
-        tags: Its tags.
-        marks: What was kept with its order.
-    """
-
-    id: int
-    hostname: str
-    domain: str
-    public_address: str
-    private_address: str
-    provisioned: bool
-    power: str
-    transaction: str
-    tags: tuple[str, ...]
-    marks: tuple[str, ...]
-
-    @property
-    def fqdn(self) -> str:
-        """Its full name."""
-        return f"{self.hostname}.{self.domain}"
-
-
-@dataclass(frozen=True)
-class AccountKey:
-    """A public SSH key that is registered."""
-
-    id: int
-    label: str
-    fingerprint: str
-    text: str
-    notes: str
-
-
-@dataclass(frozen=True)
-class Offering:
-    """What the account may order."""
-
-    datacenters: tuple[str, ...]
-    systems: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Price:
-    """What one instance costs, in dollars, by the hour or by the month."""
-
-    hourly: float
-    monthly: float
 
 
 class SoftLayerApi:
@@ -192,10 +68,11 @@ class SoftLayerApi:
         self.rehearsal = address.hostname in CLOSED_OFF
         if not self.rehearsal and address.scheme != "https":
             raise UsageError(
-                "this endpoint would get the API key in the clear",
+                "this endpoint would receive the API key unencrypted",
                 where=f"sl_endpoint {self.endpoint}",
                 wanted="https://",
-                next="mend sl_endpoint",
+                next="correct sl_endpoint",
+                code=Code.CLEARTEXT_REFUSED,
             )
         username, api_key = settings.get("username"), settings.get("api_key")
         if self.rehearsal:
@@ -207,6 +84,7 @@ class SoftLayerApi:
                 wanted="SL_USERNAME and SL_API_KEY, or the section [softlayer] of ~/.softlayer with username and api_key",
                 seen="no user name" if not username else "no API key",
                 next="export SL_USERNAME=... SL_API_KEY=..., or: slcli config setup",
+                code=Code.CREDENTIALS_MISSING,
             )
         register(str(api_key))
         transport = transports.XmlRpcTransport(
@@ -297,7 +175,7 @@ class SoftLayerApi:
         """Order one instance; gives its id. This costs money.
 
         Raises:
-            OrderUncertain: It was sent, and nobody knows whether it was taken: look before you order again.
+            OrderUncertain: It was sent, and whether it was accepted is unknown: check before you order again.
             ProviderError: It was refused; nothing was ordered.
         """
         ids = tuple(key_ids)
@@ -336,11 +214,11 @@ class SoftLayerApi:
         except _failures() as error:
             if _unanswered(error):
                 raise OrderUncertain(
-                    f"{what}: sent, and no answer came: nobody knows whether it was done",
+                    f"{what}: sent, and no answer came: whether it was done is unknown",
                     where=self.endpoint,
                     wanted=f"an answer within {self._timeout_s:g} s",
                     seen=_words(error),
-                    next="look before anything is done again: swarmbook plan PARAMS, or: slcli vs list",
+                    next="check before you repeat anything: swarmbook plan PARAMS, or: slcli vs list",
                 ) from None
             raise self._translated(what, error) from None
 
@@ -353,6 +231,7 @@ class SoftLayerApi:
                 wanted="the user name and API key of the account",
                 seen=words,
                 next="check SL_USERNAME and SL_API_KEY, or ~/.softlayer; then: slcli account summary",
+                code=Code.CREDENTIALS_REFUSED,
             )
         if _rate_limited(error):
             return ProviderError(
@@ -361,6 +240,7 @@ class SoftLayerApi:
                 wanted="at most 50 a second for the whole account",
                 seen=words,
                 next="run it again in a moment",
+                code=Code.RATE_LIMITED,
             )
         if _unanswered(error):
             tries = f"{len(_PAUSES_S) + 1} tries"
@@ -372,10 +252,10 @@ class SoftLayerApi:
                 next="run it again",
             )
         return ProviderError(
-            f"{what}: SoftLayer says no",
+            f"{what}: SoftLayer refused",
             where=self.endpoint,
             seen=words,
-            next="mend what it says, then run it again",
+            next="fix what it reports, then run again",
             code=Code.PROVIDER_SAYS_NO,
         )
 
@@ -388,7 +268,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _unanswered(error: Exception) -> bool:
-    """Whether nobody can tell what became of the call."""
+    """Whether the outcome of the call is unknown."""
     from SoftLayer import exceptions
 
     lost = exceptions.TransportError, exceptions.ServerError, exceptions.ApplicationError, exceptions.RemoteSystemError

@@ -1,4 +1,4 @@
-"""Parameters held against each other: what fits by itself and not together."""
+"""Checks across parameters: values that are valid alone and not together."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ class Mistake:
     line: int
     key: str
     what: str
-    mend: str
+    fix: str
+
+    @property
+    def mend(self) -> str:
+        """The same, until the form says ``fix``."""
+        return self.fix
 
 
 def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
-    """Values held against each other; those in ``bad`` are defaults that stand in for what is not known, and prove nothing."""
+    """Check values against each other; those in ``bad`` are defaults in place of unknown values, and prove nothing."""
     for key in ("nodes", "galera_nodes", "wipe_disks"):
         names: list[str] = getattr(p, key)
         for twice in sorted({n for n in names if names.count(n) > 1}):
             yield Mistake(0, key, f"{twice} is named twice", "name each node once")
     for key in ("galera_nodes", "wipe_disks"):
         for stranger in [n for n in getattr(p, key) if n not in p.nodes and "nodes" not in bad]:
-            yield Mistake(0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster")
+            yield Mistake(0, key, f"{stranger} is not in nodes ({', '.join(p.nodes)})", "name a node of the cluster")
     if p.provider == "generic":
         yield from _check_hosts(p, bad)
     if p.provider == "softlayer" and not p.sl_domain and "provider" not in bad:
@@ -46,7 +51,7 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0,
             "sl_os",
-            f"{p.sl_os}: CentOS has ended, and the book knows Debian and Ubuntu",
+            f"{p.sl_os}: CentOS is discontinued, and the book supports Debian and Ubuntu",
             "a current one, such as UBUNTU_22_64 or DEBIAN_12_64",
         )
     if p.sl_public_vlan and p.sl_public_vlan == p.sl_private_vlan:
@@ -63,7 +68,7 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0,
             "storage_driver",
-            f"{p.storage_driver} on the layout {p.storage_layout}: devicemapper and lvm-thin go together, and with nothing else",
+            f"{p.storage_driver} on the layout {p.storage_layout}: devicemapper and lvm-thin require each other",
             "storage_driver: devicemapper for lvm-thin (engines before 25); overlay2 for every other layout",
         )
     elif (
@@ -80,7 +85,7 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0,
             "swarm_managers",
-            f"{p.swarm_managers} managers: raft needs a majority, and an even number survives no more losses than one less",
+            f"{p.swarm_managers} managers: raft needs a majority, and an even number survives no more failures than the odd number below it",
             f"use {lower}" + (f" or {lower + 2}" if lower < 7 else ""),
         )
     elif p.swarm_managers > len(set(p.nodes)) and "nodes" not in bad:
@@ -152,18 +157,18 @@ def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
         names = [entry.partition("=")[0] for entry in entries]
         ends = [entry.partition("=")[2] for entry in entries]
         for twice in sorted({n for n in names if names.count(n) > 1}):
-            yield Mistake(0, key, f"{twice} stands there twice", "one entry for each node")
+            yield Mistake(0, key, f"{twice} is listed twice", "one entry for each node")
         for twice in sorted({end for end in ends if ends.count(end) > 1}):
             yield Mistake(
                 0,
                 key,
                 f"{' and '.join(n for n, end in zip(names, ends) if end == twice)} are both {twice}",
-                "a host of its own for each node",
+                "give each node a host of its own",
             )
         if "nodes" not in bad:
             for stranger in [n for n in names if n not in p.nodes]:
                 yield Mistake(
-                    0, key, f"{stranger} is none of nodes ({', '.join(p.nodes)})", "name a node of the cluster"
+                    0, key, f"{stranger} is not in nodes ({', '.join(p.nodes)})", "name a node of the cluster"
                 )
             lacking = [n for n in p.nodes if n not in names]
             if key == "hosts" and lacking and "hosts" not in bad:
@@ -171,7 +176,7 @@ def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
                     0,
                     key,
                     f"no host for {', '.join(lacking)}",
-                    f"add {', '.join(f'{n}=USER@ADDRESS' for n in lacking)}, or take the name out of nodes",
+                    f"add {', '.join(f'{n}=USER@ADDRESS' for n in lacking)}, or remove the name from nodes",
                 )
     for entry in p.private_addresses:
         try:
@@ -182,6 +187,6 @@ def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0,
             "ssh_key_file",
-            "your hosts let in a key that you have, and none is named",
-            "the private key that they know, such as ~/.ssh/id_ed25519",
+            "your hosts accept a key that you have, and no key is named",
+            "the private key they accept, such as ~/.ssh/id_ed25519",
         )

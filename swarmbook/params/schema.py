@@ -1,7 +1,7 @@
 """Every parameter once: name, type, default, one line of help, the phases that use it.
 
 Parameters live in flat YAML (so that ``papermill -f`` takes the same file) and are strict: an unknown key, a wrong
-type, a key given twice or two values that do not fit each other are all told at once, each with file, line and mend.
+type, a key given twice and two values that contradict each other are all reported at once, each with file, line and fix.
 A parameter never holds a secret, only a reference to one (see :mod:`swarmbook.base.secrets`).
 """
 
@@ -241,7 +241,7 @@ def load_params(path: str | Path) -> Params:
         raise ParameterError(
             f"the parameter file cannot be read: {error.strerror}",
             where=str(path),
-            next="name one that is there, such as params/lab.yaml",
+            next="name an existing file, such as params/lab.yaml",
             code=Code.PARAMETERS_NOT_READ,
         ) from None
     except UnicodeDecodeError as error:
@@ -255,7 +255,7 @@ def load_params(path: str | Path) -> Params:
         ) from None
     values, lines, mistakes = _read(text)
     params, more = _validate(values)
-    mistakes += [Mistake(lines.get(m.key, 1), m.key, m.what, m.mend) for m in more]
+    mistakes += [Mistake(lines.get(m.key, 1), m.key, m.what, m.fix) for m in more]
     _raise(mistakes, str(path))
     assert params is not None
     return params
@@ -308,13 +308,13 @@ def differing(kept: Params, given: Params) -> str:
 def _raise(mistakes: list[Mistake], source: str) -> None:
     if not mistakes:
         return
-    found = "\n".join(f"line {m.line}: {m.key}: {m.what}\n    mend: {m.mend}" for m in sorted(mistakes))
+    found = "\n".join(f"line {m.line}: {m.key}: {m.what}\n    fix: {m.fix}" for m in sorted(mistakes))
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     raise ParameterError(
         f"{count} in the parameters; nothing was touched",
         where=source,
         seen=found,
-        next="mend the lines above and run again",
+        next="correct the lines above and run again",
     )
 
 
@@ -353,7 +353,7 @@ def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
                     line,
                     key,
                     "not readable as a value",
-                    "plain scalars and lists only; quotes around text that begins with a sign",
+                    "use plain scalars and lists only; put quotes around text that starts with a special character",
                 )
             )
     return values, lines, mistakes
@@ -372,15 +372,15 @@ def _validate(
             key = str(item["loc"][0])
             good.pop(key, None)
             mistakes.append(_mistake(key, item))
-        try:  # what is left can still be held against itself, so that all mistakes are told at once
+        try:  # what is left can still be held against itself, so that all mistakes are reported at once
             params = Params.model_validate(good)
         except ValidationError:
             return None, mistakes
-    told = {m.key for m in mistakes}
+    reported = {m.key for m in mistakes}
     mistakes += [
         m
-        for m in cross_checks(params, told | (Params.model_fields.keys() - set(names)))
-        if m.key not in told and m.key in names
+        for m in cross_checks(params, reported | (Params.model_fields.keys() - set(names)))
+        if m.key not in reported and m.key in names
     ]
     return (None if mistakes else params), mistakes
 
@@ -396,5 +396,5 @@ def _mistake(key: str, item: Any) -> Mistake:
     secret = field.annotation is SecretReference or REFERENCE in str(field.metadata)
     # A value that should have been a reference may well be the secret itself: it is not repeated.
     seen = "" if secret else f" (seen: {item['input']!r})"
-    mend = f"{field.description}; default {field.default!r}"
-    return Mistake(0, key, f"{at}{' ' if at else ''}{item['msg'].lower()}{seen}", mend)
+    fix = f"{field.description}; default {field.default!r}"
+    return Mistake(0, key, f"{at}{' ' if at else ''}{item['msg'].lower()}{seen}", fix)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.probe import Facts, Probe, network
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
@@ -132,7 +133,8 @@ class Create(Step[Overlay, Network]):
                         wanted="networks that do not share an address",
                         seen=f"overlay_subnet {wanted.subnet}, and {name} has a route to {route}",
                         next="choose another overlay_subnet in the parameters",
-                    )
+                        code=Code.SUBNET_TAKEN,
+)
         return [Change("cluster", Action.CREATE_NETWORK, (wanted.name, wanted.subnet, str(wanted.mtu)))]
 
     def apply(self, book: Book, wanted: Network, seen: Overlay, changes: list[Change]) -> None:

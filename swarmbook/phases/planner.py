@@ -10,6 +10,7 @@ from typing import Any
 
 from swarmbook import __version__
 from swarmbook.access.cluster import Cluster
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.book.forecast import PlannedBook, foresee
 from swarmbook.book.step import Look, Step
@@ -51,6 +52,7 @@ def notebook_file(root: Path, number: str) -> Path:
             "a notebook is not there",
             where=str(path),
             next="run from the folder of the book, or name it: export SWARMBOOK_HOME=FOLDER",
+            code=Code.BOOK_NOT_HERE,
         )
     return path
 

@@ -1,4 +1,4 @@
-"""After a failure: the world is asked why, and the answer stands on the terminal, in the notebook and in the record."""
+"""After a failure: ask the nodes why, and put the answer on the terminal, into the notebook and into the record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swarmbook.runner.kernels import log
 
 __all__ = ["OnFailure", "look_into"]
 
-#: Is given the chapter that failed, and what tells whether to stop asking; gives the lines that matter.
+#: Takes the chapter that failed, and a function that says whether to stop; returns the lines that matter.
 OnFailure = Callable[[ChapterRecord, Callable[[], bool]], Sequence[str]]
 
 
@@ -30,13 +30,13 @@ def look_into(
     stopped: Callable[[], bool],
     console: Console,
 ) -> ChapterRecord:
-    """Asks why a chapter failed. Its own failure is one line on the terminal: the run's result stays what it is.
+    """Ask why a chapter failed. If asking fails, the terminal shows one line: the run's result does not change.
 
     Args:
-        record: What became of the chapter. Of one that did not fail, was interrupted, or was asked for wrongly, nobody asks.
+        record: The chapter's result. Nothing is asked if it did not fail, was interrupted, or was a usage error.
         exit_code: That of the chapter.
         folder: The run's folder.
-        on_failure: Asks; puts what it collects into that folder.
+        on_failure: Collects, into that folder.
         stopped: Whether a signal came meanwhile.
         console: What the terminal sees.
 
@@ -52,16 +52,14 @@ def look_into(
         if lines and record.notebook:
             _into_notebook(folder / record.notebook, lines)
         return replace(record, lines=lines)
-    except Exception as error:  # whatever it is: the run has failed by another cause, and that one is to be told
+    except Exception as error:  # whatever it is: the run failed for another reason, and that one must be shown
         log.debug("after the failure of %s", record.notebook, exc_info=True)
-        console.note(
-            f"what the nodes say could not be collected: {(str(error) or type(error).__name__).splitlines()[0]}"
-        )
+        console.note(f"the nodes' logs could not be collected: {(str(error) or type(error).__name__).splitlines()[0]}")
         return record
 
 
 def _into_notebook(path: Path, lines: Sequence[str]) -> None:
-    """Puts the lines below the error of the cell that failed; statuses and times stay as they are."""
+    """Put the lines below the error of the failed cell; statuses and times stay as they are."""
     nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
     ended = (states.COMPLETED, states.NOT_RUN, states.PENDING)
     cell = next(

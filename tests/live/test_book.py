@@ -616,7 +616,7 @@ def test_taking_a_node_out_is_refused(lab: Lab) -> None:
     for verb in ("run", "verify"):
         lab.book(verb).refused(
             3,
-            "sw4 is no longer among the parameters' nodes",
+            "sw4 is no longer in the parameters' nodes",
             "a Galera member has to be drained",
             "put sw4 back into `nodes`",
             "swarmbook explain node-taken-out",

@@ -90,7 +90,7 @@ def test_a_parameter_that_is_changed_in_its_cell_counts(lab: Lab, address: str, 
     assert "b3" in said(notebook.run_all(60))
     notebook.replace_in_cell("nodes: list[str]", '"b3"]', '"B 3"]')
     wrong = said(notebook.run_all(60))
-    assert "ParameterError" in wrong and "nodes" in wrong and "mend:" in wrong and "Traceback" not in wrong
+    assert "ParameterError" in wrong and "nodes" in wrong and "fix:" in wrong and "Traceback" not in wrong
     notebook.replace_in_cell("nodes: list[str]", ', "B 3"]', "]")
     assert "b3" not in said(notebook.run_all(60))
 

@@ -22,7 +22,7 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
     lab = make_lab(["h1", "h2"])
     lab.params = {**shipped, **lab.params, "hosts": hosts, "swarm_managers": 1, "wait_timeout": 120}
     lab.swarmbook("lab-hosts", lab.file()).expect(0, "h1 at deploy@127.0.0.1", "h2 at deploy@127.0.0.1")
-    lab.swarmbook("lab-hosts", lab.file()).expect(0, "they are there")
+    lab.swarmbook("lab-hosts", lab.file()).expect(0, "they exist already")
     return lab
 
 
@@ -30,7 +30,7 @@ def test_what_is_wrong_with_a_host_is_told_before_anything_is_changed(lab: Lab) 
     (free,) = free_ports(1)
     wrong = [f"h1=deploy@127.0.0.1:{free}", lab.params["hosts"][1]]
     lab.book("run", "--only", "01", hosts=wrong).refused(
-        3, "h1 does not answer over SSH", f"ssh -p {free} deploy@127.0.0.1", "mend hosts or ssh_jump"
+        3, "h1 does not answer over SSH", f"ssh -p {free} deploy@127.0.0.1", "correct hosts or ssh_jump"
     )
     lab.book("run", "--only", "01", hosts=[entry.replace("deploy", "root") for entry in lab.params["hosts"]]).refused(
         3, "h1 does not accept the cluster's SSH key", "in root's authorized_keys", "ssh-copy-id -i", "root@127.0.0.1"
@@ -107,7 +107,7 @@ def test_by_way_of_a_jump_host(lab: Lab) -> None:
     )
     command = (
         next(line for line in refused.said.splitlines() if "ssh-keygen -f" in line)
-        .partition("made anew: ")[2]
+        .partition("reinstalled on purpose: ")[2]
         .partition(" &&")[0]
     )
     lab.call(["sh", "-c", command]).expect(0)

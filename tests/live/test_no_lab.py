@@ -47,7 +47,7 @@ def test_all_mistakes_are_told_at_once(lab: Any) -> None:
     }.items():
         assert any(part in line for line in done.said.splitlines()), f"{part}:{done}"
         assert number in told, f"line {number} is not told:{done}"
-    assert done.said.count("mend:") == len(told)
+    assert done.said.count("fix:") == len(told)
     assert "hunter2" not in done.said, "the secret that stood where a reference should"
     assert untouched(lab)
 
@@ -63,7 +63,7 @@ def test_all_mistakes_are_told_at_once(lab: Any) -> None:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_only_shows_in_the_whole(lab: Any, changes: dict[str, Any], parts: list[str]) -> None:
-    lab.swarmbook("run", lab.file(**changes)).expect(2, "line ", "mend:", "next:", *parts)
+    lab.swarmbook("run", lab.file(**changes)).expect(2, "line ", "fix:", "next:", *parts)
     assert untouched(lab)
 
 

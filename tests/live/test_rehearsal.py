@@ -47,7 +47,7 @@ def test_the_committed_parameters_are_those_that_rehearse_writes(lab: Lab) -> No
     assert (lab.home / "params" / "softlayer.rehearsal.yaml").read_text() == (
         ROOT / "params" / "rehearsal.yaml"
     ).read_text()
-    lab.swarmbook("rehearse", "params/lab.yaml").refused(2, "only rented machines are rehearsed", "provider: lab")
+    lab.swarmbook("rehearse", "params/lab.yaml").refused(2, "only rented machines can be rehearsed", "provider: lab")
     lab.swarmbook("rehearse", "params/softlayer.yaml", "--out", "params/lab.yaml").refused(3, "no rehearsal wrote it")
     lab.swarmbook("rehearse").expect(2, "nothing to rehearse")
 
@@ -61,16 +61,16 @@ def test_a_price_and_no_order(lab: Lab) -> None:
 
 def test_what_the_service_refuses_is_told_in_its_words(lab: Lab) -> None:
     lab.swarmbook("rehearse", "--up", "3", "--fault", "quota,on=Virtual_Guest::createObject").expect(
-        0, "3 s at least", "misbehaves: quota on Virtual_Guest::createObject, always"
+        0, "3 s at least", "injected faults: quota on Virtual_Guest::createObject, always"
     )
     lab.book("run", "--only", "01", "--yes").refused(
         3,
-        "SoftLayer says no",
+        "SoftLayer refused",
         "REHEARSAL: the account has reached its limit of virtual servers",
         "swarmbook explain provider-says-no",
     )
     assert not lab.leftovers()
-    lab.swarmbook("rehearse", "--behave").expect(0, "the service behaves")
+    lab.swarmbook("rehearse", "--behave").expect(0, "no faults are injected")
 
 
 def test_the_whole_book(lab: Lab) -> None:

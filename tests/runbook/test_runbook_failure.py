@@ -108,7 +108,7 @@ def test_its_own_failure_is_one_line(book: Any, tmp_path: Path) -> None:
     )
     assert (result.status, result.exit_code, result.chapters[0].lines) == ("failed", 3, ())
     assert (
-        "what the nodes say could not be collected: [Errno 28] No space left on device\n" in said
+        "the nodes' logs could not be collected: [Errno 28] No space left on device\n" in said
         and "Traceback" not in said
     )
     assert audit(tmp_path / "run", tmp_path).finding == ""

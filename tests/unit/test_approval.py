@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from swarmbook import __version__
 from swarmbook.access.cluster import Cluster
-from swarmbook.base.errors import ConfirmationMissing, UsageError
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import ConfirmationMissing
 from swarmbook.cli import main
 from swarmbook.cli.approval import approve
 from swarmbook.machines.providers import lab
@@ -23,6 +24,7 @@ from swarmbook.model.plan import Cost, Plan, PlannedStep
 from swarmbook.params import Params
 from swarmbook.phases.planner import notebook_hash
 from swarmbook.record.evidence import Evidence
+from swarmbook.testing.errors import raises
 
 ORDER = PlannedStep("01", "machines", (Change("sw1", Action.CREATE, word=Word.ORDER),))
 WIPE = PlannedStep("02", "second disk", (Change("sw2", Action.WIPE_DISK, ("/dev/x", "ext4"), Word.DESTROY),))
@@ -60,7 +62,7 @@ def test_typed(terminal: Callable[..., None], capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("word", ["", "order", "ORDER it", "CANCEL", "yes"])
 def test_another_word_is_no_yes(terminal: Callable[..., None], word: str) -> None:
     terminal(word)
-    with pytest.raises(ConfirmationMissing, match="nothing was touched"):
+    with raises(Code.NOT_CONFIRMED):
         approve(PLAN, yes=False, digest=None)
 
 
@@ -74,7 +76,7 @@ def test_by_digest() -> None:
     approvals = approve(PLAN, yes=False, digest=PLAN.digest)
     assert [a.how for a in approvals] == [f"--approve {PLAN.digest}"] * 2
     for digest in (replace(PLAN, cluster="other").digest, "0" * 64, PLAN.digest[:20], ""):
-        with pytest.raises(UsageError, match="for another plan") as caught:
+        with raises(Code.APPROVED_ANOTHER_PLAN) as caught:
             approve(PLAN, yes=True, digest=digest)  # an approval that does not fit is not mended by --yes
         assert PLAN.digest in str(caught.value)
 
@@ -151,7 +153,7 @@ def test_a_plan_that_does_not_fit_what_is_there(book: Path, home: Path) -> None:
     refused("not those of the plan", "lab_hourly_cost: 0.5 then, 0.6 now", arguments=(str(other),))
     other.write_text(book.read_text().replace("cluster: lab", "cluster: shop"))
     refused("the plan is another cluster's", arguments=(str(other),))
-    refused("say themselves what is run", arguments=("--only", "03"))
+    refused("determine themselves what runs", arguments=("--only", "03"))
     params = Params(cluster="lab", nodes=["sw1"], swarm_managers=1).model_dump(exclude={"confirm"})
     Plan("lab", params, {"02": notebook_hash(home, "02")}, (), (), "0.0.1").save(file)
     refused("made by another swarmbook", "0.0.1", __version__)

@@ -141,8 +141,8 @@ def test_it_looks_again_puts_up_with_errors_and_stops(home: Path) -> None:
     it.stop()
     it._thread.join(10)
     assert not it._thread.is_alive()
-    assert "the board cannot look: no" in shown[1][1]
-    assert "· not there" in shown[0][1] and "✔ Synced" in shown[-1][1] and "looked at" in shown[-1][1]
+    assert "the board cannot refresh: no" in shown[1][1]
+    assert "· not there" in shown[0][1] and "✔ Synced" in shown[-1][1] and "updated" in shown[-1][1]
     assert '<img alt="Cluster lab: sw1: machine ✔ answers' in shown[-1][0] and "<table>" in shown[-1][0]
 
 

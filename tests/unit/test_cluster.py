@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from swarmbook.access.cluster import FORMAT, Cluster, Endpoint, Node, home
-from swarmbook.base.errors import LockHeld, OutOfOrder, WorldError
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import LockHeld, WorldError
+from swarmbook.testing.errors import raises
 
 MakeNode = Callable[..., Node]
 HOLDER = """
@@ -69,7 +71,7 @@ def test_a_newer_format_is_refused(node: MakeNode) -> None:
     cluster.save_nodes([node()], "lab")
     data = json.loads(cluster.file.read_text())
     cluster.file.write_text(json.dumps({**data, "format": FORMAT + 1}))
-    with pytest.raises(WorldError, match="newer swarmbook") as caught:
+    with raises(Code.INVENTORY_NOT_READ) as caught:
         _ = cluster.nodes
     assert f"format {FORMAT + 1}" in str(caught.value)
     assert caught.value.exit_code == 3
@@ -90,7 +92,7 @@ def test_an_inventory_that_is_not_readable(text: str) -> None:
 def test_nodes_that_were_not_provisioned(node: MakeNode) -> None:
     cluster = Cluster("lab")
     cluster.save_nodes([node("sw1")], "lab")
-    with pytest.raises(OutOfOrder, match="run 01 first: no machine for sw2, sw3") as caught:
+    with raises(Code.OUT_OF_ORDER, "run 01 first", "sw2, sw3") as caught:
         cluster.require_nodes(["sw1", "sw2", "sw3"], "02")
     assert "swarmbook run PARAMS --only 01" in str(caught.value)
 
@@ -98,7 +100,7 @@ def test_nodes_that_were_not_provisioned(node: MakeNode) -> None:
 def test_taking_a_node_out_is_refused(node: MakeNode) -> None:
     cluster = Cluster("lab")
     cluster.save_nodes([node("sw1"), node("sw2"), node("sw3")], "lab")
-    with pytest.raises(WorldError, match="sw2 is no longer among") as caught:
+    with raises(Code.NODE_TAKEN_OUT, "sw2") as caught:
         cluster.require_nodes(["sw1", "sw3"], "02")
     assert "put sw2 back" in str(caught.value)
     assert [n.name for n in cluster.require_nodes(["sw3", "sw2", "sw1"], "02")] == ["sw3", "sw2", "sw1"]

@@ -75,7 +75,7 @@ def test_a_code_belongs_to_one_of_them() -> None:
     ],
 )
 def test_it_is_found_by_its_code_and_never_by_our_words(error: SwarmbookError, name: str) -> None:
-    found = find(error.code, error.seen, error.what)
+    found = find(error.code, error.seen)
     assert (found.name if found else "") == name
 
 

@@ -12,9 +12,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ParameterError
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params, params_from_namespace, phase_params
+from swarmbook.testing.errors import raises
 
 SECRETS = ["consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"]
 
@@ -65,8 +67,8 @@ MISTAKES = {
     "not IPv4": ("overlay_subnet: fd00::/64", 1, "overlay_subnet", "an IPv4 network such as"),
     "small pool": ("swarm_address_pool: 10.201.0.0/26", 1, "smaller than the /24", "a /16"),
     "no address": ("dns_primary: 9.9.9", 1, "'9.9.9' is not an address", "9.9.9.9"),
-    "a stranger for a member": ("galera_nodes: [sw9]", 1, "sw9 is none of nodes (sw1, sw2, sw3)", "name a node of the cluster"),
-    "a stranger to be wiped": ("wipe_disks: [sw9]", 1, "sw9 is none of nodes", "name a node of the cluster"),
+    "a stranger for a member": ("galera_nodes: [sw9]", 1, "sw9 is not in nodes (sw1, sw2, sw3)", "name a node of the cluster"),
+    "a stranger to be wiped": ("wipe_disks: [sw9]", 1, "sw9 is not in nodes", "name a node of the cluster"),
     "renewed for ever": ("certificate_days: 20", 1, "renewed on every run", "less than certificate_days (20)"),
     "a certificate for two years": ("certificate_days: 730", 1, "certificate_days", "365"),
     "a relative path": ("mariadb_data_path: data", 1, "not an absolute path", "/srv/mariadb"),
@@ -74,16 +76,16 @@ MISTAKES = {
     "a size": ("mariadb_buffer_pool: lots", 1, "mariadb_buffer_pool", "innodb_buffer_pool_size"),
     "rented machines without a domain": ("provider: softlayer", 1, "needs a domain for its instances", "example.com"),
     "a domain that is none": ("sl_domain: Example", 1, "sl_domain", "such as example.com"),
-    "CentOS": ("sl_os: CENTOS_LATEST", 1, "CentOS has ended", "UBUNTU_22_64"),
+    "CentOS": ("sl_os: CENTOS_LATEST", 1, "CentOS is discontinued", "UBUNTU_22_64"),
     "one VLAN for both": ("sl_public_vlan: 5\nsl_private_vlan: 5", 2, "are the same", "slcli vlan list"),
     "hosts that are not named": ("provider: generic\nssh_key_file: key", 1, "no host for sw1, sw2, sw3", "add sw1=USER@ADDRESS"),
     "a host too few": ("provider: generic\nssh_key_file: key\nhosts: [sw1=a.example, sw3=root@10.0.0.3:22]", 3, "no host for sw2", "add sw2=USER@ADDRESS"),
-    "a host too many": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c, sw4=d]", 3, "sw4 is none of nodes (sw1, sw2, sw3)", "name a node"),
+    "a host too many": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c, sw4=d]", 3, "sw4 is not in nodes (sw1, sw2, sw3)", "name a node"),
     "a host for two": (f"{OWN}\nhosts: [sw1=a, sw2=a, sw3=c]", 3, "sw1 and sw2 are both a", "a host of its own"),
-    "two hosts for one": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c, sw3=d]", 3, "sw3 stands there twice", "one entry for each"),
+    "two hosts for one": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c, sw3=d]", 3, "sw3 is listed twice", "one entry for each"),
     "a host without its name": (f"{OWN}\nhosts: [10.0.0.1, sw2=b, sw3=c]", 3, "hosts: [0] string should match pattern", "NAME=[USER@]ADDRESS[:PORT]"),
     "a host with a path": (f"{OWN}\nhosts: [sw1=a/b, sw2=b, sw3=c]", 3, "hosts: [0] string should match pattern", "NAME=[USER@]ADDRESS[:PORT]"),
-    "no key for the hosts": ("provider: generic\nhosts: [sw1=a, sw2=b, sw3=c]", 1, "a key that you have, and none is named", "~/.ssh/id_ed25519"),
+    "no key for the hosts": ("provider: generic\nhosts: [sw1=a, sw2=b, sw3=c]", 1, "and no key is named", "~/.ssh/id_ed25519"),
     "a private address that is none": (f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c]\nprivate_addresses: [sw1=10.0.0]", 4, "not an IPv4 address", "sw1=10.0.0.11"),
     "one private address for two": (
         f"{OWN}\nhosts: [sw1=a, sw2=b, sw3=c]\nprivate_addresses: [sw1=10.0.0.1, sw2=10.0.0.1]", 4, "sw1 and sw2 are both 10.0.0.1", "a host of its own",
@@ -97,13 +99,13 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "line", "what", "mend"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_told_with_line_and_mend(tmp_path: Path, text: str, line: int, what: str, mend: str) -> None:
+@pytest.mark.parametrize(("text", "line", "what", "fix"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_with_line_and_fix(tmp_path: Path, text: str, line: int, what: str, fix: str) -> None:
     message = told(tmp_path, text)
     assert what in message
-    assert mend in message
+    assert fix in message
     if not any(
-        words in what for words in ("renewed", "go together", "needs a domain", "no host for sw1", "none is named")
+        words in what for words in ("renewed", "go together", "needs a domain", "no host for sw1", "no key is named")
     ):  # those lines are about a default that is in no line
         assert re.search(rf"^ +(seen: +)?line {line}: ", message, re.MULTILINE), message
 
@@ -119,7 +121,7 @@ def test_all_mistakes_are_told_at_once_in_order(tmp_path: Path) -> None:
     )
     assert "7 mistakes" in message
     assert [int(n) for n in re.findall(r"line (\d+):", message)] == [1, 2, 3, 4, 5, 6, 7]
-    assert message.count("mend:") == 7
+    assert message.count("fix:") == 7
 
 
 def test_a_mistake_brings_no_second_one_with_it(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_references_are_taken(name: str, value: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="cannot be read") as caught:
+    with raises(Code.PARAMETERS_NOT_READ) as caught:
         load_params(tmp_path / "none.yaml")
     assert caught.value.next is not None
 
@@ -166,7 +168,7 @@ def test_any_text_gives_parameters_or_a_parameter_error(tmp_path: Path, text: st
     try:
         load_params(file)
     except ParameterError as error:
-        assert "mend:" in str(error)
+        assert "fix:" in str(error)
 
 
 json_values = (

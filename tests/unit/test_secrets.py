@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.pki import Authority
 from swarmbook.base import secrets
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.base.secrets import (
     MASK,
@@ -33,6 +34,7 @@ from swarmbook.base.secrets import (
     resolve,
     token,
 )
+from swarmbook.testing.errors import raises
 
 
 def test_a_secret_does_not_show_itself() -> None:
@@ -83,7 +85,7 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes | Non
     file = tmp_path / "pw"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(UsageError, match="the secret pw is not there") as caught:
+    with raises(Code.SECRET_NOT_THERE, "pw") as caught:
         resolve("pw", f"file:{file}", tmp_path / "s")
     assert str(file) in str(caught.value)
 

@@ -11,6 +11,7 @@ import pytest
 from swarmbook.access.cluster import Cluster, Endpoint
 from swarmbook.access.hosts import generate_key
 from swarmbook.access.ssh_keys import fingerprint
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import (  # fmt: skip
     ConfirmationMissing,
     ForeignData,
@@ -19,9 +20,7 @@ from swarmbook.base.errors import (  # fmt: skip
     PlanMismatch,
     ProviderError,
     SwarmbookError,
-    UsageError,
     WaitTimeout,
-    WorldError,
 )
 from swarmbook.book.book import Book, Change
 from swarmbook.cli.session import Session
@@ -34,6 +33,7 @@ from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
 from swarmbook.phases.planner import make_plan
 from swarmbook.phases.provision import step as provision
+from swarmbook.testing.errors import raises
 
 NAMES = ["sw1", "sw2", "sw3"]
 ORDER = "Virtual_Guest::createObject"
@@ -323,7 +323,7 @@ def test_names_that_somebody_else_has(
 def test_two_of_one_name(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     up(nodes=["sw1"], swarm_managers=1)
     provider()._api.order(provider()._spec("sw1"), [])
-    with pytest.raises(WorldError, match="two instances called sw1") as caught:
+    with raises(Code.INSTANCE_TWICE, "sw1") as caught:
         provider().machines()
     assert all(str(id) in str(caught.value) for id in cloud.guests)
 
@@ -401,7 +401,7 @@ def test_prices(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> Non
     ("wrong", "words"),
     [
         ({"sl_os": "DEBIAN_7_64"}, ["does not offer sl_os DEBIAN_7_64", "UBUNTU_22_64"]), ({"sl_region": "nowhere"}, ["does not offer sl_region nowhere", "dal10"]),
-        ({"sl_cpu": 3}, ["the price of sw1: SoftLayer says no", "guest_core '3'"]), ({"sl_public_vlan": 7}, ["no public VLAN 7 in dal10"]),
+        ({"sl_cpu": 3}, ["the price of sw1: SoftLayer refused", "guest_core '3'"]), ({"sl_public_vlan": 7}, ["no public VLAN 7 in dal10"]),
     ],
 )  # fmt: skip
 def test_what_is_not_offered_is_said_before_ordering(
@@ -420,7 +420,7 @@ def test_what_is_not_offered_is_said_before_ordering(
 @pytest.mark.parametrize(
     ("fault", "error", "words"),
     [
-        (Fault("quota", ORDER), ProviderError, ["ordering sw1.example.com: SoftLayer says no", "SoftLayer_Exception_Public: REHEARSAL: the account has reached its limit"]),
+        (Fault("quota", ORDER), ProviderError, ["ordering sw1.example.com: SoftLayer refused", "SoftLayer_Exception_Public: REHEARSAL: the account has reached its limit"]),
         (Fault("unknown-datacenter", ORDER), ProviderError, ["ordering sw1.example.com", "no such datacenter"]),
         (Fault("rate-limit", ORDER), ProviderError, ["too many calls", "Rate limit of 50 requests", "failed as well: sw2, sw3"]),
         (Fault("bad-credentials"), ProviderError, ["does not accept the credentials", "Invalid API token.", "SL_API_KEY"]),
@@ -558,12 +558,12 @@ def test_a_lost_answer_to_a_cancellation(
 
 
 def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rehearsal: Rehearsal) -> None:
-    with pytest.raises(UsageError, match="no credentials for SoftLayer") as caught:
+    with raises(Code.CREDENTIALS_MISSING) as caught:
         SoftLayerApi()
     assert "SL_USERNAME" in str(caught.value)
     monkeypatch.setenv("SL_USERNAME", "me")
     monkeypatch.setenv("SL_API_KEY", "a-very-real-key")
-    with pytest.raises(UsageError, match="would get the API key in the clear"):
+    with raises(Code.CLEARTEXT_REFUSED):
         SoftLayerApi("http://api.example.com/xmlrpc/v3.1/")
     real = SoftLayerApi()
     assert (real.endpoint, real.rehearsal) == ("https://api.softlayer.com/xmlrpc/v3.1/", False)

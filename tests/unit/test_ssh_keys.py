@@ -13,10 +13,12 @@ import pytest
 
 from swarmbook.access import ssh_keys
 from swarmbook.access.cluster import Cluster, Endpoint
-from swarmbook.base.errors import ForeignData, HostUnreachable, UsageError
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import ForeignData, HostUnreachable
 from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.provision import step as provision
+from swarmbook.testing.errors import raises
 
 
 def made(path: Path, kind: str, passphrase: str = "", form: str = "RFC4716") -> Path:
@@ -48,10 +50,10 @@ def test_keys_that_cannot_be_taken(tmp_path: Path) -> None:
     )
     (tmp_path / "noise").write_text("not a key, but a password perhaps")
     for path in (locked, public, tmp_path / "noise"):
-        with pytest.raises(UsageError, match="no private SSH key that can be used") as caught:
+        with raises(Code.SSH_KEY_UNUSABLE) as caught:
             ssh_keys.read_private(path)
         assert "password perhaps" not in str(caught.value) and "without a passphrase" in str(caught.value)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with raises(Code.SSH_KEY_NOT_READ):
         ssh_keys.read_private(tmp_path / "absent")
 
 
@@ -115,7 +117,7 @@ def test_who_shows_no_host_key(listener: socket.socket) -> None:
     thread = threading.Thread(target=other)
     thread.start()
     end = Endpoint("127.0.0.1", listener.getsockname()[1])
-    with pytest.raises(HostUnreachable, match="no SSH server shows a host key"):
+    with raises(Code.HOST_UNREACHABLE):
         ssh_keys.scan_host_key(end, 2)
     thread.join(10)
     listener.close()

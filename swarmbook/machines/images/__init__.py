@@ -49,7 +49,7 @@ def image_name(name: str, base: str) -> str:
 
 
 def ensure_image(engine: Engine, name: str, base: str) -> tuple[str, bool]:
-    """Have an image on an engine.
+    """Make sure that an engine has an image.
 
     Args:
         engine: The engine.
@@ -125,7 +125,7 @@ def _bootstrap(engine: Engine, tag: str) -> None:
                 "the base image could not be bootstrapped",
                 where=f"mmdebstrap {_SUITE}",
                 seen=tail,
-                next="look at the mirror in /etc/apt/sources.list",
+                next="check the mirror in /etc/apt/sources.list",
             )
         import_image(engine, tar, tag, f"{LABEL}=base")
 

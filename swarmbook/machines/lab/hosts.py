@@ -1,4 +1,4 @@
-"""Lab machines as hosts that somebody has: a user with sudo, a key that they know, SSH at an address of this computer, and nothing else."""
+"""Lab machines that stand in for hosts you own: a user with sudo, a known key, SSH at an address of this computer, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _machines(params: Params, root: Path) -> Machines:
 def _logins(params: Params) -> Mapping[str, Login]:
     if params.provider != "generic":
         raise UsageError(
-            "there are no hosts to stand up",
+            "the parameters name no hosts to create",
             wanted="provider: generic",
             seen=f"provider: {params.provider}",
             next="swarmbook lab-hosts params/generic.yaml",
@@ -41,14 +41,14 @@ def _logins(params: Params) -> Mapping[str, Login]:
     for name, login in logins.items():
         if login.end.host != "127.0.0.1":
             raise UsageError(
-                f"{name} is no machine of this computer", where=f"hosts: {name}={login}", wanted="127.0.0.1 and a free port", seen=login.end.host,
-                next="these are stood up nowhere: they are yours already; swarmbook run PARAMS",
+                f"{name} is not on this computer", where=f"hosts: {name}={login}", wanted="127.0.0.1 and a free port", seen=login.end.host,
+                next="swarmbook creates no such hosts: they are yours already; swarmbook run PARAMS",
             )  # fmt: skip
     return logins
 
 
 def stand_up(params: Params, root: Path) -> list[str]:
-    """Have the hosts that the parameters name; those that are there stay.
+    """Create the hosts that the parameters name; existing ones stay.
 
     Args:
         params: Of the generic provider; every host at 127.0.0.1, on a port of its own.
@@ -84,7 +84,7 @@ def stand_up(params: Params, root: Path) -> list[str]:
 
 
 def _give_user(machines: Machines, name: str, user: str) -> None:
-    """The key is the user's alone: root cannot log in with it."""
+    """Let only that user in with the key: root cannot log in with it."""
     machines.node(name, timeout_s=120)  # waits until it has booted
     if user == "root":
         return
@@ -105,7 +105,7 @@ def _give_user(machines: Machines, name: str, user: str) -> None:
 
 
 def take_down(params: Params, root: Path) -> list[str]:
-    """Take the hosts away; gives what was removed.
+    """Remove the hosts; returns what was removed.
 
     Raises:
         UsageError: The parameters name other hosts.
@@ -115,10 +115,10 @@ def take_down(params: Params, root: Path) -> list[str]:
     removed = machines.destroy(node_image(machines.engine))
     key = root / Path(params.ssh_key_file).expanduser()
     public = key.with_suffix(".pub")
-    if public.exists() and public.read_text().split()[2:] == [_MADE]:  # ours, made for them; any other is somebody's
+    if public.exists() and public.read_text().split()[2:] == [_MADE]:  # ours, made for them; any other is the user's
         key.unlink(missing_ok=True)
         public.unlink()
         removed.append(f"key {params.ssh_key_file}")
-        with contextlib.suppress(OSError):  # something of somebody's lies there
+        with contextlib.suppress(OSError):  # the user keeps something there
             key.parent.rmdir()
     return removed

@@ -79,19 +79,19 @@ class Machines:
 
     def _refuse_foreign(self, labels: Mapping[str, str]) -> None:
         other = labels.get(_FOLDER_LABEL, "")
-        # A folder that is gone cannot want its lab back; otherwise a deleted clone would leave machines nobody may remove.
+        # A folder that is gone cannot claim its lab; otherwise a deleted clone would leave machines that cannot be removed.
         if other != str(self.folder) and Path(other).is_dir():
             raise ForeignData(
-                f"a lab named {self.cluster} is already there and belongs to another folder",
+                f"a lab named {self.cluster} exists already and belongs to another folder",
                 where=self.network,
                 wanted=str(self.folder),
                 seen=other,
-                next="give this one another name (`cluster:` in the parameters), or take the other away from its own folder",
+                next="give this one another name (`cluster:` in the parameters), or remove the other one from its own folder",
                 code=Code.LAB_OF_ANOTHER_FOLDER,
             )
 
     def ensure_network(self) -> bool:
-        """Have the lab's bridge; the engine picks its subnet. Returns whether it was made.
+        """Make sure that the lab has its bridge; the engine picks the subnet. Returns whether it was created.
 
         Addresses can be fixed only where the subnet was asked for, and a swarm's managers must keep theirs over a
         restart: so the subnet that the engine picked is asked for again, by name.
@@ -209,7 +209,7 @@ class Machines:
         )
 
     def node(self, name: str, timeout_s: float) -> Node:
-        """Wait until a machine has booted; what the phases need to know of it.
+        """Wait until a machine has booted; return what the phases need to know about it.
 
         Raises:
             WaitTimeout: It has not booted in time.
@@ -245,7 +245,7 @@ class Machines:
         )
 
     def destroy(self, image: str | None) -> list[str]:
-        """Take machines, disks and network away; returns what was removed.
+        """Remove machines, disks and network; returns what was removed.
 
         Args:
             image: The machine image, for letting go of the loop devices of machines that are dead already.
@@ -263,7 +263,7 @@ class Machines:
         return removed
 
     def remove(self, name: str, image: str | None) -> None:
-        """Take one machine away, with its disk; where there is none, its disk.
+        """Remove one machine with its disk; if there is none, the disk alone.
 
         Args:
             name: Which.

@@ -14,7 +14,7 @@ __all__ = ["Provider", "costs_money", "provider_for", "rehearsed"]
 
 
 def costs_money(params: Params) -> bool:
-    """Whether machines of these parameters are paid for, so that ORDER is asked for; nobody is asked to find out."""
+    """Whether these machines cost money, so that ORDER must be typed; needs no request to the provider."""
     return bool(params.provider == "softlayer" or (params.provider == "lab" and params.lab_hourly_cost > 0))
 
 
@@ -40,4 +40,4 @@ def provider_for(book: Book) -> Provider:
         from swarmbook.machines.providers.softlayer import SoftLayerProvider
 
         return SoftLayerProvider(book)
-    raise UsageError(f"no such provider: {book.params.provider}", next="swarmbook params")
+    raise UsageError(f"there is no provider {book.params.provider}", next="swarmbook params")

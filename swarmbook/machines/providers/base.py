@@ -52,28 +52,28 @@ class Provider(Protocol):
     name: str
 
     def prerequisites(self) -> list[Check]:
-        """What it needs of this computer, looked at; nothing is installed, started or sent."""
+        """Check what it needs of this computer; nothing is installed, started or sent."""
 
     def offers(self, names: Sequence[str]) -> list[Offer]:
-        """What the machines would be and cost; nothing is ordered."""
+        """Describe what the machines would be and cost; nothing is ordered."""
 
     def machines(self) -> list[Found]:
-        """The cluster's machines that are there, in whatever state."""
+        """List the cluster's existing machines, in whatever state."""
 
     def states(self) -> dict[str, str]:
-        """The state of each machine by name, as far as can be told without starting anything; under ``""`` why it cannot."""
+        """The state of each machine by name, as far as it is known without starting anything; under ``""`` why it is not."""
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
-        """What has to be done so that every named machine runs; pure."""
+        """Plan what makes every named machine run; pure."""
 
     def provision(self, changes: Sequence[Change]) -> None:
-        """Do it, for all machines at once."""
+        """Apply the plan, for all machines at once."""
 
     def wait(self, names: Sequence[str]) -> list[Node]:
-        """Wait until the machines run and are addressed; gives what the phases need to know of them."""
+        """Wait until the machines run and have addresses; returns what the phases need to know about them."""
 
     def doomed(self) -> list[str]:
-        """Names of all that :meth:`destroy` would remove."""
+        """Name everything that :meth:`destroy` would remove."""
 
     def destroy(self) -> list[str]:
-        """Remove machines, disks, keys and networks; gives their names."""
+        """Remove machines, disks, keys and networks; returns their names."""

@@ -1,4 +1,4 @@
-"""The generic provider: hosts that somebody has already, by address. It makes none, starts none, and removes none."""
+"""The generic provider: hosts you own, by address. It creates, starts and removes none of them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, LoginRefused, OutOfOrder, UsageError, WaitTimeout, WorldError
 from swarmbook.base.files import write_private
 from swarmbook.base.wait import wait_for
+from swarmbook.base.words import subject
 from swarmbook.book.book import Book, Change
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.model.checks import Check
@@ -109,7 +110,7 @@ class GenericProvider:
         return changes
 
     def provision(self, changes: Sequence[Change]) -> None:
-        """Nothing: the machines are somebody's. :meth:`wait` meets those that are new."""
+        """Do nothing: the machines are yours. :meth:`wait` logs in to the new ones."""
 
     # -- meeting them ------------------------------------------------------------------------------------------
 
@@ -146,7 +147,7 @@ class GenericProvider:
             look,
             timeout_s=self._book.params.wait_timeout,
             where=f"{name} ({login})",
-            next="it is a host of yours, which only you can start: start it, then run it again",
+            next="it is your host, and only you can start it: start it, then run again",
             first_s=self._first_s,
             slowest_s=self._slowest_s,
             code=Code.HOST_OFF,
@@ -159,7 +160,7 @@ class GenericProvider:
         Raises:
             HostUnreachable: It does not answer.
             LoginRefused: It does not take the key.
-            WorldError: Its user may not become root, or its address among the nodes is not to be told.
+            WorldError: Its user may not become root, or its address among the nodes is unknown.
         """
         login, known = self._logins()[name], self._known().get(name)
         same = (
@@ -209,7 +210,7 @@ class GenericProvider:
         except HostUnreachable as error:
             error.what, error.code = f"{name} does not answer over SSH", Code.JUMP_OR_ADDRESS_WRONG
             error.where = f"{name} ({login})"
-            error.next = f"is the address right, and reached from here? ssh -p {login.end.port} {login.user}@{login.end.host}; mend hosts or ssh_jump"
+            error.next = f"is the address right, and reachable from here? ssh -p {login.end.port} {login.user}@{login.end.host}; correct hosts or ssh_jump"
             raise
 
     def _ask(self, host: Host, login: Login) -> dict[str, list[str]]:
@@ -221,7 +222,7 @@ class GenericProvider:
                 facts.setdefault(head, []).append(value.strip())
         if login.user != "root" and not facts["id"] and not output.ok:
             raise WorldError(
-                f"{login.user} may not become root on {host.name} without being asked",
+                f"{login.user} may not become root on {host.name} without a password",
                 where=f"{host.name} ({login})",
                 wanted=f"sudo -n without a password: a file in /etc/sudoers.d with the line: {login.user} ALL=(ALL) NOPASSWD: ALL",
                 seen=(output.stderr or output.stdout).strip()[:300] or f"exit {output.exit}",
@@ -249,18 +250,19 @@ class GenericProvider:
         address = next((candidate for candidate in candidates if candidate in has), None)
         if address is None:
             raise WorldError(
-                f"nobody can tell where the other nodes reach {name}",
+                f"it is unknown at which address the other nodes reach {name}",
                 where=f"{name} ({login})",
-                wanted="an IPv4 address of its own that it is known by, or sends from",
+                wanted="an IPv4 address of its own, which is in the parameters or which it sends from",
                 seen=", ".join(has) or "no IPv4 address",
                 next=f"name it: private_addresses: [{name}=ADDRESS] in the parameters",
+                code=Code.ADDRESS_UNKNOWN,
             )
         return address
 
     # -- the end -----------------------------------------------------------------------------------------------
 
     def doomed(self) -> list[str]:
-        """Nothing: the hosts stay. But they are not forgotten while the cluster runs on them.
+        """Return nothing: the hosts stay. But they are not forgotten while the cluster runs on them.
 
         Raises:
             OutOfOrder: 90 has not taken the book off them.
@@ -277,10 +279,10 @@ class GenericProvider:
             raise
         if carrying:
             raise OutOfOrder(
-                f"run 90 first: {', '.join(carrying)} still {'carry' if len(carrying) > 1 else 'carries'} the cluster",
+                f"run 90 first: {subject(carrying, 'still carries', 'still carry')} the cluster",
                 where=", ".join(carrying),
-                wanted="hosts as they were before the book: 91 removes none of yours, and forgets how to reach them",
-                seen=f"{_OURS} is there",
+                wanted="hosts as they were before the book: 91 removes no host of yours, and forgets how to reach them",
+                seen=f"{_OURS} exists",
                 next="swarmbook destroy PARAMS",
                 code=Code.CLUSTER_STILL_THERE,
             )

@@ -53,10 +53,10 @@ class LabProvider:
         if self._book.prospect is not None and self._there() is None:
             if self._book.cluster.exists():
                 raise EngineUnavailable(
-                    "no Docker Engine answers, so nobody can tell how the lab's machines are",
+                    "no Docker Engine answers, so the state of the lab's machines is unknown",
                     where="this computer",
                     wanted="the engine that they run on",
-                    next="start it, or let it be started: swarmbook run PARAMS --only 01",
+                    next="start it, or have swarmbook start it: swarmbook run PARAMS --only 01",
                     code=Code.ENGINE_NOT_THERE,
                 )
             return []

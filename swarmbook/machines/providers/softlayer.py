@@ -31,7 +31,8 @@ from swarmbook.machines.host_engine import engine_outlook
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.machines.providers.softlayer_key import RegisteredKey
 from swarmbook.machines.rehearsal.service import endpoint
-from swarmbook.machines.softlayer_api import Instance, Price, SoftLayerApi, Spec
+from swarmbook.machines.softlayer_api import SoftLayerApi
+from swarmbook.machines.softlayer_types import Instance, Price, Spec
 from swarmbook.model.checks import Check
 from swarmbook.model.health import MachineState
 from swarmbook.show.progress import Progress
@@ -42,7 +43,7 @@ T = TypeVar("T")
 
 #: Device "2" of an order, where "1" is for swap, and disks are xvda, xvdb, xvdc: what the 2016 walkthrough found there too.
 _DOCKER_DISK = "/dev/xvdc"
-#: How often in a row an instance that nobody works on may refuse to be cancelled.
+#: How often in a row an idle instance may refuse to be cancelled.
 _REFUSALS = 3
 
 
@@ -141,7 +142,8 @@ class SoftLayerProvider:
                     where=self._api.endpoint,
                     wanted="one a node",
                     seen=f"ids {ids}",
-                    next=f"look at both (slcli vs detail ID) and cancel the one that is too many: slcli vs cancel {instance.id}",
+                    next=f"compare both (slcli vs detail ID) and cancel the surplus one: slcli vs cancel {instance.id}",
+                    code=Code.INSTANCE_TWICE,
                 )
             found[instance.hostname] = instance
         return found
@@ -198,7 +200,8 @@ class SoftLayerProvider:
                     where=self._api.endpoint,
                     wanted=f"one of: {', '.join(offered)}",
                     seen=value,
-                    next=f"mend {name} in the parameters",
+                    next=f"correct {name} in the parameters",
+                    code=Code.NOT_OFFERED,
                 )
         self._key.find()
         return spec, self._api.price(spec)
@@ -359,7 +362,7 @@ class SoftLayerProvider:
             look,
             timeout_s=self._book.params.sl_wait_timeout,
             where=self._api.endpoint,
-            next="run it again, which goes on waiting; look closer: slcli vs detail ID; to give up: swarmbook cancel PARAMS",
+            next="run again to go on waiting; details: slcli vs detail ID; to give up: swarmbook cancel PARAMS",
         )
         return found
 
@@ -399,7 +402,7 @@ class SoftLayerProvider:
             look,
             timeout_s=self._book.params.wait_timeout,
             where=str(end),
-            next="is that address reached from here (sl_ssh_interface: private needs the account's VPN)? then run it again",
+            next="is that address reachable from here (sl_ssh_interface: private needs the account's VPN)? then run again",
             code=Code.INSTANCE_SILENT,
         )
 

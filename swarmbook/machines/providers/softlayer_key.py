@@ -7,7 +7,8 @@ import contextlib
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.ssh_keys import fingerprint, same_key
 from swarmbook.base.errors import ForeignData, OrderUncertain, ProviderError
-from swarmbook.machines.softlayer_api import AccountKey, SoftLayerApi
+from swarmbook.machines.softlayer_api import SoftLayerApi
+from swarmbook.machines.softlayer_types import AccountKey
 
 __all__ = ["RegisteredKey"]
 
@@ -50,7 +51,7 @@ class RegisteredKey:
                 if public
                 else "no key of that label: the cluster has no key yet",
                 seen=key.fingerprint,
-                next=f"choose another sl_ssh_key_label, or restore the cluster's key; if nobody needs that one: slcli sshkey remove {key.id}",
+                next=f"choose another sl_ssh_key_label, or restore the cluster's key; if that key is no longer needed: slcli sshkey remove {key.id}",
             )
         return None
 
@@ -77,5 +78,5 @@ class RegisteredKey:
             raise
 
     def own(self) -> list[AccountKey]:
-        """What this cluster registered; a key that somebody else did stays, even where the cluster uses it."""
+        """Name the key that this cluster registered; a key that others registered stays, even if the cluster uses it."""
         return [key for key in self._api.keys(self.label) if key.notes == self._notes]

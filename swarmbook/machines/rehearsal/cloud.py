@@ -22,9 +22,9 @@ from swarmbook.machines.rehearsal.query import apply_mask, parse_mask, select
 
 __all__ = ["API_KEY", "USERNAME", "Answer", "Call", "Cloud"]
 
-#: Who may call, unless the cloud is told otherwise. A real key must never be sent here.
+#: Who may call, unless set otherwise. A real key must never be sent here.
 USERNAME, API_KEY = "rehearsal", "REHEARSAL" + "0" * 55
-#: Root's password on every instance: there to see that nobody asks for it.
+#: Root's password on every instance: there to detect anything that asks for it.
 ROOT_PASSWORD = "REHEARSAL-root-password"  # noqa: S105
 
 

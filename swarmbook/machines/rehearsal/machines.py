@@ -84,7 +84,7 @@ class MemoryMachines:
             self._halted.discard(id)
 
     def halt(self, id: int) -> None:
-        """Switch it off, as somebody in the portal may."""
+        """Switch it off, as a person in the portal may."""
         with self._guard:
             self._halted.add(id)
 

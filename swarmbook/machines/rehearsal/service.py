@@ -16,7 +16,7 @@ from swarmbook.machines.rehearsal import AccountFile, Cloud, Fault, Rehearsal
 
 __all__ = ["endpoint", "lab_name", "rehearse", "set_up"]
 
-#: Seconds that an instance takes to come up, unless it is told otherwise: long enough to see how waiting looks.
+#: Seconds that an instance takes to come up, unless set otherwise: long enough to see how waiting looks.
 UP_S = 20.0
 
 

@@ -13,6 +13,7 @@ from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.docker_api import Engine
 from swarmbook.access.hosts import Host
 from swarmbook.base import secrets
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
@@ -219,7 +220,8 @@ def _refuse_taken_ports(name: str, state: NodeState, config: Mapping[str, Any]) 
             wanted=f"port 53 on {config['bind_addr']} and port {config['ports']['https']} free",
             seen="\n".join(taken),
             next="end what listens there, or choose another consul_https_port",
-        )
+            code=Code.CONSUL_PORT_TAKEN,
+)
 
 
 def _version(engine: Engine, image: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from swarmbook.access.cluster import Node
 from swarmbook.access.commands import sh
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.params import Params
 from swarmbook.phases.support.engine_data import MOUNT_POINT, devicemapper_in
@@ -129,7 +130,8 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
             wanted="a JSON object",
             seen=str(error),
             next=f"mend it: swarmbook ssh {host}",
-        ) from None
+            code=Code.ENGINE_SETTINGS_NOT_READ,
+) from None
     if settings.get("hosts"):  # dockerd does not start when it is given addresses both here and by its unit's -H
         raise WorldError(
             "the engine's settings name addresses to listen on (hosts), which would keep it from starting beside the API's",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.model.change import Action, Change
 from swarmbook.phases.galera.members import Galera, Member, nobody_serves
@@ -45,7 +46,8 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
             where=", ".join(seen.strays),
             wanted=f"members on {', '.join(members)}",
             next="put it back into galera_nodes, or take the cluster away: swarmbook destroy PARAMS",
-        )
+            code=Code.NODE_TAKEN_OUT,
+)
     for name, member in members.items():
         if member.port_taken:
             raise WorldError(
@@ -54,7 +56,8 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
                 wanted="a free port for the member",
                 seen=member.port_taken,
                 next="choose another mariadb_port, or end what listens there",
-            )
+                code=Code.MEMBER_PORT_TAKEN,
+)
     changes = [
         Change(name, Action.IMAGES, ("MariaDB's image",)) for name, member in members.items() if not member.image
     ]

@@ -14,6 +14,7 @@ import pymysql
 from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.probe import Facts, Probe, address
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.display import show_picture
@@ -124,7 +125,8 @@ def _address(book: Book, host: Host) -> str:
             wanted=f"a running container of the service {service}",
             seen=place.ended,
             next=f"swarmbook logs PARAMS {host.name}; then: swarmbook run PARAMS --from 07",
-        )
+            code=Code.MEMBER_DOWN,
+)
     if not place.address:
         raise OutOfOrder(
             f"run 07 first: no member of {book.params.mariadb_cluster_name} on {host.name}",

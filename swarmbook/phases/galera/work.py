@@ -9,6 +9,7 @@ from pathlib import Path
 
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Probe
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, UsageError, WaitTimeout, WorldError
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
@@ -42,7 +43,8 @@ def init_scripts(params: Params) -> dict[str, bytes]:
             where=str(folder.resolve()),
             wanted="a folder with *.sql, *.sql.gz or *.sh",
             next="mend mariadb_init_scripts in the parameters",
-        )
+            code=Code.INIT_SCRIPTS_NOT_THERE,
+)
     taken = (".sql", ".sql.gz", ".sh")
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.endswith(taken)}
 
@@ -231,7 +233,8 @@ class Work:
             wanted="Synced",
             seen=last_words(self._book, name),
             next=f"mend what the log says, then: swarmbook run PARAMS --from {self._book.phase}{hint}",
-        )
+            code=Code.FOUNDING_FAILED if bootstrapping else None,
+)
 
     def _keep_log(self, name: str) -> None:
         """Keep a member's log beside its data: its containers go with its service, and what they said would go with them."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from swarmbook.access.commands import Script
 from swarmbook.access.hosts import Host
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
@@ -339,4 +340,5 @@ def _may_be_wiped(params: Params, name: str, disk: Disk) -> None:
         wanted="an empty disk",
         seen=f"{layers_in_words(disk.content, disk.unfinished)}{mounted}",
         next=f"look at it: swarmbook ssh {name} lsblk -f; if it may go: wipe_disks: [{name}] in the parameters",
+        code=Code.DISK_NOT_EMPTY,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from swarmbook.access.cluster import Node
 from swarmbook.access.hosts import Host
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book, StepResult, look
 from swarmbook.model.checks import Check, CheckTable
@@ -188,8 +189,8 @@ def judge(
     return rows
 
 
-def _row(node: Node, name: str, wanted: str, seen: str, ok: bool, mend: str) -> Check:
-    return Check(node.name, name, wanted, seen if ok else f"{seen}; {mend}", ok)
+def _row(node: Node, name: str, wanted: str, seen: str, ok: bool, mend: str, code: Code = Code.CHECK_FAILED) -> Check:
+    return Check(node.name, name, wanted, seen if ok else f"{seen}; {mend}", ok, code)
 
 
 def _alone(node: Node, facts: Facts) -> list[Check]:
@@ -260,6 +261,7 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
             short,
             short == node.name,
             f"hostnamectl set-hostname {node.name}, or nodes: [{named}]",
+            code=Code.NAME_DIFFERS,
         ),
         _row(
             node,
@@ -293,6 +295,7 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
             or "so it is",
             not off,
             "timedatectl set-ntp true, or install chrony",
+            code=Code.CLOCKS_DIFFER,
         ),
     ]
 
@@ -315,6 +318,7 @@ def _ports(params: ParamView, node: Node, facts: Facts) -> list[Check]:
             seen,
             not foreign,
             "stop who holds it (ss -lntup), or choose another port where there is a parameter",
+            code=Code.PORT_HELD,
         )
     ]
 
@@ -338,6 +342,7 @@ def _links(params: ParamView, node: Node, nodes: Sequence[Node], heard: Heard) -
             "not reached: " + "; ".join(f"{ports} of {name}" for name, ports in closed.items()) if closed else fine,
             not closed,
             f"open them from {node.private_address} to {', '.join(others[name] for name in closed)}: the hosts' firewalls, or a security group",
+            code=Code.PORTS_CLOSED,
         )
     ]
     if heard.full:
@@ -349,6 +354,7 @@ def _links(params: ParamView, node: Node, nodes: Sequence[Node], heard: Heard) -
                 f"not to {', '.join(split)}" if split else "they do",
                 not split or 0 < params.overlay_mtu < heard.mtu - 50,
                 "mend the MTU of a link on the way, or set overlay_mtu to what passes less 50",
+                code=Code.PACKETS_TOO_LARGE,
             )
         )
     return rows
