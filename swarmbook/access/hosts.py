@@ -254,7 +254,7 @@ class Host:
             mode: Permissions.
         """
         data = content.encode() if isinstance(content, str) else content
-        # A folder of the login user's own, so that nobody can be waiting at the name; install gives mode and owner.
+        # A folder of the login user's own, so that no other user can occupy the name; install gives mode and owner.
         aside = f".swarmbook-{secrets.token_hex(8)}"
         sftp = self.connection().sftp()
         with sftp.open(aside, "wx") as stream:

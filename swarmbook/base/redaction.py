@@ -82,7 +82,7 @@ def forms(value: str) -> set[str]:
 
 
 def pem_pieces(text: str) -> set[str]:
-    """The body of every private key in a text, in pieces that are found however its lines are broken anew.
+    """The body of every private key in a text, in pieces that are found wherever its lines are broken.
 
     Args:
         text: The content of a key file.

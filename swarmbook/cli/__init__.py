@@ -1,6 +1,7 @@
 """The command line: thin over the library.
 
-Exit codes: 0 fine, 1 a check failed, 2 what was asked for is wrong, 3 the world is not as expected, 130 interrupted.
+Exit codes: 0 success, 1 a check failed, 2 the command or a parameter is wrong, 3 the environment is not as expected,
+    130 interrupted.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class _Group(click.Group):
 def main(debug: bool) -> None:
     """Build a MariaDB Galera cluster on a Docker Swarm with Consul, from notebooks that also run headless.
 
-    Exit codes: 0 fine, 1 a check failed, 2 what was asked for is wrong, 3 the world is not as expected, 130 interrupted.
+    Exit codes: 0 success, 1 a check failed, 2 the command or a parameter is wrong, 3 the environment is not as expected,
+    130 interrupted.
     """
     if debug:
         os.environ["SWARMBOOK_DEBUG"] = "1"

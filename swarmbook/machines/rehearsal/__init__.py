@@ -8,7 +8,7 @@
         rehearsal.rest          # http://127.0.0.1:PORT/rest/v3.1
 
 What it answers was written down from what the real client (SoftLayer 6.2.9) sends and reads, and from SLDN's pages on
-object masks and object filters. Nobody has compared it with the real service: its prices, ids, addresses and most of its
+object masks and object filters. It was never compared with the real service: its prices, ids, addresses and most of its
 error texts are made up, and say REHEARSAL where a person may meet them.
 """
 
