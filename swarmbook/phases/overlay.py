@@ -134,7 +134,7 @@ class Create(Step[Overlay, Network]):
                         seen=f"overlay_subnet {wanted.subnet}, and {name} has a route to {route}",
                         next="choose another overlay_subnet in the parameters",
                         code=Code.SUBNET_TAKEN,
-)
+                    )
         return [Change("cluster", Action.CREATE_NETWORK, (wanted.name, wanted.subnet, str(wanted.mtu)))]
 
     def apply(self, book: Book, wanted: Network, seen: Overlay, changes: list[Change]) -> None:

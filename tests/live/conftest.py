@@ -43,7 +43,7 @@ from swarmbook.machines.rehearsal.service import lab_name
 
 # What is tested is the package that is installed, with the notebooks that lie beside it.
 ROOT = Path(swarmbook.__file__).resolve().parents[1]
-LABEL = "swarmbook.access.cluster"
+LABEL = "swarmbook.cluster"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

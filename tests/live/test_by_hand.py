@@ -63,7 +63,7 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
 
 def typed(lab: Lab, script: str) -> Done:
     """Typed in the book's folder, with the environment active; only the lab's name is another one."""
-    for words in ("clusters/lab", "swarmbook-lab", "swarmbook.access.cluster=lab"):
+    for words in ("clusters/lab", "swarmbook-lab", "swarmbook.cluster=lab"):
         script = script.replace(words, words[: -len("lab")] + lab.name)
     env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return lab.call(["bash", "-e", "-o", "pipefail", "-c", script], env=env)

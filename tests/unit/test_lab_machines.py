@@ -20,7 +20,7 @@ class Api:
     """The SDK's own client: one machine, whose execs answer what they are told to."""
 
     def __init__(self, folder: Path, answers: list[tuple[int, bytes]]) -> None:
-        labels = {"swarmbook.access.cluster": "lab", "swarmbook.node": "n1", "swarmbook.folder": str(folder)}
+        labels = {"swarmbook.cluster": "lab", "swarmbook.node": "n1", "swarmbook.folder": str(folder)}
         ports = {"22/tcp": [{"HostPort": "2201"}], "3306/tcp": [{"HostPort": "2202"}], "80/tcp": None}
         self.attrs = {
             "Id": "abcdef0123456789",

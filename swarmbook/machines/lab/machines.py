@@ -20,7 +20,7 @@ from swarmbook.model.health import MachineState
 
 __all__ = ["CLUSTER_LABEL", "Machine", "Machines"]
 
-CLUSTER_LABEL = "swarmbook.access.cluster"
+CLUSTER_LABEL = "swarmbook.cluster"
 _NODE_LABEL = "swarmbook.node"
 _FOLDER_LABEL = "swarmbook.folder"
 _ADDRESS_LABEL = "swarmbook.address"

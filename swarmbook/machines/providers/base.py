@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from swarmbook.access.cluster import Node
-from swarmbook.book.book import Change
+from swarmbook.model.change import Change
 from swarmbook.model.checks import Check
 from swarmbook.model.health import MachineState
 

@@ -20,8 +20,9 @@ from swarmbook.base.errors import HostUnreachable, LoginRefused, OutOfOrder, Usa
 from swarmbook.base.files import write_private
 from swarmbook.base.wait import wait_for
 from swarmbook.base.words import subject
-from swarmbook.book.book import Book, Change
+from swarmbook.book.book import Book
 from swarmbook.machines.providers.base import Found, Offer
+from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Check
 from swarmbook.model.health import MachineState
 from swarmbook.show.progress import Progress
@@ -104,9 +105,9 @@ class GenericProvider:
         changes = []
         for name in names:
             if name not in there:
-                changes.append(Change(name, "create", "your host taken in; its host key pinned at first contact"))
+                changes.append(Change(name, Action.ADOPT))
             elif there[name].state is not MachineState.RUNNING:
-                changes.append(Change(name, "await", f"your host waited for ({there[name].word})"))
+                changes.append(Change(name, Action.AWAIT_MACHINE, because=there[name].word))
         return changes
 
     def provision(self, changes: Sequence[Change]) -> None:

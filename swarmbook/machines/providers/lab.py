@@ -8,13 +8,13 @@ from functools import cached_property
 from swarmbook.access.cluster import Node
 from swarmbook.access.docker_api import local_engine
 from swarmbook.access.hosts import fan_out
-from swarmbook.base.codes import Code
-from swarmbook.base.errors import EngineUnavailable
-from swarmbook.book.book import Book, Change
+from swarmbook.base.errors import WorldError
+from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import engine_outlook, ensure_engine
 from swarmbook.machines.images import ensure_image, node_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.machines.providers.base import Found, Offer
+from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Check
 from swarmbook.model.health import MachineState
 
@@ -50,21 +50,19 @@ class LabProvider:
         return [Offer(name, f"container with systemd, second disk {disk} GiB (sparse)", cost) for name in names]
 
     def machines(self) -> list[Found]:
-        if self._book.prospect is not None and self._there() is None:
-            if self._book.cluster.exists():
-                raise EngineUnavailable(
-                    "no Docker Engine answers, so the state of the lab's machines is unknown",
-                    where="this computer",
-                    wanted="the engine that they run on",
-                    next="start it, or have swarmbook start it: swarmbook run PARAMS --only 01",
-                    code=Code.ENGINE_NOT_THERE,
-                )
-            return []
+        there = self._there()
+        if there is None:
+            # Nobody could look: the machines of the inventory may be there, and are not counted as gone.
+            note = "no Docker Engine runs here"
+            return [
+                Found(node.name, node.id, MachineState.UNKNOWN, node.private_address, node.public_address, note)
+                for node in self._book.cluster.nodes
+            ]
         public = self._book.cluster.key_file.with_suffix(".pub")
         key = public.read_text() if public.exists() else ""
-        machines = {m.name: m for m in self._machines.all()}
+        machines = {m.name: m for m in there.all()}
         keyless = fan_out(
-            lambda m: m.state is MachineState.RUNNING and bool(key) and not self._machines.lets_in(m.name, key),
+            lambda m: m.state is MachineState.RUNNING and bool(key) and not there.lets_in(m.name, key),
             machines,
         )
         return [
@@ -86,26 +84,37 @@ class LabProvider:
         return {machine.name: f"container {machine.id} is {machine.state}" for machine in machines}
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
-        states = {machine.name: machine.state for machine in found}
+        there = {machine.name: machine for machine in found}
         changes = []
         for name in names:
-            if name not in states:
-                changes.append(Change(name, "create", "machine created"))
-            elif states[name] is MachineState.KEYLESS:
-                changes.append(Change(name, "key", "the cluster's SSH key put in"))
-            elif states[name] is not MachineState.RUNNING:
-                changes.append(Change(name, "start", f"machine started (was {states[name]})"))
+            if name not in there:
+                changes.append(Change(name, Action.CREATE))
+            elif there[name].state is MachineState.KEYLESS:
+                changes.append(Change(name, Action.PUT_KEY))
+            elif there[name].state is not MachineState.RUNNING:
+                changes.append(Change(name, Action.START_MACHINE, because=f"was {there[name].word}"))
         return changes
 
     def provision(self, changes: Sequence[Change]) -> None:
         params = self._book.params
+        blind = self._there() is None and any(change.action is Action.START_MACHINE for change in changes)
         image, _ = ensure_image(self._machines.engine, "node", params.lab_base_image)
+        if blind:  # with the engine up, it can be seen which of them are there
+            there = {machine.name for machine in self._machines.all()}
+            if gone := sorted(change.host for change in changes if change.host not in there):
+                raise WorldError(
+                    f"the engine of this computer has no machine for {', '.join(gone)}; nothing was made",
+                    where="this computer",
+                    wanted=f"containers of the cluster {self._book.cluster.name}",
+                    seen=", ".join(sorted(there)) or "none",
+                    next="swarmbook plan PARAMS says what a run would do now",
+                )
         key = self._book.cluster.key_file.with_suffix(".pub").read_text()
         self._machines.ensure_network()
-        addresses = self._machines.addresses([change.host for change in changes if change.action == "create"])
+        addresses = self._machines.addresses([c.host for c in changes if c.action is Action.CREATE])
 
         def one(change: Change) -> None:
-            if change.action == "create":
+            if change.action is Action.CREATE:
                 self._machines.create(
                     change.host,
                     addresses[change.host],

@@ -26,13 +26,14 @@ from swarmbook.base.errors import (
     WorldError,
 )
 from swarmbook.base.wait import wait_for
-from swarmbook.book.book import Book, Change
+from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import engine_outlook
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.machines.providers.softlayer_key import RegisteredKey
 from swarmbook.machines.rehearsal.service import endpoint
 from swarmbook.machines.softlayer_api import SoftLayerApi
 from swarmbook.machines.softlayer_types import Instance, Price, Spec
+from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Check
 from swarmbook.model.health import MachineState
 from swarmbook.show.progress import Progress
@@ -253,13 +254,13 @@ class SoftLayerProvider:
         for name in names:
             state = states.get(name, MachineState.ABSENT)
             if state is MachineState.ABSENT:
-                changes.append(Change(name, "create", self._shown("instance ordered")))
+                changes.append(Change(name, Action.ORDER, (self._shown("instance"),)))
             elif state is MachineState.COMING_UP:
-                changes.append(Change(name, "await", "instance waited for, which was ordered before"))
+                changes.append(Change(name, Action.AWAIT_MACHINE, because="ordered before"))
             elif state is MachineState.HALTED:
-                changes.append(Change(name, "start", "instance switched on"))
+                changes.append(Change(name, Action.START_MACHINE, because="it was switched off"))
             elif state is not MachineState.RUNNING:
-                changes.append(Change(name, "tag", f"tagged {', '.join(self._tags())}"))
+                changes.append(Change(name, Action.TAG, tuple(self._tags())))
         return changes
 
     @cached_property
@@ -271,7 +272,7 @@ class SoftLayerProvider:
     # -- ordering ----------------------------------------------------------------------------------------------
 
     def provision(self, changes: Sequence[Change]) -> None:
-        orders = [change.host for change in changes if change.action == "create"]
+        orders = [change.host for change in changes if change.action is Action.ORDER]
         key = self._key.ensure() if orders else 0
         before = {instance.id for instance in self._instances()}
         have = self._ours()
@@ -281,7 +282,7 @@ class SoftLayerProvider:
             if instance is None:
                 self._api.tag(self._order(change.host, key, before), self._tags())
                 return
-            if change.action == "start":
+            if change.action is Action.START_MACHINE:
                 self._api.power_on(instance.id)
             if not set(self._tags()) <= set(instance.tags):
                 self._api.tag(instance.id, [*instance.tags, *(tag for tag in self._tags() if tag not in instance.tags)])

@@ -221,7 +221,7 @@ def _refuse_taken_ports(name: str, state: NodeState, config: Mapping[str, Any]) 
             seen="\n".join(taken),
             next="end what listens there, or choose another consul_https_port",
             code=Code.CONSUL_PORT_TAKEN,
-)
+        )
 
 
 def _version(engine: Engine, image: str) -> tuple[int, ...]:

@@ -131,7 +131,7 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
             seen=str(error),
             next=f"mend it: swarmbook ssh {host}",
             code=Code.ENGINE_SETTINGS_NOT_READ,
-) from None
+        ) from None
     if settings.get("hosts"):  # dockerd does not start when it is given addresses both here and by its unit's -H
         raise WorldError(
             "the engine's settings name addresses to listen on (hosts), which would keep it from starting beside the API's",

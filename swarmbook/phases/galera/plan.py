@@ -47,7 +47,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
             wanted=f"members on {', '.join(members)}",
             next="put it back into galera_nodes, or take the cluster away: swarmbook destroy PARAMS",
             code=Code.NODE_TAKEN_OUT,
-)
+        )
     for name, member in members.items():
         if member.port_taken:
             raise WorldError(
@@ -57,7 +57,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
                 seen=member.port_taken,
                 next="choose another mariadb_port, or end what listens there",
                 code=Code.MEMBER_PORT_TAKEN,
-)
+            )
     changes = [
         Change(name, Action.IMAGES, ("MariaDB's image",)) for name, member in members.items() if not member.image
     ]

@@ -126,7 +126,7 @@ def _address(book: Book, host: Host) -> str:
             seen=place.ended,
             next=f"swarmbook logs PARAMS {host.name}; then: swarmbook run PARAMS --from 07",
             code=Code.MEMBER_DOWN,
-)
+        )
     if not place.address:
         raise OutOfOrder(
             f"run 07 first: no member of {book.params.mariadb_cluster_name} on {host.name}",

@@ -44,7 +44,7 @@ def init_scripts(params: Params) -> dict[str, bytes]:
             wanted="a folder with *.sql, *.sql.gz or *.sh",
             next="mend mariadb_init_scripts in the parameters",
             code=Code.INIT_SCRIPTS_NOT_THERE,
-)
+        )
     taken = (".sql", ".sql.gz", ".sh")
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.endswith(taken)}
 
@@ -234,7 +234,7 @@ class Work:
             seen=last_words(self._book, name),
             next=f"mend what the log says, then: swarmbook run PARAMS --from {self._book.phase}{hint}",
             code=Code.FOUNDING_FAILED if bootstrapping else None,
-)
+        )
 
     def _keep_log(self, name: str) -> None:
         """Keep a member's log beside its data: its containers go with its service, and what they said would go with them."""

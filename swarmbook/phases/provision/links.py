@@ -5,12 +5,14 @@ Nothing has to be installed: every machine has systemd, whose ``systemd-socket-a
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarmbook.access.cluster import Node
+from swarmbook.access.commands import lines, sh
 from swarmbook.access.hosts import Fleet, Host
+from swarmbook.access.probe import Facts, Probe, number
 
 __all__ = ["Heard", "Port", "try_links"]
 
@@ -18,6 +20,9 @@ __all__ = ["Heard", "Port", "try_links"]
 _LIFE_S = 30
 #: How long a connection may take, seconds. What a firewall drops takes all of it.
 _TRY_S = 2
+
+
+_FOLDER = re.compile(r"/run/swarmbook-preflight-[A-Za-z0-9]{6}")
 
 
 @dataclass(frozen=True)
@@ -49,52 +54,121 @@ class Heard:
     tried: Mapping[str, int] = field(default_factory=dict)
 
 
-def _listen(address: str, free: Sequence[Port]) -> str:
-    """Listens at the free ports in the background; prints the folder in which it keeps what arrives."""
+def _listen(own: str, free: Sequence[Port]) -> Probe[str]:
+    """Listen at the free ports in the background; gives the folder in which what arrives is kept.
+
+    Args:
+        own: The node's private address.
+        free: Ports at which nobody listens.
+    """
     tcp = [port for port in free if port.protocol == "tcp"]
-    udp = [port for port in free if port.protocol == "udp"]
-    lines = ["dir=$(mktemp -d /run/swarmbook-preflight-XXXXXX) || exit 1", f"listen() {{ setsid timeout {_LIFE_S} systemd-socket-activate \"$@\" </dev/null >/dev/null 2>&1 & echo $! >> $dir/pids; }}"]  # fmt: skip
-    if tcp:
-        lines.append(f"listen -a {' '.join(f'-l {address}:{port.number}' for port in tcp)} /bin/true")
-    for port in udp:  # each of its own: they are handed over at the first datagram
-        lines.append(f"listen -d -l {address}:{port.number} /bin/sh -c 'exec cat <&3 >> '$dir/{port.number}")
-    for port in free:
-        kind = "t" if port.protocol == "tcp" else "u"
-        lines.append(
-            f"for i in $(seq 60); do ss -H -ln{kind} 'sport = :{port.number}' | grep -q . && break; sleep 0.03; done"
+    script = [
+        sh(
+            """dir=$(mktemp -d /run/swarmbook-preflight-XXXXXX) || exit 1
+listen() { setsid timeout @{life} systemd-socket-activate "$@" </dev/null >/dev/null 2>&1 & echo $! >> $dir/pids; }""",
+            life=_LIFE_S,
         )
-    return "\n".join([*lines, "echo $dir"])
+    ]
+    if tcp:
+        ends = [word for port in tcp for word in ("-l", f"{own}:{port.number}")]
+        script.append(sh("listen -a @{ends} /bin/true", ends=ends))
+    for port in free:
+        if port.protocol == "udp":  # each of its own: they are handed over at the first datagram
+            script.append(
+                sh(
+                    "listen -d -l @{end} /bin/sh -c 'exec cat <&3 >> '$dir/@{number}",
+                    end=f"{own}:{port.number}",
+                    number=port.number,
+                )
+            )
+    for port in free:
+        script.append(
+            sh(
+                "for i in $(seq 60); do ss -H @{kind} 'sport = :'@{number} | grep -q . && break; sleep 0.03; done",
+                kind="-lnt" if port.protocol == "tcp" else "-lnu",
+                number=port.number,
+            )
+        )
+    return Probe(lines(*script, sh("echo $dir | as folder")), lambda facts: _folder("".join(facts["folder"])))
+
+
+def _folder(path: str) -> str:
+    if not _FOLDER.fullmatch(path):
+        raise ValueError(f"no folder of ours: {path[:80]!r}")
+    return path
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What one node's tries came to: ports that are closed, and whether a whole packet passes, by node."""
+
+    closed: frozenset[tuple[str, int]]
+    full: Mapping[str, bool]
 
 
 def _try(
     node: Node, others: Sequence[Node], free: Mapping[str, Sequence[Port]], busy: Mapping[str, Sequence[Port]], mtu: int
-) -> str:
-    """Sends from one node to all the others at once; prints ``closed NAME PORT`` and ``full NAME yes``."""
-    lines = []
+) -> Probe[Tries]:
+    """Send from one node to all the others at once."""
+    script = []
     for other in others:
         at = other.private_address
         for port in [*free[other.name], *busy[other.name]]:
+            values = {"name": other.name, "number": port.number}
             if port.protocol == "tcp":
-                lines.append(
-                    f"(timeout {_TRY_S} bash -c 'exec 3<>/dev/tcp/{at}/{port.number}' 2>/dev/null || echo closed {other.name} {port.number}) &"
+                open_it = sh("exec 3<>@{end}", end=f"/dev/tcp/{at}/{port.number}")
+                script.append(
+                    sh(
+                        "(timeout @{within} bash -c @{open} 2>/dev/null || echo closed @{name} @{number}) &",
+                        within=_TRY_S,
+                        open=open_it,
+                        **values,
+                    )
                 )
             elif port in free[other.name]:  # a datagram may be lost: three are not
-                lines.append(
-                    f"(for i in 1 2 3; do echo {node.name} > /dev/udp/{at}/{port.number}; sleep 0.05; done) 2>/dev/null &"
+                script.append(
+                    sh(
+                        "(for i in 1 2 3; do echo @{own} > @{end}; sleep 0.05; done) 2>/dev/null &",
+                        own=node.name,
+                        end=f"/dev/udp/{at}/{port.number}",
+                    )
                 )
-        lines.append(
-            f"(command -v ping >/dev/null && {{ ping -q -c 1 -W {_TRY_S} -M do -s {mtu - 28} {at} >/dev/null 2>&1 && echo full {other.name} yes || echo full {other.name} no; }}) &"
+        script.append(
+            sh(
+                "(command -v ping >/dev/null && { ping -q -c 1 -W @{within} -M do -s @{size} @{at} >/dev/null 2>&1 "
+                "&& echo full @{name} yes || echo full @{name} no; }) &",
+                within=_TRY_S,
+                size=mtu - 28,
+                at=at,
+                name=other.name,
+            )
         )
-    return "\n".join([*lines, "wait"])
+    # /dev/tcp is bash's; the lines are marked once all are there.
+    inner = lines(*script, sh("wait"))
+
+    def read(facts: Facts) -> Tries:
+        words = [line.split() for line in facts["tries"] if line]
+        closed = frozenset((name, number(port, 65535)) for kind, name, port in words if kind == "closed")
+        return Tries(closed, {name: answer == "yes" for kind, name, answer in words if kind == "full"})
+
+    return Probe(sh("bash -c @{inner} | as tries", inner=inner), read)
 
 
-def _collect(folder: str) -> str:
-    """What arrived, as ``PORT NAME`` lines; ends the listeners, and takes the folder away."""
-    return f"""cd {shlex.quote(folder)} || exit 0
-for port in [0-9]*; do [ -e "$port" ] && sort -u "$port" | sed "s/^/$port /"; done
-for pid in $(cat pids 2>/dev/null); do kill -- -$pid 2>/dev/null; done
-rm -rf {shlex.quote(folder)}
-true"""
+def _collect(folder: str) -> Probe[frozenset[tuple[str, str]]]:
+    """Port and name of what arrived; ends the listeners, and takes the folder away."""
+    script = sh(
+        """cd @{folder} 2>/dev/null && for port in [0-9]*; do [ -e "$port" ] && sort -u "$port" | sed "s/^/$port /"; done | as arrived
+for pid in $(cat @{folder}/pids 2>/dev/null); do kill -- -$pid 2>/dev/null; done
+rm -rf @{folder}
+true""",
+        folder=folder,
+    )
+
+    def read(facts: Facts) -> frozenset[tuple[str, str]]:
+        pairs = (line.split() for line in facts.get("arrived", ()))
+        return frozenset((pair[0], pair[1]) for pair in pairs if len(pair) == 2)
+
+    return Probe(script, read)
 
 
 def try_links(
@@ -126,42 +200,40 @@ def try_links(
     folders: dict[str, str] = {}
 
     def listen(host: Host) -> None:
-        folders[host.name] = host.run(_listen(known[host.name].private_address, free[host.name])).stdout.strip()
+        folders[host.name] = host.ask(_listen(known[host.name].private_address, free[host.name]))
 
-    def send(host: Host) -> list[str]:
+    def send(host: Host) -> Tries:
         others = [node for node in nodes if node.name != host.name]
-        script = _try(known[host.name], others, free, taken, mtu[host.name])
-        return host.run(f"bash -c {shlex.quote(script)}").stdout.splitlines()
+        return host.ask(_try(known[host.name], others, free, taken, mtu[host.name]))
 
-    arrived: dict[str, set[tuple[str, str]]] = {}
+    arrived: dict[str, frozenset[tuple[str, str]]] = {}
 
     def collect(host: Host) -> None:
-        lines = host.run(_collect(folders[host.name])).stdout.splitlines()
-        arrived[host.name] = {(line.split()[0], line.split()[1]) for line in lines if len(line.split()) == 2}
+        arrived[host.name] = host.ask(_collect(folders[host.name]))
 
     try:
         fleet.each(listen, [name for name in known if free[name]])
-        said = fleet.each(send, known)
+        tries = fleet.each(send, known)
     finally:
         fleet.each(collect, folders)
     found = {}
     for name in known:
         closed: dict[str, list[Port]] = {}
-        refused = {(line.split()[1], int(line.split()[2])) for line in said[name] if line.startswith("closed ")}
         for other in known:
             for port in ports if other != name else ():
                 lost = (
                     port.protocol == "udp"
                     and port in free[other]
-                    and (str(port.number), name) not in arrived.get(other, set())
+                    and (str(port.number), name) not in arrived.get(other, frozenset())
                 )
-                if lost or (port.protocol == "tcp" and (other, port.number) in refused):
+                if lost or (port.protocol == "tcp" and (other, port.number) in tries[name].closed):
                     closed.setdefault(other, []).append(port)
-        full = {line.split()[1]: line.split()[2] == "yes" for line in said[name] if line.startswith("full ")}
         tried = {
             other: len(free[other]) + sum(port.protocol == "tcp" for port in taken[other])
             for other in known
             if other != name
         }
-        found[name] = Heard({other: tuple(which) for other, which in closed.items()}, full, mtu[name], tried)
+        found[name] = Heard(
+            {other: tuple(which) for other, which in closed.items()}, tries[name].full, mtu[name], tried
+        )
     return found

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarmbook.access.cluster import Node
+from swarmbook.access.commands import lines, sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.probe import Facts as Answer
+from swarmbook.access.probe import Probe, address, number
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
-from swarmbook.book.book import Book, StepResult, look
+from swarmbook.book.book import Book
+from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable
-from swarmbook.params import ParamView
+from swarmbook.params import Params
 from swarmbook.phases.provision.links import Heard, Port, try_links
 from swarmbook.phases.support.systems import OS_RELEASE, family_of, read_os_release
 
-__all__ = ["Facts", "Listener", "judge", "preflight", "read_facts", "wanted_ports"]
+__all__ = ["Facts", "Listener", "about_node", "judge", "preflight", "read_facts", "wanted_ports"]
 
 #: Free bytes that the system's own disk should have: packages, logs, and what a container writes beside its volumes.
 _FREE = 2 * 2**30
@@ -28,23 +31,24 @@ _OURS = {"dockerd", "docker-proxy", "containerd", "consul", "mariadbd", ""}
 _ANY = {"0.0.0.0", "*", "::"}  # noqa: S104 - read, not bound
 
 #: The clock first: what comes after it takes its time.
-_ASK = """echo "now $(date +%s.%N)"
-echo "init $(cat /proc/1/comm)"
-echo "hostname $(cat /proc/sys/kernel/hostname)"
-echo "id $(cat /etc/machine-id 2>/dev/null)"
-echo "free $(df --output=avail -B1 / | tail -n 1)"
-[ -e /etc/swarmbook ] && echo "ours yes"
-ip -o -4 address show | awk '{ split($4, a, "/"); print "has", $2, a[1] }'
-for link in /sys/class/net/*; do echo "mtu ${link##*/} $(cat "$link/mtu")"; done
+_ASK = """date +%s.%N | as now
+cat /proc/1/comm | as init
+cat /proc/sys/kernel/hostname | as hostname
+cat /etc/machine-id 2>/dev/null | as machine
+df --output=avail -B1 / | tail -n 1 | as free
+{ [ ! -e /etc/swarmbook ] || echo yes; } | as ours
+ip -o -4 address show | awk '{ split($4, a, "/"); print $2, a[1] }' | as addresses
+for link in /sys/class/net/*; do echo "${link##*/} $(cat "$link/mtu")"; done | as mtu
 modules=/lib/modules/$(uname -r)
 loads() { [ -d "$modules" ] && modprobe -n -q "$1" 2>/dev/null; }
-{ grep -qw overlay /proc/filesystems || loads overlay; } && echo "kernel overlay"
 # A kernel without modules to look at is asked for a link; it goes at once.
-{ [ -d /sys/module/vxlan ] || loads vxlan || { ip link add swbprobe type vxlan id 42 dstport 0 2>/dev/null && ip link delete swbprobe; }; } && echo "kernel VXLAN"
-{ [ -e /proc/net/ip_vs ] || loads ip_vs; } && echo "kernel IPVS"
-{ [ -d /sys/module/esp4 ] || loads esp4; } && echo "kernel ESP"
-{ grep -qw device-mapper /proc/misc || loads dm_mod; } && echo "kernel device-mapper"
-ss -H -lntup | awk '{ print "listens", $1, $5, $7 }'
+{ { grep -qw overlay /proc/filesystems || loads overlay; } && echo overlay
+{ [ -d /sys/module/vxlan ] || loads vxlan || { ip link add swbprobe type vxlan id 42 dstport 0 2>/dev/null && ip link delete swbprobe; }; } && echo VXLAN
+{ [ -e /proc/net/ip_vs ] || loads ip_vs; } && echo IPVS
+{ [ -d /sys/module/esp4 ] || loads esp4; } && echo ESP
+{ grep -qw device-mapper /proc/misc || loads dm_mod; } && echo device-mapper; } | as kernel
+ss -H -lntup | awk '{ print $1, $5, $7 }' | as listeners
+for other in @{others}; do getent ahostsv4 "$other" | awk -v o="$other" 'NR == 1 { print o, $1 }'; done | as names
 """
 
 
@@ -91,7 +95,7 @@ class Facts:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-def wanted_ports(params: ParamView) -> list[Port]:
+def wanted_ports(params: Params) -> list[Port]:
     """Every port that the nodes use among themselves, or show."""
     both, mariadb = ("tcp", "udp"), [Port("tcp", params.mariadb_port, "MariaDB")] if params.mariadb_port else []
     return [
@@ -107,53 +111,62 @@ def wanted_ports(params: ParamView) -> list[Port]:
     ]
 
 
-def read_facts(output: str, began: float, ended: float) -> Facts:
+def read_facts(said: Answer, began: float, ended: float) -> Facts:
     """What a node has answered.
 
     Args:
-        output: Of the question.
+        said: The facts of :func:`about_node`.
         began: This computer's clock when it was asked.
         ended: And when the answer was there.
+
+    Raises:
+        ValueError: It is not what it should be.
     """
-    words: dict[str, list[list[str]]] = {}
-    for line in output.splitlines():
-        head, *rest = line.split()
-        words.setdefault(head, []).append(rest)
 
     def one(name: str) -> str:
-        return " ".join(words.get(name, [[]])[0])
+        return "".join(said[name]).strip()[:200]
+
+    def pairs(name: str) -> list[list[str]]:
+        return [line.split() for line in said[name] if len(line.split()) == 2]
 
     listeners = []
-    for protocol, end, *process in words.get("listens", []):
-        address, _, port = end.rpartition(":")
+    for protocol, end, *process in (line.split() for line in said["listeners"] if line):
+        address_part, _, port = end.rpartition(":")
         name = process[0].split('"')[1] if process and '"' in process[0] else ""
-        listeners.append(Listener(protocol, address.partition("%")[0].strip("[]"), int(port), name))
+        address_part = address_part.partition("%")[0].strip("[]")
+        listeners.append(Listener(protocol, address_part, number(port, 65535), name[:60]))
     return Facts(
-        release=read_os_release(output.splitlines()),
+        release=read_os_release(said["os"]),
         init=one("init"),
         hostname=one("hostname"),
-        machine=one("id"),
-        free=int(one("free") or 0),
-        addresses={address: interface for interface, address in words.get("has", [])},
-        mtu={interface: int(mtu) for interface, mtu in words.get("mtu", [])},
-        kernel=frozenset(" ".join(rest) for rest in words.get("kernel", [])),
+        machine=one("machine"),
+        free=number(one("free") or "0"),
+        addresses={address(found): interface for interface, found in pairs("addresses")},
+        mtu={interface: number(mtu, 1 << 20) for interface, mtu in pairs("mtu")},
+        kernel=frozenset(said["kernel"]),
         listeners=tuple(listeners),
-        ours=bool(words.get("ours")),
+        ours=one("ours") == "yes",
         # It looked at its clock at some moment in between.
         clock=(float(one("now") or 0) - (began + ended) / 2, (ended - began) / 2),
-        names={rest[0]: rest[1] for rest in words.get("name", [])},
+        names={name: address(found) for name, found in pairs("names")},
     )
 
 
+def about_node(others: Sequence[str], clock: Callable[[], float] = time.time) -> Probe[Facts]:
+    """What a node says about itself, and where it finds the others' names.
+
+    Args:
+        others: Names of the other nodes.
+        clock: This computer's.
+    """
+    began = clock()
+    script = lines(sh(_ASK, others=others), OS_RELEASE)
+    return Probe(script, lambda said: read_facts(said, began, clock()))
+
+
 def _ask(host: Host, nodes: Sequence[Node]) -> Facts:
-    others = " ".join(shlex.quote(node.name) for node in nodes if node.name != host.name)
-    script = f"""{_ASK}for other in {others}; do getent ahostsv4 "$other" | awk -v o="$other" 'NR == 1 {{ print "name", o, $1 }}'; done
-{OS_RELEASE}
-true"""
     host.connection()  # its time is not the clock's
-    began = time.time()
-    output = host.run(script).stdout
-    return read_facts(output, began, time.time())
+    return host.ask(about_node([node.name for node in nodes if node.name != host.name]))
 
 
 def held(ports: Iterable[Port], facts: Facts, address: str) -> dict[Port, str]:
@@ -169,9 +182,7 @@ def held(ports: Iterable[Port], facts: Facts, address: str) -> dict[Port, str]:
     return found
 
 
-def judge(
-    params: ParamView, nodes: Sequence[Node], seen: Mapping[str, Facts], heard: Mapping[str, Heard]
-) -> list[Check]:
+def judge(params: Params, nodes: Sequence[Node], seen: Mapping[str, Facts], heard: Mapping[str, Heard]) -> list[Check]:
     """What was found, held against what is needed; pure.
 
     Args:
@@ -305,7 +316,7 @@ def _own(name: str, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> set[str
     return {node.private_address, node.public_address, *seen[name].addresses}
 
 
-def _ports(params: ParamView, node: Node, facts: Facts) -> list[Check]:
+def _ports(params: Params, node: Node, facts: Facts) -> list[Check]:
     taken = held(wanted_ports(params), facts, node.private_address)
     foreign = {port: who for port, who in taken.items() if not (facts.ours and who.replace("the kernel", "") in _OURS)}
     told = ", ".join(f"{port} ({port.what}) by {who}" for port, who in foreign.items())
@@ -323,7 +334,7 @@ def _ports(params: ParamView, node: Node, facts: Facts) -> list[Check]:
     ]
 
 
-def _links(params: ParamView, node: Node, nodes: Sequence[Node], heard: Heard) -> list[Check]:
+def _links(params: Params, node: Node, nodes: Sequence[Node], heard: Heard) -> list[Check]:
     others = {other.name: other.private_address for other in nodes if other.name != node.name}
     closed = {name: ", ".join(map(str, heard.closed[name])) for name in others if heard.closed.get(name)}
     split = [name for name in others if heard.full.get(name) is False]
@@ -360,26 +371,23 @@ def _links(params: ParamView, node: Node, nodes: Sequence[Node], heard: Heard) -
     return rows
 
 
-def preflight(book: Book) -> StepResult:
-    """Look at every machine and between them, before anything is put on one.
+@look()
+def preflight(book: Book) -> CheckTable:
+    """Check every machine and the links between them, before anything is put on one.
 
     Raises:
-        CheckFailed: A machine is not fit; each row names its mend.
+        CheckFailed: A machine is not fit; each row names its fix.
     """
-
-    def checks(book: Book) -> CheckTable:
-        nodes = book.nodes
-        seen = book.fleet.each(lambda host: _ask(host, nodes))
-        ports = wanted_ports(book.params)
-        busy = {node.name: frozenset(held(ports, seen[node.name], node.private_address)) for node in nodes}
-        mtu = {
-            node.name: seen[node.name].mtu.get(seen[node.name].addresses.get(node.private_address, ""), 1500)
-            for node in nodes
-        }
-        # Where an address is not a node's own, nobody can listen at it: the row above says so.
-        there = [node for node in nodes if node.private_address in seen[node.name].addresses]
-        # Nor where the book has been before: an engine that is just starting would find its ports taken, and its swarm would not come up.
-        heard = try_links(book.fleet, there, ports, busy, mtu, [name for name, facts in seen.items() if facts.ours])
-        return CheckTable(judge(book.params, nodes, seen, {node.name: heard.get(node.name, Heard()) for node in nodes}))
-
-    return look(book, checks)
+    nodes = book.nodes
+    seen = book.fleet.each(lambda host: _ask(host, nodes))
+    ports = wanted_ports(book.params)
+    busy = {node.name: frozenset(held(ports, seen[node.name], node.private_address)) for node in nodes}
+    mtu = {
+        node.name: seen[node.name].mtu.get(seen[node.name].addresses.get(node.private_address, ""), 1500)
+        for node in nodes
+    }
+    # Where an address is not a node's own, nobody can listen at it: the row above says so.
+    there = [node for node in nodes if node.private_address in seen[node.name].addresses]
+    # Nor where the book has been before: an engine that is just starting would find its ports taken, and its swarm would not come up.
+    heard = try_links(book.fleet, there, ports, busy, mtu, [name for name, facts in seen.items() if facts.ours])
+    return CheckTable(judge(book.params, nodes, seen, {node.name: heard.get(node.name, Heard()) for node in nodes}))

@@ -2,101 +2,121 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarmbook.access.cluster import Node
+from swarmbook.access.cluster import Cluster, Node
+from swarmbook.access.commands import sh
 from swarmbook.access.hosts import generate_key
+from swarmbook.access.probe import Probe
 from swarmbook.access.ssh_keys import fingerprint, public_part, same_key, take_key
-from swarmbook.base.errors import ForeignData
-from swarmbook.book.book import Book, Change, Prospect, StepResult, converge, look
+from swarmbook.base.errors import ForeignData, PlanMismatch
+from swarmbook.book.book import Book
+from swarmbook.book.forecast import Forecast
+from swarmbook.book.step import Step, look
 from swarmbook.machines.providers import costs_money, provider_for
 from swarmbook.machines.providers.base import Found
+from swarmbook.model.change import NEW_NODE, Action, Change, Todo, Word
 from swarmbook.model.checks import Check, CheckTable, Table, equal
-from swarmbook.params import ParamView
 
 __all__ = ["cancel", "doomed", "key", "machines", "price", "reach"]
 
 
-def key(book: Book) -> StepResult:
-    """Have the cluster's SSH key: the one that ``ssh_key_file`` names, or one of its own.
+@dataclass(frozen=True)
+class KeyFile:
+    """The cluster's SSH key, as far as it is there.
+
+    Args:
+        there: Whether it is.
+        private: Whether only its owner may read it.
+    """
+
+    there: bool
+    private: bool = False
+
+
+class Key(Step[KeyFile, str]):
+    """Take the SSH key that ``ssh_key_file`` names, or generate one for the cluster.
 
     Raises:
         UsageError: The key that is named cannot be used.
         ForeignData: The cluster has another one already.
     """
-    # From the book's folder, wherever the kernel runs.
-    source = book.cluster.root / Path(book.params.ssh_key_file).expanduser() if book.params.ssh_key_file else None
-    comment = f"swarmbook-{book.cluster.name}"
 
-    def observe(book: Book) -> bool:
-        there = book.cluster.key_file.exists()
+    name = "SSH key"
+    asks_nodes = False
+
+    def hosts(self, book: Book) -> int:
+        return 0
+
+    def observe(self, book: Book) -> KeyFile:
+        file = book.cluster.key_file
+        there = file.exists()
+        source = _source(book)
         if source is not None:
             wanted = public_part(source)
-            if there and not same_key(wanted, public_part(book.cluster.key_file)):
+            if there and not same_key(wanted, public_part(file)):
                 raise ForeignData(
                     "the cluster has another SSH key already",
-                    where=str(book.cluster.key_file),
+                    where=str(file),
                     wanted=f"the key of {source}, {fingerprint(wanted)}",
-                    seen=fingerprint(public_part(book.cluster.key_file)),
+                    seen=fingerprint(public_part(file)),
                     next="leave ssh_key_file empty: the nodes know the key that is there",
                 )
-        return there
+        return KeyFile(there, there and file.stat().st_mode & 0o077 == 0)
 
-    def plan(params: ParamView, there: bool) -> list[Change]:
-        return (
-            []
-            if there
-            else [
-                Change(
-                    "here", "generate", f"SSH key taken from {source}" if source is not None else "SSH key generated"
-                )
-            ]
-        )
+    def want(self, book: Book, seen: KeyFile) -> str:
+        return str(_source(book) or "")
 
-    def apply(book: Book, seen: bool, changes: list[Change]) -> None:
-        if source is not None:
-            take_key(source, book.cluster.key_file, comment)
-        else:
-            generate_key(book.cluster.key_file, comment)
+    def plan(self, wanted: str, seen: KeyFile) -> list[Change]:
+        if seen.there:
+            return []
+        return [Change("here", Action.TAKE_KEY, (wanted,)) if wanted else Change("here", Action.GENERATE_KEY)]
 
-    return converge(
-        book,
-        observe=observe,
-        plan=plan,
-        apply=apply,
-        verify=lambda params, there: [
-            equal("here", "private key, readable by its owner only", True, there and _private(book))
-        ],
-        what="SSH key",
-        hosts=0,
-    )
+    def apply(self, book: Book, wanted: str, seen: KeyFile, changes: list[Change]) -> None:
+        comment = f"swarmbook-{book.cluster.name}"
+        with Todo(changes) as todo:
+            for change in todo.take(Action.TAKE_KEY):
+                take_key(Path(change.things[0]), book.cluster.key_file, comment)
+            for _ in todo.take(Action.GENERATE_KEY):
+                generate_key(book.cluster.key_file, comment)
+
+    def verify(self, wanted: str, seen: KeyFile) -> list[Check]:
+        return [equal("here", "private key, readable by its owner only", True, seen.private)]
 
 
-def _private(book: Book) -> bool:
-    return book.cluster.key_file.stat().st_mode & 0o077 == 0
+def _source(book: Book) -> Path | None:
+    """The key that is named; from the book's folder, wherever the kernel runs."""
+    named = book.params.ssh_key_file
+    return book.cluster.root / Path(named).expanduser() if named else None
 
 
-def price(book: Book) -> StepResult:
-    """What the machines are and cost, before anything is ordered."""
+key = Key()
 
-    def table(book: Book) -> Table:
-        offers = provider_for(book).offers(book.params.nodes)
-        monthly = any(o.monthly_cost for o in offers)
-        costs = [o.monthly_cost if monthly else o.hourly_cost for o in offers]
-        digits = 2 if monthly else 3
-        rows = [[o.name, o.what, f"{cost:.{digits}f}"] for o, cost in zip(offers, costs)]
-        return Table(
-            ["node", "what", "per month" if monthly else "per hour"],
-            [*rows, ["all", f"{len(offers)} machines", f"{sum(costs):.{digits}f}"]],
-        )
 
-    return look(book, table, hosts=0)
+@look(hosts=0)
+def price(book: Book) -> Table:
+    """Show what the machines are and cost, before anything is ordered."""
+    offers = provider_for(book).offers(book.params.nodes)
+    monthly = any(o.monthly_cost for o in offers)
+    costs = [o.monthly_cost if monthly else o.hourly_cost for o in offers]
+    digits = 2 if monthly else 3
+    rows = [[o.name, o.what, f"{cost:.{digits}f}"] for o, cost in zip(offers, costs)]
+    total = ["all", f"{len(offers)} machines", f"{sum(costs):.{digits}f}"]
+    return Table(["node", "what", "per month" if monthly else "per hour"], [*rows, total])
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """``nodes`` is what the inventory should say; empty while a machine is missing or does not run."""
+class Machines:
+    """The machines as they are.
+
+    Args:
+        found: What the provider knows of.
+        inventory: What the cluster's folder says.
+        nodes: What the inventory should say; empty while a machine is missing or does not run.
+        pinned: The host keys that are pinned.
+    """
 
     found: tuple[Found, ...]
     inventory: tuple[Node, ...]
@@ -104,118 +124,159 @@ class _Seen:
     pinned: str = ""
 
 
-def machines(book: Book) -> StepResult:
-    """Have every machine of the parameters running, and write the inventory.
+@dataclass(frozen=True)
+class Wanted:
+    """What the provider makes of it.
+
+    Args:
+        names: The nodes that should run.
+        changes: What the provider would do.
+        pin: The line by which a node's host key is pinned.
+    """
+
+    names: tuple[str, ...]
+    changes: tuple[Change, ...]
+    pin: Callable[[Node], str]
+
+
+class ProvideMachines(Step[Machines, Wanted]):
+    """Get every machine of the parameters running, and write the inventory.
 
     Raises:
         ConfirmationMissing: Machines cost money, and the parameter ``confirm`` is not ``ORDER``.
     """
-    provider = provider_for(book)
 
-    def observe(book: Book) -> _Seen:
+    name = "machines"
+    asks_nodes = False
+
+    def observe(self, book: Book) -> Machines:
+        book.cluster.refuse_removal(book.params.nodes)
+        provider = provider_for(book)
         found = tuple(provider.machines())
-        inventory = tuple(book.cluster.nodes)
-        nodes = () if provider.plan(book.params.nodes, found) else tuple(provider.wait(book.params.nodes))
-        return _Seen(found, inventory, nodes, book.cluster.pinned())
+        missing = provider.plan(book.params.nodes, found)
+        nodes = () if missing else tuple(provider.wait(book.params.nodes))
+        return Machines(found, tuple(book.cluster.nodes), nodes, book.cluster.pinned())
 
-    def plan(params: ParamView, seen: _Seen) -> list[Change]:
-        book.cluster.refuse_removal(params.nodes)
-        changes = provider.plan(params.nodes, seen.found)
-        if costs_money(params) and any(change.action == "create" for change in changes):
-            prices = {offer.name: offer.price for offer in provider.offers(params.nodes)}
+    def want(self, book: Book, seen: Machines) -> Wanted:
+        provider = provider_for(book)
+        changes = provider.plan(book.params.nodes, seen.found)
+        if costs_money(book.params) and any(change.action in NEW_NODE for change in changes):
+            prices = {offer.name: offer.price for offer in provider.offers(book.params.nodes)}
             changes = [
-                replace(change, word="ORDER", detail=f"{change.detail}, {prices[change.host]}")
-                if change.action == "create"
+                replace(change, things=(*change.things, prices[change.host]), word=Word.ORDER)
+                if change.action in NEW_NODE
                 else change
                 for change in changes
             ]
+        return Wanted(tuple(book.params.nodes), tuple(changes), book.cluster.pin)
+
+    def plan(self, wanted: Wanted, seen: Machines) -> list[Change]:
+        changes = list(wanted.changes)
         known = {node.name: node for node in seen.inventory}
         for node in seen.nodes:
-            # A machine that somebody else has restarted is published on other ports; a key file may have been edited.
+            # A machine that was restarted behind our back is published on other ports; a key file may have been edited.
             if known.get(node.name) != node:
-                changes.append(Change(node.name, "inventory", "written to the inventory"))
-            elif book.cluster.pin(node) not in seen.pinned:
-                changes.append(Change(node.name, "inventory", "host key pinned"))
+                changes.append(Change(node.name, Action.INVENTORY))
+            elif wanted.pin(node) not in seen.pinned:
+                changes.append(Change(node.name, Action.PIN))
         return changes
 
-    def apply(book: Book, seen: _Seen, changes: list[Change]) -> None:
-        provider.provision([change for change in changes if change.action != "inventory"])
+    def apply(self, book: Book, wanted: Wanted, seen: Machines, changes: list[Change]) -> None:
+        provider = provider_for(book)
+        provider.provision([c for c in changes if c.action not in (Action.INVENTORY, Action.PIN)])
         book.cluster.save_nodes(provider.wait(book.params.nodes), provider.name)
 
-    def verify(params: ParamView, seen: _Seen) -> list[Check]:
+    def verify(self, wanted: Wanted, seen: Machines) -> list[Check]:
         states = {machine.name: machine for machine in seen.found}
-        return [
-            equal(
-                name,
-                f"machine {states[name].id} at {states[name].private_address}" if name in states else "machine",
-                "running",
-                states[name].state if name in states else "absent",
-            )
-            for name in params.nodes
-        ]
+        rows = []
+        for name in wanted.names:
+            machine = states.get(name)
+            what = f"machine {machine.id} at {machine.private_address}" if machine else "machine"
+            rows.append(equal(name, what, "running", machine.word if machine else "absent"))
+        return rows
 
-    def ahead(prospect: Prospect, seen: _Seen, changes: list[Change]) -> None:
-        prospect.absent |= {change.host for change in changes if change.action == "create"}
-        late = [change.host for change in changes if change.action != "create"]
+    def forecast(self, ahead: Forecast, seen: Machines, changes: list[Change]) -> None:
+        ahead.absent |= {change.host for change in changes if change.action in NEW_NODE}
+        late = [change.host for change in changes if change.action not in NEW_NODE]
         if late:
-            prospect.unknown = f"{', '.join(late)} cannot be asked before 01 has run (swarmbook run PARAMS --only 01)"
-
-    return converge(book, observe=observe, plan=plan, apply=apply, verify=verify, what="machines", ahead=ahead)
+            ahead.unknown = f"{', '.join(late)} cannot be asked before 01 has run (swarmbook run PARAMS --only 01)"
 
 
-def reach(book: Book) -> StepResult:
+machines = ProvideMachines()
+
+#: Who we are on a node, and what it runs.
+_WHO: Probe[tuple[str, str]] = Probe(
+    sh("id -un | as user; uname -sr | as kernel"), lambda facts: ("".join(facts["user"]), "".join(facts["kernel"])[:80])
+)
+
+
+@look()
+def reach(book: Book) -> CheckTable:
     """Log in to every node over SSH, with the host key that was pinned."""
-
-    def checks(book: Book) -> CheckTable:
-        seen = book.fleet.each(lambda host: host.run("id -un; uname -sr").stdout.split("\n"))
-        return CheckTable(
-            [
-                Check(name, "logs in", "with the pinned host key, as root", f"{user}, {kernel}", user == "root")
-                for name, (user, kernel, *_) in seen.items()
-            ]
-        )
-
-    return look(book, checks)
+    seen = book.fleet.each(lambda host: host.ask(_WHO))
+    wanted = "with the pinned host key, as root"
+    return CheckTable(
+        [Check(name, "logs in", wanted, f"{user}, {kernel}", user == "root") for name, (user, kernel) in seen.items()]
+    )
 
 
-def doomed(book: Book) -> StepResult:
+@look(hosts=0)
+def doomed(book: Book) -> Table:
     """Name all that 91 would remove; nothing is touched."""
-    things = provider_for(book).doomed()
-    things += _folder(book)
-    return look(book, lambda book: Table(["will be removed"], [[thing] for thing in things]), hosts=0)
+    return Table(["will be removed"], [[thing] for thing in _things(book)])
 
 
-def _folder(book: Book) -> list[str]:
+def _things(book: Book) -> tuple[str, ...]:
+    return (*provider_for(book).doomed(), *_folder(book.cluster))
+
+
+def _folder(cluster: Cluster) -> list[str]:
     """The cluster's folder, if it holds more than the lock of whoever asks; a run that got no further than the key has left one too."""
-    folder = book.cluster.folder
+    folder = cluster.folder
     kept = {path.name for path in folder.iterdir()} - {"lock", "lock.json"} if folder.is_dir() else set()
     return [f"folder {folder} with the cluster's keys, certificates and secrets"] if kept else []
 
 
-def cancel(book: Book) -> StepResult:
+class Cancel(Step[tuple[str, ...], None]):
     """Remove machines, disks, network, keys and the cluster's folder.
 
     Raises:
         ConfirmationMissing: The parameter ``confirm`` is not ``CANCEL``.
+        PlanMismatch: There is more than what was approved.
     """
-    provider = provider_for(book)
 
-    def observe(book: Book) -> list[str]:
-        return provider.doomed() + _folder(book)
+    name = "cancel"
+    asks_nodes = False
 
-    def apply(book: Book, seen: list[str], changes: list[Change]) -> None:
-        provider.destroy()
+    def hosts(self, book: Book) -> int:
+        return len(book.cluster.nodes)
+
+    def observe(self, book: Book) -> tuple[str, ...]:
+        return _things(book)
+
+    def want(self, book: Book, seen: tuple[str, ...]) -> None:
+        return None
+
+    def plan(self, wanted: None, seen: tuple[str, ...]) -> list[Change]:
+        return [Change("cluster", Action.REMOVE, (thing,), Word.CANCEL) for thing in seen]
+
+    def apply(self, book: Book, wanted: None, seen: tuple[str, ...], changes: list[Change]) -> None:
+        with Todo(changes) as todo:
+            approved = {thing for change in todo.take(Action.REMOVE) for thing in change.things}
+        # A provider removes all that is the cluster's at once: what has come since is not among it.
+        if more := [thing for thing in _things(book) if thing not in approved]:
+            raise PlanMismatch(
+                "there is more to remove than was approved; nothing was removed",
+                where=book.cluster.name,
+                seen="\n".join(more),
+                next="swarmbook cancel PARAMS, which names all of it",
+            )
+        provider_for(book).destroy()
         book.close()
         book.cluster.remove()
 
-    return converge(
-        book,
-        observe=observe,
-        plan=lambda params, seen: [Change("cluster", "remove", f"{thing} removed", word="CANCEL") for thing in seen],
-        apply=apply,
-        verify=lambda params, seen: [
-            equal("cluster", "what is left of the cluster", "nothing", ", ".join(seen) or "nothing")
-        ],
-        what="cancel",
-        hosts=len(book.cluster.nodes),
-    )
+    def verify(self, wanted: None, seen: tuple[str, ...]) -> list[Check]:
+        return [equal("cluster", "what is left of the cluster", "nothing", ", ".join(seen) or "nothing")]
+
+
+cancel = Cancel()

@@ -9,7 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from swarmbook.book.book import Book, StepResult, look, show_picture
+from swarmbook.book.book import Book
+from swarmbook.book.display import show_picture
+from swarmbook.book.step import look
 from swarmbook.machines.providers import provider_for
 from swarmbook.model.checks import Check, CheckTable, Table
 from swarmbook.show.drawing import Card, Part, topology
@@ -25,43 +27,36 @@ _PARTS = ("Docker", "swarm", "Consul", "Galera")
 _PACKAGES = ("papermill", "nbclient", "ipykernel", "ipywidgets", "fabric", "docker", "PyMySQL", "SoftLayer")
 
 
-def picture(book: Book) -> StepResult:
-    """What each node will be."""
-
-    def table(book: Book) -> Table:
-        p = book.params
-        offers = (
-            {offer.name: offer.what for offer in provider_for(book).offers(p.nodes)}
-            if p.provider != "softlayer"
-            else {}
-        )
-        managers, members = p.managers(), p.members()
-        rows = [
-            [
-                name,
-                offers.get(name, "rented instance"),
-                "engine",
-                "manager" if name in managers else "worker",
-                "server" if name in managers else "client",
-                ("member, the first" if name == members[0] else "member") if name in members else "",
-            ]
-            for name in p.nodes
-        ]
-        cards = [
-            Card(row[0], tuple(Part(name, word or "none", "none") for name, word in zip(_PARTS, row[2:])))
-            for row in rows
-        ]
-        show_picture(topology(cards, "What will stand on which node"), "what will stand on which node: the table below")
-        return Table(["node", "machine", "Docker", "swarm", "Consul", "Galera"], rows)
-
-    return look(book, table, hosts=0)
-
-
-def prerequisites(book: Book) -> StepResult:
-    """What this computer has, held against what the book takes."""
-    return look(
-        book, lambda book: CheckTable([*_here(book.cluster.root), *provider_for(book).prerequisites()]), hosts=0
+@look(hosts=0)
+def picture(book: Book) -> Table:
+    """Show what each node will be."""
+    p = book.params
+    offers = (
+        {offer.name: offer.what for offer in provider_for(book).offers(p.nodes)} if p.provider != "softlayer" else {}
     )
+    managers, members = p.managers(), p.members()
+    rows = [
+        [
+            name,
+            offers.get(name, "rented instance"),
+            "engine",
+            "manager" if name in managers else "worker",
+            "server" if name in managers else "client",
+            ("member, the first" if name == members[0] else "member") if name in members else "",
+        ]
+        for name in p.nodes
+    ]
+    cards = [
+        Card(row[0], tuple(Part(part, word or "none", "none") for part, word in zip(_PARTS, row[2:]))) for row in rows
+    ]
+    show_picture(topology(cards, "What will stand on which node"), "what will stand on which node: the table below")
+    return Table(["node", "machine", "Docker", "swarm", "Consul", "Galera"], rows)
+
+
+@look(hosts=0)
+def prerequisites(book: Book) -> CheckTable:
+    """Compare what this computer has with what the book takes."""
+    return CheckTable([*_here(book.cluster.root), *provider_for(book).prerequisites()])
 
 
 def _here(root: Path) -> list[Check]:

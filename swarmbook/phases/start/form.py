@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from swarmbook.base.files import write_atomic
-from swarmbook.book.book import Book, StepResult, look
+from swarmbook.book.book import Book
+from swarmbook.book.display import display
+from swarmbook.book.step import look
 from swarmbook.model.checks import Table
 from swarmbook.params import Params, load_params, mistakes_in
 from swarmbook.show.widgets import somebody_watches
@@ -154,22 +156,14 @@ def _read(name: str, typed: Any) -> Any:
     return typed
 
 
-def edit(book: Book) -> StepResult:
-    """A form for ``params/CLUSTER.yaml``; where nobody could click, what that file says."""
+@look(hosts=0)
+def edit(book: Book) -> Table:
+    """Show a form for ``params/CLUSTER.yaml``; where nobody could click, what that file says."""
     path = book.cluster.root / "params" / f"{book.cluster.name}.yaml"
-
-    def table(book: Book) -> Table:
-        params = load_params(path) if path.exists() else Params(cluster=book.cluster.name)
-        set_here = {
-            name: value for name, value in params.model_dump().items() if value != Params.model_fields[name].default
-        }
-        if somebody_watches():
-            from IPython.display import display
-
-            display(Form(path).box)
-        return Table(
-            ["parameter", "value", "meaning"],
-            [[name, json.dumps(value), Params.model_fields[name].description] for name, value in set_here.items()],
-        )
-
-    return look(book, table, hosts=0)
+    params = load_params(path) if path.exists() else Params(cluster=book.cluster.name)
+    fields = Params.model_fields
+    set_here = {name: value for name, value in params.model_dump().items() if value != fields[name].default}
+    if somebody_watches():
+        display(Form(path).box)
+    rows = [[name, json.dumps(value), fields[name].description] for name, value in set_here.items()]
+    return Table(["parameter", "value", "meaning"], rows)

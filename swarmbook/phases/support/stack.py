@@ -35,7 +35,7 @@ __all__ = [
 
 #: On every service: hash of its part of the file, by which a second run sees that nothing has changed.
 SPEC_LABEL = "swarmbook.spec"
-CLUSTER_LABEL = "swarmbook.access.cluster"
+CLUSTER_LABEL = "swarmbook.cluster"
 _FOLDER = "/etc/swarmbook/stacks"
 
 
