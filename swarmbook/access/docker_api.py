@@ -27,7 +27,6 @@ __all__ = [
     "JoinTokens",
     "Service",
     "SwarmNode",
-    "api_errors",
     "connect",
     "local_engine",
     "send_images",
@@ -55,10 +54,6 @@ class Engine:
     def __init__(self, client: Any, name: str) -> None:
         self.client = client
         self.name = name
-
-    def __getattr__(self, name: str) -> Any:
-        # Until every phase goes by the methods below, the SDK's are reached through it.
-        return getattr(self.client, name)
 
     def __repr__(self) -> str:
         return f"Engine({self.name})"
@@ -332,15 +327,3 @@ def send_images(source: Engine, names: Sequence[str], targets: Mapping[str, Engi
             next=f"check the space: swarmbook ssh {min(failures)} df -h /var/lib/docker",
             code=recognise(seen) or Code.IMAGE_NOT_TAKEN,
         )
-
-
-def api_errors(node: str, what: str, error: Exception) -> WorldError:
-    """One of our errors for one of the SDK's; for phases that do not go by :class:`Engine` yet."""
-    words = str(getattr(error, "explanation", None) or error)
-    return WorldError(
-        f"{what} failed",
-        where=node,
-        seen=words,
-        next=f"check its log: swarmbook ssh {node} journalctl -u docker -n 50",
-        code=recognise(words) or Code.ENGINE_SAYS_NO,
-    )

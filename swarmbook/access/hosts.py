@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node, known_name
+from swarmbook.access.commands import Script, sh
 from swarmbook.access.probe import Probe
 from swarmbook.base.activity import doing
 from swarmbook.base.codes import Code
@@ -169,7 +170,7 @@ class Host:
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def run(self, command: str, *, check: bool = True, timeout_s: float = 60, quiet: bool = False) -> Output:
+    def run(self, command: Script, *, check: bool = True, timeout_s: float = 60, quiet: bool = False) -> Output:
         """Run a shell command as root.
 
         Args:
@@ -260,9 +261,15 @@ class Host:
         with sftp.open(aside, "wx") as stream:
             stream.chmod(0o600)
             stream.write(data)
-        target = shlex.quote(path)
-        source = shlex.quote(f"{sftp.normalize('.')}/{aside}")
-        self.run(f"install -D -m {mode:04o} {source} {target}.new && mv -f {target}.new {target} && rm -f {source}")
+        self.run(
+            sh(
+                "install -D -m @{mode} @{source} @{new} && mv -f @{new} @{target} && rm -f @{source}",
+                mode=f"{mode:04o}",
+                source=f"{sftp.normalize('.')}/{aside}",
+                new=f"{path}.new",
+                target=path,
+            )
+        )
 
     @contextlib.contextmanager
     def forward(self, address: str, port: int) -> Iterator[int]:

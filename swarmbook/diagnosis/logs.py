@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import re
 import secrets as _random
-import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.hosts import Fleet, Host
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, UsageError
@@ -106,7 +106,7 @@ def since_text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _script(book: Book, mark: str, since: datetime | None) -> str:
+def _script(book: Book, mark: str, since: datetime | None) -> Script:
     values = {
         "MARK": mark,
         "TAIL": str(_TAIL),
@@ -114,8 +114,10 @@ def _script(book: Book, mark: str, since: datetime | None) -> str:
         "DATA": data_folder(book.params),
         "SINCE": f"{since.timestamp():.0f}" if since else "",
     }
-    head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
-    return head + files("swarmbook.diagnosis").joinpath("logs.sh").read_text(encoding="utf-8")
+    names = ("MARK", "TAIL", "GALERA", "DATA", "SINCE")
+    head = [sh("@!{name}=@{value}", name=Script(name), value=values[name]) for name in names]
+    text = files("swarmbook.diagnosis").joinpath("logs.sh").read_text(encoding="utf-8")
+    return lines(*head, Script(text))
 
 
 def _sections(output: str, mark: str) -> list[Section]:
@@ -158,7 +160,7 @@ def _page(node: str, sections: Sequence[Section], when: str) -> str:
     return "\n".join(lines)
 
 
-def _ask(host: Host, script: str, mark: str) -> tuple[list[Section], str]:
+def _ask(host: Host, script: Script, mark: str) -> tuple[list[Section], str]:
     output = host.run(script, check=False, timeout_s=_NODE_S, quiet=True)
     sections = _sections(output.stdout, mark)
     if output.exit == 124:

@@ -48,11 +48,14 @@ else
     ask_consul='export CONSUL_HTTP_TOKEN_FILE=/run/consul/agent-token CONSUL_CACERT=/run/consul/ca.pem
         export CONSUL_HTTP_ADDR=https://127.0.0.1:$(grep -o "\"https\": *[0-9]*" /run/consul/node.json | grep -o "[0-9]*$" | head -n 1)
         consul members; ! grep -q "\"server\": *true" /run/consul/node.json || consul operator raft list-peers'
-    form='{{.ID}}:{{.Label "com.docker.swarm.service.name"}}:{{.Label "com.docker.stack.namespace"}}:{{.State}}'
     count=0
-    for entry in $(timeout -k 2 6 docker ps -a --filter label=com.docker.swarm.service.name --format "$form"); do
+    # Only ids are taken into commands: an image chooses its labels itself, and they are shown, never run.
+    for id in $(timeout -k 2 6 docker ps -aq --filter label=com.docker.swarm.service.name); do
+        case $id in *[!0-9a-f]*) continue ;; esac
         count=$((count + 1)); [ "$count" -le 14 ] || { say 'swarm: more containers' 'only the 14 newest are read'; break; }
-        id=${entry%%:*}; rest=${entry#*:}; service=${rest%%:*}; rest=${rest#*:}; stack=${rest%%:*}; state=${rest#*:}
+        service=$(timeout -k 2 6 docker inspect --format '{{index .Config.Labels "com.docker.swarm.service.name"}}' "$id" | tr -cd 'A-Za-z0-9_.-' | cut -c1-80)
+        stack=$(timeout -k 2 6 docker inspect --format '{{index .Config.Labels "com.docker.stack.namespace"}}' "$id" | tr -cd 'A-Za-z0-9_.-')
+        state=$(timeout -k 2 6 docker inspect --format '{{.State.Status}}' "$id" | tr -cd a-z)
         case $stack in consul) kind=consul ;; *) kind=galera ;; esac
         section "$kind: $service, $state $id" "docker inspect --format 'exit {{.State.ExitCode}}, oom={{.State.OOMKilled}}, began {{.State.StartedAt}}, ended {{.State.FinishedAt}} {{.State.Error}}' $id
             docker inspect --format '{{if .State.Health}}health {{.State.Health.Status}}, {{.State.Health.FailingStreak}} failures in a row: {{range .State.Health.Log}}{{.Output}}{{end}}{{end}}' $id
@@ -68,7 +71,8 @@ for folder in "$DATA" /var/lib/docker/volumes/*/_data; do
     [ -e "$folder/data/grastate.dat" ] || [ -e "$folder/failed-start.log" ] || [ -e "$folder/bootstrap.used" ] || continue
     case " $done " in *" $folder "*) continue ;; esac
     done="$done $folder"
-    section "galera: data in $folder" "ls -la $folder $folder/data; cat $folder/data/grastate.dat"
-    if [ -e "$folder/failed-start.log" ]; then section "galera: founding that failed, $folder" "tail -n $TAIL $folder/failed-start.log"; fi
+    export folder
+    section "galera: data in $folder" 'ls -la "$folder" "$folder/data"; cat "$folder/data/grastate.dat"'
+    if [ -e "$folder/failed-start.log" ]; then section "galera: founding that failed, $folder" "tail -n $TAIL \"\$folder/failed-start.log\""; fi
 done
 exit 0

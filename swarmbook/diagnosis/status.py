@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node
+from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.probe import Facts, Probe
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.book.book import Book
 from swarmbook.model.checks import Table
@@ -79,26 +81,46 @@ def _words(state: object, more: object, between: str = " ") -> str:
     return str(state) if more is None else f"{state}{between}{more}"
 
 
-_PROBE = """echo "engine $(systemctl is-active docker.service)"
-echo "swarm $(docker info --format '{{.Swarm.LocalNodeState}} {{if .Swarm.ControlAvailable}}manager{{else}}worker{{end}}' 2>/dev/null)"
-echo "consul $(docker ps --filter label=com.docker.stack.namespace=consul --format '{{.State}} {{.Label "com.docker.swarm.service.name"}}' 2>/dev/null | head -n 1)"
-"""
+def read_row(name: str, facts: Facts) -> Row:
+    """A node from what it says about itself, without its member.
 
+    Args:
+        name: Its name.
+        facts: Of :func:`row_of`.
+    """
 
-def read_row(name: str, output: str) -> Row:
-    """A node from the lines of its probe, without its member."""
-    facts = {head: rest.strip() for head, _, rest in (line.partition(" ") for line in output.splitlines())}
-    swarm, _, role = facts.get("swarm", "").partition(" ")
-    consul, _, service = facts.get("consul", "").partition(" ")
+    def words(fact: str) -> tuple[str, str]:
+        first, _, rest = "".join(facts.get(fact, ())).strip().partition(" ")
+        return first, rest
+
+    (engine, _), (swarm, role), (consul, service) = words("engine"), words("swarm"), words("consul")
     state = SwarmState.read(swarm or "none")
     return Row(
         name,
-        engine=EngineState.read(facts.get("engine", "")),
+        engine=EngineState.read(engine),
         swarm=state,
         role=Role(role) if role and state is SwarmState.ACTIVE else None,
         consul=ContainerState.read(consul or "none"),
         agent=next((agent for agent in Agent if service == f"consul_{agent}"), None),
     )
+
+
+_ASK = sh(
+    "systemctl is-active docker.service | as engine\n"
+    "docker info --format '{{.Swarm.LocalNodeState}} {{if .Swarm.ControlAvailable}}manager{{else}}worker{{end}}' "
+    "2>/dev/null | as swarm\n"
+    "docker ps --filter label=com.docker.stack.namespace=consul "
+    """--format '{{.State}} {{.Label "com.docker.swarm.service.name"}}' 2>/dev/null | head -n 1 | as consul"""
+)
+
+
+def row_of(name: str) -> Probe[Row]:
+    """How a node is, without its member.
+
+    Args:
+        name: Its name.
+    """
+    return Probe(_ASK, lambda facts: read_row(name, facts))
 
 
 def _with_member(row: Row, member: Member) -> Row:
@@ -117,7 +139,7 @@ def status(book: Book) -> list[Row]:
 
     def one(host: Host) -> Row:
         try:
-            row = read_row(host.name, host.run(_PROBE, quiet=True).stdout)
+            row = host.ask(row_of(host.name), quiet=True)
             if host.name not in members:
                 return replace(row, galera=GaleraState.NOT_WANTED)
             return _with_member(row, host.ask(found_on(book.params, host.name), quiet=True))

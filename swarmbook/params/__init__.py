@@ -3,7 +3,6 @@
 from swarmbook.params.checks import Mistake
 from swarmbook.params.schema import (
     Params,
-    ParamView,
     differing,
     load_params,
     mistakes_in,
@@ -14,8 +13,6 @@ from swarmbook.params.schema import (
 
 __all__ = [
     "Mistake",
-    "ParamView",
-    "Params",
     "differing",
     "load_params",
     "mistakes_in",

@@ -23,7 +23,7 @@ from swarmbook.model.phases import PHASES
 from swarmbook.params.checks import Mistake, cross_checks
 
 __all__ = [
-    "Mistake", "ParamView", "Params", "differing", "load_params", "mistakes_in", "params_from_namespace", "params_from_record", "phase_params",
+    "Mistake", "Params", "differing", "load_params", "mistakes_in", "params_from_namespace", "params_from_record", "phase_params",
 ]  # fmt: skip
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
@@ -211,10 +211,6 @@ class _Guarded:
                 f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"
             )
         return getattr(self._params, name)
-
-
-#: What phases call it until they say Params.
-ParamView = Params
 
 
 def phase_params(phase: str) -> list[str]:

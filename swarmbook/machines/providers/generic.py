@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from swarmbook.access.cluster import Jump, Node
+from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host, fan_out
 from swarmbook.access.logins import Login, logins_of, parse_login
+from swarmbook.access.probe import Facts, Probe, address
 from swarmbook.access.ssh_keys import fingerprint, public_part, scan_host_key
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, LoginRefused, OutOfOrder, UsageError, WaitTimeout, WorldError
@@ -29,10 +32,37 @@ from swarmbook.show.progress import Progress
 
 __all__ = ["GenericProvider"]
 
-_ASK = """echo "id $(cat /etc/machine-id 2>/dev/null)"
-ip -o -4 address show scope global | sed 's/.* inet \\([0-9.]*\\).*/has \\1/'
-ip -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \\([0-9.]*\\).*/source \\1/p'
-"""
+_ASK = sh(
+    """cat /etc/machine-id 2>/dev/null | as id
+ip -o -4 address show scope global | sed 's/.* inet \\([0-9.]*\\).*/\\1/' | as has
+ip -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \\([0-9.]*\\).*/\\1/p' | as source"""
+)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a host says about itself.
+
+    Args:
+        id: Its machine id; empty where it has none.
+        has: Its IPv4 addresses.
+        source: The address that it sends from.
+    """
+
+    id: str = ""
+    has: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+
+
+def _about(said: Facts) -> About:
+    id = "".join(said["id"]).strip()
+    if id and not re.fullmatch(r"[0-9a-f]{32}", id):
+        raise ValueError(f"no machine id: {id[:80]!r}")
+    return About(id, tuple(address(line) for line in said["has"]), tuple(address(line) for line in said["source"]))
+
+
+#: Asked as the login user, who may not be able to become root.
+ABOUT: Probe[About] = Probe(_ASK, _about)
 #: What the book puts on every node from 03 on, and 90 takes away last.
 _OURS = "/etc/swarmbook"
 
@@ -171,9 +201,9 @@ class GenericProvider:
             key = known.host_key if known is not None and same else self._first_contact(name, login, by)
             node = Node(name, "", "", login.end.host, login.end, key, user=login.user, jump=jump, tunnel=True)
             with self._logged_in(node) as host:
-                facts = self._ask(host, login)
-        address = self._private_address(name, login, facts, known)
-        return replace(node, id=facts["id"][0][:12], private_address=address)
+                about = self._ask(host, login)
+        private = self._private_address(name, login, about, known)
+        return replace(node, id=about.id[:12], private_address=private)
 
     @contextlib.contextmanager
     def _logged_in(self, node: Node) -> Iterator[Host]:
@@ -214,14 +244,10 @@ class GenericProvider:
             error.next = f"is the address right, and reachable from here? ssh -p {login.end.port} {login.user}@{login.end.host}; correct hosts or ssh_jump"
             raise
 
-    def _ask(self, host: Host, login: Login) -> dict[str, list[str]]:
-        output = host.run(_ASK, check=False)
-        facts: dict[str, list[str]] = {"id": [], "has": [], "source": []}
-        for line in output.stdout.splitlines():
-            head, _, value = line.partition(" ")
-            if value:
-                facts.setdefault(head, []).append(value.strip())
-        if login.user != "root" and not facts["id"] and not output.ok:
+    def _ask(self, host: Host, login: Login) -> About:
+        output = host.run(ABOUT.command, check=False)
+        about = ABOUT.answer(output.stdout, host.name) if output.ok else About()
+        if login.user != "root" and not about.id and not output.ok:
             raise WorldError(
                 f"{login.user} may not become root on {host.name} without a password",
                 where=f"{host.name} ({login})",
@@ -230,7 +256,7 @@ class GenericProvider:
                 next=f"ssh -t -p {login.end.port} {login} sudo visudo -f /etc/sudoers.d/{login.user}; or log in as root",
                 code=Code.SUDO_ASKS,
             )
-        if not facts["id"]:
+        if not about.id:
             raise WorldError(
                 f"{host.name} has no machine id",
                 where=f"{host.name}: /etc/machine-id",
@@ -239,17 +265,17 @@ class GenericProvider:
                 next="systemd-machine-id-setup on that host",
                 code=Code.MACHINE_ID_MISSING,
             )
-        return facts
+        return about
 
-    def _private_address(self, name: str, login: Login, facts: dict[str, list[str]], known: Node | None) -> str:
+    def _private_address(self, name: str, login: Login, about: About, known: Node | None) -> str:
         """Where the other nodes reach it: what the parameters say, else what it was, else the address it is known by, else what it sends from."""
         asked = dict(entry.split("=") for entry in self._book.params.private_addresses)
-        has = facts["has"]
+        has = about.has
         if name in asked:
             return str(asked[name])  # the preflight tells when the host does not have it
-        candidates = [known.private_address if known is not None else "", *_addresses(login.end.host), *facts["source"]]
-        address = next((candidate for candidate in candidates if candidate in has), None)
-        if address is None:
+        candidates = [known.private_address if known is not None else "", *_addresses(login.end.host), *about.source]
+        found = next((candidate for candidate in candidates if candidate in has), None)
+        if found is None:
             raise WorldError(
                 f"it is unknown at which address the other nodes reach {name}",
                 where=f"{name} ({login})",
@@ -258,7 +284,7 @@ class GenericProvider:
                 next=f"name it: private_addresses: [{name}=ADDRESS] in the parameters",
                 code=Code.ADDRESS_UNKNOWN,
             )
-        return address
+        return found
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -271,7 +297,7 @@ class GenericProvider:
 
         def one(node: Node) -> bool:
             with self._logged_in(node) as host:
-                return host.run(f"test -e {_OURS}", check=False).ok
+                return host.run(sh("test -e @{ours}", ours=_OURS), check=False).ok
 
         try:
             carrying = [name for name, carries in fan_out(one, self._known()).items() if carries]
