@@ -19,19 +19,23 @@ from swarmbook.access.cluster import Node
 from swarmbook.access.pki import Authority, Leaf
 from swarmbook.base import errors
 from swarmbook.model.change import Change
+from swarmbook.model.health import Role, SwarmState
 from swarmbook.params import Params
 from swarmbook.phases import destroy, galera, overlay
 from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
+from swarmbook.phases.consul.probe import Listener, NodeState
 from swarmbook.phases.engine import step as engine
+from swarmbook.phases.engine.probe import Engine
+from swarmbook.phases.engine.settings import drop_in_for, merge_settings, settings_for
 from swarmbook.phases.galera.members import Galera, Member, Position, Wsrep
 from swarmbook.phases.galera.stack import Parts
-from swarmbook.phases.post_provision import disks as storage
-from swarmbook.phases.post_provision import software
+from swarmbook.phases.post_provision import disks, software
 from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import token_mark
 from swarmbook.phases.swarm import step as swarm
+from swarmbook.phases.swarm.probe import Local, SwarmNode
 from swarmbook.show.changes import sentence
 
 from ..purity import no_side_effects
@@ -108,13 +112,19 @@ def disk(raw: Mapping[str, Any]) -> Disk:
         fields.pop("done")
     if isinstance(content := fields.get("content"), str):
         fields["content"] = [*LVM, *content.split()[1:]] if content.startswith("LVM ") else [content]
+    if fields.get("content") and str(fields["content"][-1]).endswith(" (unfinished)"):
+        fields |= {
+            "content": [*fields["content"][:-1], fields["content"][-1].removesuffix(" (unfinished)")],
+            "unfinished": True,
+        }
     return Disk(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 
 @pytest.mark.parametrize("file", cases("storage"))
 def test_storage(file: Path) -> None:
     def prepare(params: Params, case: Any) -> Plan:
-        return partial(storage.plan_disks, params, {name: disk(raw) for name, raw in case["observed"].items()})
+        seen = {name: disk(raw) for name, raw in case["observed"].items()}
+        return lambda: disks.lay_out.plan(disks.wanted_disks(params, seen), seen)
 
     check(file, "02", prepare)
 
@@ -124,11 +134,15 @@ def test_packages(file: Path) -> None:
     def prepare(params: Params, case: Any) -> Plan:
         systems = {
             name: software.System(
-                raw["release"], tuple(raw.get("installed", ())), raw.get("updates", 0), disk(raw.get("disk", {}))
+                raw["release"],
+                tuple(raw.get("installed", ())),
+                raw.get("updates", 0),
+                raw.get("lists_age", 60 if params.system_update else None),
+                disk(raw.get("disk", {})),
             )
             for name, raw in case["observed"].items()
         }
-        return partial(software.plan_system, params, systems)
+        return lambda: software.system.plan(software.wanted_packages(params, systems), systems)
 
     check(file, "02", prepare)
 
@@ -155,30 +169,30 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Authori
 @pytest.mark.parametrize("file", cases("engine"))
 def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, Leaf]]) -> None:
     def prepare(params: Params, case: Any) -> Plan:
-        wanted, seen = {}, {}
+        leaves, seen = {}, {}
         for name, raw in case["observed"].items():
             machine = node(name)
             authority, leaf = pki(machine)
-            wanted[name] = engine.Wanted(machine, authority.certificate, leaf)
+            leaves[name] = (machine, leaf)
             certificates = {
                 None: "", "wanted": leaf.certificate.decode(), "nonsense": "nonsense",
                 "another ca": pki(machine, "theirs")[1].certificate.decode(), "near its end": pki(machine, days=9)[1].certificate.decode(),
                 "other names": pki(machine, names=["old"])[1].certificate.decode(),
             }  # fmt: skip
             nameservers = tuple(raw.get("nameservers", ("192.0.2.53",)))
-            ours = engine.settings_for(params, machine, nameservers)
+            ours = settings_for(params, machine, nameservers)
             settings = raw.get("settings", "")
             if settings == "wanted":
-                settings = engine.merge_settings(name, "", ours)
+                settings = merge_settings(name, "", ours)
             elif isinstance(settings, Mapping):
                 settings = (
-                    engine.merge_settings(name, json.dumps(settings["but"]), ours)
+                    merge_settings(name, json.dumps(settings["but"]), ours)
                     if "but" in settings
                     else json.dumps(dict(settings))
                 )
             start_line = raw.get("start_line", "")
             port = params.docker_api_port
-            drop_in = engine.drop_in_for(start_line, port) if raw.get("drop_in") == "wanted" else raw.get("drop_in", "")
+            drop_in = drop_in_for(start_line, port) if raw.get("drop_in") == "wanted" else raw.get("drop_in", "")
             beside = (
                 {"authority": authority.certificate.decode(), "key": hashlib.sha256(leaf.key).hexdigest()}
                 if raw.get("certificate")
@@ -192,8 +206,17 @@ def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, 
                 **beside,
             }
             changed |= {key: raw[key] for key in ("authority", "key") if key in raw}
-            seen[name] = engine.Engine(**{**raw, **changed})
-        return partial(engine.plan_engine, params, wanted, seen)
+            seen[name] = Engine(**{**raw, **changed})
+
+        def plan() -> list[Change]:
+            targets = {
+                name: engine.configure._target(params, machine, seen[name], leaf)
+                for name, (machine, leaf) in leaves.items()
+            }
+            wanted = engine.Wanted(params, authority.certificate, targets)
+            return engine.configure.plan(wanted, seen)
+
+        return plan
 
     check(file, "03", prepare)
 
@@ -203,12 +226,16 @@ def test_swarm(file: Path) -> None:
     def prepare(params: Params, case: Any) -> Plan:
         seen = case["observed"]
         defaults = {"state": "ready", "availability": "active", "manager": "", "engine": "26.1"}
-        members = {
-            id: swarm.Member(**{"id": id, **defaults, **member}) for id, member in seen.get("members", {}).items()
+        nodes = {
+            id: SwarmNode(**{"id": id, **defaults, **raw, "role": Role(raw["role"])})
+            for id, raw in seen.get("members", {}).items()
         }
-        local = {name: tuple(state) for name, state in seen["local"].items()}
         routes = {name: tuple(found) for name, found in seen.get("routes", {}).items()}
-        return partial(swarm.plan_swarm, params, swarm.Swarm(local, members, seen.get("id", ""), routes))  # type: ignore[arg-type]
+        local = {
+            name: Local(SwarmState.read(state), id, routes=routes.get(name, ()))
+            for name, (state, id) in seen["local"].items()
+        }
+        return partial(swarm.form.plan, params, swarm.Swarm(local, nodes, seen.get("id", "")))
 
     check(file, "03", prepare)
 
@@ -231,7 +258,7 @@ def test_consul(file: Path, node: MakeNode) -> None:
             **{f"agent-{name}": (f"consul-agent-{name}-token", f"rules of {name}") for name in roles},
         }
         secrets = {"consul-server-1": "-", "consul-client-1": "-"}
-        wanted = consul_config.Wanted(document, configs, private, secrets, tokens)
+        wanted = consul_config.Wanted("lab", document, configs, private, secrets, tokens)
         nodes = {}
         for name, state in observed["nodes"].items():
             raw = {key: value for key, value in state.items() if key not in ("role", "stale")}
@@ -245,18 +272,16 @@ def test_consul(file: Path, node: MakeNode) -> None:
                     for file, content in private[name].items()
                     if file not in state.get("stale", ())
                 }
-            nodes[name] = consul.NodeState(**raw)
+            if "listeners" in raw:
+                raw["listeners"] = tuple(Listener.read(line) for line in raw["listeners"])
+            nodes[name] = NodeState(**raw)
         specs = {service: spec["deploy"]["labels"][stack.SPEC_LABEL] for service, spec in document["services"].items()}
         specs = specs if observed.get("specs") == "wanted" else observed.get("specs", {})
         have = secrets if observed.get("secrets") == "wanted" else observed.get("secrets", ())
         known = tokens if observed.get("tokens") == "wanted" else observed.get("tokens", ())
         marks = frozenset(token_mark("lab", name, tokens[name][1]) for name in known)
-        return partial(
-            consul.plan_consul,
-            "lab",
-            wanted,
-            consul.Agents(nodes, specs, frozenset(have), observed.get("leader", ""), marks),
-        )
+        agents = consul.Agents(nodes, specs, frozenset(have), observed.get("leader", ""), marks)
+        return partial(consul.deploy.plan, wanted, agents)
 
     check(file, "04", prepare)
 
