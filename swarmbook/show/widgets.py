@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmbook.base.secrets import mask
+from swarmbook.model.rundir import RunFolder
 
 __all__ = ["confirm_box", "somebody_watches"]
 
 
 def somebody_watches() -> bool:
     """Whether this is a kernel that no run has started: there may be a person, who may click."""
-    if os.environ.get("SWARMBOOK_RUN_DIR"):
+    if RunFolder.of_this_process() is not None:
         return False
     try:
         from IPython import get_ipython
