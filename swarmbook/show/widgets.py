@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmbook.base.secrets import mask
 from swarmbook.model.rundir import RunFolder
+from swarmbook.show.html import joined, tag
 
 __all__ = ["confirm_box", "somebody_watches"]
 
@@ -37,7 +37,7 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
     import ipywidgets as w
 
     does = "will be ordered" if word == "ORDER" else "will be removed, for good"
-    rows = "".join(f"<li>{html.escape(mask(thing))}</li>" for thing in things)
+    rows = joined(tag("li", mask(thing)) for thing in things)
     field = w.Text(placeholder=f"type {word}", description="Word:", continuous_update=True)
     button = w.Button(
         description=word.capitalize(),
@@ -58,6 +58,6 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
 
     field.observe(typed, "value")
     button.on_click(pressed)
-    box = w.VBox([w.HTML(f"<b>This {does}:</b><ul>{rows}</ul>"), w.HBox([field, button]), told])
+    box = w.VBox([w.HTML(tag("b", f"This {does}:") + tag("ul", rows)), w.HBox([field, button]), told])
     box.word, box.button, box.told = field, button, told
     return box
