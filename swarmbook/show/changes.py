@@ -9,6 +9,7 @@ from swarmbook.base.errors import PlanMismatch
 from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Table
 from swarmbook.model.plan import Mismatch, Plan
+from swarmbook.show.words import many
 
 __all__ = ["cost_table", "grouped", "layers_in_words", "plan_table", "plan_text", "refuse", "sentence", "summary"]
 
@@ -147,10 +148,6 @@ def grouped(changes: Iterable[Change]) -> dict[str, list[str]]:
     return hosts
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s'[: count != 1]}"
-
-
 def plan_table(plan: Plan) -> Table:
     """A row a change; the same change on several hosts is one row."""
     rows: list[list[str]] = []
@@ -188,8 +185,8 @@ def summary(plan: Plan) -> str:
     count = len(plan.changes)
     hosts = {change.host for _, change in plan.changes} - {"cluster", "here"}
     unknown = sum(bool(step.unknown) for step in plan.steps)
-    words = f"{_plural(count, 'change')} on {_plural(len(hosts), 'host')}" if count else "nothing to change"
-    return words + (f", {_plural(unknown, 'step')} not known yet" if unknown else "")
+    words = f"{many(count, 'change')} on {many(len(hosts), 'host')}" if count else "nothing to change"
+    return words + (f", {many(unknown, 'step')} not known yet" if unknown else "")
 
 
 def plan_text(plan: Plan) -> str:
