@@ -118,7 +118,8 @@ def test_the_first_failure_ends_the_run(
 
 LOOK = """
 import threading
-from swarmbook.book.book import Book, look
+from swarmbook.book.book import Book
+from swarmbook.book.step import look
 from swarmbook.model.checks import equal
 from swarmbook.params import Params
 def work(book):
@@ -127,7 +128,7 @@ def work(book):
     [t.start() for t in threads]
     [t.join() for t in threads]
     return [equal("sw1", "mounted", "yes", "SEEN")]
-look(Book("02", Params(cluster="unit")), work)
+look()(work)(Book("02", Params(cluster="unit")))
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import WorldError
-from swarmbook.book import book as books
+from swarmbook.book import display as displays
 from swarmbook.book.book import Book
 from swarmbook.model import ledger as ledgers
 from swarmbook.model.ledger import FILE, Ledger
@@ -21,7 +21,7 @@ from swarmbook.phases import history
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pictures: list[str] = []
-    monkeypatch.setattr(books, "_in_notebook", lambda what, **how: pictures.append(what["text/html"]))
+    monkeypatch.setattr(displays, "display", lambda what, **how: pictures.append(what["text/html"]))
     return pictures
 
 

@@ -22,17 +22,19 @@ from swarmbook.base.errors import (  # fmt: skip
     SwarmbookError,
     WaitTimeout,
 )
-from swarmbook.book.book import Book, Change
+from swarmbook.book.book import Book
 from swarmbook.cli.session import Session
 from swarmbook.machines.providers import costs_money, provider_for
 from swarmbook.machines.providers.softlayer import SoftLayerProvider
 from swarmbook.machines.rehearsal import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
 from swarmbook.machines.rehearsal.cloud import ROOT_PASSWORD
 from swarmbook.machines.softlayer_api import REHEARSAL_API_KEY, REHEARSAL_USERNAME, SoftLayerApi
+from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
 from swarmbook.phases.planner import make_plan
 from swarmbook.phases.provision import step as provision
+from swarmbook.show.changes import plan_text
 from swarmbook.testing.errors import raises
 
 NAMES = ["sw1", "sw2", "sw3"]
@@ -267,7 +269,7 @@ def test_a_lost_answer_to_an_order_that_was_not_taken(provider: Callable[..., So
     cloud.faults.add(Fault("http-500", ORDER, times=1))
     one = provider(nodes=["sw1"], settle_s=0.1, swarm_managers=1)
     with pytest.raises(OrderUncertain) as caught:
-        one.provision([Change("sw1", "create")])
+        one.provision([Change("sw1", Action.ORDER)])
     told = str(caught.value)
     assert (
         "ordering sw1.example.com: sent, and no answer came" in told
@@ -290,9 +292,9 @@ def test_a_run_that_was_killed_before_its_tags(
     one = provider()
     one.wait(NAMES)
     assert [(change.host, change.action) for change in one.plan(NAMES, one.machines())] == [
-        ("sw1", "tag"),
-        ("sw2", "tag"),
-        ("sw3", "tag"),
+        ("sw1", Action.TAG),
+        ("sw2", Action.TAG),
+        ("sw3", Action.TAG),
     ]
     up()
     assert len(ordered(cloud)) == 3 and {tuple(guest.tags) for guest in cloud.guests.values()} == {("swarmbook-lab",)}
@@ -349,7 +351,7 @@ def test_another_key_under_the_label(provider: Callable[..., SoftLayerProvider],
     assert "the cluster has no key yet" in str(caught.value)
     generate_key(Cluster("lab", home).key_file, "another")
     with pytest.raises(ForeignData, match="belongs to another key") as caught:
-        provider().provision([Change("sw1", "create")])
+        provider().provision([Change("sw1", Action.ORDER)])
     assert next(iter(cloud.keys.values()))["fingerprint"] in str(caught.value)
     assert ordered(cloud) == []
 
@@ -371,9 +373,9 @@ def test_a_key_that_the_account_has_under_another_label(
     public = (home / "clusters" / "lab" / "id_ed25519.pub").read_text()
     SoftLayerApi(provider()._api.endpoint).register_key(public, "laptop", "mine")
     with pytest.raises(ProviderError, match="already exists") as caught:
-        provider().provision([Change("sw1", "create", "")])
+        provider().provision([Change("sw1", Action.ORDER)])
     assert "sl_ssh_key_label: laptop" in str(caught.value) and not cloud.guests
-    provider(sl_ssh_key_label="laptop").provision([Change("sw1", "create", "")])
+    provider(sl_ssh_key_label="laptop").provision([Change("sw1", Action.ORDER)])
     assert [guest.hostname for guest in cloud.guests.values()] == ["sw1"]
 
 
@@ -474,7 +476,9 @@ def test_one_that_never_comes_up(
         "sw2": "coming up",
         "sw3": "running",
     }
-    assert [(change.host, change.action) for change in late.plan(NAMES, late.machines())] == [("sw2", "await")]
+    assert [(change.host, change.action) for change in late.plan(NAMES, late.machines())] == [
+        ("sw2", Action.AWAIT_MACHINE)
+    ]
     provider(phase="91").destroy()
     assert cloud.guests == {}, "what never came up can be cancelled all the same"
 
@@ -504,7 +508,9 @@ def test_one_that_was_switched_off(
     up()
     machines.halt(next(id for id, guest in cloud.guests.items() if guest.hostname == "sw1"))
     one = provider()
-    assert [(change.host, change.action) for change in one.plan(NAMES, one.machines())] == [("sw1", "start")]
+    assert [(change.host, change.action) for change in one.plan(NAMES, one.machines())] == [
+        ("sw1", Action.START_MACHINE)
+    ]
     up()
     assert len(ordered(cloud)) == 3 and one.plan(NAMES, one.machines()) == []
 
@@ -647,8 +653,8 @@ def test_the_question(
     plan = make_plan(params(sl_billing="monthly"), ["01"], cluster)
     assert (
         [cost.monthly for cost in plan.costs] == [68.0] * 3
-        and "204.00" in plan.to_text()
-        and "per month" in plan.to_text()
+        and "204.00" in plan_text(plan)
+        and "per month" in plan_text(plan)
     )
     assert len(plan.words()["ORDER"]) == 3
     with pytest.raises(ConfirmationMissing):
@@ -667,7 +673,7 @@ def test_another_price_than_the_approved_one_orders_nothing(
 ) -> None:
     def approved(price: str) -> None:
         changes = tuple(
-            Change(name, "create", f"REHEARSAL: instance ordered, {price} an hour", word="ORDER") for name in NAMES
+            Change(name, Action.ORDER, ("REHEARSAL: instance", f"{price} an hour"), Word.ORDER) for name in NAMES
         )
         Plan("lab", {}, {}, (PlannedStep("01", "machines", changes),), partial=True).save(tmp_path / "plan.json")
 
