@@ -11,6 +11,8 @@ READY := .venv/.ready
 DEV := .venv/.ready-dev
 # JupyterLab has an environment of its own: beside it, every kernel of a run would start more slowly.
 BOOK := .venv-book/.ready
+# What codespell checks; its settings are in pyproject.toml. To do: swarmbook.
+WORDS := README.md CONTRIBUTING.md CHANGELOG.md docs notebooks
 
 .PHONY: help
 help: ## these lines
@@ -40,6 +42,11 @@ check: $(DEV) ## formatter, linter, types, notebook linter
 	@$(BIN)/lint-imports --no-cache > .import-linter.log || { sed -n "/^Broken/,$$ p" .import-linter.log; exit 1; }
 	@$(BIN)/python tools/lint_notebooks.py
 	@$(BIN)/python tools/docs.py --check
+	@$(MAKE) words
+
+.PHONY: words
+words:
+	@$(BIN)/codespell $(WORDS)
 
 .PHONY: bench
 bench: $(DEV) ## zero to verified on 3, 5 and 7 nodes; writes bench-results/

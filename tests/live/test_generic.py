@@ -71,7 +71,7 @@ def test_a_host_that_is_off_is_waited_for_and_only_its_owner_starts_it(lab: Lab)
         3, "h2 to answer over SSH: not within 10 s", "only you can start", "swarmbook explain host-off"
     )
     running = lab.start("run", "--only", "01")
-    running.until(lambda: "Have the machines" in running.said or lab.kernels())
+    running.until(lambda: "Create the machines" in running.said or lab.kernels())
     lab.host("h2").start()
     running.wait().expect(0)
 
