@@ -102,7 +102,7 @@ def on_node(image: bool = False, label: str = "") -> Probe[NodeState]:
         config = "".join(facts.get("config", ()))
         running = "".join(facts["running"]).strip()
         return NodeState(
-            config=json.loads(base64.b64decode(config)) if config else {},
+            config=json.loads(base64.b64decode(config, validate=True)) if config else {},
             files=files,
             label=label,
             image=image,
