@@ -187,9 +187,9 @@ class Host:
         wrapped = f"timeout -k 5 {timeout_s:g} sh -c {shlex.quote(command)}"
         if self.node.user != "root":
             wrapped = f"sudo -n {wrapped}"
-        told = contextlib.nullcontext() if quiet else doing(self.name, command)
+        shown = contextlib.nullcontext() if quiet else doing(self.name, command)
         try:
-            with told:
+            with shown:
                 channel = self.connection().transport.open_session(timeout=_CONNECT_S)
                 output = _exec(channel, wrapped, timeout_s + 5)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
@@ -367,10 +367,10 @@ def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
         if isinstance(first, SwarmbookError) and len(failed) > 1:
             others = ", ".join(list(failed)[1:])
             first.where = f"{first.where or next(iter(failed))}; failed as well: {others}"
-            told = [
+            further = [
                 f"{name}: {getattr(error, 'what', None) or repr(error)}" for name, error in list(failed.items())[1:]
             ]
-            first.seen = "\n".join([*filter(None, [first.seen]), *told])
+            first.seen = "\n".join([*filter(None, [first.seen]), *further])
         raise first
     return {name: future.result() for name, future in futures.items()}
 

@@ -109,7 +109,7 @@ class Book:
         return fan_out(self.engine, {name: name for name in self.ready(names)})
 
     def grants(self, word: str, things: list[str]) -> bool:
-        """Whether the word was typed into a box for just these things; if it was not, and there may be somebody to do it, the box is shown.
+        """Whether the word was typed into a box for exactly these things; if not, show the box in a notebook that is being watched.
 
         Args:
             word: ORDER, DESTROY or CANCEL.

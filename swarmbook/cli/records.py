@@ -31,7 +31,7 @@ __all__ = ["audit", "diff", "report"]
     help="Write it there; a sealed run's folder stays as it is.",
 )
 def report(run: Path, before: Path | None, out: Path | None) -> None:
-    """Write a run's report.html anew, and the index over its cluster's runs. It loads nothing: one file says all."""
+    """Write a run's report.html again, and the index over its cluster's runs. It loads nothing: one file says all."""
     from swarmbook.record.audit import audit as hold
     from swarmbook.record.manifest import FILE
     from swarmbook.record.record import STAMP

@@ -53,7 +53,7 @@ def of_run(folder: Path) -> Work:
     work = []
     for event in chain.events:
         if event["event"] == "command":
-            ended = _moment(event["time"]) - began  # a command is told when it has ended
+            ended = _moment(event["time"]) - began  # a command is recorded when it has ended
             work.append((str(event["host"]), max(ended - float(event["seconds"]), 0.0), ended))
     return work
 

@@ -34,12 +34,12 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _svg(wide: int, high: int, title: str, told: str, drawn: Iterable[str]) -> str:
+def _svg(wide: int, high: int, title: str, summary: str, drawn: Iterable[str]) -> str:
     """A picture that says itself in words; no id in it, since several stand in one page."""
     body = "\n".join(drawn)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img" aria-label="{_e(f"{title}: {told}")}">\n'
-        f"<title>{_e(title)}</title>\n<desc>{_e(told)}</desc>\n{_STYLE}\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img" aria-label="{_e(f"{title}: {summary}")}">\n'
+        f"<title>{_e(title)}</title>\n<desc>{_e(summary)}</desc>\n{_STYLE}\n"
         f'<rect class="page" x="0.5" y="0.5" width="{wide - 1}" height="{high - 1}" rx="8"/>\n{body}\n</svg>'
     )
 
@@ -52,11 +52,11 @@ def as_image(svg: str) -> str:
     as its users say.
 
     Args:
-        svg: One of the pictures of this module, with nothing left in it to mask: nobody could see it any more.
+        svg: One of the pictures of this module, with nothing left in it to mask: an image cannot be masked.
     """
     words = re.search(r'aria-label="([^"]*)"', svg)
-    told, data = words[1] if words else "", base64.b64encode(svg.encode()).decode()
-    return f'<img alt="{told}" decoding="sync" src="data:image/svg+xml;base64,{data}"/>'
+    summary, data = words[1] if words else "", base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{summary}" decoding="sync" src="data:image/svg+xml;base64,{data}"/>'
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def topology(cards: Sequence[Card], title: str = "What stands on which node") ->
             line = y + 46 + 22 * row
             drawn.append(f'<text class="faint" x="{x + 12}" y="{line}">{_e(part.name)}</text>')
             drawn.append(f'<text class="{part.how}" x="{x + 84}" y="{line}">{_e(_cut(str(part), 18))}</text>')
-    told = "; ".join(f"{card.name}: " + ", ".join(f"{part.name} {part}" for part in card.parts) for card in cards)
-    return _svg(max(across * (_CARD + _GAP) + _GAP, 2 * _CARD), 42 + rows * (tall + _GAP), title, told, drawn)
+    summary = "; ".join(f"{card.name}: " + ", ".join(f"{part.name} {part}" for part in card.parts) for card in cards)
+    return _svg(max(across * (_CARD + _GAP) + _GAP, 2 * _CARD), 42 + rows * (tall + _GAP), title, summary, drawn)
 
 
 _LABEL, _LANE, _WIDE = 110, 640, 800
@@ -147,12 +147,12 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
     seconds = max((at for at, _, _ in samples), default=0.0) or 1.0
     high = 66 + 34 * len(members)
     drawn = [f'<text class="ink name" x="16" y="26">{_e(title)}</text>', *_axis(seconds, high)]
-    told = []
+    summary = []
     for lane, member in enumerate(members):
         y = 46 + 34 * lane
         drawn.append(f'<text class="ink" x="16" y="{y + 17}">{_e(_cut(member, 13))}</text>')
         spans = _spans([(at, state) for at, name, state in samples if name == member], seconds)
-        told.append(f"{member}: " + ", ".join(f"{state} from {begin:.1f} s" for begin, _, state in spans))
+        summary.append(f"{member}: " + ", ".join(f"{state} from {begin:.1f} s" for begin, _, state in spans))
         for begin, end, state in spans:
             x, wide = _LABEL + _LANE * begin / seconds, max(_LANE * (end - begin) / seconds, 2)
             drawn.append(
@@ -162,7 +162,7 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
                 drawn.append(
                     f'<text class="bar" x="{x + wide / 2:.1f}" y="{y + 16}" text-anchor="middle">{_e(state)}</text>'
                 )
-    return _svg(_WIDE, high, title, "; ".join(told), drawn)
+    return _svg(_WIDE, high, title, "; ".join(summary), drawn)
 
 
 def _spans(seen: Sequence[tuple[float, str]], last: float) -> list[tuple[float, float, str]]:
@@ -199,7 +199,7 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
     seconds = max((end for _, _, end in work), default=0.0) or 1.0
     high = 62 + 24 * len(hosts)
     drawn = [f'<text class="ink name" x="16" y="26">{_e(title)}</text>', *_axis(seconds, high)]
-    told = []
+    summary = []
     for lane, host in enumerate(hosts):
         y = 44 + 24 * lane
         spans = [(begin, end) for name, begin, end in work if name == host]
@@ -211,5 +211,5 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
             f'<rect class="work" x="{_LABEL + _LANE * begin / seconds:.1f}" y="{y}" width="{max(_LANE * (end - begin) / seconds, 1):.1f}" height="16"/>'
             for begin, end in bars
         ]
-        told.append(f"{host} {worked:.1f} s")
-    return _svg(_WIDE, high, title, f"{', '.join(told)}, of {seconds:.1f} s", drawn)
+        summary.append(f"{host} {worked:.1f} s")
+    return _svg(_WIDE, high, title, f"{', '.join(summary)}, of {seconds:.1f} s", drawn)

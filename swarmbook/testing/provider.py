@@ -33,8 +33,8 @@ class World:
             the cluster has its SSH key. What it waits for may take a few seconds at most where ``theirs`` holds.
         stop: Stops the machine of this cluster and name from outside.
         keep: Writes the inventory of the cluster of this name, as 01 does once all nodes are there.
-        start: Starts the machine again from outside; for providers whose machines are somebody's.
-        theirs: Whether the machines are somebody's: neither made, nor started, nor removed.
+        start: Starts the machine again from outside; for providers whose machines belong to the user.
+        theirs: Whether the machines belong to the user: neither made, nor started, nor removed.
     """
 
     make: Callable[[str], Any]
@@ -71,7 +71,7 @@ class ProviderContract:
         assert [node.name for node in nodes] == names
         for node in nodes:
             assert node.id and node.private_address and node.ssh.host and node.ssh.port, node
-            assert len(node.host_key.split()) == 2, "a type and a key, pinned before anybody logs in"
+            assert len(node.host_key.split()) == 2, "a type and a key, pinned before the first login"
         for values in (
             {n.id for n in nodes},
             {n.private_address for n in nodes},
@@ -93,7 +93,7 @@ class ProviderContract:
 
         assert world.make("two").machines() == [] and world.make("two").doomed() == [], "another cluster's are not seen"
         if world.theirs:
-            assert again.doomed() == [] and again.destroy() == [], "what is somebody's is not removed"
+            assert again.doomed() == [] and again.destroy() == [], "what belongs to the user is not removed"
             assert again.wait(names) == nodes
             return
         doomed = again.doomed()
@@ -126,7 +126,7 @@ class ProviderContract:
         changes = provider.plan(["n1"], [machine])
         assert [(change.host, change.action) for change in changes] == [
             ("n1", Action.AWAIT_MACHINE if world.theirs else Action.START_MACHINE)
-        ], "never made anew"
+        ], "never made again"
         provider.provision(changes)
         if world.theirs:
             try:

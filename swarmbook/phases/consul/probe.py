@@ -44,7 +44,7 @@ class Listener:
             str(ports["dns"]): {addresses["dns"]},
             str(ports["https"]): set(addresses["https"].split()),
         }
-        # A resolver on 127.0.0.53 is in nobody's way.
+        # A resolver on 127.0.0.53 does not conflict.
         everywhere = {"0.0.0.0", "*", "[::]"}  # noqa: S104
         return self.port in wanted and self.address in {*everywhere, *wanted[self.port]}
 

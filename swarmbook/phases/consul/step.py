@@ -154,7 +154,7 @@ class Deploy(Step[Agents, Wanted]):
             files = {c.host: c.things for c in todo.take(Action.PUT_FILES)}
             book.fleet.each(lambda host: _put(host, wanted, files[host.name], formed=bool(seen.leader)), files)
             tokens = [thing for change in todo.take(Action.TOKEN) for thing in change.things]
-            if seen.leader:  # before an agent starts that would be told, and remember, that its token is not known
+            if seen.leader:  # first: an agent that starts without its token would remember that the token is unknown
                 _make_tokens(book, wanted, servers[0], tokens)
             labels = todo.take(Action.LABEL)
             if labels:

@@ -34,7 +34,7 @@ class Bootstrap(Step[Galera, Parts]):
 
     Raises:
         OutOfOrder: There is no overlay network or no Consul.
-        WorldError: A member does not bootstrap or join; or there is data and nobody in service.
+        WorldError: A member does not bootstrap or join; or there is data and no member in service.
     """
 
     name = "Galera"
