@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node
@@ -40,6 +40,7 @@ class Book:
         self.opened = time.monotonic()
         self.cluster.register_secrets()
         self._fleet: Fleet | None = None
+        self._asking = False
         self._engines: dict[str, Engine] = {}
         self._tunnels: dict[tuple[str, int], Endpoint] = {}
         self._open_tunnels = contextlib.ExitStack()
@@ -70,7 +71,7 @@ class Book:
     def fleet(self) -> Fleet:
         """SSH to every node that can be asked."""
         if self._fleet is None:
-            self._fleet = Fleet(self.cluster, self.nodes, self.transcript)
+            self._fleet = Fleet(self.cluster, self.nodes, self.transcript, lambda: self._asking)
         return self._fleet
 
     @property
@@ -132,6 +133,15 @@ class Book:
         folder = os.environ.get("SWARMBOOK_RUN_DIR")
         for name, content in files.items() if folder else ():
             write_atomic(Path(str(folder)) / name, content)
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """While a step observes: hosts answer probes, and refuse everything else."""
+        self._asking = True
+        try:
+            yield
+        finally:
+            self._asking = False
 
     def close(self) -> None:
         """Close every connection."""

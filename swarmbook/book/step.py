@@ -114,7 +114,8 @@ class Step(ABC, Generic[Seen, Wanted]):
         """
         course = _Course(book)
         with course:
-            seen = self.observe(book)
+            with book.asking():
+                seen = self.observe(book)
             with book.cluster.staged() as keep:
                 wanted = self.want(book, seen)
                 changes = self.plan(wanted, seen)
@@ -127,7 +128,8 @@ class Step(ABC, Generic[Seen, Wanted]):
                         keep()
                         self.apply(book, wanted, seen, changes)
             if changes:
-                seen = self.observe(book)
+                with book.asking():
+                    seen = self.observe(book)
                 wanted = self.want(book, seen)
             book.keep_files(self.files(book, wanted))
             checks = self.verify(wanted, seen)
