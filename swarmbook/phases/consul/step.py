@@ -23,7 +23,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
 from swarmbook.params import Params
-from swarmbook.phases.consul.agents import wait_for_agents
+from swarmbook.phases.consul.agents import wait_for_agents, wait_for_updates
 from swarmbook.phases.consul.config import FOLDER, STACK, Wanted, wanted
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
@@ -159,8 +159,11 @@ class Deploy(Step[Agents, Wanted]):
             labels = todo.take(Action.LABEL)
             if labels:
                 book.fleet[manager].run(lines(sh("set -e"), *map(_label, labels)))
-            if todo.take(Action.DEPLOY):
+            deployed = [thing for change in todo.take(Action.DEPLOY) for thing in change.things]
+            if deployed:
                 stack.deploy(book, manager, STACK, wanted.document)
+                changed = [name for name in deployed if name.removeprefix(f"{STACK}_") in seen.specs]
+                wait_for_updates(book, manager, changed)
             for change in todo.take(Action.RESTART_AGENT):  # one after the other, so that raft keeps its majority
                 _restart(book.fleet[change.host], change.things[0])
                 wait_for_agents(book, servers)
