@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node
 from swarmbook.access.docker_api import Engine, connect
 from swarmbook.access.hosts import Fleet, fan_out
 from swarmbook.access.pki import Authority, Leaf
-from swarmbook.base.files import write_atomic
 from swarmbook.book.display import display
+from swarmbook.model.rundir import RunFolder
 from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
 from swarmbook.show.widgets import confirm_box, somebody_watches
@@ -130,9 +128,9 @@ class Book:
         Args:
             files: Contents by name.
         """
-        folder = os.environ.get("SWARMBOOK_RUN_DIR")
-        for name, content in files.items() if folder else ():
-            write_atomic(Path(str(folder)) / name, content)
+        if (folder := RunFolder.of_this_process()) is not None:
+            for name, content in files.items():
+                folder.keep(name, content)
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:

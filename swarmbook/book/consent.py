@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from swarmbook.base.errors import ConfirmationMissing
 from swarmbook.book.book import Book
 from swarmbook.model.change import Change, Word
 from swarmbook.model.plan import FILE, Plan, read_plan
+from swarmbook.model.rundir import RunFolder
 from swarmbook.show.changes import sentence
 
 __all__ = ["confirm", "held_plan"]
@@ -17,9 +16,8 @@ __all__ = ["confirm", "held_plan"]
 
 def held_plan() -> Plan | None:
     """The plan that this run is held to, if it is held to one."""
-    folder = os.environ.get("SWARMBOOK_RUN_DIR")
-    path = Path(folder, FILE) if folder else None
-    return read_plan(path) if path is not None and path.exists() else None
+    folder = RunFolder.of_this_process()
+    return read_plan(folder.path / FILE) if folder is not None and (folder.path / FILE).exists() else None
 
 
 def confirm(book: Book, changes: Iterable[Change]) -> None:

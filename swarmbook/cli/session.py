@@ -21,6 +21,7 @@ from swarmbook.cli.approval import approve
 from swarmbook.cli.common import known_secrets, open_book
 from swarmbook.model.phases import PHASES, Kind
 from swarmbook.model.plan import Approval, Plan
+from swarmbook.model.rundir import RunFolder
 from swarmbook.params import Params
 from swarmbook.show.changes import summary
 
@@ -144,7 +145,11 @@ class Session:
         console = Console(io.StringIO() if self.quiet else sys.stderr if self.as_json else sys.stdout, quiet=self.quiet)
         with cluster.lock(self.what):
             folder = new_folder(cluster.root / "runs" / self.params.cluster)
-            env = {"SWARMBOOK_RUN_DIR": str(folder), "SWARMBOOK_HOME": str(cluster.root), **cluster.child_environment()}
+            env = {
+                **RunFolder(folder).environment(),
+                "SWARMBOOK_HOME": str(cluster.root),
+                **cluster.child_environment(),
+            }
             resumes = f", resuming {self.parent.run} ({self.parent.status})" if self.parent else ""
             note = _REHEARSAL if rehearsed(self.params) else ""
             if note:

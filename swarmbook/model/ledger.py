@@ -23,6 +23,7 @@ from typing import Any
 
 from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.base.secrets import mask
+from swarmbook.model.rundir import RunFolder
 
 __all__ = ["EVENTS", "FILE", "FORMAT", "START", "BrokenChain", "Chain", "Ledger", "read_chain", "read_run"]
 
@@ -74,8 +75,8 @@ class Ledger:
     @classmethod
     def of_this_process(cls) -> Ledger | None:
         """The ledger of the run that started this process, if one did."""
-        folder = os.environ.get("SWARMBOOK_RUN_DIR")
-        return cls(Path(folder)) if folder else None
+        folder = RunFolder.of_this_process()
+        return cls(folder.path) if folder is not None else None
 
     def append(self, event: str, **fields: Any) -> None:
         """Add one event; everything in it is masked."""

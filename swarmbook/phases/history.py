@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from swarmbook.book.display import show_picture
 from swarmbook.book.step import look
 from swarmbook.model.checks import Table
 from swarmbook.model.ledger import FILE, BrokenChain, read_chain
+from swarmbook.model.rundir import RunFolder
 from swarmbook.show.drawing import busy, timeline
 
 __all__ = ["course"]
@@ -27,8 +27,8 @@ def course(book: Book) -> Table:
     Raises:
         WorldError: The run's ledger does not hold together.
     """
-    folder = os.environ.get("SWARMBOOK_RUN_DIR")
-    work = of_run(Path(folder)) if folder else book.transcript.work_since(0, book.opened)
+    folder = RunFolder.of_this_process()
+    work = of_run(folder.path) if folder else book.transcript.work_since(0, book.opened)
     if work:
         title = f"Who worked when in {'this run' if folder else 'this notebook'}"
         show_picture(timeline(work, title), f"{title}: the table below")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
-import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from swarmbook.show.html import Markup, joined, tag
+from swarmbook.show.words import cut
 
 __all__ = ["SIGNS", "Card", "Part", "as_image", "busy", "states", "stretches", "timeline", "topology"]
 
@@ -26,25 +28,28 @@ _STYLE = """<style>
 </style>"""
 
 
-def _e(text: object) -> str:
-    return html.escape(str(text))
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _svg(wide: int, high: int, title: str, summary: str, drawn: Iterable[str]) -> str:
+def _svg(wide: int, high: int, title: str, summary: str, drawn: Iterable[Markup]) -> Markup:
     """A picture that says itself in words; no id in it, since several stand in one page."""
-    body = "\n".join(drawn)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img" aria-label="{_e(f"{title}: {summary}")}">\n'
-        f"<title>{_e(title)}</title>\n<desc>{_e(summary)}</desc>\n{_STYLE}\n"
-        f'<rect class="page" x="0.5" y="0.5" width="{wide - 1}" height="{high - 1}" rx="8"/>\n{body}\n</svg>'
+    page = tag("rect", class_="page", x=0.5, y=0.5, width=wide - 1, height=high - 1, rx=8)
+    inside = joined(("", tag("title", title), tag("desc", summary), Markup(_STYLE), page, *drawn, ""), "\n")
+    return tag(
+        "svg",
+        inside,
+        xmlns="http://www.w3.org/2000/svg",
+        class_="sb",
+        width=wide,
+        height=high,
+        viewBox=f"0 0 {wide} {high}",
+        role="img",
+        aria_label=f"{title}: {summary}",
     )
 
 
-def as_image(svg: str) -> str:
+def _text(kind: str, x: object, y: object, words: object, anchor: str | None = None) -> Markup:
+    return tag("text", words, class_=kind, x=x, y=y, text_anchor=anchor)
+
+
+def as_image(svg: str) -> Markup:
     """A picture for a page of HTML, as an image that carries its words.
 
     Not the SVG itself: who shows notebooks of others (JupyterLab before one trusts it, GitHub) takes SVG out of HTML, or only its
@@ -56,7 +61,7 @@ def as_image(svg: str) -> str:
     """
     words = re.search(r'aria-label="([^"]*)"', svg)
     summary, data = words[1] if words else "", base64.b64encode(svg.encode()).decode()
-    return f'<img alt="{summary}" decoding="sync" src="data:image/svg+xml;base64,{data}"/>'
+    return tag("img", alt=Markup(summary), decoding="sync", src=f"data:image/svg+xml;base64,{data}")
 
 
 @dataclass(frozen=True)
@@ -103,18 +108,17 @@ def topology(cards: Sequence[Card], title: str = "What stands on which node") ->
     rows = (len(cards) + _ACROSS - 1) // _ACROSS
     across = min(len(cards), _ACROSS) or 1
     tall = 40 + 22 * max((len(card.parts) for card in cards), default=0)
-    drawn = [f'<text class="ink name" x="{_GAP}" y="26">{_e(title)}</text>']
+    drawn = [_text("ink name", _GAP, 26, title)]
     for at, card in enumerate(cards):
         x, y = _GAP + (at % _ACROSS) * (_CARD + _GAP), 42 + (at // _ACROSS) * (tall + _GAP)
         sign = " ✘" if card.bad else ""
-        drawn.append(
-            f'<rect class="card{" edge-bad" if card.bad else ""}" x="{x}" y="{y}" width="{_CARD}" height="{tall}" rx="6"/>'
-        )
-        drawn.append(f'<text class="ink name" x="{x + 12}" y="{y + 22}">{_e(_cut(card.name, 20))}{sign}</text>')
+        edge = "card edge-bad" if card.bad else "card"
+        drawn.append(tag("rect", class_=edge, x=x, y=y, width=_CARD, height=tall, rx=6))
+        drawn.append(_text("ink name", x + 12, y + 22, f"{cut(card.name, 20)}{sign}"))
         for row, part in enumerate(card.parts):
             line = y + 46 + 22 * row
-            drawn.append(f'<text class="faint" x="{x + 12}" y="{line}">{_e(part.name)}</text>')
-            drawn.append(f'<text class="{part.how}" x="{x + 84}" y="{line}">{_e(_cut(str(part), 18))}</text>')
+            drawn.append(_text("faint", x + 12, line, part.name))
+            drawn.append(_text(part.how, x + 84, line, cut(str(part), 18)))
     summary = "; ".join(f"{card.name}: " + ", ".join(f"{part.name} {part}" for part in card.parts) for card in cards)
     return _svg(max(across * (_CARD + _GAP) + _GAP, 2 * _CARD), 42 + rows * (tall + _GAP), title, summary, drawn)
 
@@ -122,13 +126,12 @@ def topology(cards: Sequence[Card], title: str = "What stands on which node") ->
 _LABEL, _LANE, _WIDE = 110, 640, 800
 
 
-def _axis(seconds: float, high: int) -> list[str]:
+def _axis(seconds: float, high: int) -> list[Markup]:
     drawn = []
     for tick in range(5):
         x = _LABEL + _LANE * tick / 4
-        drawn.append(
-            f'<path class="grid" d="M{x:.0f} 40 V{high - 26}" fill="none"/><text class="faint" x="{x:.0f}" y="{high - 10}" text-anchor="middle">{seconds * tick / 4:.1f} s</text>'
-        )
+        drawn.append(tag("path", class_="grid", d=f"M{x:.0f} 40 V{high - 26}", fill="none"))
+        drawn.append(_text("faint", f"{x:.0f}", high - 10, f"{seconds * tick / 4:.1f} s", "middle"))
     return drawn
 
 
@@ -146,22 +149,28 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
     members = list(dict.fromkeys(member for _, member, _ in samples))
     seconds = max((at for at, _, _ in samples), default=0.0) or 1.0
     high = 66 + 34 * len(members)
-    drawn = [f'<text class="ink name" x="16" y="26">{_e(title)}</text>', *_axis(seconds, high)]
+    drawn = [_text("ink name", 16, 26, title), *_axis(seconds, high)]
     summary = []
     for lane, member in enumerate(members):
         y = 46 + 34 * lane
-        drawn.append(f'<text class="ink" x="16" y="{y + 17}">{_e(_cut(member, 13))}</text>')
+        drawn.append(_text("ink", 16, y + 17, cut(member, 13)))
         spans = _spans([(at, state) for at, name, state in samples if name == member], seconds)
         summary.append(f"{member}: " + ", ".join(f"{state} from {begin:.1f} s" for begin, _, state in spans))
         for begin, end, state in spans:
             x, wide = _LABEL + _LANE * begin / seconds, max(_LANE * (end - begin) / seconds, 2)
             drawn.append(
-                f'<rect class="{_STATES.get(state, "wait")}" x="{x:.1f}" y="{y}" width="{wide:.1f}" height="24"><title>{_e(state)}</title></rect>'
+                tag(
+                    "rect",
+                    tag("title", state),
+                    class_=_STATES.get(state, "wait"),
+                    x=f"{x:.1f}",
+                    y=y,
+                    width=f"{wide:.1f}",
+                    height=24,
+                )
             )
             if wide > 7 * len(state):
-                drawn.append(
-                    f'<text class="bar" x="{x + wide / 2:.1f}" y="{y + 16}" text-anchor="middle">{_e(state)}</text>'
-                )
+                drawn.append(_text("bar", f"{x + wide / 2:.1f}", y + 16, state, "middle"))
     return _svg(_WIDE, high, title, "; ".join(summary), drawn)
 
 
@@ -198,17 +207,23 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
     hosts = sorted({host for host, _, _ in work})
     seconds = max((end for _, _, end in work), default=0.0) or 1.0
     high = 62 + 24 * len(hosts)
-    drawn = [f'<text class="ink name" x="16" y="26">{_e(title)}</text>', *_axis(seconds, high)]
+    drawn = [_text("ink name", 16, 26, title), *_axis(seconds, high)]
     summary = []
     for lane, host in enumerate(hosts):
         y = 44 + 24 * lane
         spans = [(begin, end) for name, begin, end in work if name == host]
         bars, worked = stretches(spans, seconds / _LANE), busy(spans)
-        drawn.append(
-            f'<text class="ink" x="16" y="{y + 13}">{_e(_cut(host, 13))}</text><text class="faint" x="{_WIDE - 8}" y="{y + 13}" text-anchor="end">{worked:.1f} s</text>'
-        )
+        drawn.append(_text("ink", 16, y + 13, cut(host, 13)))
+        drawn.append(_text("faint", _WIDE - 8, y + 13, f"{worked:.1f} s", "end"))
         drawn += [
-            f'<rect class="work" x="{_LABEL + _LANE * begin / seconds:.1f}" y="{y}" width="{max(_LANE * (end - begin) / seconds, 1):.1f}" height="16"/>'
+            tag(
+                "rect",
+                class_="work",
+                x=f"{_LABEL + _LANE * begin / seconds:.1f}",
+                y=y,
+                width=f"{max(_LANE * (end - begin) / seconds, 1):.1f}",
+                height=16,
+            )
             for begin, end in bars
         ]
         summary.append(f"{host} {worked:.1f} s")

@@ -11,6 +11,7 @@ from typing import Any
 from swarmbook.base import activity
 from swarmbook.base.secrets import mask
 from swarmbook.show.widgets import somebody_watches
+from swarmbook.show.words import cut
 
 __all__ = ["AtWork", "Progress"]
 
@@ -95,4 +96,4 @@ def line(seconds: float) -> str:
     at_work = [mask(f"{where}: {what}" if where else what) for where, what in activity.now()]
     text = "; ".join(" ".join(words.split()) for words in at_work) or "at work"
     # Masked first, cut then: half a secret would not be known as one.
-    return f"{seconds:.0f} s · {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
+    return f"{seconds:.0f} s · {cut(text, _LONGEST)}"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import html
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmbook.base.secrets import mask
+from swarmbook.model.rundir import RunFolder
+from swarmbook.show.html import joined, tag
 
 __all__ = ["confirm_box", "somebody_watches"]
 
 
 def somebody_watches() -> bool:
     """Whether this is a kernel that no run has started: there may be a person, who may click."""
-    if os.environ.get("SWARMBOOK_RUN_DIR"):
+    if RunFolder.of_this_process() is not None:
         return False
     try:
         from IPython import get_ipython
@@ -37,7 +37,7 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
     import ipywidgets as w
 
     does = "will be ordered" if word == "ORDER" else "will be removed, for good"
-    rows = "".join(f"<li>{html.escape(mask(thing))}</li>" for thing in things)
+    rows = joined(tag("li", mask(thing)) for thing in things)
     field = w.Text(placeholder=f"type {word}", description="Word:", continuous_update=True)
     button = w.Button(
         description=word.capitalize(),
@@ -58,6 +58,6 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
 
     field.observe(typed, "value")
     button.on_click(pressed)
-    box = w.VBox([w.HTML(f"<b>This {does}:</b><ul>{rows}</ul>"), w.HBox([field, button]), status])
+    box = w.VBox([w.HTML(tag("b", f"This {does}:") + tag("ul", rows)), w.HBox([field, button]), status])
     box.word, box.button, box.status = field, button, status
     return box
