@@ -9,9 +9,10 @@ import base64
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from swarmbook.record.record import read_record
+from swarmbook.record.reader import read_record
 from swarmbook.show.drawing import timeline
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -21,9 +22,7 @@ def main(run: Path) -> int:
     """Write both pictures."""
     record = read_record(run)
     began = min(command.began for command in record.commands)
-    work = [
-        (command.host, command.began - began, command.began + command.seconds - began) for command in record.commands
-    ]
+    work = list(replace(record, began=began).work())
     (DOCS / "timeline.svg").write_text(timeline(work, f"A run: {len(work)} commands") + "\n", encoding="utf-8")
     cells = json.loads(next(run.glob("07_*.ipynb")).read_text(encoding="utf-8"))["cells"]
     pages = [

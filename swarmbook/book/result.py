@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
-from swarmbook.base.secrets import mask
-from swarmbook.model import transcript as transcripts
+from swarmbook.base.secrets import mask, mask_data
 from swarmbook.model.change import Change
 from swarmbook.model.checks import Check, CheckTable, Table
+from swarmbook.model.results import Counts, RecordedChange
+from swarmbook.model.step_output import STEP_MIME, StepOutput
 from swarmbook.model.transcript import Command
-from swarmbook.show.changes import grouped
+from swarmbook.show.changes import grouped, sentence
+from swarmbook.show.commands import as_html
 from swarmbook.show.drawing import as_image
+from swarmbook.show.html import Markup, tag
 
-__all__ = ["STEP_MIME", "StepResult"]
-
-STEP_MIME = "application/vnd.swarmbook.step+json"
+__all__ = ["StepResult"]
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,30 @@ class StepResult:
             + "."
         )
 
-    def counts(self) -> dict[str, int]:
-        """What the runner reads from the cell."""
-        checks = len(self.table.checks) if isinstance(self.table, CheckTable) else 0
-        return {"hosts": self.hosts, "changes": len(self.changes), "checks": checks, "failed": len(self.failed)}
+    def output(self) -> StepOutput:
+        """Return the step as data: what the run and its record read from the cell."""
+        checks, plain = ([], self.table) if not isinstance(self.table, CheckTable) else (self.table.checks, None)
+        return StepOutput(
+            self.summary(),
+            Counts(self.hosts, len(self.changes), len(checks), len(self.failed)),
+            tuple(_recorded(change) for change in self.changes),
+            tuple(checks),
+            tuple(plain.columns) if plain is not None else (),
+            tuple(tuple(row) for row in plain.rows) if plain is not None else (),
+            self.commands,
+            self.seconds,
+            self.looked,
+            self.stopped,
+        )
 
     def __repr__(self) -> str:
         return mask(f"{self.summary()}\n{self.table.to_text()}")
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        page = f"<p>{html.escape(mask(self.summary()))}</p>{self.table.to_html()}{transcripts.to_html(self.commands, self.picture and as_image(mask(self.picture)))}"
-        return {"text/plain": repr(self), "text/html": page, STEP_MIME: self.counts()}
+        picture = as_image(mask(self.picture)) if self.picture else ""
+        page = tag("p", mask(self.summary())) + Markup(self.table.to_html()) + as_html(self.commands, picture)
+        return {"text/plain": repr(self), "text/html": str(page), STEP_MIME: mask_data(self.output().to_json())}
+
+
+def _recorded(change: Change) -> RecordedChange:
+    return RecordedChange(change.host, change.action.value, sentence(change), change.word.value if change.word else "")

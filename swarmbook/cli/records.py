@@ -31,11 +31,12 @@ __all__ = ["audit", "diff", "report"]
     help="Write it there; a sealed run's folder stays as it is.",
 )
 def report(run: Path, before: Path | None, out: Path | None) -> None:
-    """Write a run's report.html again, and the index over its cluster's runs. It loads nothing: one file says all."""
+    """Write a run's report.html again, and the index over its cluster's runs. The page is one file and loads nothing."""
     from swarmbook.record.audit import audit as hold
+    from swarmbook.record.index import write_index
     from swarmbook.record.manifest import FILE
-    from swarmbook.record.record import STAMP
-    from swarmbook.record.report import write_index, write_report
+    from swarmbook.record.report import write_report
+    from swarmbook.record.runs import STAMP
 
     signature = ""
     if (run / FILE).is_file():
@@ -60,7 +61,7 @@ def report(run: Path, before: Path | None, out: Path | None) -> None:
 )
 @with_json
 def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
-    """Hold a run's folder against its own record, offline: was anything changed since?"""
+    """Check a run's folder against its record, offline: was anything changed since?"""
     from swarmbook.record.audit import audit as hold
 
     report = hold(folder, home(), allowed_signers)
@@ -73,9 +74,12 @@ def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
 @click.argument("after", type=click.Path(path_type=Path), metavar="B")
 @with_json
 def diff(before: Path, after: Path, as_json: bool) -> None:
-    """Compare two runs, check by check and parameter by parameter. Exit code 1: something differs."""
-    from swarmbook.record.diff import compare
+    """Compare two runs, check by check and parameter by parameter. Exit code 1: they differ.
 
-    found = compare(before, after)
+    A check that differs is changed, fixed, broke, new or gone; a parameter is changed, new or gone.
+    """
+    from swarmbook.record.diff import compare_folders
+
+    found = compare_folders(before, after)
     click.echo(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
     sys.exit(found.exit_code)

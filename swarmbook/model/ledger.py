@@ -23,13 +23,28 @@ from typing import Any
 
 from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.base.secrets import mask
+from swarmbook.model.formats import Format
 from swarmbook.model.rundir import RunFolder
 
-__all__ = ["EVENTS", "FILE", "FORMAT", "START", "BrokenChain", "Chain", "Ledger", "read_chain", "read_run"]
+__all__ = [
+    "EVENTS",
+    "FILE",
+    "FORMAT",
+    "RUN_FORMAT",
+    "START",
+    "TORN",
+    "BrokenChain",
+    "Chain",
+    "Ledger",
+    "format_of",
+    "read_chain",
+    "read_run",
+]
 
 FILE = "ledger.jsonl"
-#: Format of ledger and manifest. A newer one is refused.
-FORMAT = 1
+#: Format of ledger and manifest.
+RUN_FORMAT = Format("the run", 1)
+FORMAT = RUN_FORMAT.newest
 #: What the first line has in place of the hash of the line before.
 START = "0" * 64
 EVENTS = frozenset(("run", "plan", "approval", "chapter", "step", "command", "check", "failure", "interruption", "end"))
@@ -230,12 +245,12 @@ def read_run(folder: Path) -> Chain:
     """The ledger of a run's folder, for whoever builds on what it says.
 
     Raises:
-        UsageError: It is no run's folder, or its ledger does not hold together, or another swarmbook wrote it.
+        UsageError: It is no run's folder, or its ledger does not hold together, or a newer swarmbook wrote it.
     """
     path = folder / FILE
     try:
         data = path.read_bytes()
-        _refuse_another_format(path, data.partition(b"\n")[0])
+        RUN_FORMAT.require(format_of(data), str(path))
         chain = read_chain(data)
     except OSError as error:
         raise UsageError(
@@ -256,21 +271,16 @@ def read_run(folder: Path) -> Chain:
     return chain
 
 
-def _refuse_another_format(path: Path, first: bytes) -> None:
-    """Before anything else: what another format calls an event need not be known here."""
+def format_of(data: bytes) -> object:
+    """Return the format that a ledger's first line names, before anything else is read; None if it names none.
+
+    What another format calls an event need not be known here, and what is wrong with the line the chain says.
+    """
     try:
-        run = json.loads(first)
-        found = run["format"] if run["event"] == "run" else FORMAT
-    except (ValueError, KeyError, TypeError, RecursionError):  # the chain tells what is wrong with it
-        return
-    if found != FORMAT:
-        raise UsageError(
-            "the run was written by another swarmbook",
-            where=str(path),
-            wanted=f"format {FORMAT}",
-            seen=f"format {found}",
-            next="use that swarmbook",
-        )
+        run = json.loads(data.partition(b"\n")[0])
+        return run["format"] if run["event"] == "run" else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _is_sealed_one(folder: Path, chain: Chain) -> bool:

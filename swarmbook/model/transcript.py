@@ -1,12 +1,11 @@
-"""What ran where: one record per command, folded under its step, copyable into a shell."""
+"""What ran where: one entry per command, kept for its step and for the ledger of the run."""
 
 from __future__ import annotations
 
-import html
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 
 from swarmbook.base.secrets import mask
 from swarmbook.model.change import Change
@@ -14,7 +13,7 @@ from swarmbook.model.checks import Check
 from swarmbook.model.ledger import Ledger
 from swarmbook.model.plan import change_to_json
 
-__all__ = ["Command", "Transcript", "to_html", "to_text"]
+__all__ = ["Command", "Transcript"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Command:
         exit: Its exit code.
         seconds: How long it took.
         tail: The end of what it printed when it failed.
+        began: When it began, in seconds since 1970; 0 where nobody knows. No part of what makes two commands the same.
     """
 
     host: str
@@ -34,6 +34,7 @@ class Command:
     exit: int
     seconds: float
     tail: str = ""
+    began: float = field(default=0.0, compare=False)
 
 
 class Transcript:
@@ -48,12 +49,14 @@ class Transcript:
     def record(self, host: str, text: str, exit: int, seconds: float, output: str = "") -> None:
         """Add a command; masks it."""
         tail = mask("\n".join(output.strip().splitlines()[-5:]))[-800:] if exit else ""
-        command = Command(host, mask(text), exit, round(seconds, 3), tail)
+        command = Command(host, mask(text), exit, round(seconds, 3), tail, time.time() - seconds)
         with self._guard:
             self._commands.append(command)
             self._ended.append(time.monotonic())
         if self._ledger is not None:
-            self._ledger.append("command", **asdict(command))
+            # When it began is its time less its seconds.
+            row = {name: value for name, value in vars(command).items() if name != "began"}
+            self._ledger.append("command", **row)
 
     def checked(self, checks: Iterable[Check]) -> None:
         """Note what a step's checks wanted and saw; the ledger is their only place."""
@@ -86,31 +89,3 @@ class Transcript:
         with self._guard:
             pairs = list(zip(self._commands, self._ended))[position:]
         return [(command.host, max(ended - command.seconds - began, 0.0), ended - began) for command, ended in pairs]
-
-
-def _by_host(commands: Iterable[Command]) -> dict[str, list[Command]]:
-    hosts: dict[str, list[Command]] = {}
-    for command in commands:
-        hosts.setdefault(command.host, []).append(command)
-    return dict(sorted(hosts.items()))
-
-
-def to_text(commands: Iterable[Command]) -> str:
-    """Host by host, in the form of a shell script: times and exit codes are comments."""
-    lines = []
-    for host, ran in _by_host(commands).items():
-        lines.append(f"# --- {host} ---")
-        for command in ran:
-            lines += [f"# {command.seconds:.2f} s, exit {command.exit}", command.text]
-            lines += [f"#   {line}" for line in command.tail.splitlines()]
-    return "\n".join(lines)
-
-
-def to_html(commands: Iterable[Command], picture: str = "") -> str:
-    """The same, folded, below a picture of it."""
-    ran = list(commands)
-    if not ran:
-        return ""
-    hosts = _by_host(ran)
-    head = f"{len(ran)} commands on {len(hosts)} hosts, {sum(c.seconds for c in ran):.1f} s of work"
-    return f"<details><summary>{html.escape(head)}</summary>{picture}<pre>{html.escape(to_text(ran))}</pre></details>"

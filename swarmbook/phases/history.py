@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from swarmbook.base.errors import WorldError
@@ -13,6 +12,7 @@ from swarmbook.book.step import look
 from swarmbook.model.checks import Table
 from swarmbook.model.ledger import FILE, BrokenChain, read_chain
 from swarmbook.model.rundir import RunFolder
+from swarmbook.record.reader import from_chain
 from swarmbook.show.drawing import busy, timeline
 
 __all__ = ["course"]
@@ -39,24 +39,21 @@ def course(book: Book) -> Table:
 
 
 def of_run(folder: Path) -> Work:
-    """Host, begin and end in seconds since the run's begin, of each command in the ledger of a run's folder."""
+    """Give host, begin and end in seconds since the run's begin, of each command in the ledger of a run's folder.
+
+    Args:
+        folder: The run's folder; the run may still be writing.
+
+    Raises:
+        WorldError: The ledger does not hold together.
+    """
+    path = folder / FILE
     try:
-        chain = read_chain((folder / FILE).read_bytes())
+        return list(from_chain(folder, read_chain(path.read_bytes())).work())
     except BrokenChain as error:
         raise WorldError(
             "the ledger of this run does not hold together",
-            where=str(folder / FILE),
+            where=str(path),
             seen=str(error),
             next=f"swarmbook audit {folder}",
         ) from None
-    began = _moment(chain.events[0]["time"]) if chain.events else 0.0
-    work = []
-    for event in chain.events:
-        if event["event"] == "command":
-            ended = _moment(event["time"]) - began  # a command is recorded when it has ended
-            work.append((str(event["host"]), max(ended - float(event["seconds"]), 0.0), ended))
-    return work
-
-
-def _moment(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from swarmbook.base.errors import WorldError
 from swarmbook.model import ledger
-from swarmbook.model.ledger import FORMAT, BrokenChain, Chain, read_chain
+from swarmbook.model.ledger import RUN_FORMAT, BrokenChain, Chain, read_chain
 from swarmbook.record import manifest
+from swarmbook.record.reader import from_chain
 from swarmbook.record.signing import BadSignature, allowed_signers, fingerprint, verify
 
 __all__ = ["Report", "audit"]
@@ -104,7 +105,7 @@ def _audit(folder: Path, root: Path, named: str | None, facts: dict[str, Any]) -
     data = path.read_bytes()
     if not data:
         raise _Misfit(f"{ledger.FILE} is empty: truncated", 2)
-    _refuse_newer(data.split(b"\n", 1)[0], ledger.FILE)
+    _refuse_newer(ledger.format_of(data), ledger.FILE)
     if left := sorted(path.name for path in folder.rglob(".*") if path.is_file()):
         facts["notes"] = (
             f"{', '.join(left)}: as a save leaves it that is cut short; the file it was to replace is whole, and nothing reads this one",
@@ -123,21 +124,17 @@ def _audit(folder: Path, root: Path, named: str | None, facts: dict[str, Any]) -
         facts["signature"] = _trusted(folder, raw, signed, chain, root, named) if key else _unsigned(named)
 
 
-def _refuse_newer(raw: bytes, name: str) -> None:
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError):
-        return
-    version = data.get("format") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > FORMAT:
-        raise _Misfit(f"{name} was written by a newer swarmbook: format {version}, this one reads up to {FORMAT}", 2)
+def _refuse_newer(found: object, name: str) -> None:
+    if refusal := replace(RUN_FORMAT, what=name).refusal(found):
+        raise _Misfit(refusal, 2)
 
 
 def _manifest(folder: Path, raw: bytes) -> dict[str, Any]:
     broken = (folder / manifest.SIGNATURE).is_file()
-    _refuse_newer(raw, manifest.FILE)
     try:
         data = json.loads(raw)
+        if isinstance(data, dict):
+            _refuse_newer(data.get("format"), manifest.FILE)
         fits = manifest.canonical(data) == raw and data.keys() == {
             "format",
             "cluster",
@@ -146,7 +143,7 @@ def _manifest(folder: Path, raw: bytes) -> dict[str, Any]:
             "files",
             "ledger",
         }
-        fits = fits and data["format"] == FORMAT and data["ledger"].keys() == {"head", "lines"}
+        fits = fits and data["ledger"].keys() == {"head", "lines"}
         fits = fits and all(entry.keys() == {"path", "sha256", "size"} for entry in data["files"])
         fits = fits and all(isinstance(data[name], str) for name in ("cluster", "run"))
     except (ValueError, RecursionError) as error:
@@ -257,10 +254,10 @@ def _load(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _results_fit(folder: Path, chain: Chain) -> None:
-    """Summary and notebooks tell the same story as the ledger."""
-    told = {event["number"]: event["status"] for event in chain.events if event["event"] == "chapter"}
+    """Compare summary and notebooks with the ledger: they tell the same story."""
     end = chain.end or {}
     try:
+        told = {chapter.number: chapter.status for chapter in from_chain(folder, chain).reached}
         summary = _load(folder, "summary.json")
         for name in ("status", "exit_code"):
             if summary[name] != end.get(name):
@@ -281,8 +278,8 @@ def _results_fit(folder: Path, chain: Chain) -> None:
                     raise _Misfit(f"{chapter['notebook']} is {shown}, the ledger says {status}")
         if told:
             raise _Misfit(f"summary.json: {', '.join(sorted(told))} is missing, though the ledger tells of it")
-    except (KeyError, TypeError, AttributeError):
-        raise _Misfit("summary.json or a notebook is not what swarmbook writes") from None
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise _Misfit("summary.json, a notebook or the ledger is not what swarmbook writes") from None
 
 
 def _trusted(folder: Path, raw: bytes, signed: dict[str, Any], chain: Chain, root: Path, named: str | None) -> str:

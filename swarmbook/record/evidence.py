@@ -159,7 +159,7 @@ class Evidence:
         if self.note:
             about["note"] = self.note
         if self.parent is not None:
-            about["parent"] = self.parent.link()
+            about["parent"] = asdict(self.parent.link())
         self._tell(
             "run",
             **about,

@@ -1,19 +1,32 @@
-"""A notebook as the run reads it: its steps, and the parameters that it declares."""
+"""A notebook as the run reads it: its steps, the parameters that it declares, and what its cells showed."""
 
 from __future__ import annotations
 
 import ast
 import os
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
 from swarmbook.base.errors import UsageError
+from swarmbook.model import states
+from swarmbook.model.results import StepRecord
+from swarmbook.model.step_output import read_outputs
 
-__all__ = ["PARAMETER_TAGS", "count_steps", "parameter_names", "plain", "read_notebook", "step_titles"]
+__all__ = [
+    "PARAMETER_TAGS",
+    "count_steps",
+    "parameter_names",
+    "plain",
+    "read_executed",
+    "read_notebook",
+    "recorded_step",
+    "recorded_steps",
+    "step_titles",
+]
 
 PARAMETER_TAGS = ("parameters", "injected-parameters")
 
@@ -32,6 +45,53 @@ def read_notebook(path: Path) -> Any:
         raise UsageError("the notebook cannot be read", where=str(path), seen=str(error.strerror)) from error
     except Exception as error:  # nbformat meets malformed files with errors of many kinds
         raise UsageError("this is no notebook", where=str(path), seen=repr(error)[:200]) from error
+
+
+def read_executed(path: Path) -> Any:
+    """Read a notebook that a run has saved; None if it is not there, or damaged."""
+    try:
+        # Without the check against the schema, which takes 10 times as long.
+        nb = nbformat.v4.reads_json(path.read_text("utf-8"))
+        return nb if isinstance(nb.get("cells"), list) else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def recorded_step(cell: Any, number: str, chapter: str, title: str) -> StepRecord:
+    """Read what became of a step from its executed cell.
+
+    Args:
+        cell: The cell.
+        number: Number of its notebook.
+        chapter: Name of its notebook.
+        title: The step's title.
+    """
+    done, shown = cell.metadata.get("papermill", {}), read_outputs(cell.get("outputs", []))
+    step = StepRecord(
+        number,
+        chapter,
+        title,
+        str(done.get("status") or states.NOT_RUN),
+        seconds=round(float(done.get("duration") or 0.0), 3),
+        began=datetime.fromisoformat(done["start_time"]).timestamp() if done.get("start_time") else 0.0,
+        summary=shown.summary,
+        planned=shown.changes,
+        checked=shown.checks,
+        commands=shown.commands,
+    )
+    return step.counted(shown.counts)
+
+
+def recorded_steps(nb: Any, number: str, chapter: str) -> tuple[StepRecord, ...]:
+    """Read the steps of an executed notebook, also those that it did not reach.
+
+    Args:
+        nb: The notebook.
+        number: Its number.
+        chapter: Its name.
+    """
+    cells = zip(nb.cells, step_titles(nb))
+    return tuple(recorded_step(cell, number, chapter, title) for cell, title in cells if title)
 
 
 def step_titles(nb: Any) -> list[str | None]:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.base.errors import UsageError
-from swarmbook.model.ledger import read_run
+from swarmbook.model import states
 from swarmbook.model.phases import PHASES
+from swarmbook.model.record import Link
+from swarmbook.record.reader import read_unbroken
 
 __all__ = ["Parent", "read_parent"]
 
 
 @dataclass(frozen=True)
 class Parent:
-    """The run that is resumed, as its ledger tells it.
+    """The run that is resumed: the view of its record that a resuming run needs.
 
     Args:
         folder: Its folder.
@@ -38,14 +40,14 @@ class Parent:
     chapters: tuple[str, ...]
     completed: frozenset[str]
 
-    def link(self) -> dict[str, str]:
-        """What the resuming run's ledger says of it."""
-        return {"run": self.run, "status": self.status, "head": self.head}
+    def link(self) -> Link:
+        """Return what the resuming run's ledger says of it."""
+        return Link(self.run, self.status, self.head)
 
     def left(self) -> list[str]:
-        """Numbers of the notebooks to run: all of them, since what was completed is looked at again.
+        """List the numbers of the notebooks to run: all of them, since what was completed is proven again.
 
-        But for those that take away: what came after one of them stands where it once cleared, and would be taken away.
+        Left out are those that took something away and were completed: what was built after them would go.
 
         Raises:
             UsageError: Nothing is left to do.
@@ -72,21 +74,23 @@ def read_parent(folder: Path) -> Parent:
         folder: Its folder, also of a run that was killed.
 
     Raises:
-        UsageError: It is no run's folder, or its ledger does not hold together.
+        UsageError: It is no run's folder, or its ledger does not hold together, or does not say what it ran.
     """
-    chain = read_run(folder)
-    run = chain.run
-    told = {str(event.get("number")): event.get("status") for event in chain.events if event["event"] == "chapter"}
-    try:
-        chapters = tuple(str(chapter["number"]) for chapter in run["chapters"])
-        return Parent(
-            folder, str(run["run"]), str(run["cluster"]), str((chain.end or {}).get("status", "running")), chain.head, dict(run["parameters"]),
-            chapters, frozenset(number for number in chapters if told.get(number) == "completed"),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    record = read_unbroken(folder)
+    if not (record.run and record.chapters):
         raise UsageError(
             "the run's ledger does not say what it ran",
             where=str(folder),
-            seen=repr(error),
+            seen="its first event names no notebooks" if record.run else "its first event names no run",
             next=f"swarmbook audit {folder}",
-        ) from None
+        )
+    return Parent(
+        folder,
+        record.run,
+        record.cluster,
+        record.status,
+        record.head,
+        record.parameters,
+        tuple(chapter.number for chapter in record.chapters),
+        frozenset(chapter.number for chapter in record.chapters if chapter.status == states.COMPLETED),
+    )

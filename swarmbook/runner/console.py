@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from swarmbook.base.secrets import mask
+from swarmbook.model import states
+from swarmbook.show.words import cut, many
 
 if TYPE_CHECKING:
     from swarmbook.model.results import ChapterRecord, RunResult, StepRecord
@@ -64,7 +66,7 @@ class Console:
     def step_started(self, number: str, name: str, title: str) -> None:
         self._said = time.monotonic()
         if self._bar is not None:
-            self._bar.set_description_str(f"{number} {_cut(title or name, 30, self.dots)} ")
+            self._bar.set_description_str(f"{number} {cut(title or name, 30, self.dots)} ")
 
     def waiting(self, title: str, seconds: float) -> None:
         """A sign of life: the bar's clock on a terminal, now and then a line elsewhere."""
@@ -78,9 +80,9 @@ class Console:
         told = step.hosts or step.changes or step.checks
         columns = [
             label,
-            _cut(step.title, _TITLE, self.dots).ljust(_TITLE),
-            (_many(step.hosts, "host") if step.hosts else "").rjust(8),
-            (_many(step.changes, "change") if told else "").rjust(11),
+            cut(step.title, _TITLE, self.dots).ljust(_TITLE),
+            (many(step.hosts, "host") if step.hosts else "").rjust(8),
+            (many(step.changes, "change") if told else "").rjust(11),
             f"{step.seconds:.1f} s".rjust(8),
             " " + self._mark(step.status),
         ]
@@ -88,17 +90,14 @@ class Console:
         if self._bar is not None:
             self._bar.update(1)
 
-    def chapter_finished(self, chapter: ChapterRecord) -> None:
-        """Nothing: its steps have been told."""
-
     def chapter_failed(self, chapter: ChapterRecord, notebook: Path) -> None:
         """The message of the error that stopped the run, and where to look."""
         error = chapter.error or {}
         self._close()
-        missed = sum(1 for step in chapter.steps if step.status == "not-run")
+        missed = sum(1 for step in chapter.steps if step.status == states.NOT_RUN)
         head = f"{self.bad} {chapter.number} {chapter.name}: {chapter.status}"
         if missed:
-            head += f"; {_many(missed, 'step')} of it did not run"
+            head += f"; {many(missed, 'step')} of it did not run"
         self.line("", loud=True)
         self.line(head, loud=True)
         self.line(f"{error.get('ename', 'Error')}: {error.get('evalue') or '(no message)'}", loud=True)
@@ -109,7 +108,7 @@ class Console:
         self._close()
         rows = [("phase", "seconds", "changes", "result")]
         for chapter in result.chapters:
-            ran = chapter.status != "not-run"
+            ran = chapter.status != states.NOT_RUN
             seconds = f"{chapter.seconds:.1f}" if ran else ""
             changes = str(chapter.changes) if ran else ""
             rows.append(
@@ -157,21 +156,13 @@ class Console:
             self.stream = io.StringIO()
 
     def _mark(self, status: str) -> str:
-        if status == "completed":
+        if status == states.COMPLETED:
             return self.good
-        if status == "not-run":
+        if status == states.NOT_RUN:
             return "not run"
-        return self.bad if status == "failed" else f"{self.bad} {status}"
+        return self.bad if status == states.FAILED else f"{self.bad} {status}"
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _cut(text: str, width: int, dots: str) -> str:
-    return text if len(text) <= width else text[: width - len(dots)].rstrip() + dots

@@ -19,17 +19,24 @@ from swarmbook.base.files import write_atomic
 from swarmbook.base.secrets import mask, register_references, watch
 from swarmbook.model import states
 from swarmbook.model.plan import Approval, Plan
-from swarmbook.model.results import STEP_MIME, Chapter, ChapterRecord, RunResult, StepRecord
+from swarmbook.model.results import Chapter, ChapterRecord, RunResult
 from swarmbook.record.evidence import Evidence
-from swarmbook.record.notebooks import PARAMETER_TAGS, count_steps, parameter_names, plain, read_notebook, step_titles
+from swarmbook.record.notebooks import (
+    PARAMETER_TAGS,
+    count_steps,
+    parameter_names,
+    plain,
+    read_notebook,
+    recorded_step,
+    recorded_steps,
+    step_titles,
+)
 from swarmbook.runner.console import Console
 from swarmbook.runner.failure import OnFailure, look_into
 from swarmbook.runner.kernels import KernelPool, StopSignals, log
 from swarmbook.runner.papermill_engine import register
 
 __all__ = ["run_chapters"]
-
-_COUNTS = ("hosts", "changes", "checks", "failed")
 
 
 class _Steps:
@@ -40,21 +47,6 @@ class _Steps:
         self.title = ""
         self.titles: list[str | None] = []
         self.code: dict[str, str] = {}
-
-    def record(self, cell: Any, title: str) -> StepRecord:
-        counts = dict.fromkeys(_COUNTS, 0)
-        for output in cell.get("outputs", []):
-            said = output.get("data", {}).get(STEP_MIME)
-            if isinstance(said, Mapping):
-                for key in _COUNTS:
-                    counts[key] += int(said.get(key) or 0)
-        done = cell.metadata.get("papermill", {})
-        seconds = round(float(done.get("duration") or 0.0), 3)
-        status = str(done.get("status", states.NOT_RUN))
-        return StepRecord(self.chapter.number, self.chapter.name, title, status, seconds=seconds, **counts)
-
-    def of(self, nb: Any) -> tuple[StepRecord, ...]:
-        return tuple(self.record(cell, title) for cell, title in zip(nb.cells, step_titles(nb)) if title)
 
     # The engine's Listener:
 
@@ -77,7 +69,7 @@ class _Steps:
 
     def cell_finished(self, cell: Any, index: int, total: int, status: str, seconds: float) -> None:
         if self.title:
-            step = self.record(cell, self.title)
+            step = recorded_step(cell, self.chapter.number, self.chapter.name, self.title)
             self.evidence.step_ended(step)
             self.console.step_finished(step)
 
@@ -173,8 +165,9 @@ def run_chapters(
 
 def _report(folder: Path, console: Console) -> None:
     """The report and the index over the cluster's runs; without them the run's result is the same."""
-    from swarmbook.record.record import STAMP
-    from swarmbook.record.report import write_index, write_report
+    from swarmbook.record.index import write_index
+    from swarmbook.record.report import write_report
+    from swarmbook.record.runs import STAMP
 
     try:
         # Signed is the whole folder, this page included, so the page can only say who knows.
@@ -242,18 +235,16 @@ def _execute(
             error["code"] = failure.code.value
         status, exit_code = states.FAILED, getattr(failure, "exit_code", SwarmbookError.exit_code)
     record = ChapterRecord(chapter.number, chapter.name, status, notebook=chapter.notebook, error=error)
-    record = _from_notebook(record, target, steps, since)
+    record = _from_notebook(record, target, since)
     record = replace(record, seconds=round(time.monotonic() - began, 3))
     if chapter.before and record.status == states.COMPLETED:
         record = replace(record, proof="drifted" if record.changes else "verified")
-    if error is None:
-        console.chapter_finished(record)
-    else:
+    if error is not None:
         console.chapter_failed(record, target)
     return record, exit_code
 
 
-def _from_notebook(record: ChapterRecord, path: Path, steps: _Steps, since: float) -> ChapterRecord:
+def _from_notebook(record: ChapterRecord, path: Path, since: float) -> ChapterRecord:
     """Completes a record from the saved notebook: the record and the artifact cannot disagree."""
     try:
         if path.stat().st_mtime < since - 2:  # an older run's, when this one could not even start to save
@@ -280,5 +271,5 @@ def _from_notebook(record: ChapterRecord, path: Path, steps: _Steps, since: floa
         kernel_seconds=round(float(done.get("kernel_seconds") or 0.0), 3),
         cell_seconds=round(sum(seconds for cell, seconds in spans if cell.cell_type == "code"), 3),
         import_seconds=round(sum(start_up), 3),
-        steps=steps.of(nb),
+        steps=recorded_steps(nb, record.number, record.name),
     )

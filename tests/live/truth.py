@@ -13,7 +13,7 @@ import nbformat
 
 from swarmbook.model.ledger import FILE, BrokenChain, Chain, read_chain
 from swarmbook.record.notebooks import step_titles
-from swarmbook.record.record import read_record
+from swarmbook.record.reader import read_record
 from swarmbook.record.report import report_html
 
 __all__ = ["CALL", "Line", "Trace", "leftovers", "untruths"]

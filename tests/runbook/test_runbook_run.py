@@ -16,7 +16,7 @@ import pytest
 from swarmbook.model.ledger import FILE, read_chain
 from swarmbook.model.results import Chapter, RunResult, StepRecord
 from swarmbook.record.audit import audit
-from swarmbook.record.diff import compare
+from swarmbook.record.diff import compare_folders as compare
 from swarmbook.record.notebooks import step_titles
 from swarmbook.runner import console as console_module
 from swarmbook.runner.console import Console
@@ -122,13 +122,14 @@ from swarmbook.book.book import Book
 from swarmbook.book.step import look
 from swarmbook.model.checks import equal
 from swarmbook.params import Params
+@look()
 def work(book):
     run = lambda n: [book.transcript.record(f"sw{n}", f"echo {i}", 0, 0.1) for i in range(10)]
     threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
     [t.start() for t in threads]
     [t.join() for t in threads]
     return [equal("sw1", "mounted", "yes", "SEEN")]
-look()(work)(Book("02", Params(cluster="unit")))
+work(Book("02", Params(cluster="unit")))
 """
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import CheckFailed, LockHeld, WorldError
-from swarmbook.base.secrets import MASK, register
+from swarmbook.base.secrets import MASK, mask, register
 from swarmbook.book.book import Book
-from swarmbook.book.result import STEP_MIME, StepResult
+from swarmbook.book.result import StepResult
 from swarmbook.book.step import look
 from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Check, Table, equal
+from swarmbook.model.results import Counts
+from swarmbook.model.step_output import STEP_MIME
 from swarmbook.params import Params
 
 from .steps import made_step
@@ -62,7 +65,7 @@ def test_what_differs_is_applied_and_read_again(book: Book) -> None:
     phase = Phase(book, at=1)
     result = phase.step()
     assert phase.calls == ["observe", "plan", "apply", "observe", "verify"]
-    assert result.counts() == {"hosts": 3, "changes": 2, "checks": 1, "failed": 0}
+    assert result.output().counts == Counts(hosts=3, changes=2, checks=1)
     assert result.summary() == "2 changed: node label to 2 (sw1); node label to 3 (sw1)."
     assert [command.text for command in result.commands] == ["count"]
 
@@ -105,7 +108,7 @@ def test_the_lock_is_given_back_when_applying_fails(book: Book) -> None:
 
 def test_looking(book: Book) -> None:
     result = look(hosts=0)(lambda book: Table(["a"], [["b"]]))(book)
-    assert result.counts() == {"hosts": 0, "changes": 0, "checks": 0, "failed": 0}
+    assert result.output().counts == Counts()
     with pytest.raises(CheckFailed):
         look()(lambda book: [equal("sw1", "x", 1, 2)])(book)
     tried = look(traces="a row of its own")(lambda book: [])(book)
@@ -127,4 +130,12 @@ def test_a_result_shows_itself_without_secrets(book: Book) -> None:
     assert MASK in shown["text/plain"]
     assert "&lt;b&gt;" in shown["text/html"]
     assert "<details>" in shown["text/html"]
-    assert shown[STEP_MIME] == {"hosts": 3, "changes": 1, "checks": 0, "failed": 0}
+    data = json.loads(json.dumps(shown[STEP_MIME]))
+    assert data["format"] == 2 and (data["hosts"], len(data["changes"]), data["checks"], data["failed"]) == (
+        3,
+        1,
+        [],
+        0,
+    )
+    assert data["table"] == {"columns": ["t"], "rows": [[MASK]]} and data["summary"] == mask(result.summary())
+    assert data["commands"][0]["text"] == f"echo {MASK}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from swarmbook.base.errors import UsageError
 from swarmbook.cli import main
 from swarmbook.model.checks import Check
 from swarmbook.model.ledger import FILE
-from swarmbook.record.diff import compare
+from swarmbook.record.diff import State
+from swarmbook.record.diff import compare_folders as compare
+from swarmbook.record.reader import read_record
+from swarmbook.record.report import report_html
 
 Recorded = Callable[..., Path]
 YES = Check("sw1", "mounted", "yes", "yes", True)
@@ -25,7 +29,9 @@ YES = Check("sw1", "mounted", "yes", "yes", True)
 def test_nothing_but_the_same(cluster: Cluster, recorded: Recorded) -> None:
     found = compare(recorded(cluster, "a"), recorded(cluster, "b"))
     assert (found.differences, found.exit_code) == ((), 0)
-    assert found.to_text() == "parameters: 2 same, 0 changed, 0 new, 0 gone\nchecks: 4 same, 0 changed, 0 new, 0 gone"
+    assert found.to_text() == (
+        "parameters: 2 same, 0 changed, 0 new, 0 gone\nchecks: 4 same, 0 changed, 0 fixed, 0 broke, 0 new, 0 gone"
+    )
 
 
 def test_what_differs(cluster: Cluster, recorded: Recorded) -> None:
@@ -45,7 +51,7 @@ def test_what_differs(cluster: Cluster, recorded: Recorded) -> None:
     assert found.exit_code == 1
     assert found.counts == {
         "parameter": {"same": 1, "changed": 1, "new": 1, "gone": 1},
-        "check": {"same": 2, "changed": 2, "new": 2, "gone": 2},
+        "check": {"same": 2, "changed": 0, "fixed": 0, "broke": 2, "new": 2, "gone": 2},
     }
     first = [
         (d.state, d.chapter, d.step, d.host, d.name, d.before, d.after)
@@ -54,7 +60,7 @@ def test_what_differs(cluster: Cluster, recorded: Recorded) -> None:
     ]
     step = ("02 post_provision", "Step 0")
     assert first == [
-        ("changed", *step, "sw2", "size", "3", "2 (FAILED, wanted 3)"),
+        ("broke", *step, "sw2", "size", "3", "2 (FAILED, wanted 3)"),
         ("new", *step, "sw3", "size", "", "3"),
         ("gone", *step, "sw1", "mounted (2)", "yes", ""),
     ]
@@ -66,7 +72,8 @@ def test_what_differs(cluster: Cluster, recorded: Recorded) -> None:
     text = found.to_text().splitlines()
     assert text[0].split() == ["state", "where", "what", "a", "b"]
     assert (
-        "02 post_provision / Step 0 / sw2" in found.to_text() and text[-1] == "checks: 2 same, 2 changed, 2 new, 2 gone"
+        "02 post_provision / Step 0 / sw2" in found.to_text()
+        and text[-1] == "checks: 2 same, 0 changed, 0 fixed, 2 broke, 2 new, 2 gone"
     )
     mirrored = compare(b, a)
     assert {(d.name, d.before, d.after) for d in found.differences} == {
@@ -94,9 +101,50 @@ def test_the_counts_add_up(
     root = tmp_path_factory.mktemp("home")
     found = compare(recorded(Cluster("c", root), "a", checks=old), recorded(Cluster("c", root), "b", checks=new))
     counts = found.counts["check"]
-    assert counts["same"] + counts["changed"] + counts["gone"] == 2 * len(old)
-    assert counts["same"] + counts["changed"] + counts["new"] == 2 * len(new)
-    assert found.exit_code == (0 if old == new else 1) or not found.differences
+    both = sum(counts[state] for state in (State.SAME, State.CHANGED, State.FIXED, State.BROKE))
+    assert both + counts[State.GONE] == 2 * len(old)
+    assert both + counts[State.NEW] == 2 * len(new)
+    assert sum(counts.values()) - counts[State.SAME] == len(found.differences)
+    assert found.exit_code == int(by_name(old) != by_name(new))
+
+
+def by_name(checks: list[Check]) -> dict[tuple[str, str], list[Check]]:
+    """What a comparison goes by: the order counts only among checks of one host and name."""
+    found: dict[tuple[str, str], list[Check]] = {}
+    for check in checks:
+        found.setdefault((check.host, check.name), []).append(check)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "state"),
+    [
+        (YES, YES, State.SAME),
+        (YES, replace(YES, seen="no", ok=False), State.BROKE),
+        (replace(YES, seen="no", ok=False), YES, State.FIXED),
+        (replace(YES, wanted="2", seen="2"), replace(YES, wanted="3", seen="3"), State.CHANGED),
+        (replace(YES, ok=False, seen="1"), replace(YES, ok=False, seen="2"), State.CHANGED),
+        (None, YES, State.NEW),
+        (YES, None, State.GONE),
+    ],
+)
+def test_one_word_for_each_difference(
+    cluster: Cluster, recorded: Recorded, old: Check | None, new: Check | None, state: State
+) -> None:
+    a = recorded(cluster, "a", checks=[old] if old else [])
+    b = recorded(cluster, "b", checks=[new] if new else [])
+    found = compare(a, b)
+    assert {name: number for name, number in found.counts["check"].items() if number} == {state: 2}
+    assert [d.state for d in found.differences] == ([] if state is State.SAME else [state, state])
+    assert {d["state"] for d in found.to_json()["differences"]} <= {state.value}
+    page = report_html(read_record(b), before=read_record(a))
+    assert f"1 {state}" not in page and f"2 {state}" in page, "the report uses the same words and numbers"
+
+
+def test_only_what_both_ran_is_compared_in_a_report(cluster: Cluster, recorded: Recorded) -> None:
+    a, b = recorded(cluster, "a", status="failed"), recorded(cluster, "b")
+    assert compare(a, b).counts["check"][State.NEW] == 2
+    assert "2 same, 0 changed, 0 fixed, 0 broke, 0 new, 0 gone" in report_html(read_record(b), before=read_record(a))
 
 
 def test_the_command(cluster: Cluster, recorded: Recorded, home: Path) -> None:

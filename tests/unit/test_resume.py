@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import UsageError
 from swarmbook.cli import main
 from swarmbook.model.ledger import FILE, Ledger, read_chain
+from swarmbook.model.record import Link
 from swarmbook.model.results import Chapter, ChapterRecord
 from swarmbook.params import Params
 from swarmbook.record.evidence import Evidence
@@ -55,11 +57,7 @@ def test_of_a_run_that_was_killed(killed: Callable[..., Path]) -> None:
     assert parent.completed == {"01", "02"}
     assert parent.left() == ["01", "02", "03", "04"], "what it completed is looked at again"
     assert parent.parameters == json.loads(json.dumps(PARAMETERS))
-    assert parent.link() == {
-        "run": "killed",
-        "status": "running",
-        "head": read_chain((folder / FILE).read_bytes()).head,
-    }
+    assert parent.link() == Link("killed", "running", read_chain((folder / FILE).read_bytes()).head)
 
 
 def test_of_a_run_that_ended(cluster: Cluster, recorded: Recorded) -> None:
@@ -95,13 +93,13 @@ def test_what_is_no_run_to_resume(killed: Callable[..., Path], home: Path) -> No
     path.write_bytes(raw.replace(b'"status":"completed"', b'"status":"failed"'))
     refused("the ledger does not fit", "was changed", "swarmbook audit")
     path.write_bytes(raw.split(b"\n", 1)[0].replace(b'"format":1', b'"format":2') + b"\n")
-    refused("written by another swarmbook", "format 2")
+    refused("written by a newer swarmbook", "format 2")
     path.unlink()
     Ledger(folder).append("run", format=1, run="killed", cluster="lab")
     refused("does not say what it ran")
     # What another format calls an event need not be known.
     path.write_bytes(raw.split(b"\n", 1)[0].replace(b'"format":1', b'"format":2') + b'\n{"event":"dream"}\n')
-    refused("written by another swarmbook", "format 2")
+    refused("written by a newer swarmbook", "format 2")
     # A line that was being written when it was killed is no obstacle.
     path.write_bytes(raw + b'{"event":"comm')
     assert read_parent(folder).completed == {"01"}
@@ -161,6 +159,6 @@ def test_the_two_records_are_linked(killed: Callable[..., Path], cluster: Cluste
     evidence.began([Chapter(home / "none.ipynb", {}, "01", "a", before=True)], PARAMETERS)
     evidence.chapter_ended(ChapterRecord("01", "a", "completed", proof="drifted"))
     run, chapter = read_chain((folder / FILE).read_bytes()).events
-    assert run["parent"] == parent.link()
+    assert run["parent"] == asdict(parent.link())
     assert (chapter["status"], chapter["proof"]) == ("completed", "drifted")
     assert isinstance(parent, Parent)

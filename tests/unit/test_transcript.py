@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarmbook.base.secrets import MASK, register
-from swarmbook.model.transcript import Command, Transcript, to_html, to_text
+from swarmbook.model.transcript import Command, Transcript
+from swarmbook.show.commands import as_html, as_script
 
 COMMANDS = [
     Command("sw2", "true", 0, 0.5),
@@ -23,14 +24,14 @@ COMMANDS = [
 
 
 def test_host_by_host_as_a_script() -> None:
-    assert to_text(COMMANDS) == (
+    assert as_script(COMMANDS) == (
         "# --- sw1 ---\n# 1.25 s, exit 0\ncat <<END\na\nEND\n# 0.10 s, exit 2\nls /none\n#   ls: no such file\n#   `$(' \"\n"
         "# --- sw2 ---\n# 0.50 s, exit 0\ntrue"
     )  # fmt: skip
 
 
 def test_a_shell_runs_it() -> None:
-    done = subprocess.run(["sh", "-c", to_text(COMMANDS[:2])], capture_output=True, text=True, check=True)
+    done = subprocess.run(["sh", "-c", as_script(COMMANDS[:2])], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("a\n", "")
 
 
@@ -39,16 +40,16 @@ def test_a_shell_runs_it() -> None:
 def test_no_output_breaks_out_of_its_comment(output: str) -> None:
     transcript = Transcript()
     transcript.record("sw1", "false", 1, 0.1, output)
-    text = to_text(transcript.since(0))
+    text = as_script(transcript.since(0))
     assert [line for line in text.split("\n") if not line.startswith("#")] == ["false"]
     subprocess.run([shutil.which("sh") or "sh", "-n"], input=text.encode(), check=True)
 
 
 def test_folded_html() -> None:
-    page = to_html(COMMANDS)
+    page = as_html(COMMANDS)
     assert page.startswith("<details><summary>3 commands on 2 hosts, 1.9 s of work</summary><pre>")
     assert "&lt;&lt;END" in page
-    assert to_html([]) == ""
+    assert as_html([]) == ""
 
 
 def test_recording_masks_and_keeps_the_end_of_failures_only() -> None:

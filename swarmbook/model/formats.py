@@ -1,0 +1,63 @@
+"""The one rule for what an earlier or a later swarmbook wrote: older formats are read, newer ones are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swarmbook.base.errors import UsageError
+
+__all__ = ["Format"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of ours, by the number that its files carry.
+
+    Args:
+        what: What a file of it is, such as ``the run``.
+        newest: The number that this swarmbook writes.
+        oldest: The oldest number that it still reads.
+
+    Example:
+        >>> Format("the run", 1).refusal(2)
+        'the run was written by a newer swarmbook: format 2, this one reads up to 1'
+    """
+
+    what: str
+    newest: int
+    oldest: int = 1
+
+    def refusal(self, found: object) -> str:
+        """Say in one line why a file cannot be read; empty if it can.
+
+        Args:
+            found: The number in the file; None for a file that carries none, which is then taken for the oldest.
+        """
+        number = self.oldest if found is None else found
+        if not isinstance(number, int) or isinstance(number, bool):
+            return f"{self.what} has no format that swarmbook ever wrote: {found!r:.40}"
+        if number > self.newest:
+            return f"{self.what} was written by a newer swarmbook: format {number}, this one reads up to {self.newest}"
+        if number < self.oldest:
+            return f"{self.what} was written by an older swarmbook: format {number}, this one reads from {self.oldest}"
+        return ""
+
+    def require(self, found: object, where: str) -> None:
+        """Refuse what cannot be read.
+
+        Args:
+            found: The number in the file.
+            where: The file.
+
+        Raises:
+            UsageError: It is of a format that this swarmbook does not read.
+        """
+        if refusal := self.refusal(found):
+            what, _, _ = refusal.partition(":")
+            raise UsageError(
+                what,
+                where=where,
+                wanted=f"format {self.newest}" + (" or older" if self.oldest < self.newest or self.newest == 1 else ""),
+                seen=f"format {found}",
+                next="use the swarmbook that wrote it: pip install --upgrade swarmbook, or an older one",
+            )
