@@ -90,7 +90,7 @@ def variants(node: ast.AST) -> Iterator[tuple[str, ast.expr | str]]:
         for keyword in node.keywords:
             if keyword.arg and keyword.arg not in _DISPLAYED:
                 yield (
-                    "argument left out",
+                    f"{keyword.arg} left out",
                     ast.Call(node.func, node.args, [k for k in node.keywords if k is not keyword]),
                 )
     elif isinstance(node, ast.Constant):
@@ -100,10 +100,10 @@ def variants(node: ast.AST) -> Iterator[tuple[str, ast.expr | str]]:
             yield "another constant", ast.Constant(node.value + 1)
         elif isinstance(node.value, str) and node.value and " " not in node.value:
             yield "another constant", ast.Constant(f"{node.value}x")
-    elif isinstance(node, ast.AugAssign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
-        yield "statement left out", "pass"
-    elif isinstance(node, (ast.Raise, ast.Continue, ast.Break)):
-        yield "statement left out", "pass"
+    elif isinstance(node, (ast.AugAssign, ast.Raise, ast.Continue, ast.Break)) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ):
+        yield "left out", "pass"
 
 
 def children(node: ast.AST) -> Iterator[ast.AST]:
@@ -111,8 +111,8 @@ def children(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"):
         return
     left_out: list[ast.AST | None] = []
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        left_out += [node.returns, *node.decorator_list]
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        left_out += [getattr(node, "returns", None), *node.decorator_list]
     if isinstance(node, (ast.arg, ast.AnnAssign)):
         left_out.append(node.annotation)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("cast", "TypeVar"):

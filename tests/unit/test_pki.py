@@ -33,6 +33,7 @@ def test_the_ca_is_made_once(authority: Authority) -> None:
     again = Authority(authority.folder, "another name")
     assert again.certificate == authority.certificate
     assert (authority.folder / "ca.key").stat().st_mode & 0o777 == 0o600
+    assert authority.file.stat().st_mode & 0o777 == 0o644
     basic = parsed(authority.certificate).extensions.get_extension_for_class(x509.BasicConstraints).value
     assert (basic.ca, basic.path_length) == (True, 0)
 
@@ -70,8 +71,13 @@ def test_a_leaf_is_kept_until_there_is_a_reason(authority: Authority) -> None:
     assert renewed != first
     named = authority.leaf("a", [*NAMES, "new"], days=365, renew_days=30)
     assert "new" in describe(named.certificate)
-    (authority.folder / "a.key").unlink()
-    assert authority.leaf("a", NAMES, days=365, renew_days=30) != named
+    for half in ("a.key", "a.pem"):
+        (authority.folder / half).unlink()
+        again = authority.leaf("a", NAMES, days=365, renew_days=30)
+        assert again != named
+        assert (
+            serialization.load_pem_private_key(again.key, None).public_key() == parsed(again.certificate).public_key()
+        )
 
 
 def test_reasons(authority: Authority, tmp_path: Path) -> None:
