@@ -29,10 +29,12 @@ class World:
     """A place where a provider can be tried.
 
     Args:
-        make: A new provider for the cluster of this name, as a new process would make it; its book has names ``n1`` to ``n3``, and
-            the cluster has its SSH key. What it waits for may take a few seconds at most where ``theirs`` holds.
+        make: A new provider for the cluster of this name, as a new process would make it. Cluster ``one`` has the nodes ``n1`` to
+            ``n3``, cluster ``two`` has ``m1`` to ``m3``, both in the same place: one account and domain, one engine. A cluster has its
+            SSH key. What it waits for may take a few seconds at most where ``theirs`` holds.
         stop: Stops the machine of this cluster and name from outside.
         keep: Writes the inventory of the cluster of this name, as 01 does once all nodes are there.
+        stranger: Creates a machine of another owner in the same place, and returns a function: whether it is there, unchanged.
         start: Starts the machine again from outside; for providers whose machines belong to the user.
         theirs: Whether the machines belong to the user: neither made, nor started, nor removed.
     """
@@ -40,6 +42,7 @@ class World:
     make: Callable[[str], Any]
     stop: Callable[[str, str], object]
     keep: Callable[[str, list[Node]], object]
+    stranger: Callable[[], Callable[[], bool]]
     start: Callable[[str, str], object] = lambda cluster, name: None
     theirs: bool = False
 
@@ -101,6 +104,32 @@ class ProviderContract:
         assert again.destroy(), "it names what it has removed"
         after = world.make("one")
         assert after.machines() == [] and after.doomed() == [] and after.destroy() == []
+
+    def test_what_is_somebody_elses_in_the_same_place_is_left_alone(self, world: World) -> None:
+        unharmed = world.stranger()
+        nodes = {}
+        for cluster, name in (("one", "n1"), ("two", "m3")):
+            provider = world.make(cluster)
+            provider.provision(provider.plan([name], provider.machines()))
+            nodes[cluster] = provider.wait([name])
+            world.keep(cluster, nodes[cluster])
+        one, two = world.make("one"), world.make("two")
+        for provider, name in ((one, "n1"), (two, "m3")):
+            mine = [machine.name for machine in provider.machines() if machine.name in ("n1", "m3")]
+            assert mine == [name], "another cluster's are not seen"
+            assert provider.plan([name], provider.machines()) == []
+            assert set(provider.states()) & {"n1", "m3"} == {name}
+            if not world.theirs:
+                named = {each for each in ("n1", "m3") for thing in provider.doomed() if each in thing}
+                assert named == {name}, "nobody else's will be removed"
+        one.destroy()
+        assert unharmed(), "a stranger's machine was touched"
+        (other,) = [machine for machine in two.machines() if machine.name == "m3"]
+        assert (other.id, other.state) == (nodes["two"][0].id, "running"), "another cluster's machine was touched"
+        assert world.make("two").wait(["m3"]) == nodes["two"]
+        assert world.make("one").doomed() == []
+        two.destroy()
+        assert unharmed(), "a stranger's machine was touched"
 
     def test_one_more_is_made_alone(self, world: World) -> None:
         provider = world.make("one")
