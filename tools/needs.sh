@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the tests need of the system, in one place.
 # Usage: tools/needs.sh [root] PROGRAM...
-# Root with apt gets the missing ones installed; anybody else is told what to type (exit 2).
+# As root with apt it installs what is missing; otherwise it prints what to type (exit 2).
 set -eu
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
