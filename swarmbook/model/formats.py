@@ -17,6 +17,7 @@ class Format:
         what: What a file of it is, such as ``the run``.
         newest: The number that this swarmbook writes.
         oldest: The oldest number that it still reads.
+        next: What to do about one that it does not read.
 
     Example:
         >>> Format("the run", 1).refusal(2)
@@ -26,6 +27,7 @@ class Format:
     what: str
     newest: int
     oldest: int = 1
+    next: str = "use the swarmbook that wrote it"
 
     def refusal(self, found: object) -> str:
         """Say in one line why a file cannot be read; empty if it can.
@@ -53,11 +55,11 @@ class Format:
             UsageError: It is of a format that this swarmbook does not read.
         """
         if refusal := self.refusal(found):
-            what, _, _ = refusal.partition(":")
+            wanted = str(self.newest) if self.oldest == self.newest else f"{self.oldest} to {self.newest}"
             raise UsageError(
-                what,
+                refusal.partition(":")[0],
                 where=where,
-                wanted=f"format {self.newest}" + (" or older" if self.oldest < self.newest or self.newest == 1 else ""),
+                wanted=f"format {wanted}",
                 seen=f"format {found}",
-                next="use the swarmbook that wrote it: pip install --upgrade swarmbook, or an older one",
+                next=self.next,
             )

@@ -43,7 +43,7 @@ __all__ = [
 
 FILE = "ledger.jsonl"
 #: Format of ledger and manifest.
-RUN_FORMAT = Format("the run", 1)
+RUN_FORMAT = Format("the run", 1, next="use that newer swarmbook")
 FORMAT = RUN_FORMAT.newest
 #: What the first line has in place of the hash of the line before.
 START = "0" * 64

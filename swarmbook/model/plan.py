@@ -18,13 +18,15 @@ from typing import Any
 from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_atomic
 from swarmbook.model.change import Action, Change, Word
+from swarmbook.model.formats import Format
 
 __all__ = ["FILE", "FORMAT", "Approval", "Cost", "Mismatch", "Plan", "PlannedStep", "read_plan"]
 
 #: Name of a plan in a run's folder.
 FILE = "plan.json"
-#: Format of a plan's file. Another one is refused.
+#: Format of a plan's file. A run is held to a plan to the letter, so one of another format is refused, an older one too.
 FORMAT = 2
+_FORMAT = Format("the plan", FORMAT, oldest=FORMAT, next="swarmbook plan PARAMS --out FILE")
 #: How a digest is written.
 DIGEST = "sha256:"
 
@@ -238,14 +240,7 @@ def read_plan(path: Path) -> Plan:
         ) from None
     try:
         data = json.loads(raw)
-        if data["format"] != FORMAT:
-            raise UsageError(
-                "the plan was made by another swarmbook",
-                where=str(path),
-                wanted=f"format {FORMAT}",
-                seen=f"format {data['format']}",
-                next="swarmbook plan PARAMS --out FILE",
-            )
+        _FORMAT.require(data["format"], str(path))
         steps = tuple(
             PlannedStep(
                 s["phase"],
@@ -265,6 +260,8 @@ def read_plan(path: Path) -> Plan:
             data["swarmbook"],
             data["partial"],
         )
+    except UsageError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             "this is not a plan", where=str(path), seen=repr(error)[:200], next="swarmbook plan PARAMS --out FILE"

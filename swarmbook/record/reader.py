@@ -342,7 +342,7 @@ def _with_notebooks(record: Record) -> Record:
         commands=commands,
         began=began,
         seconds=record.seconds or max(0.0, last - began),
-        parameters={**parameters, **record.parameters},
+        parameters=record.parameters or parameters,
         versions=record.versions or ({"python": python} if python else {}),
     )
 

@@ -276,7 +276,8 @@ def test_files_that_are_no_plan(tmp_path: Path) -> None:
     for content in (b"", b"[]", b"1", b"{}", b"\xff", raw[:-20], b'{"format": 2, "steps": 3}'):
         broken(path, content, "not a plan")
     for other in (1, FORMAT + 1):
-        broken(path, json.dumps({**data, "format": other}).encode(), "another swarmbook")
+        age = "newer" if other > FORMAT else "older"
+        broken(path, json.dumps({**data, "format": other}).encode(), f"{age} swarmbook", f"format {other}")
     unknown = json.dumps(data).replace('"action": "mount"', '"action": "mout"')
     broken(path, unknown.encode(), "not a plan")
     broken(path, json.dumps(data).encode(), "not as swarmbook wrote it")
