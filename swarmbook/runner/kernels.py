@@ -100,7 +100,7 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 # nohup means: outlive the terminal. An ignored SIGINT only means "started with &",
-                # and whoever sends one nevertheless wants the run to stop.
+                # and a person who sends one nevertheless wants the run to stop.
                 if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
                     continue
                 self._before[signum] = signal.signal(signum, self._handle)
@@ -121,7 +121,7 @@ class Kernel:
         self.started = time.monotonic()
         self.km = AsyncKernelManager(
             kernel_name=name,
-            transport="ipc",  # no ports to collide on, nobody else can connect
+            transport="ipc",  # no ports to collide on, no other user can connect
             ip=str(folder / "k"),
             connection_file=str(folder / "k.json"),
             log=log,
@@ -221,7 +221,7 @@ class Kernel:
         Args:
             now: Kill instead of asking.
             group: Also end what the kernel had started and not detached; for a kernel that died
-                or had to be stopped, whose children nobody waits for any more.
+                or had to be stopped, whose children no process waits for any more.
         """
         try:
             if self.km.has_kernel and await self.km.is_alive():
@@ -288,7 +288,7 @@ class KernelPool:
                 self.run(asyncio.sleep(0.02))
 
     async def take(self, kernel_name: str, start_timeout: float = 60.0) -> Kernel:
-        """A kernel nobody has used, ready; the one after it starts to boot once this one is asked for."""
+        """A kernel that was never used, ready; the one after it starts to boot once this one is asked for."""
         booked, self._next = self._next, None
         self._left -= 1
         if booked is not None:

@@ -121,7 +121,7 @@ class ProviderContract:
             assert set(provider.states()) & {"n1", "m3"} == {name}
             if not world.theirs:
                 named = {each for each in ("n1", "m3") for thing in provider.doomed() if each in thing}
-                assert named == {name}, "nobody else's will be removed"
+                assert named == {name}, "no other order will be removed"
         one.destroy()
         assert unharmed(), "a stranger's machine was touched"
         (other,) = [machine for machine in two.machines() if machine.name == "m3"]
