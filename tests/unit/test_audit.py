@@ -146,6 +146,53 @@ def test_files(run: Path) -> None:
     misfit(run, f"{NOTEBOOK} was changed")
 
 
+def test_a_link_to_a_folder_is_something_that_was_added(run: Path) -> None:
+    (run / "logs").symlink_to("/usr")
+    misfit(run, "logs was added")
+
+
+def test_a_manifest_of_another_run(unsigned: Path) -> None:
+    sealed = json.loads((unsigned / "manifest.json").read_bytes())
+    for name, value in (
+        ("run", "another"),
+        ("cluster", "another"),
+        ("ledger", {**sealed["ledger"], "lines": 1}),
+    ):
+        (unsigned / "manifest.json").write_bytes(canonical({**sealed, name: value}))
+        misfit(unsigned, f"manifest.json: its {name} is not that of the ledger")
+    for odd in ({**sealed, "more": 1}, {**sealed, "files": [{}]}, {**sealed, "run": None}, {**sealed, "ledger": 1}):
+        (unsigned / "manifest.json").write_bytes(canonical(odd))
+        misfit(unsigned, "manifest.json was changed")
+    (unsigned / "manifest.json").write_text(json.dumps(sealed))  # the same, in another spelling
+    misfit(unsigned, "manifest.json was changed")
+
+
+def _sign(run: Path, key: Path) -> None:
+    command = ["ssh-keygen", "-Y", "sign", "-q", "-n", "swarmbook-run", "-f", str(key)]
+    raw = (run / "manifest.json").read_bytes()
+    done = subprocess.run(command, input=raw, capture_output=True, check=True)
+    (run / "manifest.json.sig").write_bytes(done.stdout)
+
+
+def test_anybodys_signature_on_an_unsigned_manifest(unsigned: Path, home: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / "foreign")], check=True)
+    _sign(unsigned, home / "foreign")
+    misfit(unsigned, "a foreign signature", "where the manifest says unsigned")
+
+
+def test_a_public_key_that_did_not_sign(run: Path, home: Path) -> None:
+    """Nobody's list of signers is there, and the key beside the signature is somebody else's."""
+    (home / "clusters/lab/allowed_signers").unlink()
+    for name in ("foreign", "other"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)], check=True)
+    (run / "signer.pub").write_bytes((home / "other.pub").read_bytes())
+    (run / "manifest.json").write_bytes(
+        make(run, "lab", Signing(Cluster("lab", home), str(home / "foreign")).fingerprint())
+    )
+    _sign(run, home / "foreign")
+    misfit(run, "signer.pub is not the key that signed")
+
+
 def test_signatures(run: Path, home: Path) -> None:
     signature = (run / "manifest.json.sig").read_bytes()
     (run / "manifest.json.sig").unlink()

@@ -157,7 +157,9 @@ def _newer(run: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [read_record, read_unbroken, read_parent, lambda run: compare_folders(run, run)], ids=str
+    "read",
+    [read_record, read_unbroken, read_parent, lambda run: compare_folders(run, run)],
+    ids=["report", "ledger", "resume", "diff"],
 )
 def test_a_newer_one_is_refused_by_every_reader(run: Path, read: Callable[[Path], Any]) -> None:
     _newer(run, "ledger.jsonl")

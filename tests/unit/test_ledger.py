@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -50,11 +54,14 @@ def test_everything_is_masked_and_bounded(tmp_path: Path) -> None:
 
 
 WRITERS = """
-import sys, threading
+import sys, threading, time
 from pathlib import Path
 from swarmbook.model.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 threads = [threading.Thread(target=lambda n=n: [ledger.append("command", host=sys.argv[2], text=f"{n} {i}") for i in range(25)]) for n in range(4)]
+Path(sys.argv[1], f"ready-{sys.argv[2]}").touch()
+while not Path(sys.argv[1], "go").exists():
+    time.sleep(0.001)
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 """
@@ -72,6 +79,10 @@ while True:
 
 def test_processes_and_threads_at_once_keep_the_chain(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITERS, str(tmp_path), name]) for name in ("a", "b", "c")]
+    while len([*tmp_path.glob("ready-*")]) < 3:  # python has started in each; now all at once
+        assert all(writer.poll() is None for writer in writers)
+        time.sleep(0.005)
+    (tmp_path / "go").touch()
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     chain = read_chain((tmp_path / FILE).read_bytes())
     assert len(chain.events) == 300
@@ -83,6 +94,47 @@ def test_processes_and_threads_at_once_keep_the_chain(tmp_path: Path) -> None:
                 if e["host"] == name and e["text"].startswith(f"{thread} ")
             ]
             assert told == list(range(25))
+
+
+def test_a_writer_waits_for_the_other_one(tmp_path: Path) -> None:
+    path = write(tmp_path, 2)
+    before = path.read_bytes()
+    begun = threading.Event()
+
+    def append() -> None:
+        begun.set()
+        Ledger(tmp_path).append("failure", what="later")
+
+    writer = threading.Thread(target=append)
+    with path.open("rb+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writer.start()
+        begun.wait()
+        writer.join(0.3)
+        assert writer.is_alive() and path.read_bytes() == before
+        fcntl.flock(other, fcntl.LOCK_UN)
+    writer.join()
+    assert len(read_chain(path.read_bytes()).events) == 3
+
+
+def test_what_matters_is_on_the_disk_before_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    moment = [100.0]
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.fstat(file).st_size))
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
+    ledger = Ledger(tmp_path)
+
+    def syncs(event: str) -> bool:
+        before = len(synced)
+        ledger.append(event)
+        assert synced[before:] in ([], [(tmp_path / FILE).stat().st_size]), "all of the line, once"
+        return len(synced) > before
+
+    assert all(syncs(event) for event in ("run", "plan", "approval", "chapter", "failure", "interruption"))
+    assert not any(syncs(event) for event in ("command", "check", "step"))
+    moment[0] += 1.1
+    assert syncs("command") and not syncs("command"), "those at most once a second"
+    assert syncs("end")
 
 
 def test_a_line_longer_than_a_block_is_found_from_the_end(tmp_path: Path) -> None:

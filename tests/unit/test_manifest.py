@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from swarmbook.base.errors import UsageError
 from swarmbook.model.ledger import FILE, read_chain
 from swarmbook.record import signing as signing_module
 from swarmbook.record.evidence import Evidence, circumstances
-from swarmbook.record.manifest import SIGNER, hash_of, seal
+from swarmbook.record.manifest import SIGNER, files_of, hash_of, seal
 from swarmbook.record.signing import BadSignature, Signing, Unsigned, fingerprint, verify
 
 Recorded = Callable[..., Path]
@@ -38,11 +39,37 @@ def test_every_file_is_in_it(cluster: Cluster, recorded: Recorded) -> None:
         "signer.pub",
         "summary.json",
     ]
-    assert all((entry["sha256"], entry["size"]) == hash_of(folder / entry["path"]) for entry in manifest["files"])
+    for entry in manifest["files"]:
+        content = (folder / entry["path"]).read_bytes()
+        assert (
+            entry
+            == {
+                "path": entry["path"],
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "size": len(content),
+            }
+            and content
+        )
     chain = read_chain((folder / FILE).read_bytes())
     assert manifest["ledger"] == {"head": chain.head, "lines": chain.lines}
     assert (manifest["format"], manifest["cluster"], manifest["run"]) == (1, "lab", "one")
     assert manifest["signer"] == fingerprint((folder / SIGNER).read_text())
+
+
+def test_a_file_larger_than_a_block_is_hashed_whole(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "large").write_bytes(content)
+    assert hash_of(tmp_path / "large") == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+def test_links_are_files_and_folders_are_not(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "empty").mkdir(parents=True)
+    (tmp_path / "deep" / "file").touch()
+    (tmp_path / "folder").symlink_to("/usr")
+    (tmp_path / "nothing").symlink_to("/nowhere")
+    for name in ("manifest.json", "manifest.json.sig"):
+        (tmp_path / name).touch()
+    assert [name for name, _ in files_of(tmp_path)] == ["deep/file", "folder", "nothing"]
 
 
 def test_the_first_event_says_who_and_what(
