@@ -37,6 +37,11 @@ WARM_UP = "try:\n    __import__('swarmbook.notebook')\nexcept Exception:\n    pa
 # sun_path holds 108 bytes on Linux, 104 on macOS; "/k-5" comes on top of the folder.
 _LONGEST_FOLDER = 96
 _PREFIX = "swbk-"
+# ipykernel ends a kernel whose parent dies, but not one whose parent died while it was starting and whose orphans go to another
+# process than 1, such as systemd of a user's session. This runs after its imports; leaves no name behind either.
+_ORPHANED = (
+    "if __import__('os').getppid() != int(__import__('os').environ['JPY_PARENT_PID']): __import__('os')._exit(1)"
+)
 # What a kernel may take for its ``atexit`` functions and threads before it is killed.
 _LEAVE_WAIT_S = 12.0
 # As multiprocessing ends its children: threads joined, ``atexit`` functions run, then out. Taking the
@@ -134,7 +139,7 @@ class Kernel:
         """Starts the process; it boots on its own from here on."""
         with self.log_path.open("wb") as sink:  # what a kernel says on its own must not hit the terminal
             await self.km.start_kernel(
-                extra_arguments=["--HistoryManager.hist_file=:memory:"],
+                extra_arguments=["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={_ORPHANED}"],
                 env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **env},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
