@@ -11,10 +11,12 @@ READY := .venv/.ready
 DEV := .venv/.ready-dev
 # JupyterLab has an environment of its own: beside it, every kernel of a run would start more slowly.
 BOOK := .venv-book/.ready
+# What codespell checks; its settings are in pyproject.toml.
+WORDS := README.md CONTRIBUTING.md CHANGELOG.md docs notebooks tools swarmbook
 
 .PHONY: help
 help: ## these lines
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 .PHONY: run
 run: $(READY) ## the whole book on params/lab.yaml: leaves a verified cluster running
@@ -24,13 +26,30 @@ run: $(READY) ## the whole book on params/lab.yaml: leaves a verified cluster ru
 book: $(BOOK) ## the book in JupyterLab, at 00 Start here
 	@PATH="$(CURDIR)/.venv-book/bin:$$PATH" .venv-book/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
+# A skipped test is a failed one here: what a test needs of the system, tools/needs.sh installs or names.
+PYTEST := SWARMBOOK_NO_SKIPS=1 $(BIN)/pytest
+
 .PHONY: test
-test: $(DEV) $(BOOK) ## every test; the live ones on a lab of their own
-	@$(BIN)/pytest
+test: $(DEV) ## unit tests, then the whole book on a lab of its own: at most 10 minutes
+	@tools/needs.sh ssh sshd ps
+	@$(PYTEST) -n logical --dist loadgroup tests/unit tests/runbook
+	@$(PYTEST) tests/live/test_main_job.py
+
+.PHONY: test-live
+test-live: $(DEV) $(BOOK) ## every other test: labs, disks, a browser, a sample of the fire; half an hour, as root
+	@tools/needs.sh root ssh sshd ps docker mmdebstrap linux.uml mkfs.ext4 chromium
+	@$(PYTEST) tests/live --ignore=tests/live/test_main_job.py --durations=20
+
+.PHONY: test-all
+test-all: test test-live ## make test and make test-live: everything
+
+.PHONY: pythons
+pythons: ## unit tests on every supported Python that is found here
+	@tools/pythons.sh
 
 .PHONY: fire
 fire: $(DEV) ## kills everything everywhere, 112 times, and looks what is claimed then; writes fire-results/
-	@SWARMBOOK_FIRE=all $(BIN)/pytest tests/live/test_fire.py
+	@SWARMBOOK_FIRE=all $(PYTEST) tests/live/test_fire.py
 
 .PHONY: check
 check: $(DEV) ## formatter, linter, types, notebook linter
@@ -40,6 +59,11 @@ check: $(DEV) ## formatter, linter, types, notebook linter
 	@$(BIN)/lint-imports --no-cache > .import-linter.log || { sed -n "/^Broken/,$$ p" .import-linter.log; exit 1; }
 	@$(BIN)/python tools/lint_notebooks.py
 	@$(BIN)/python tools/docs.py --check
+	@$(MAKE) words
+
+.PHONY: words
+words:
+	@$(BIN)/codespell $(WORDS)
 
 .PHONY: bench
 bench: $(DEV) ## zero to verified on 3, 5 and 7 nodes; writes bench-results/
@@ -55,7 +79,7 @@ prune: $(READY) ## removes the images that were built
 
 .PHONY: clean
 clean: ## removes .venv, .venv-book and caches; clusters/ and runs/ stay
-	@rm -rf .venv .venv-book test-results build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import-linter.log
+	@rm -rf .venv .venv-book .venv-pythons test-results build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import-linter.log
 	@find swarmbook tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Resolved for every supported Python at once, which pip cannot do.

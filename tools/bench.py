@@ -3,7 +3,7 @@
 Usage: python tools/bench.py [--nodes 3 5 7] [--repeat N] [--out bench-results/]
 
 Drives the real command line on clusters of its own, each in a temporary folder, and cancels each of them at the end, also after a
-failure or Ctrl-C. Writes OUT/bench.json and OUT/bench.svg. A target that is missed is told and is no failure.
+failure or Ctrl-C. Writes OUT/bench.json and OUT/bench.svg. A target that is missed is reported and is no failure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Writes the pages of docs/ that have their source elsewhere: parameters.md from the schema, troubleshooting.md from the known failures, and
-the picture of how-it-is-built.md from the table of rooms in it.
+"""Write the pages of docs/ that have their source elsewhere, and check the links of all pages.
 
-Usage: python tools/docs.py [--check]     (--check writes nothing; exit 1 when a page is not as its source has it)
+``parameters.md`` comes from the schema, ``troubleshooting.md`` from the known failures, ``how-it-is-built.svg`` and the tree in
+``how-it-is-built.md`` from the folders, the docstrings and the real imports.
+
+Usage: python tools/docs.py [--check]     (--check writes nothing; exit 1 when a page is out of date or a link leads nowhere)
 """
 
 from __future__ import annotations
@@ -9,8 +11,11 @@ from __future__ import annotations
 import ast
 import html
 import json
+import re
 import sys
 import textwrap
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import grimp
@@ -19,7 +24,9 @@ from swarmbook.base.known import known
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, phase_params
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "swarmbook"
 _GROUPS = {"sl_": "Rented machines", "lab_": "Machines of the lab", "mariadb_": "The database", "galera_": "The database", "consul_": "Consul", "overlay_": "The network"}  # fmt: skip
 
 
@@ -27,7 +34,7 @@ def parameters() -> str:
     """Every parameter: type, default, notebooks, meaning."""
     rows: dict[str, list[str]] = {}
     for name, field in Params.model_fields.items():
-        group = next((title for prefix, title in _GROUPS.items() if name.startswith(prefix)), "All the rest")
+        group = next((title for prefix, title in _GROUPS.items() if name.startswith(prefix)), "General")
         kind = str(field.annotation).replace("typing.", "")
         if kind.startswith("Literal"):
             kind = " or ".join(f"`{value}`" for value in field.annotation.__args__)  # type: ignore[union-attr]
@@ -38,7 +45,7 @@ def parameters() -> str:
         rows.setdefault(group, []).append(
             f"| `{name}` | {kind} | `{json.dumps(field.default)}` | {'all' if len(used) == len(PHASES) else ' '.join(used)} | {meaning} |"
         )
-    order = ["All the rest", *[title for title in dict.fromkeys(_GROUPS.values()) if title in rows]]
+    order = ["General", *[title for title in dict.fromkeys(_GROUPS.values()) if title in rows]]
     tables = "\n".join(
         f"## {title}\n\n| name | type | default | notebooks | meaning |\n|---|---|---|---|---|\n"
         + "\n".join(rows[title])
@@ -46,8 +53,9 @@ def parameters() -> str:
         for title in order
     )
     return (
-        "# Parameters\n\nWritten from `swarmbook/params/schema.py` by `tools/docs.py`; `swarmbook params` prints the same. A parameter file is flat YAML; what it does not\n"
-        "name has its default. Unknown keys, wrong types, duplicates and values that do not fit each other are all told at once, before anything\nis touched.\n\n"
+        "# Parameters\n\nGenerated from `swarmbook/params/schema.py` by `tools/docs.py`; `swarmbook params` prints the same.\n"
+        "A parameter file is flat YAML; a parameter that it does not name has its default.\n"
+        "Unknown keys, wrong types, duplicates and contradicting values are all reported together, before anything is touched.\n\n"
         + tables
     )
 
@@ -69,29 +77,82 @@ def troubleshooting() -> str:
     return f"{head}{table}\n\n" + "\n".join(parts)
 
 
-def rooms() -> list[tuple[list[str], str]]:
-    """The layers, top to bottom: the names of what lies in each, and what it is for, from its folder and its docstring."""
-    package = DOCS.parent / "swarmbook"
-    graph = grimp.build_graph("swarmbook", exclude_type_checking_imports=True)
-    layers = graph.find_children("swarmbook") - {"swarmbook.testing"}
-    height = dict.fromkeys(layers, 0)
+@lru_cache(maxsize=1)
+def _graph() -> grimp.ImportGraph:
+    """The imports of swarmbook, as they are."""
+    return grimp.build_graph("swarmbook", exclude_type_checking_imports=True)
+
+
+def _first_line(file: Path) -> str:
+    """The first paragraph of a module's docstring, on one line and up to its first full stop."""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    return re.split(r"(?<=[.:])\s(?=[A-Z])", paragraph, maxsplit=1)[0].removesuffix("::").strip()
+
+
+def _layer_names() -> list[str]:
+    """Names of the layers, top to bottom: the lowest imports no other one."""
+    graph = _graph()
+    names = graph.find_children("swarmbook") - {"swarmbook.testing"}
+    height = dict.fromkeys(names, 0)
     below = {
-        layer: {
-            other for other in layers if other != layer and graph.find_shortest_chains(layer, other, as_packages=True)
-        }
-        for layer in layers
+        name: {other for other in names if other != name and graph.find_shortest_chains(name, other, as_packages=True)}
+        for name in names
     }
-    for _ in layers:
-        height = {layer: max((height[other] + 1 for other in below[layer]), default=0) for layer in layers}
+    for _ in names:
+        height = {name: max((height[other] + 1 for other in below[name]), default=0) for name in names}
+    return [name.rpartition(".")[2] for name in sorted(names, key=lambda name: (-height[name], name))]
+
+
+def _source(module: str) -> Path:
+    """The file of a module or package, by its dotted name."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def layers() -> list[tuple[list[str], str]]:
+    """The layers, top to bottom: the names of what is in each, and what it is for."""
     found = []
-    for layer in sorted(layers, key=lambda layer: (-height[layer], layer)):
-        name = layer.rpartition(".")[2]
-        folder = package / name
-        file = folder / "__init__.py" if folder.is_dir() else package / f"{name}.py"
-        what = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
-        inside = sorted(child.rpartition(".")[2] for child in graph.find_children(layer))
-        found.append(([f"{name}/" if folder.is_dir() else name, *inside], what))
+    for name in _layer_names():
+        module = f"swarmbook.{name}"
+        inside = sorted(child.rpartition(".")[2] for child in _graph().find_children(module))
+        found.append(([f"{name}/" if inside else name, *inside], _first_line(_source(module))))
     return found
+
+
+def _imports(module: str) -> list[str]:
+    """The layers that a module imports, top to bottom; without its own."""
+    imported = {name.split(".")[1] for name in _graph().find_modules_directly_imported_by(module) if "." in name}
+    order = [*_layer_names(), "testing"]
+    return [name for name in order if name in imported - {module.split(".")[1]}]
+
+
+def _branches(module: str, depth: int) -> Iterator[tuple[str, str, list[str]]]:
+    """A module and everything below it: its name as drawn, what it is for, the layers that it imports."""
+    children = sorted(_graph().find_children(module), key=lambda name: (bool(_graph().find_children(name)), name))
+    name = module.rpartition(".")[2] + ("/" if children else ".py")
+    yield "  " * depth + name, _first_line(_source(module)), _imports(module)
+    for child in children:
+        yield from _branches(child, depth + 1)
+
+
+def tree() -> str:
+    """Folders and files, top layer first; after the arrow, the layers that a file imports."""
+    rows = [row for name in [*_layer_names(), "testing"] for row in _branches(f"swarmbook.{name}", 1)]
+    wide = max(len(name) for name, _, _ in rows) + 2
+    lines = [
+        f"{name:<{wide}}{what}{'  → ' + ' '.join(imported) if imported else ''}".rstrip()
+        for name, what, imported in rows
+    ]
+    return "```text\nswarmbook/\n" + "\n".join(lines) + "\n```"
+
+
+def built() -> str:
+    """how-it-is-built.md with the tree between its markers drawn again."""
+    page = (DOCS / "how-it-is-built.md").read_text(encoding="utf-8")
+    begin, end = "<!-- tree: written by tools/docs.py -->", "<!-- /tree -->"
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{tree()}\n{end}{rest.partition(end)[2]}"
 
 
 _STYLE = """<style>
@@ -105,9 +166,9 @@ _WIDE, _CHARACTERS = 960, 126
 
 
 def picture() -> str:
-    """The rows of rooms, top to bottom."""
+    """The layers as rows, top to bottom."""
     drawn, y = [], 20
-    for at, (names, what) in enumerate(rooms(), 1):
+    for at, (names, what) in enumerate(layers(), 1):
         lines = textwrap.wrap(" · ".join(name for name in names), _CHARACTERS)
         notes = textwrap.wrap(what.replace("`", ""), _CHARACTERS + 16)
         height = 18 * (len(lines) + len(notes)) + 16
@@ -118,21 +179,52 @@ def picture() -> str:
             kind = "ink name" if number < len(lines) else "faint"
             drawn.append(f'<text class="{kind}" x="34" y="{y + 21 + 18 * number}">{html.escape(line)}</text>')
         y += height + 18
-    told = "; ".join(f"row {at}: {what}" for at, (_, what) in enumerate(rooms(), 1))
+    words = "; ".join(f"row {at}: {what}" for at, (_, what) in enumerate(layers(), 1))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDE}" height="{y}" viewBox="0 0 {_WIDE} {y}" role="img" aria-labelledby="title desc">\n'
-        f'<title id="title">How swarmbook is built</title>\n<desc id="desc">{html.escape(told)}</desc>\n{_STYLE}\n'
+        f'<title id="title">How swarmbook is built</title>\n<desc id="desc">{html.escape(words)}</desc>\n{_STYLE}\n'
         f'<rect class="page" x="0.5" y="0.5" width="{_WIDE - 1}" height="{y - 1}" rx="10"/>\n'
         + "\n".join(drawn)
         + "\n</svg>\n"
     )
 
 
-PAGES = {"parameters.md": parameters, "troubleshooting.md": troubleshooting, "how-it-is-built.svg": picture}
+PAGES = {
+    "parameters.md": parameters,
+    "troubleshooting.md": troubleshooting,
+    "how-it-is-built.md": built,
+    "how-it-is-built.svg": picture,
+}
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
+
+
+def _anchors(page: Path) -> set[str]:
+    """What a link into a page may name: its headings as GitHub spells them, and ids."""
+    text = page.read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'id="([^"]+)"', text))
+
+
+def broken_links() -> list[str]:
+    """Relative links of the pages that lead to no file, or to no heading in it."""
+    found = []
+    for page in [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]:
+        prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for link in (one or other for one, other in _LINK.findall(prose)):
+            if re.match(r"[a-z][a-z0-9+.-]*:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if not target.exists() or (anchor and target.suffix == ".md" and anchor not in _anchors(target)):
+                found.append(f"{page.relative_to(ROOT)}: the link {link} leads nowhere")
+    return found
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages, or say which are stale."""
+    """Write the pages, or report which are out of date."""
     stale = [
         name
         for name, page in PAGES.items()
@@ -141,7 +233,10 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         for name in stale:
             print(f"docs/{name} is out of date: python tools/docs.py")
-        return 1 if stale else 0
+        broken = broken_links()
+        for line in broken:
+            print(line)
+        return 1 if stale or broken else 0
     for name in stale:
         (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
     return 0

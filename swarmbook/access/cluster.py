@@ -375,7 +375,7 @@ class Cluster:
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)  # whoever made it
+        self.folder.chmod(0o700)  # even if it was there before
         lock = filelock.FileLock(self.folder / "lock", mode=0o600)
         try:
             lock.acquire(timeout=0)

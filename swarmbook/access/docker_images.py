@@ -90,7 +90,7 @@ def build_image(
         dockerfile: Its name in there.
         arguments: Of the build.
         labels: For the image.
-        say: Is told the first line of each of the engine's steps.
+        say: Called with the first line of each of the engine's steps.
 
     Raises:
         WorldError: The build failed (``build-failed``); carries its last lines.
@@ -108,9 +108,9 @@ def build_image(
             forcerm=True,
             decode=True,
         ):
-            lines += (told := str(event.get("stream", "")).splitlines())
-            if told and told[0]:
-                say(told[0])
+            lines += (printed := str(event.get("stream", "")).splitlines())
+            if printed and printed[0]:
+                say(printed[0])
             if "error" in event:
                 words = str(event["error"])
                 raise WorldError(

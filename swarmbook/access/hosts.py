@@ -54,12 +54,20 @@ class Output:
 class Host:
     """One node over one SSH connection, opened at first use and kept."""
 
-    def __init__(self, node: Node, cluster: Cluster, transcript: Transcript, known_hosts: Path | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        cluster: Cluster,
+        transcript: Transcript,
+        known_hosts: Path | None = None,
+        only_asked: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.node = node
         self.name = node.name
         self._cluster = cluster
         self._transcript = transcript
         self._known_hosts = known_hosts or cluster.known_hosts
+        self._only_asked = only_asked
         self._connection: Any = None
         self._opening = threading.Lock()
 
@@ -183,13 +191,21 @@ class Host:
             CommandFailed: It exited non-zero, or ran out of time; or it was killed, also where ``check`` is off: it has given no answer.
             HostUnreachable: The connection broke.
         """
+        self._refuse_changes()
+        return self._run(command, check=check, timeout_s=timeout_s, quiet=quiet)
+
+    def _refuse_changes(self) -> None:
+        if self._only_asked():
+            raise AssertionError(f"{self.name} is only asked now: a step that observes changes nothing")
+
+    def _run(self, command: Script, *, check: bool = True, timeout_s: float, quiet: bool) -> Output:
         started = time.monotonic()
         wrapped = f"timeout -k 5 {timeout_s:g} sh -c {shlex.quote(command)}"
         if self.node.user != "root":
             wrapped = f"sudo -n {wrapped}"
-        told = contextlib.nullcontext() if quiet else doing(self.name, command)
+        shown = contextlib.nullcontext() if quiet else doing(self.name, command)
         try:
-            with told:
+            with shown:
                 channel = self.connection().transport.open_session(timeout=_CONNECT_S)
                 output = _exec(channel, wrapped, timeout_s + 5)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
@@ -244,7 +260,7 @@ class Host:
             Refused: The answer is not what it should be.
             CommandFailed: It ran out of time.
         """
-        return probe.answer(self.run(probe.command, timeout_s=timeout_s, quiet=quiet).stdout, self.name)
+        return probe.answer(self._run(probe.command, timeout_s=timeout_s, quiet=quiet).stdout, self.name)
 
     def put(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Write a file on the node as root: sent aside, given its mode, renamed.
@@ -254,6 +270,7 @@ class Host:
             content: Text or bytes; never shown.
             mode: Permissions.
         """
+        self._refuse_changes()
         data = content.encode() if isinstance(content, str) else content
         # A folder of the login user's own, so that no other user can occupy the name; install gives mode and owner.
         aside = f".swarmbook-{secrets.token_hex(8)}"
@@ -307,8 +324,16 @@ class Host:
 class Fleet:
     """The hosts of a cluster; fans out over them, bounded, keeping every error."""
 
-    def __init__(self, cluster: Cluster, nodes: Iterable[Node], transcript: Transcript) -> None:
-        self.hosts: dict[str, Host] = {node.name: Host(node, cluster, transcript) for node in nodes}
+    def __init__(
+        self,
+        cluster: Cluster,
+        nodes: Iterable[Node],
+        transcript: Transcript,
+        only_asked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.hosts: dict[str, Host] = {
+            node.name: Host(node, cluster, transcript, only_asked=only_asked) for node in nodes
+        }
 
     def __getitem__(self, name: str) -> Host:
         return self.hosts[name]
@@ -367,10 +392,10 @@ def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
         if isinstance(first, SwarmbookError) and len(failed) > 1:
             others = ", ".join(list(failed)[1:])
             first.where = f"{first.where or next(iter(failed))}; failed as well: {others}"
-            told = [
+            further = [
                 f"{name}: {getattr(error, 'what', None) or repr(error)}" for name, error in list(failed.items())[1:]
             ]
-            first.seen = "\n".join([*filter(None, [first.seen]), *told])
+            first.seen = "\n".join([*filter(None, [first.seen]), *further])
         raise first
     return {name: future.result() for name, future in futures.items()}
 

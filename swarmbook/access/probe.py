@@ -25,8 +25,8 @@ __all__ = ["Facts", "Probe", "Refused", "address", "container_id", "name", "netw
 
 T = TypeVar("T")
 
-#: Reads nothing from its caller's standard input, and marks each line as belonging to the fact.
-PROLOGUE = """as() { echo "$1"; sed 's/^/ /'; }\n"""
+#: Marks each line as belonging to the fact; ``$a\\`` ends the last one, whether or not it came with its newline.
+PROLOGUE = """as() { echo "$1"; sed -e 's/^/ /' -e '$a\\'; }\n"""
 
 _NODE_ID = re.compile(r"[0-9a-z]{25}")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")

@@ -97,7 +97,7 @@ def fingerprint(public: str) -> str:
 def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> str:
     """The host key that an SSH server shows, asked for without logging in.
 
-    This is trust on first use: whoever answers at that address is believed, once. What a rented machine has for a host key
+    This is trust on first use: the machine that answers at that address is trusted, once. What a rented machine has for a host key
     cannot be asked of any other.
 
     Args:

@@ -87,7 +87,7 @@ def register_references(values: object, cwd: Path | None = None) -> None:
     """Register what ``env:NAME`` and ``file:PATH`` lead to, wherever they stand in parameters.
 
     Args:
-        values: Parameters, nested as they like. What leads nowhere is passed over: whoever needs it will say so.
+        values: Parameters, nested as they like. References that lead nowhere are skipped: the step that needs one reports it.
         cwd: Where relative paths may begin, beside the working directory.
     """
     if isinstance(values, Mapping):

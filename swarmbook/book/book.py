@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from swarmbook.access.cluster import Cluster, Endpoint, Node
 from swarmbook.access.docker_api import Engine, connect
@@ -38,6 +38,7 @@ class Book:
         self.opened = time.monotonic()
         self.cluster.register_secrets()
         self._fleet: Fleet | None = None
+        self._asking = False
         self._engines: dict[str, Engine] = {}
         self._tunnels: dict[tuple[str, int], Endpoint] = {}
         self._open_tunnels = contextlib.ExitStack()
@@ -68,7 +69,7 @@ class Book:
     def fleet(self) -> Fleet:
         """SSH to every node that can be asked."""
         if self._fleet is None:
-            self._fleet = Fleet(self.cluster, self.nodes, self.transcript)
+            self._fleet = Fleet(self.cluster, self.nodes, self.transcript, lambda: self._asking)
         return self._fleet
 
     @property
@@ -107,7 +108,7 @@ class Book:
         return fan_out(self.engine, {name: name for name in self.ready(names)})
 
     def grants(self, word: str, things: list[str]) -> bool:
-        """Whether the word was typed into a box for just these things; if it was not, and there may be somebody to do it, the box is shown.
+        """Whether the word was typed into a box for exactly these things; if not, show the box in a notebook that is being watched.
 
         Args:
             word: ORDER, DESTROY or CANCEL.
@@ -130,6 +131,15 @@ class Book:
         if (folder := RunFolder.of_this_process()) is not None:
             for name, content in files.items():
                 folder.keep(name, content)
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """While a step observes: hosts answer probes, and refuse everything else."""
+        self._asking = True
+        try:
+            yield
+        finally:
+            self._asking = False
 
     def close(self) -> None:
         """Close every connection."""

@@ -93,7 +93,8 @@ def foresee(book: PlannedBook, step: Step[Any, Any]) -> None:
     assumed: tuple[str, ...] = ()
     if not step.asks_nodes or book.ready():
         try:
-            found = step.observe(book)
+            with book.asking():
+                found = step.observe(book)
         except OutOfOrder:
             # Where an earlier step makes what this one stands on, nothing can be asked yet.
             if not step.asks_nodes or not any(earlier.changes for earlier in ahead.steps):

@@ -114,7 +114,8 @@ class Step(ABC, Generic[Seen, Wanted]):
         """
         course = _Course(book)
         with course:
-            seen = self.observe(book)
+            with book.asking():
+                seen = self.observe(book)
             with book.cluster.staged() as keep:
                 wanted = self.want(book, seen)
                 changes = self.plan(wanted, seen)
@@ -127,7 +128,8 @@ class Step(ABC, Generic[Seen, Wanted]):
                         keep()
                         self.apply(book, wanted, seen, changes)
             if changes:
-                seen = self.observe(book)
+                with book.asking():
+                    seen = self.observe(book)
                 wanted = self.want(book, seen)
             book.keep_files(self.files(book, wanted))
             checks = self.verify(wanted, seen)
@@ -211,7 +213,7 @@ class _Course:
         if isinstance(shown, CheckTable):
             book.transcript.checked(shown.checks)
         commands = book.transcript.since(self._position)
-        # Of a step that only looks nobody asks when; and what is the same every time can be compared with itself.
+        # A step that only looks gets no timeline: its output stays the same every time, so that two runs can be compared.
         work = [] if looked else book.transcript.work_since(self._position, self._started)
         picture = timeline(work, "Who worked when in this step") if work else ""
         seconds = time.monotonic() - self._started

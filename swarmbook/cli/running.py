@@ -26,8 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "verify"]
 
 BUILD = numbers_of(Kind.START, Kind.BUILD)  # 00 only when asked for by number
+#: Those that only check.
+_VERIFY = [phase.number for phase in PHASES.values() if phase.verifies]
 #: Which notebooks a command runs; `run` by its options.
-_COMMANDS = {"run": [], "destroy": ["90"], "cancel": ["91"], "rebuild": ["90", *PHASES["90"].takes_away]}
+_COMMANDS = {
+    "run": [],
+    "destroy": ["90"],
+    "cancel": ["91"],
+    "rebuild": ["90", *PHASES["90"].takes_away],
+}
 
 _phase = click.Choice(BUILD)
 _first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
@@ -229,7 +236,7 @@ def plan(
 def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) -> None:
     """Verify the cluster: run the two notebooks that only check, 05 and 08."""
     try:
-        Session(params, ["05", "08"], "verify", as_json=as_json, quiet=quiet, signing_key=signing_key).run()
+        Session(params, _VERIFY, "verify", as_json=as_json, quiet=quiet, signing_key=signing_key).run()
     except SwarmbookError as error:
         if not quiet:
             raise

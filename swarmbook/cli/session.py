@@ -45,7 +45,7 @@ class Session:
     Args:
         params: The parameters.
         numbers: Of the notebooks, in order.
-        what: What it is called: for the terminal, and for whoever finds the cluster locked.
+        what: What it is called: for the terminal, and for the next person who finds the cluster locked.
         as_json: Print the result as JSON, and the rest on standard error.
         quiet: Print one line, at the end.
         cell_timeout: Seconds a cell may take.

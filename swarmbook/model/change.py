@@ -141,7 +141,7 @@ def by_host(changes: Iterable[Change]) -> dict[str, list[Change]]:
 
 
 class Todo:
-    """Changes to be applied, taken action by action; one that nobody takes is an error and no silence.
+    """Changes to be applied, taken action by action; a change that is left over is an error.
 
     ::
 

@@ -1,7 +1,7 @@
 """The ledger of a run: one line per event, each with the hash of the line before, written as things happen.
 
 The runner and every kernel append to it, each with several threads. A line is handed to the kernel before
-:meth:`Ledger.append` returns, so a process that is killed loses at most the line it was writing; the disk is told at
+:meth:`Ledger.append` returns, so a process that is killed loses at most the line it was writing; the disk is synced at
 every event but commands, checks and steps, and for those at most once a second (a crash of the computer may take that one).
 
 A line that was left unfinished stays as it is: the next append begins a new line, which tells of it and holds its hash.
@@ -98,7 +98,7 @@ class Ledger:
         self.extend([(event, fields)])
 
     def extend(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """Add several events, with nobody else's between them.
+        """Add several events, with no other writer's between them.
 
         Raises:
             WorldError: It could not be written.
@@ -225,9 +225,9 @@ def read_chain(data: bytes) -> Chain:
     events: list[dict[str, Any]] = []
     torn: list[int] = []
     before, index = START, 0
-    told = b'"what":"torn line"' in data
+    reported = b'"what":"torn line"' in data
     while index < len(lines):
-        skipped = _torn_lines(lines, index, len(events)) if told else 0
+        skipped = _torn_lines(lines, index, len(events)) if reported else 0
         if not skipped:
             try:
                 events.append(_event(lines[index], index + 1, len(events), before))
@@ -242,7 +242,7 @@ def read_chain(data: bytes) -> Chain:
 
 
 def read_run(folder: Path) -> Chain:
-    """The ledger of a run's folder, for whoever builds on what it says.
+    """The ledger of a run's folder, for any code that builds on what it says.
 
     Raises:
         UsageError: It is no run's folder, or its ledger does not hold together, or a newer swarmbook wrote it.
@@ -296,7 +296,9 @@ def _is_sealed_one(folder: Path, chain: Chain) -> bool:
 
 def _torn_lines(lines: list[bytes], index: int, number: int) -> int:
     """How many lines from here on are what a later line calls torn."""
-    for behind in reversed(range(index + 1, min(index + 9, len(lines)))):  # what told of it may have been torn itself
+    for behind in reversed(
+        range(index + 1, min(index + 9, len(lines)))
+    ):  # the event that reports it may itself be torn
         if b'"what":"torn line"' in lines[behind]:
             raw = b"\n".join(lines[index:behind])
             try:

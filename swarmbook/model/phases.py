@@ -35,6 +35,7 @@ class Phase:
         wipes: It may wipe disks that the parameters name.
         builds: What stands after it that did not stand before, as the report draws it.
         serves: After it a database serves, so that a run which ends here says how to reach it.
+        verifies: It only checks what stands; ``swarmbook verify`` runs these.
         takes_away: Numbers of the phases whose work it removes.
     """
 
@@ -47,6 +48,7 @@ class Phase:
     wipes: bool = False
     builds: str = ""
     serves: bool = False
+    verifies: bool = False
     takes_away: tuple[str, ...] = ()
 
     @property
@@ -75,10 +77,10 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
             builds="swarm",
         ),
         Phase("04", "deploy_consul", Kind.BUILD, ("consul:deploy", "consul:prove"), _CONSUL, builds="consul"),
-        Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers"), _CONSUL),
+        Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers"), _CONSUL, verifies=True),
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap",), _GALERA, builds="galera", serves=True),
-        Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True),
+        Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),
             takes_away=("03", "04", "05", "06", "07", "08"),

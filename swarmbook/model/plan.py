@@ -98,7 +98,7 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Approval:
-    """That somebody said yes to what costs or destroys.
+    """A record of who confirmed a costly or destructive change.
 
     Args:
         word: The word it stands for.
@@ -172,12 +172,12 @@ class Plan:
         return DIGEST + hashlib.sha256(self.canonical()).hexdigest()
 
     def approved_by(self, digest: str) -> bool:
-        """Whether a digest that somebody typed is this plan's; 16 characters of it will do."""
+        """Whether a typed digest is this plan's; its first 16 characters are enough."""
         typed = digest.strip().removeprefix(DIGEST).lower()
         return len(typed) >= 16 and self.digest.removeprefix(DIGEST).startswith(typed)
 
     def approved_part(self) -> Plan:
-        """The steps that somebody has to say yes to; what was shown to them is what is done."""
+        """The steps that a person has to approve: what was shown is what is done."""
         return replace(self, steps=tuple(s for s in self.steps if any(c.word for c in s.changes)), partial=True)
 
     def save(self, path: Path) -> None:

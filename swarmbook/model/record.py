@@ -22,7 +22,7 @@ class HeldPlan:
     Args:
         digest: Of its file.
         changes: How many changes it names.
-        partial: It holds only the steps that somebody had to approve.
+        partial: It holds only the steps that needed an approval.
     """
 
     digest: str
@@ -32,7 +32,7 @@ class HeldPlan:
 
 @dataclass(frozen=True)
 class Approved:
-    """Somebody's approval, as the ledger has it.
+    """One approval, as the ledger has it.
 
     Args:
         time: When, as the ledger writes it.
@@ -97,7 +97,7 @@ class Record:
         cluster: Its cluster; empty for a run of none.
         status: How it ended; ``running`` if no end is recorded.
         exit_code: Of the run; None if no end is recorded.
-        began: Seconds since 1970; 0 if nobody knows.
+        began: Seconds since 1970; 0 if unknown.
         seconds: How long it took.
         chapters: Its notebooks with their steps, also those that it did not reach.
         commands: Every command, in the order in which they began; those of a step stand in the step as well.

@@ -26,7 +26,7 @@ class Command:
         exit: Its exit code.
         seconds: How long it took.
         tail: The end of what it printed when it failed.
-        began: When it began, in seconds since 1970; 0 where nobody knows. No part of what makes two commands the same.
+        began: When it began, in seconds since 1970; 0 where unknown. No part of what makes two commands the same.
     """
 
     host: str
@@ -38,7 +38,7 @@ class Command:
 
 
 class Transcript:
-    """Collects commands; safe to use from several threads. What it is told also goes into the ledger of the run, when there is one."""
+    """Collects commands; safe to use from several threads. Each command also goes into the ledger of the run, when there is one."""
 
     def __init__(self) -> None:
         self._commands: list[Command] = []

@@ -13,6 +13,7 @@ from swarmbook.params.schema import (
 
 __all__ = [
     "Mistake",
+    "Params",
     "differing",
     "load_params",
     "mistakes_in",

@@ -23,11 +23,6 @@ class Mistake:
     what: str
     fix: str
 
-    @property
-    def mend(self) -> str:
-        """The same, until the form says ``fix``."""
-        return self.fix
-
 
 def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
     """Check values against each other; those in ``bad`` are defaults in place of unknown values, and prove nothing."""

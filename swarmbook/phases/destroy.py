@@ -25,7 +25,7 @@ class Remains:
     """What of the book is on a node.
 
     Args:
-        services: Names of the swarm's services, whoever made them; only a manager tells.
+        services: Names of all of the swarm's services; only a manager lists them.
         swarm: Whether the node is in a swarm.
         containers: Names of containers that carry the cluster's label.
         volumes: Names of volumes that do, and of the stacks'.
@@ -189,7 +189,7 @@ def _set_back(change: Change, remains: Remains) -> list[Script]:
         sh("rmdir /etc/systemd/system/docker.service.d /etc/cni/net.d /etc/cni 2>/dev/null || true"),
         sh("systemctl daemon-reload"),
     ]
-    if change.things == ("running",):  # it was somebody's before us: what is in it stays
+    if change.things == ("running",):  # it ran before the book came: what is in it stays
         script.append(sh("docker network rm docker_gwbridge >/dev/null 2>&1 || true; systemctl restart docker.service"))
     else:
         # The engine was ours alone, so its state is what the book put there.
@@ -211,7 +211,7 @@ def _remove_files(change: Change, remains: Remains) -> list[Script]:
 
 def _undo_layout(change: Change, remains: Remains) -> list[Script]:
     commands = list(layouts.undo_commands(change.things[0]))
-    if remains.engine == "running":  # it was somebody's before us, and goes on upon the first disk
+    if remains.engine == "running":  # it ran before the book came, and goes on upon the first disk
         commands.append(sh("systemctl start docker.service"))
     return commands
 

@@ -201,7 +201,7 @@ def _where_in_ledger(data: bytes, signed: dict[str, Any]) -> str:
     return (
         f": {chain.lines} lines where the manifest has {lines}"
         if chain.lines != lines
-        else f": its last line, or all of it, was written anew (line {lines})"
+        else f": its last line, or all of it, was written again (line {lines})"
     )
 
 
@@ -245,7 +245,7 @@ def _load(folder: Path, name: str) -> dict[str, Any]:
     try:
         data = json.loads((folder / name).read_bytes())
     except FileNotFoundError:
-        raise _Misfit(f"{name} is missing, though the ledger tells of it") from None
+        raise _Misfit(f"{name} is missing, though the ledger reports it") from None
     except (ValueError, RecursionError):
         raise _Misfit(f"{name} is not JSON") from None
     if not isinstance(data, dict):
@@ -257,14 +257,14 @@ def _results_fit(folder: Path, chain: Chain) -> None:
     """Compare summary and notebooks with the ledger: they tell the same story."""
     end = chain.end or {}
     try:
-        told = {chapter.number: chapter.status for chapter in from_chain(folder, chain).reached}
+        reported = {chapter.number: chapter.status for chapter in from_chain(folder, chain).reached}
         summary = _load(folder, "summary.json")
         for name in ("status", "exit_code"):
             if summary[name] != end.get(name):
                 raise _Misfit(f"summary.json: {name} {summary[name]}, the ledger says {end.get(name)}")
         for chapter in summary["chapters"]:
             number, status = chapter["number"], chapter["status"]
-            if status != told.pop(number, "not-run"):
+            if status != reported.pop(number, "not-run"):
                 raise _Misfit(
                     f"summary.json: {number} {chapter['name']} is {status}, which is not what the ledger says"
                 )
@@ -276,8 +276,8 @@ def _results_fit(folder: Path, chain: Chain) -> None:
                 shown = _load(folder, chapter["notebook"])["metadata"]["papermill"]["status"]
                 if shown != status and not (chapter["error"] and shown in ("completed", "running")):
                     raise _Misfit(f"{chapter['notebook']} is {shown}, the ledger says {status}")
-        if told:
-            raise _Misfit(f"summary.json: {', '.join(sorted(told))} is missing, though the ledger tells of it")
+        if reported:
+            raise _Misfit(f"summary.json: {', '.join(sorted(reported))} is missing, though the ledger reports it")
     except (LookupError, TypeError, ValueError, AttributeError):
         raise _Misfit("summary.json, a notebook or the ledger is not what swarmbook writes") from None
 

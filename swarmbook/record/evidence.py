@@ -74,7 +74,7 @@ def _git(root: Path) -> dict[str, Any] | None:
 
     try:
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--", "."))}
-    except (OSError, subprocess.SubprocessError):  # no git, no repository, or somebody else's
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, or another user's
         return None
 
 
@@ -104,7 +104,7 @@ class Evidence:
         cluster: Whose run it is; None for notebooks that belong to none.
         signing: Signs the manifest; None leaves it unsigned.
         parent: The run that this one resumes.
-        note: What nobody may overlook who reads the record, such as that it is one of a rehearsal.
+        note: What every reader of the record must see, such as that it is one of a rehearsal.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Evidence:
                 self.trouble = error
 
     def _new_keys(self) -> dict[str, Any]:
-        """The nodes' host keys, where they are not those that were told last."""
+        """The nodes' host keys, where they are not those that were recorded last."""
         try:
             keys = {node.name: node.host_key for node in self.cluster.nodes} if self.cluster else {}
             if self.cluster:
@@ -246,5 +246,5 @@ class Evidence:
 def _source(path: Path) -> str | None:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:  # told when its turn comes
+    except OSError:  # reported when its turn comes
         return None

@@ -153,7 +153,7 @@ def plain(value: Any) -> Any:
 
 
 def count_steps(path: Path) -> int:
-    """How many steps it has; 0 when it cannot be read, which is told when its turn comes."""
+    """How many steps it has; 0 when it cannot be read, which is reported when its turn comes."""
     try:
         nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
     except Exception:

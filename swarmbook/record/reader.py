@@ -47,7 +47,7 @@ def read_record(folder: Path) -> Record:
 
 
 def read_unbroken(folder: Path) -> Record:
-    """Read a run from its ledger alone, for whoever builds on what it says.
+    """Read a run from its ledger alone, for any code that builds on what it says.
 
     Args:
         folder: The run's folder; a run that was killed will do.
@@ -292,8 +292,8 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 def _with_summary(record: Record, summary: Mapping[str, Any]) -> Record:
     """Add what only the summary knows; of a run without a ledger that is all of it."""
     known = {chapter.number: chapter for chapter in record.chapters}
-    told = [ChapterRecord.from_json(chapter) for chapter in summary.get("chapters") or ()]
-    for chapter in told:
+    reported = [ChapterRecord.from_json(chapter) for chapter in summary.get("chapters") or ()]
+    for chapter in reported:
         mine = known.get(chapter.number, chapter)
         mine = chapter if mine.status in states.UNREACHED and chapter.reached else mine
         known[chapter.number] = replace(
@@ -302,7 +302,7 @@ def _with_summary(record: Record, summary: Mapping[str, Any]) -> Record:
     failed = {failure.number for failure in record.failures}
     failures = [
         Failure(c.number, c.error.get("ename", "Error"), c.error.get("evalue", ""), c.error.get("code", ""), c.lines)
-        for c in told
+        for c in reported
         if c.error and c.number not in failed
     ]
     ended = record.exit_code is not None
@@ -347,15 +347,15 @@ def _with_notebooks(record: Record) -> Record:
     )
 
 
-def _joined(told: Sequence[StepRecord], shown: Sequence[StepRecord], believed: bool) -> Iterable[StepRecord]:
+def _joined(reported: Sequence[StepRecord], shown: Sequence[StepRecord], believed: bool) -> Iterable[StepRecord]:
     """The steps in the notebook's order: what the ledger says of each, completed by what the notebook shows.
 
     Args:
-        told: What the ledger says, or a summary.
+        reported: What the ledger says, or a summary.
         shown: What the notebook shows.
         believed: There is a ledger, and what it does not know did not happen.
     """
-    left = list(told)
+    left = list(reported)
     for step in shown:
         at = next((at for at, mine in enumerate(left) if mine.title == step.title), None)
         if at is None:  # not reached, or nothing that the ledger knows of

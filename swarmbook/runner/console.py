@@ -77,12 +77,12 @@ class Console:
 
     def step_finished(self, step: StepRecord) -> None:
         label = f"{step.number} {step.chapter}".ljust(self._label)
-        told = step.hosts or step.changes or step.checks
+        acted = step.hosts or step.changes or step.checks
         columns = [
             label,
             cut(step.title, _TITLE, self.dots).ljust(_TITLE),
             (many(step.hosts, "host") if step.hosts else "").rjust(8),
-            (many(step.changes, "change") if told else "").rjust(11),
+            (many(step.changes, "change") if acted else "").rjust(11),
             f"{step.seconds:.1f} s".rjust(8),
             " " + self._mark(step.status),
         ]
@@ -146,7 +146,7 @@ class Console:
                 self.stream.write(text + "\n")
             self.stream.flush()
         except OSError:
-            # Somebody closed the pipe (| head), or the disk of the log is full: the run goes on and is recorded, only unseen.
+            # The reader closed the pipe (| head), or the disk of the log is full: the run goes on and is recorded, only unseen.
             self._bar, self.quiet, self.tty = None, True, False
             with contextlib.suppress(OSError, ValueError):
                 # What is still in the stream's buffer would fail again when Python ends, and give an exit code that means nothing here.

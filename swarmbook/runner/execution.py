@@ -32,7 +32,7 @@ _TICK_S = 1.0
 
 
 class Listener(Protocol):
-    """Is told about code cells while they run; its errors are logged and change nothing.
+    """Hears about code cells while they run; its errors are logged and change nothing.
 
     Methods that a listener does not have are not called.
     """
@@ -211,7 +211,7 @@ class Execution:
                 else:
                     status = await self.cells()
         except BaseException:
-            with contextlib.suppress(WorldError):  # what went wrong first is what is told
+            with contextlib.suppress(WorldError):  # the first error is the one to report
                 await self.finish(FAILED, since)
             raise
         await self.finish(status, since)
@@ -320,7 +320,7 @@ class Execution:
         if verdict == FAILED:
             return (
                 "LostCell",
-                "the kernel waits and has not told how this cell ended: it was interrupted on the way, and the cell ran to its end, in part, or not at all",
+                "the kernel waits and has not said how this cell ended: it was interrupted on the way, and the cell ran to its end, in part, or not at all",
             )
         if verdict == TIMEOUT:
             return "CellTimeout", f"the cell was interrupted at its time limit of {self.limit:g} s"

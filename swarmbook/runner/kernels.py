@@ -37,6 +37,11 @@ WARM_UP = "try:\n    __import__('swarmbook.notebook')\nexcept Exception:\n    pa
 # sun_path holds 108 bytes on Linux, 104 on macOS; "/k-5" comes on top of the folder.
 _LONGEST_FOLDER = 96
 _PREFIX = "swbk-"
+# ipykernel ends a kernel whose parent dies, but not one whose parent died while it was starting and whose orphans go to another
+# process than 1, such as systemd of a user's session. This runs after its imports; leaves no name behind either.
+_ORPHANED = (
+    "if __import__('os').getppid() != int(__import__('os').environ['JPY_PARENT_PID']): __import__('os')._exit(1)"
+)
 # What a kernel may take for its ``atexit`` functions and threads before it is killed.
 _LEAVE_WAIT_S = 12.0
 # As multiprocessing ends its children: threads joined, ``atexit`` functions run, then out. Taking the
@@ -100,7 +105,7 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 # nohup means: outlive the terminal. An ignored SIGINT only means "started with &",
-                # and whoever sends one nevertheless wants the run to stop.
+                # and a person who sends one nevertheless wants the run to stop.
                 if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
                     continue
                 self._before[signum] = signal.signal(signum, self._handle)
@@ -121,7 +126,7 @@ class Kernel:
         self.started = time.monotonic()
         self.km = AsyncKernelManager(
             kernel_name=name,
-            transport="ipc",  # no ports to collide on, nobody else can connect
+            transport="ipc",  # no ports to collide on, no other user can connect
             ip=str(folder / "k"),
             connection_file=str(folder / "k.json"),
             log=log,
@@ -134,7 +139,7 @@ class Kernel:
         """Starts the process; it boots on its own from here on."""
         with self.log_path.open("wb") as sink:  # what a kernel says on its own must not hit the terminal
             await self.km.start_kernel(
-                extra_arguments=["--HistoryManager.hist_file=:memory:"],
+                extra_arguments=["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={_ORPHANED}"],
                 env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **env},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -221,7 +226,7 @@ class Kernel:
         Args:
             now: Kill instead of asking.
             group: Also end what the kernel had started and not detached; for a kernel that died
-                or had to be stopped, whose children nobody waits for any more.
+                or had to be stopped, whose children no process waits for any more.
         """
         try:
             if self.km.has_kernel and await self.km.is_alive():
@@ -288,7 +293,7 @@ class KernelPool:
                 self.run(asyncio.sleep(0.02))
 
     async def take(self, kernel_name: str, start_timeout: float = 60.0) -> Kernel:
-        """A kernel nobody has used, ready; the one after it starts to boot once this one is asked for."""
+        """A kernel that was never used, ready; the one after it starts to boot once this one is asked for."""
         booked, self._next = self._next, None
         self._left -= 1
         if booked is not None:

@@ -1,7 +1,7 @@
 """A papermill engine that tells the truth.
 
 papermill's own engine stamps every cell ``completed`` when the kernel dies, a time limit passes or
-somebody presses Ctrl-C, also the cells that never ran. Here each cell ends with the status that is
+a person presses Ctrl-C, also the cells that never ran. Here each cell ends with the status that is
 true of it, and the notebook on disk is whole at any moment.
 """
 
@@ -80,7 +80,7 @@ class SwarmbookEngine:
             save_path: Where to save instead, for a caller who passes ``output_path=None`` to
                 papermill so that every write of the file is a rename.
             progress_bar: As papermill's; only without a listener.
-            listener: Told about every cell.
+            listener: Hears about every cell.
             timeout: Seconds a cell may take.
             execution_timeout: papermill's name for the same.
             start_timeout: Seconds a kernel may take to start.

@@ -32,7 +32,7 @@ def never_asleep(channel: Any) -> None:
 
     A widget that shows output makes nbclient send to the kernel while it waits for the kernel's answer, on the same socket and
     behind its back (jupyter_client's session sends by a shadow of it). ZeroMQ tells of a message once, and that sending
-    swallows it: the answer is there and nobody wakes up (seen in one of seven runs of a cell with four such widgets).
+    swallows it: the answer is there and no thread wakes up (seen in one of seven runs of a cell with four such widgets).
     """
     get = channel.get_msg
 

@@ -28,10 +28,10 @@ _STYLE = """<style>
 </style>"""
 
 
-def _svg(wide: int, high: int, title: str, told: str, drawn: Iterable[Markup]) -> Markup:
+def _svg(wide: int, high: int, title: str, summary: str, drawn: Iterable[Markup]) -> Markup:
     """A picture that says itself in words; no id in it, since several stand in one page."""
     page = tag("rect", class_="page", x=0.5, y=0.5, width=wide - 1, height=high - 1, rx=8)
-    inside = joined(("", tag("title", title), tag("desc", told), Markup(_STYLE), page, *drawn, ""), "\n")
+    inside = joined(("", tag("title", title), tag("desc", summary), Markup(_STYLE), page, *drawn, ""), "\n")
     return tag(
         "svg",
         inside,
@@ -41,7 +41,7 @@ def _svg(wide: int, high: int, title: str, told: str, drawn: Iterable[Markup]) -
         height=high,
         viewBox=f"0 0 {wide} {high}",
         role="img",
-        aria_label=f"{title}: {told}",
+        aria_label=f"{title}: {summary}",
     )
 
 
@@ -57,11 +57,11 @@ def as_image(svg: str) -> Markup:
     as its users say.
 
     Args:
-        svg: One of the pictures of this module, with nothing left in it to mask: nobody could see it any more.
+        svg: One of the pictures of this module, with nothing left in it to mask: an image cannot be masked.
     """
     words = re.search(r'aria-label="([^"]*)"', svg)
-    told, data = words[1] if words else "", base64.b64encode(svg.encode()).decode()
-    return tag("img", alt=Markup(told), decoding="sync", src=f"data:image/svg+xml;base64,{data}")
+    summary, data = words[1] if words else "", base64.b64encode(svg.encode()).decode()
+    return tag("img", alt=Markup(summary), decoding="sync", src=f"data:image/svg+xml;base64,{data}")
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def topology(cards: Sequence[Card], title: str = "What stands on which node") ->
             line = y + 46 + 22 * row
             drawn.append(_text("faint", x + 12, line, part.name))
             drawn.append(_text(part.how, x + 84, line, cut(str(part), 18)))
-    told = "; ".join(f"{card.name}: " + ", ".join(f"{part.name} {part}" for part in card.parts) for card in cards)
-    return _svg(max(across * (_CARD + _GAP) + _GAP, 2 * _CARD), 42 + rows * (tall + _GAP), title, told, drawn)
+    summary = "; ".join(f"{card.name}: " + ", ".join(f"{part.name} {part}" for part in card.parts) for card in cards)
+    return _svg(max(across * (_CARD + _GAP) + _GAP, 2 * _CARD), 42 + rows * (tall + _GAP), title, summary, drawn)
 
 
 _LABEL, _LANE, _WIDE = 110, 640, 800
@@ -150,12 +150,12 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
     seconds = max((at for at, _, _ in samples), default=0.0) or 1.0
     high = 66 + 34 * len(members)
     drawn = [_text("ink name", 16, 26, title), *_axis(seconds, high)]
-    told = []
+    summary = []
     for lane, member in enumerate(members):
         y = 46 + 34 * lane
         drawn.append(_text("ink", 16, y + 17, cut(member, 13)))
         spans = _spans([(at, state) for at, name, state in samples if name == member], seconds)
-        told.append(f"{member}: " + ", ".join(f"{state} from {begin:.1f} s" for begin, _, state in spans))
+        summary.append(f"{member}: " + ", ".join(f"{state} from {begin:.1f} s" for begin, _, state in spans))
         for begin, end, state in spans:
             x, wide = _LABEL + _LANE * begin / seconds, max(_LANE * (end - begin) / seconds, 2)
             drawn.append(
@@ -171,7 +171,7 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
             )
             if wide > 7 * len(state):
                 drawn.append(_text("bar", f"{x + wide / 2:.1f}", y + 16, state, "middle"))
-    return _svg(_WIDE, high, title, "; ".join(told), drawn)
+    return _svg(_WIDE, high, title, "; ".join(summary), drawn)
 
 
 def _spans(seen: Sequence[tuple[float, str]], last: float) -> list[tuple[float, float, str]]:
@@ -208,7 +208,7 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
     seconds = max((end for _, _, end in work), default=0.0) or 1.0
     high = 62 + 24 * len(hosts)
     drawn = [_text("ink name", 16, 26, title), *_axis(seconds, high)]
-    told = []
+    summary = []
     for lane, host in enumerate(hosts):
         y = 44 + 24 * lane
         spans = [(begin, end) for name, begin, end in work if name == host]
@@ -226,5 +226,5 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
             )
             for begin, end in bars
         ]
-        told.append(f"{host} {worked:.1f} s")
-    return _svg(_WIDE, high, title, f"{', '.join(told)}, of {seconds:.1f} s", drawn)
+        summary.append(f"{host} {worked:.1f} s")
+    return _svg(_WIDE, high, title, f"{', '.join(summary)}, of {seconds:.1f} s", drawn)

@@ -58,7 +58,7 @@ class Progress:
 class AtWork:
     """A line below a cell that says every second how long its step has been at work, and at what; gone when the step ends.
 
-    Only where somebody watches: a saved line would be different every time, and a run has its own on the terminal.
+    Only in a notebook that is being watched: a saved line would be different every time, and a run has its own on the terminal.
 
     Args:
         every_s: Seconds between two lines.
@@ -93,7 +93,7 @@ class AtWork:
 
 def line(seconds: float) -> str:
     """What is being done now, in one line."""
-    told = [mask(f"{where}: {what}" if where else what) for where, what in activity.now()]
-    text = "; ".join(" ".join(words.split()) for words in told) or "at work"
+    at_work = [mask(f"{where}: {what}" if where else what) for where, what in activity.now()]
+    text = "; ".join(" ".join(words.split()) for words in at_work) or "at work"
     # Masked first, cut then: half a secret would not be known as one.
     return f"{seconds:.0f} s · {cut(text, _LONGEST)}"

@@ -1,4 +1,4 @@
-"""What a notebook with somebody in front of it may show beside its tables: a box in which a word is typed. Nothing needs it."""
+"""What an interactive notebook may show beside its tables: a box in which a word is typed. Nothing depends on it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
         say: Called once, when the word was typed and the button pressed.
 
     Returns:
-        The widget; its parts are ``word``, ``button`` and ``told``.
+        The widget; its parts are ``word``, ``button`` and ``status``.
     """
     import ipywidgets as w
 
@@ -45,7 +45,7 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
         button_style="" if word == "ORDER" else "danger",
         tooltip=f"{len(things)} things {does}",
     )
-    told = w.HTML(f"Type {word} and press the button; then run the cell again.")
+    status = w.HTML(f"Type {word} and press the button; then run the cell again.")
 
     def typed(change: Any) -> None:
         button.disabled = change["new"] != word
@@ -53,11 +53,11 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
     def pressed(_: Any) -> None:
         if field.value == word and not field.disabled:
             field.disabled = button.disabled = True
-            told.value = f"✔ {word}: run the cell again. It does what stands here, once, and nothing else."
+            status.value = f"✔ {word}: run the cell again. It does what stands here, once, and nothing else."
             say()
 
     field.observe(typed, "value")
     button.on_click(pressed)
-    box = w.VBox([w.HTML(tag("b", f"This {does}:") + tag("ul", rows)), w.HBox([field, button]), told])
-    box.word, box.button, box.told = field, button, told
+    box = w.VBox([w.HTML(tag("b", f"This {does}:") + tag("ul", rows)), w.HBox([field, button]), status])
+    box.word, box.button, box.status = field, button, status
     return box

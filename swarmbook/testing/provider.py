@@ -18,6 +18,8 @@ from typing import Any
 
 from swarmbook.access.cluster import Node
 from swarmbook.base.errors import WaitTimeout
+from swarmbook.model.change import NEW_NODE, Action
+from swarmbook.show.changes import sentence
 
 __all__ = ["ProviderContract", "World"]
 
@@ -27,17 +29,20 @@ class World:
     """A place where a provider can be tried.
 
     Args:
-        make: A new provider for the cluster of this name, as a new process would make it; its book has names ``n1`` to ``n3``, and
-            the cluster has its SSH key. What it waits for may take a few seconds at most where ``theirs`` holds.
+        make: A new provider for the cluster of this name, as a new process would make it. Cluster ``one`` has the nodes ``n1`` to
+            ``n3``, cluster ``two`` has ``m1`` to ``m3``, both in the same place: one account and domain, one engine. A cluster has its
+            SSH key. What it waits for may take a few seconds at most where ``theirs`` holds.
         stop: Stops the machine of this cluster and name from outside.
         keep: Writes the inventory of the cluster of this name, as 01 does once all nodes are there.
-        start: Starts the machine again from outside; for providers whose machines are somebody's.
-        theirs: Whether the machines are somebody's: neither made, nor started, nor removed.
+        stranger: Creates a machine of another owner in the same place, and returns a function: whether it is there, unchanged.
+        start: Starts the machine again from outside; for providers whose machines belong to the user.
+        theirs: Whether the machines belong to the user: neither made, nor started, nor removed.
     """
 
     make: Callable[[str], Any]
     stop: Callable[[str, str], object]
     keep: Callable[[str, list[Node]], object]
+    stranger: Callable[[], Callable[[], bool]]
     start: Callable[[str, str], object] = lambda cluster, name: None
     theirs: bool = False
 
@@ -51,9 +56,11 @@ class ProviderContract:
         assert [offer.name for offer in offers] == ["n2", "n1"]
         assert all(offer.what and offer.hourly_cost >= 0 and offer.monthly_cost >= 0 for offer in offers)
         changes = provider.plan(["n1", "n2"], provider.machines())
-        assert [(change.host, change.action) for change in changes] == [("n1", "create"), ("n2", "create")]
+        made = next(change.action for change in changes)
+        assert made in NEW_NODE
+        assert [(change.host, change.action) for change in changes] == [("n1", made), ("n2", made)]
         assert changes == provider.plan(["n1", "n2"], provider.machines()), "a plan is the same twice"
-        assert all(change.detail for change in changes)
+        assert all(sentence(change) for change in changes)
         assert provider.machines() == [] and provider.doomed() == []
         assert set(provider.states()) <= {""}
         assert all(check.wanted and check.seen for check in provider.prerequisites())
@@ -67,7 +74,7 @@ class ProviderContract:
         assert [node.name for node in nodes] == names
         for node in nodes:
             assert node.id and node.private_address and node.ssh.host and node.ssh.port, node
-            assert len(node.host_key.split()) == 2, "a type and a key, pinned before anybody logs in"
+            assert len(node.host_key.split()) == 2, "a type and a key, pinned before the first login"
         for values in (
             {n.id for n in nodes},
             {n.private_address for n in nodes},
@@ -89,7 +96,7 @@ class ProviderContract:
 
         assert world.make("two").machines() == [] and world.make("two").doomed() == [], "another cluster's are not seen"
         if world.theirs:
-            assert again.doomed() == [] and again.destroy() == [], "what is somebody's is not removed"
+            assert again.doomed() == [] and again.destroy() == [], "what belongs to the user is not removed"
             assert again.wait(names) == nodes
             return
         doomed = again.doomed()
@@ -98,13 +105,39 @@ class ProviderContract:
         after = world.make("one")
         assert after.machines() == [] and after.doomed() == [] and after.destroy() == []
 
+    def test_what_is_somebody_elses_in_the_same_place_is_left_alone(self, world: World) -> None:
+        unharmed = world.stranger()
+        nodes = {}
+        for cluster, name in (("one", "n1"), ("two", "m3")):
+            provider = world.make(cluster)
+            provider.provision(provider.plan([name], provider.machines()))
+            nodes[cluster] = provider.wait([name])
+            world.keep(cluster, nodes[cluster])
+        one, two = world.make("one"), world.make("two")
+        for provider, name in ((one, "n1"), (two, "m3")):
+            mine = [machine.name for machine in provider.machines() if machine.name in ("n1", "m3")]
+            assert mine == [name], "another cluster's are not seen"
+            assert provider.plan([name], provider.machines()) == []
+            assert set(provider.states()) & {"n1", "m3"} == {name}
+            if not world.theirs:
+                named = {each for each in ("n1", "m3") for thing in provider.doomed() if each in thing}
+                assert named == {name}, "no other order will be removed"
+        one.destroy()
+        assert unharmed(), "a stranger's machine was touched"
+        (other,) = [machine for machine in two.machines() if machine.name == "m3"]
+        assert (other.id, other.state) == (nodes["two"][0].id, "running"), "another cluster's machine was touched"
+        assert world.make("two").wait(["m3"]) == nodes["two"]
+        assert world.make("one").doomed() == []
+        two.destroy()
+        assert unharmed(), "a stranger's machine was touched"
+
     def test_one_more_is_made_alone(self, world: World) -> None:
         provider = world.make("one")
         provider.provision(provider.plan(["n1"], provider.machines()))
         (first,) = provider.wait(["n1"])
         world.keep("one", [first])
         changes = provider.plan(["n1", "n2"], provider.machines())
-        assert [(change.host, change.action) for change in changes] == [("n2", "create")]
+        assert [change.host for change in changes] == ["n2"] and changes[0].action in NEW_NODE
         provider.provision(changes)
         nodes = provider.wait(["n1", "n2"])
         assert nodes[0] == first and nodes[1].name == "n2"
@@ -120,9 +153,9 @@ class ProviderContract:
         (machine,) = provider.machines()
         assert machine.state != "running" and machine.id == before.id
         changes = provider.plan(["n1"], [machine])
-        assert [(change.host, change.action) for change in changes] == [("n1", "await" if world.theirs else "start")], (
-            "never made anew"
-        )
+        assert [(change.host, change.action) for change in changes] == [
+            ("n1", Action.AWAIT_MACHINE if world.theirs else Action.START_MACHINE)
+        ], "never made again"
         provider.provision(changes)
         if world.theirs:
             try:

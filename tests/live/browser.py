@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .conftest import ROOT, until
+from .conftest import BOUND_S, ROOT, until
 
 JUPYTER = ROOT / ".venv-book" / "bin" / "jupyter"
 #: As wide as a desktop's window, high enough for a screenshot that shows something.
@@ -83,14 +83,13 @@ def jupyter_server(home: Path, env: Mapping[str, str]) -> Iterator[str]:
     try:
         until(
             lambda: "is running at" in log.read_text(errors="replace") or process.poll() is not None,
-            timeout=60,
             why="JupyterLab did not start",
         )
         assert process.poll() is None, log.read_text(errors="replace")
         yield f"http://127.0.0.1:{port}/{{}}?token={token}"
     finally:
         process.terminate()  # it ends its kernels
-        process.wait(60)
+        process.wait(BOUND_S)
 
 
 @contextlib.contextmanager
@@ -103,7 +102,7 @@ def browser_page() -> Iterator[Any]:
             executable_path=chromium(), args=["--no-sandbox"] if os.geteuid() == 0 else []
         )
         page = browser.new_page(viewport=SIZE)
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(BOUND_S * 1000)
         try:
             yield page
         finally:
@@ -142,19 +141,17 @@ class Notebook:
         self.page.keyboard.press("Control+a")
         self.page.keyboard.insert_text(source.replace(old, new))
 
-    def run_all(self, timeout: float = 300) -> dict[str, Any]:
+    def run_all(self) -> dict[str, Any]:
         """Run all cells, wait until the last is done, save; gives the saved notebook."""
         self.menu("Edit", "Clear Outputs of All Cells")
         until(
             lambda: self._saved(lambda cell: not cell["execution_count"]),
-            timeout=30,
             pause=0.5,
             why="the outputs are not cleared",
         )
         self.menu("Run", "Run All Cells")
         until(
             lambda: self._saved(lambda cell: cell["execution_count"]),
-            timeout=timeout,
             pause=1.0,
             why=f"{self.file.name} did not come to its end",
         )

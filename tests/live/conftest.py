@@ -2,6 +2,7 @@
 
 One lab a file, and the tests of a file tell its story in the order in which they stand:
 
+- ``test_main_job.py``: three nodes, the commands of README, as they are typed; this one is in ``make test``
 - ``test_no_lab.py``: what is refused before there is a machine
 - ``test_book.py``: three nodes, the whole book, a fourth node, a second database, cancel
 - ``test_fire.py``: two nodes; processes killed at every border of the notebooks and inside them, and what is claimed after it
@@ -103,11 +104,25 @@ def program(name: str) -> list[str]:
     return [str(path)]
 
 
-def until(what: Callable[[], Any], timeout: float = 120.0, pause: float = 0.05, why: str = "it did not happen") -> Any:
+#: Seconds after which whatever is waited for hangs: far more than a busy machine takes, and less than a test may take in all.
+BOUND_S = 300.0
+#: The same for a whole command: on a fresh machine the first one builds the images too.
+COMMAND_S = 900.0
+#: ... and seconds after which what a killed run has started "goes on": its kernels look once a second whether it is there.
+SOON_S = 60.0
+
+
+def until(
+    what: Callable[[], Any],
+    *,
+    timeout: float = BOUND_S,
+    pause: float = 0.05,
+    why: str | Callable[[], str] = "it did not happen",
+) -> Any:
     """Waits for something to become true, bounded."""
     limit = time.monotonic() + timeout
     while not (found := what()):
-        assert time.monotonic() < limit, why
+        assert time.monotonic() < limit, why if isinstance(why, str) else why()
         time.sleep(pause)
     return found
 
@@ -135,7 +150,7 @@ class Running:
     def said(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def until(self, what: Callable[[], Any], timeout: float = 180.0, pause: float = 0.02) -> Any:
+    def until(self, what: Callable[[], Any], pause: float = 0.02) -> Any:
         """Waits for a moment of this run; it must not have ended before."""
 
         def look() -> Any:
@@ -144,17 +159,17 @@ class Running:
                 raise AssertionError(f"it ended before the moment that was waited for:{self._done()}")
             return found
 
-        limit = time.monotonic() + timeout
+        limit = time.monotonic() + BOUND_S
         while not (found := look()):
             assert time.monotonic() < limit, f"the moment did not come:\n{self.said}"
             time.sleep(pause)
         return found
 
-    def send(self, signum: signal.Signals, timeout: float = 60.0) -> Done:
+    def send(self, signum: signal.Signals) -> Done:
         self.process.send_signal(signum)
-        return self.wait(timeout)
+        return self.wait()
 
-    def wait(self, timeout: float = 400.0) -> Done:
+    def wait(self, timeout: float = COMMAND_S) -> Done:
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -239,8 +254,9 @@ class Lab:
     def env(self) -> dict[str, str]:
         """The caller's environment, without what would name another home or cluster."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("SWARMBOOK_")}
-        # The coverage and warnings settings of the tests' own process are not for its children.
-        kept.pop("PYTHONWARNINGS", None)
+        # The coverage and warnings settings of the tests' own process are not for its children, nor is the make that started it.
+        for key in ("PYTHONWARNINGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+            kept.pop(key, None)
         return {**kept, "SWARMBOOK_HOME": str(self.home)}
 
     def file(self, **changes: Any) -> str:
@@ -256,7 +272,7 @@ class Lab:
         *,
         input: str | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = 400.0,
+        timeout: float = COMMAND_S,
     ) -> Done:
         """Run any command in the home, to its end."""
         try:
@@ -292,6 +308,11 @@ class Lab:
         """``swarmbook VERB PARAMS ARGUMENTS``, with changed parameters."""
         self._dirty = True
         return self.swarmbook(verb, self.file(**changes), *arguments, env=env)
+
+    def make(self, target: str) -> Done:
+        """``make TARGET`` in the repository, with this home and parameters."""
+        self._dirty = True
+        return self.call(["make", "-C", str(ROOT), target, f"PARAMS={self.home / self.file()}"])
 
     def start(
         self, verb: str, *arguments: str, env: Mapping[str, str] | None = None, log: Path | None = None, **changes: Any
@@ -374,10 +395,10 @@ class Lab:
 
     # -- stages ------------------------------------------------------------------------------------------------
 
-    def need(self) -> Done:
+    def need(self, build: Callable[[], Done] | None = None) -> Done:
         """A finished cluster: builds it where none is, and tells how that went."""
         if self._built is None:
-            self._built = self.book("run")
+            self._built = build() if build else self.book("run")
         self._built.expect(0)
         return self._built
 

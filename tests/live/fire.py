@@ -22,7 +22,7 @@ import nbformat
 from swarmbook.model.ledger import FILE, read_chain
 from swarmbook.record.audit import audit
 
-from .conftest import Done, Lab, Running, until
+from .conftest import BOUND_S, SOON_S, Done, Lab, Running, until
 from .identity import Identity
 from .kills import DISK, HELPER, KERNEL, LIMIT, RUNNER, Kill, traced_cells
 from .processes import helpers_of
@@ -235,9 +235,9 @@ class Fire:
         else:
             found = running.until(lambda: trace.find("at-end", kill.place), pause=_LOOK_S)
             if kill.moment == "between":
-                until(lambda: _open(fifo), 10, _LOOK_S)
+                until(lambda: _open(fifo), pause=_LOOK_S)
                 at = time.time() + kill.share * _BETWEEN_S
-                until(lambda: time.time() >= at, 10, 0.0005)
+                until(lambda: time.time() >= at, pause=0.0005)
         return found
 
     def _victim(self, kill: Kill, running: Running, trace: Trace, line: Line, works: bool) -> tuple[int, str]:
@@ -285,7 +285,7 @@ class Fire:
         return ballast
 
     def _end(self, running: Running, fifo: Path | None) -> Done:
-        limit = time.monotonic() + 150
+        limit = time.monotonic() + BOUND_S
         while running.process.poll() is None and time.monotonic() < limit:
             if fifo is not None:
                 _open(fifo)
@@ -316,7 +316,7 @@ class Fire:
         elif (report.exit_code, report.status in status) != (0, True):
             yield f"audit of a run that ended in good order: {report.exit_code} {report.status} {report.finding}"
         try:
-            until(lambda: not self.lab.kernels(), 20, 0.02)
+            until(lambda: not self.lab.kernels(), timeout=SOON_S, pause=0.02)
         except AssertionError:
             yield f"kernels left behind: {self.lab.kernels()}"
         lock = self.lab.folder / "lock"

@@ -75,7 +75,7 @@ class Identity:
         end = next(entry for entry in self._nodes() if entry["name"] == node)["ports"][str(_SQL)]
         connection = pymysql.connect(
             host=end["host"], port=end["port"], user="root", password=self.lab.secret("galera-root-password"), autocommit=True,
-            ssl=ssl.create_default_context(cafile=str(self.lab.ca)), connect_timeout=10, read_timeout=30,
+            ssl=ssl.create_default_context(cafile=str(self.lab.ca)), connect_timeout=60, read_timeout=120,
         )  # fmt: skip
         with contextlib.closing(connection), connection.cursor() as cursor:
             for query in queries:

@@ -29,7 +29,7 @@ import yaml
 from swarmbook.access.cluster import Cluster
 from swarmbook.model.ledger import read_run
 
-from .conftest import Lab, Watch, program, until
+from .conftest import COMMAND_S, Lab, Watch, program, until
 
 NODES = ["sw1", "sw2", "sw3"]
 BOOK = ["01", "02", "03", "04", "05", "06", "07", "08"]
@@ -95,7 +95,7 @@ def login(
     context = ssl.create_default_context(cafile=str(lab.ca)) if tls else None
     connection = pymysql.connect(
         host=host, port=int(port), user=user, password=lab.secret(secret), ssl=context, ssl_disabled=not tls,
-        autocommit=True, connect_timeout=10, read_timeout=30, **options,
+        autocommit=True, connect_timeout=60, read_timeout=120, **options,
     )  # fmt: skip
     with contextlib.closing(connection):
         yield connection
@@ -388,24 +388,24 @@ def test_consul_api(lab: Lab) -> None:
         token = {"X-Consul-Token": lab.secret("consul-management-token")}
         for node in NODES:
             api = f"https://{lab.end(node, CONSUL)}/v1"
-            members = session.get(f"{api}/agent/members", headers=token, timeout=10).json()
+            members = session.get(f"{api}/agent/members", headers=token, timeout=60).json()
             assert sorted((member["Name"], member["Status"]) for member in members) == [(name, 1) for name in NODES]
-            assert session.put(f"{api}/kv/tests/{node}", headers=token, data=node, timeout=10).json() is True
+            assert session.put(f"{api}/kv/tests/{node}", headers=token, data=node, timeout=60).json() is True
             for method, path in (
                 ("GET", f"kv/tests/{node}"),
                 ("PUT", f"kv/tests/{node}"),
                 ("GET", "acl/tokens"),
                 ("PUT", "agent/leave"),
             ):
-                assert session.request(method, f"{api}/{path}", timeout=10).status_code == 403, (
+                assert session.request(method, f"{api}/{path}", timeout=60).status_code == 403, (
                     f"{method} {path} without a token"
                 )
             healthy = session.get(
-                f"{api}/health/service/galera", params={"passing": "1"}, headers=token, timeout=10
+                f"{api}/health/service/galera", params={"passing": "1"}, headers=token, timeout=60
             ).json()
             assert len(healthy) == 3, healthy
         with pytest.raises(requests.exceptions.SSLError):  # the world's CAs did not sign this
-            session.get(f"{api}/agent/members", headers=token, timeout=10, verify=True)
+            session.get(f"{api}/agent/members", headers=token, timeout=60, verify=True)
 
 
 # -- the database ------------------------------------------------------------------------------------------------------
@@ -485,7 +485,7 @@ def test_jupyter_execute(lab: Lab) -> None:
         env=env,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=COMMAND_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

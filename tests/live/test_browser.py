@@ -17,7 +17,7 @@ from swarmbook.model.phases import PHASES
 from swarmbook.params import phase_params
 
 from .browser import Notebook, browser_page, jupyter_server, lacking
-from .conftest import ROOT, Lab, until
+from .conftest import COMMAND_S, ROOT, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
 BOOK = [phase.file for phase in PHASES.values() if not phase.takes_away]
@@ -84,15 +84,15 @@ def said(notebook: dict[str, Any]) -> str:
 
 def test_a_parameter_that_is_changed_in_its_cell_counts(lab: Lab, address: str, page: Any) -> None:
     notebook = Notebook(page, address, lab.home, BOOK[0])
-    before = said(notebook.run_all(60))
+    before = said(notebook.run_all())
     assert "b2" in before and "b3" not in before
     notebook.replace_in_cell("nodes: list[str]", '["b1", "b2"]', '["b1", "b2", "b3"]')
-    assert "b3" in said(notebook.run_all(60))
+    assert "b3" in said(notebook.run_all())
     notebook.replace_in_cell("nodes: list[str]", '"b3"]', '"B 3"]')
-    wrong = said(notebook.run_all(60))
+    wrong = said(notebook.run_all())
     assert "ParameterError" in wrong and "nodes" in wrong and "fix:" in wrong and "Traceback" not in wrong
     notebook.replace_in_cell("nodes: list[str]", ', "B 3"]', "]")
-    assert "b3" not in said(notebook.run_all(60))
+    assert "b3" not in said(notebook.run_all())
 
 
 @pytest.mark.parametrize("name", BOOK)
@@ -123,14 +123,14 @@ def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, p
     page.get_by_text("swarmbook.notebook import open_book").first.scroll_into_view_if_needed()
     board = page.locator(f'img[alt^="Cluster {lab.name}: "]').first
     board.scroll_into_view_if_needed()
-    until(lambda: board.get_attribute("alt").count("✔") == 10, timeout=60, why="it does not turn green")
+    until(lambda: board.get_attribute("alt").count("✔") == 10, why="it does not turn green")
     notebook.window(SCREENSHOTS / "board.png")
     b2 = lab.machine("b2")
     b2.sh("systemctl stop docker docker.socket")
-    until(lambda: "engine ✘ inactive" in board.get_attribute("alt"), timeout=60, why="it does not turn red")
+    until(lambda: "engine ✘ inactive" in board.get_attribute("alt"), why="it does not turn red")
     notebook.window(SCREENSHOTS / "board-broken.png")
     b2.sh("systemctl start docker")
-    until(lambda: board.get_attribute("alt").count("✔") == 10, timeout=120, why="it does not turn green again")
+    until(lambda: board.get_attribute("alt").count("✔") == 10, why="it does not turn green again")
 
 
 def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
@@ -190,7 +190,6 @@ def test_an_executed_notebook_reads_well_before_anybody_trusts_it(lab: Lab, addr
         lambda: pictures.evaluate_all(
             "them => them.length > 1 && them.every(one => one.complete && one.naturalWidth > 400)"
         ),
-        timeout=30,
     )
     assert pictures.last.get_attribute("alt").startswith("Who worked when in this run: b1 ")
     assert page.locator(".jp-OutputArea-output table").count() >= 2
@@ -200,7 +199,7 @@ def test_the_form_writes_what_is_right(lab: Lab, address: str, page: Any) -> Non
     file = lab.home / "params" / f"{lab.name}.yaml"
     file.write_text(f"cluster: {lab.name}  # the reader's\nnodes: [b1, b2]\nswarm_managers: 1\n")
     notebook = Notebook(page, address, lab.home, BOOK[0])
-    notebook.run_all(60)
+    notebook.run_all()
     field = page.locator(".widget-text", has_text="swarm_managers").locator("input").first
     field.scroll_into_view_if_needed()
     field.fill("2")
@@ -210,7 +209,7 @@ def test_the_form_writes_what_is_right(lab: Lab, address: str, page: Any) -> Non
     field.fill("1")
     page.locator(".widget-text", has_text="mariadb_port").locator("input").first.fill("3307")
     save.click()
-    until(lambda: "mariadb_port: 3307" in file.read_text(), timeout=20)
+    until(lambda: "mariadb_port: 3307" in file.read_text())
     assert (
         file.read_text()
         == f"cluster: {lab.name}  # the reader's\nnodes: [b1, b2]\nswarm_managers: 1\nmariadb_port: 3307\n"
@@ -243,7 +242,6 @@ def test_destroying_wants_the_word_in_its_box(lab: Lab, address: str, page: Any)
             lab.machine("b1").try_sh("ls /etc/swarmbook")[0] != 0
             and lab.machine("b2").try_sh("ls /etc/swarmbook")[0] != 0
         ),
-        timeout=120,
     )
 
 
@@ -265,5 +263,5 @@ def replay(lab: Lab, number: str) -> subprocess.CompletedProcess[str]:
     ]
     sanitise = ["--nbval-sanitize-with", str(Path(__file__).with_name("nbval.cfg"))]
     return subprocess.run(
-        [*command, *sanitise], cwd=lab.home, env=lab.env, capture_output=True, text=True, timeout=200, check=False
+        [*command, *sanitise], cwd=lab.home, env=lab.env, capture_output=True, text=True, timeout=COMMAND_S, check=False
     )

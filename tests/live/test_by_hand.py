@@ -77,7 +77,7 @@ def changes(lab: Lab) -> dict[str, int]:
 def test_a_key_is_made_by_hand(lab: Lab) -> None:
     typed(lab, box("01-step1-text").script).expect(0)
     lab.book("run", "--only", "01").expect(0)
-    assert changes(lab)["Have an SSH key"] == 0
+    assert changes(lab)["Create an SSH key"] == 0
 
 
 def test_disks_are_laid_out_by_hand(lab: Lab) -> None:
@@ -101,7 +101,7 @@ def test_a_network_is_made_by_hand(lab: Lab) -> None:
     lab.book("run", "--to", "05").expect(0)
     typed(lab, box("06-step1-text").script).expect(0)
     lab.book("run", "--from", "06").expect(0)
-    assert changes(lab)["Create it"] == 0
+    assert changes(lab)["Create the network"] == 0
 
 
 @pytest.mark.parametrize("look", [box for box in BOXES if not box.instead], ids=lambda box: box.cell)

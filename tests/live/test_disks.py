@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from swarmbook.base.errors import ConfirmationMissing, ForeignData, WorldError
-from swarmbook.book.book import StepResult
+from swarmbook.book.result import StepResult
+from swarmbook.model.change import Action
 from swarmbook.phases import destroy
 from swarmbook.phases.post_provision import disks as storage
 from swarmbook.phases.post_provision import software
+from swarmbook.show.changes import sentence
 
 from . import uml
 
@@ -40,16 +42,16 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[uml.Machine]:
 
 def disks(machine: uml.Machine, home: Path, layout: str = "auto", disk: str = B, **more: object) -> StepResult:
     more |= {"storage_driver": "devicemapper"} if layout == "lvm-thin" else {}
-    return storage.disks(uml.open_book("02", machine, home, {"storage_layout": layout, "docker_disk": disk, **more}))
+    return storage.lay_out(uml.open_book("02", machine, home, {"storage_layout": layout, "docker_disk": disk, **more}))
 
 
 def told(result: StepResult) -> list[str]:
-    return [change.detail for change in result.changes]
+    return [sentence(change) for change in result.changes]
 
 
 def undone(machine: uml.Machine, home: Path) -> list[str]:
     book = uml.open_book("90", machine, home, {"undo_storage": True, "docker_disk": B, "confirm": "DESTROY"})
-    return [change.detail for change in destroy.destroy(book).changes if change.action == "disk"]
+    return [sentence(change) for change in destroy.destroy(book).changes if change.action is Action.UNDO_LAYOUT]
 
 
 def mounted(machine: uml.Machine) -> tuple[str, str, set[str]]:
@@ -77,7 +79,7 @@ def bytes_of(machine: uml.Machine, number: int) -> str:
 
 def test_packages_are_there(machine: uml.Machine, tmp_path: Path) -> None:
     machine.sh("dpkg-query -W ca-certificates >/dev/null 2>&1 || true")
-    seen = software._observe(uml.open_book("02", machine, tmp_path, {"docker_disk": B}))["sw1"]
+    seen = software.system.observe(uml.open_book("02", machine, tmp_path, {"docker_disk": B}))["sw1"]
     assert seen.release["ID"] == "debian"
     assert {"fdisk", "lvm2", "btrfs-progs", "xfsprogs"} <= set(seen.installed)
     assert set(seen.disk.kernel or ()) == {"btrfs", "xfs", "dm", "thin"}
@@ -94,7 +96,9 @@ def test_which_disk_it_is(machine: uml.Machine, tmp_path: Path) -> None:
         disks(machine, tmp_path, disk="/dev/ubda", wipe_disks=["sw1"], confirm="DESTROY")
     machine.sh(f"mkfs.ext4 -q -L photos {C}")
     book = uml.open_book("02", machine, tmp_path, {})
-    assert {name: disk.device for name, disk in storage._observe(book).items()} == {"sw1": B}, "the only empty one"
+    assert {name: disk.device for name, disk in storage.lay_out.observe(book).items()} == {"sw1": B}, (
+        "the only empty one"
+    )
 
 
 LAYOUTS = [
@@ -252,7 +256,7 @@ mkfs.xfs -q -K {B}2; sync""")
     assert bytes_of(machine, 1) == before
     assert machine.sh("cat /mnt/monday/letter") == "precious"
     done = disks(machine, tmp_path, "btrfs", wipe_disks=["sw1"], confirm="DESTROY")
-    assert [change.action for change in done.changes] == ["wipe", "make", "mount"]
+    assert [change.action for change in done.changes] == [Action.WIPE_DISK, Action.LAY_OUT, Action.MOUNT]
     assert told(disks(machine, tmp_path, "btrfs")) == []
     assert mounted(machine)[:2] == ("btrfs", f"{B}1")
     assert machine.sh("vgs --noheadings -o vg_name 2>/dev/null") == ""

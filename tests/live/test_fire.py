@@ -1,7 +1,7 @@
 """Truth under fire: kernels, runners and helpers are killed at every border of the notebooks' cells and inside them.
 
 After each kill nothing is claimed that a witness has not seen, every file is readable, and a resume ends in the same verified cluster.
-`make test` takes a sample; `make fire` all of them (SWARMBOOK_FIRE=all), by the seed in SWARMBOOK_FIRE_SEED.
+`make test-live` takes a sample; `make fire` all of them (SWARMBOOK_FIRE=all), by the seed in SWARMBOOK_FIRE_SEED.
 """
 
 from __future__ import annotations

@@ -66,12 +66,12 @@ def test_a_cluster_that_runs_is_not_forgotten(lab: Lab) -> None:
 
 def test_a_host_that_is_off_is_waited_for_and_only_its_owner_starts_it(lab: Lab) -> None:
     lab.host("h2").stop()
-    lab.book("plan", "--only", "01").expect(0, "your host waited for")
+    lab.book("plan", "--only", "01").expect(0, "machine waited for")
     lab.book("run", "--only", "01", wait_timeout=10).refused(
         3, "h2 to answer over SSH: not within 10 s", "only you can start", "swarmbook explain host-off"
     )
     running = lab.start("run", "--only", "01")
-    running.until(lambda: "Have the machines" in running.said or lab.kernels())
+    running.until(lambda: "Create the machines" in running.said or lab.kernels())
     lab.host("h2").start()
     running.wait().expect(0)
 

@@ -20,7 +20,7 @@ import pytest
 
 from swarmbook.model.ledger import read_run
 
-from .conftest import Done, Lab, Running, until
+from .conftest import SOON_S, Done, Lab, Running, until
 
 NODES = ["n1", "n2"]
 SQL = 3307
@@ -48,7 +48,7 @@ def killed(lab: Lab, run: Running) -> None:
     """Kill a run as hard as can be; nothing that it has started goes on for long."""
     run.process.send_signal(signal.SIGKILL)
     assert run.wait().code == -signal.SIGKILL
-    until(lambda: not lab.kernels(), timeout=20, why=f"kernels left behind: {lab.kernels()}")
+    until(lambda: not lab.kernels(), timeout=SOON_S, why=lambda: f"kernels left behind: {lab.kernels()}")
     assert lab.summary()["status"] == "running", "a run that was killed cannot have said more"
 
 
@@ -215,7 +215,7 @@ def test_interrupted(lab: Lab) -> None:
     summary = lab.summary()
     assert (summary["status"], summary["exit_code"]) == ("interrupted", 130)
     assert summary["chapters"][0]["steps"][-1]["status"] == "not-run"
-    until(lambda: not lab.kernels(), timeout=10, why=f"kernels left behind: {lab.kernels()}")
+    until(lambda: not lab.kernels(), timeout=SOON_S, why=lambda: f"kernels left behind: {lab.kernels()}")
 
 
 def test_killed_while_the_swarm_is_formed(lab: Lab) -> None:
@@ -272,7 +272,7 @@ def test_port_of_consul_in_use(lab: Lab) -> None:
 def squat(machine: Any, port: int) -> None:
     """Something listens there that is not ours: a second sshd, since every machine has one."""
     machine.sh(f"systemd-run -q --unit=squatter /usr/sbin/sshd -D -p {port} -o PidFile=none")
-    until(lambda: machine.try_sh(f"ss -Hltn 'sport = :{port}' | grep -q .")[0] == 0, timeout=20)
+    until(lambda: machine.try_sh(f"ss -Hltn 'sport = :{port}' | grep -q .")[0] == 0)
 
 
 # -- 06: the overlay ---------------------------------------------------------------------------------------------------
@@ -559,7 +559,7 @@ def test_killed_in_the_middle_of_cancel(lab: Lab) -> None:
     run.until(lambda: len([name for name in lab.leftovers() if name.startswith("container")]) < len(NODES))
     run.process.send_signal(signal.SIGKILL)
     run.wait()
-    until(lambda: not lab.kernels(), timeout=20, why=f"kernels left behind: {lab.kernels()}")
+    until(lambda: not lab.kernels(), timeout=SOON_S, why=lambda: f"kernels left behind: {lab.kernels()}")
     lab.book("cancel", "--yes").expect(0)
     assert lab.leftovers() == []
     assert not lab.folder.exists()

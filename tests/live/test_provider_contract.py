@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import secrets
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,12 @@ from swarmbook.machines.providers.lab import LabProvider
 from swarmbook.params import Params
 from swarmbook.testing.provider import ProviderContract, World
 
-from .conftest import free_ports
+from .conftest import LABEL, free_ports
+
+
+def nodes_of(cluster: str) -> list[str]:
+    """As the contract wants them: other names for the second cluster."""
+    return [f"{'n' if cluster == 'one' else 'm'}{number}" for number in (1, 2, 3)]
 
 
 class TestLab(ProviderContract):
@@ -34,14 +41,31 @@ class TestLab(ProviderContract):
             generate_key(cluster.key_file, name)
             made.append(name)
             return LabProvider(
-                Book("01", Params(cluster=cluster.name, nodes=["n1", "n2", "n3"], lab_disk_gb=1), cluster=cluster)
+                Book("01", Params(cluster=cluster.name, nodes=nodes_of(name), lab_disk_gb=1), cluster=cluster)
             )
+
+        api, image = docker_engine.api, f"swarmbook-test-{mark}:stranger"
+
+        def stranger() -> Callable[[], bool]:
+            """A container whose name and label begin like those of a cluster's machines; it holds one empty file and runs nothing."""
+            content = io.BytesIO()
+            with tarfile.open(fileobj=content, mode="w") as archive:
+                archive.addfile(tarfile.TarInfo("empty"))
+            api.import_image_from_data(content.getvalue(), repository=image.partition(":")[0], tag="stranger")
+            name, label = f"swarmbook-t-{mark}-one-n1-archive", {LABEL: f"t-{mark}-one-archive"}
+            made = api.create_container(image, ["/empty"], name=name, labels=label)["Id"]
+            return lambda: [entry["Id"] for entry in api.containers(all=True, filters={"name": f"^/{name}$"})] == [made]
 
         yield World(
             make,
             lambda name, node: docker_engine.api.stop(f"swarmbook-t-{mark}-{name}-{node}", timeout=30),
             lambda name, nodes: Cluster(f"t-{mark}-{name}", tmp_path).save_nodes(nodes, "lab"),
+            stranger,
         )
+        for entry in api.containers(all=True, filters={"label": f"{LABEL}=t-{mark}-one-archive"}):
+            api.remove_container(entry["Id"])
+        if api.images(image):
+            api.remove_image(image)
         for name in set(made):
             make(name).destroy()
 
@@ -53,10 +77,11 @@ class TestGeneric(ProviderContract):
         ports = free_ports(3)
 
         def params(name: str) -> Params:
-            hosts = [f"n{number}=deploy@127.0.0.1:{port}" for number, port in enumerate(ports, 1)]
+            names = nodes_of(name)
+            hosts = [f"{node}=deploy@127.0.0.1:{port}" for node, port in zip(names, ports)]
             return Params(
                 cluster=f"t-{mark}-{name}",
-                nodes=["n1", "n2", "n3"],
+                nodes=names,
                 provider="generic",
                 hosts=hosts,
                 ssh_key_file="key",
@@ -73,11 +98,22 @@ class TestGeneric(ProviderContract):
         def container(node: str) -> str:
             return f"swarmbook-t-{mark}-one-hosts-{node}"
 
+        def stranger() -> Callable[[], bool]:
+            """The second host: it is in the parameters of both, and in neither cluster."""
+            before = docker_engine.api.inspect_container(container("n2"))["State"]["StartedAt"]
+
+            def unharmed() -> bool:
+                state = docker_engine.api.inspect_container(container("n2"))["State"]
+                return (state["Running"], state["StartedAt"]) == (True, before)
+
+            return unharmed
+
         stand_up(params("one"), tmp_path)
         yield World(
             make,
             stop=lambda name, node: docker_engine.api.stop(container(node), timeout=30),
             keep=lambda name, nodes: Cluster(f"t-{mark}-{name}", tmp_path).save_nodes(nodes, "generic"),
+            stranger=stranger,
             start=lambda name, node: docker_engine.api.start(container(node)),
             theirs=True,
         )

@@ -94,7 +94,7 @@ def test_slcli_meets_the_same_account(lab: Lab) -> None:
 
 def test_cancelled_with_nothing_left(lab: Lab) -> None:
     lab.book("cancel", "--yes").expect(0)
-    until(lambda: not lab.leftovers(), 20, why=f"left: {lab.leftovers()}")
+    until(lambda: not lab.leftovers(), why=lambda: f"left: {lab.leftovers()}")
     assert not lab.folder.exists()
     lab.swarmbook("rehearse", "--up", "20").expect(0)
     assert not (lab.home / "rehearsal" / "account.json").exists(), (lab.home / "rehearsal" / "account.json").read_text()

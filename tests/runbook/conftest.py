@@ -84,7 +84,7 @@ def book(tmp_path: Path) -> Book:
 def until() -> Callable[..., Any]:
     """Waits for something to become true, bounded."""
 
-    def wait(what: Callable[[], Any], timeout: float = 20.0) -> Any:
+    def wait(what: Callable[[], Any], timeout: float = 300.0) -> Any:
         deadline = time.monotonic() + timeout
         while not (found := what()):
             assert time.monotonic() < deadline, "it did not happen"

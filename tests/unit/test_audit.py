@@ -114,7 +114,7 @@ def test_a_ledger_written_anew(run: Path) -> None:
     Ledger(run).extend(
         (e.pop("event"), {k: v for k, v in e.items() if k not in ("seq", "prev", "time")}) for e in events
     )
-    misfit(run, FILE, "written anew")
+    misfit(run, FILE, "written again")
 
 
 def test_an_edited_line_is_named(run: Path) -> None:

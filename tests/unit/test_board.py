@@ -12,7 +12,7 @@ import pytest
 from swarmbook.access.cluster import Cluster
 from swarmbook.diagnosis import board
 from swarmbook.diagnosis.board import Board, cards, watch
-from swarmbook.diagnosis.status import Row, read_row, status_table
+from swarmbook.diagnosis.status import Row, row_of, status_table
 from swarmbook.model.health import Agent, Component, ContainerState, EngineState, GaleraState, Role, SwarmState
 from swarmbook.params import Params
 
@@ -66,13 +66,19 @@ def test_from_nothing_to_well() -> None:
     ]
 
 
+def said(answer: str) -> Row:
+    """A row from what a node printed, a fact a line here."""
+    facts = "".join(f"{head}\n {rest}\n" for head, _, rest in (line.partition(" ") for line in answer.splitlines()))
+    return row_of("sw1").answer(facts, "sw1")
+
+
 def test_a_probe_s_lines_become_typed_and_words_only_in_the_table() -> None:
-    row = read_row("sw1", "engine active\nswarm active manager\nconsul running consul_server\n")
+    row = said("engine active\nswarm active manager\nconsul running consul_server")
     assert replace(row, galera=GaleraState.SYNCED, component=Component.PRIMARY) == WELL
-    assert read_row("sw1", "engine inactive\nswarm \nconsul \n") == BARE
-    assert read_row("sw1", "engine active\nswarm inactive worker\nconsul \n").role is None
-    assert read_row("sw1", "engine dancing\nswarm ?\n").engine is EngineState.UNKNOWN
-    assert read_row("sw1", "").swarm is SwarmState.NONE
+    assert said("engine inactive\nswarm \nconsul ") == BARE
+    assert said("engine active\nswarm inactive worker\nconsul ").role is None
+    assert said("engine dancing\nswarm ?").engine is EngineState.UNKNOWN
+    assert said("").swarm is SwarmState.NONE
     silent = Row("sw2", "HostUnreachable: timed out")
     assert status_table([WELL, BARE, silent]).rows == [
         ["sw1", "ok", "active", "active manager", "running consul_server", "Synced, Primary"],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -43,3 +45,42 @@ def test_mistakes_in_templates() -> None:
         sh("rm @{path}", path="/x", other=1)
     with pytest.raises(TypeError, match="only a Script"):
         sh("@!{code}", code="rm -rf /")
+
+
+ROOT = Path(__file__).resolve().parents[2] / "swarmbook"
+
+
+def _calls(name: str) -> list[tuple[Path, ast.Call, ast.Module]]:
+    found = []
+    for file in sorted(ROOT.rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+                found.append((file, node, tree))
+    return found
+
+
+def test_a_template_is_a_literal() -> None:
+    """What a command does can be read where it is built: no f-string, no concatenation, nothing that came from outside."""
+    wrong = []
+    for file, call, tree in _calls("sh"):
+        template = call.args[0]
+        constants = {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        literal = isinstance(template, ast.Constant) or (isinstance(template, ast.Name) and template.id in constants)
+        # A family of systems has its templates as data, beside the commands that need none.
+        known = file.name == "systems.py" and ast.unparse(template) in ("self.installed", "self.install")
+        if not (literal or known):
+            wrong.append(f"{file.relative_to(ROOT)}:{call.lineno}: sh({ast.unparse(template)[:60]})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_one_helper_makes_scripts() -> None:
+    places = {str(file.relative_to(ROOT)) for file, _, _ in _calls("Script")}
+    # commands.py makes them; a probe puts its prologue before one; logs.sh is a file of ours.
+    assert places == {"access/commands.py", "access/probe.py", "diagnosis/logs.py"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarmbook.phases.consul.step import in_the_way
+from swarmbook.phases.consul.probe import Listener
 
 CONFIG = {"ports": {"dns": 53, "https": 8501}, "addresses": {"dns": "10.0.0.5", "https": "10.0.0.5 127.0.0.1"}}
 
@@ -23,4 +23,4 @@ CONFIG = {"ports": {"dns": 53, "https": 8501}, "addresses": {"dns": "10.0.0.5", 
     ],
 )
 def test_in_the_way(line: str, wanted: bool) -> None:
-    assert in_the_way(line, CONFIG) is wanted
+    assert Listener.read(line).in_the_way_of(CONFIG) is wanted

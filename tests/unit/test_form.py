@@ -74,7 +74,7 @@ def form(tmp_path: Path) -> Form:
 
 
 def test_it_says_what_is_wrong_as_one_types(form: Form) -> None:
-    assert form.check() and not form.save.disabled and "swarmbook run" in form.told.value
+    assert form.check() and not form.save.disabled and "swarmbook run" in form.status.value
     form.fields["swarm_managers"].value = "4"
     assert (
         form.save.disabled
@@ -86,7 +86,7 @@ def test_it_says_what_is_wrong_as_one_types(form: Form) -> None:
     assert (
         "SW2" in form.notes["nodes"].value
         and "seconds any single wait may take" in form.notes["wait_timeout"].value
-        and "✘" in form.told.value
+        and "✘" in form.status.value
     )
     form.write()
     assert form.path.read_text() == FILE, "what is wrong is not written"
@@ -98,7 +98,7 @@ def test_it_writes_what_is_right(form: Form) -> None:
     form.fields["system_update"].value = True
     form.fields["storage_layout"].value = "lvm-xfs"
     form.save.click()
-    assert "saved" in form.told.value and "# its name" in form.path.read_text()
+    assert "saved" in form.status.value and "# its name" in form.path.read_text()
     params = load_params(form.path)
     assert (params.nodes[-1], params.mariadb_port, params.system_update, params.storage_layout) == (
         "sw4",

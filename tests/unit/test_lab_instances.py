@@ -63,7 +63,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 def until(lab: LabInstances, id: int, wanted: str) -> list[Condition]:
     """All that it says until it is ``wanted``."""
     seen = []
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 120
     while not seen or not getattr(seen[-1], wanted):
         assert time.monotonic() < limit, seen
         seen.append(lab.condition(id))

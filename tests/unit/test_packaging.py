@@ -158,9 +158,30 @@ def test_ci_says_what_the_readme_says(root: Path) -> None:
     text = file.read_text()
     assert text.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in text
-    assert "make check" in text
-    assert text.rstrip().endswith("make test")
+    calls = re.findall(r"^(?:timed )?(make \S+)$", text, re.MULTILINE)
+    assert calls == ["make check", "make test", "make test-live"]
+    assert "test-all: test test-live " in (root / "Makefile").read_text(), "which is what the last two are"
     subprocess.run(["bash", "-n", str(file)], check=True)
+
+
+def test_what_the_tests_need_is_named_in_one_line(root: Path, tmp_path: Path) -> None:
+    """Nobody who may not install it finds a test skipped: make stops, with what to type."""
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+
+    def needs(*programs: str) -> subprocess.CompletedProcess[str]:
+        command = ["/bin/sh", str(root / "tools" / "needs.sh"), *programs]
+        return subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+
+    done = needs("chromium", "linux.uml")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "the tests lack chromium linux.uml; on Debian or Ubuntu: sudo apt-get install chromium user-mode-linux"
+    ]
+    assert needs("root", "sh").returncode == 2
+    (tmp_path / "chromium").symlink_to("/bin/true")
+    assert needs("chromium").returncode == 0
+    assert needs("nonsense").returncode == 2
 
 
 def os_executable(file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 import threading
 from datetime import datetime, timedelta, timezone
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.verification import PolicyBuilder, ServerVerifier, Store, VerificationError
 
 from swarmbook.access.pki import Authority, describe, reason_to_renew
 
@@ -31,6 +33,7 @@ def test_the_ca_is_made_once(authority: Authority) -> None:
     again = Authority(authority.folder, "another name")
     assert again.certificate == authority.certificate
     assert (authority.folder / "ca.key").stat().st_mode & 0o777 == 0o600
+    assert authority.file.stat().st_mode & 0o777 == 0o644
     basic = parsed(authority.certificate).extensions.get_extension_for_class(x509.BasicConstraints).value
     assert (basic.ca, basic.path_length) == (True, 0)
 
@@ -68,8 +71,13 @@ def test_a_leaf_is_kept_until_there_is_a_reason(authority: Authority) -> None:
     assert renewed != first
     named = authority.leaf("a", [*NAMES, "new"], days=365, renew_days=30)
     assert "new" in describe(named.certificate)
-    (authority.folder / "a.key").unlink()
-    assert authority.leaf("a", NAMES, days=365, renew_days=30) != named
+    for half in ("a.key", "a.pem"):
+        (authority.folder / half).unlink()
+        again = authority.leaf("a", NAMES, days=365, renew_days=30)
+        assert again != named
+        assert (
+            serialization.load_pem_private_key(again.key, None).public_key() == parsed(again.certificate).public_key()
+        )
 
 
 def test_reasons(authority: Authority, tmp_path: Path) -> None:
@@ -113,6 +121,73 @@ def test_a_stranger_of_the_same_subject_is_another_ca(authority: Authority) -> N
     )
 
 
+def test_a_leaf_is_valid_as_servers_and_clients_see_it(authority: Authority) -> None:
+    """By the rules of X.509: dates, key usage, names, and who may sign whom."""
+    leaf = parsed(authority.leaf("sw1", ["sw1", "10.9.0.1"], days=365, renew_days=30).certificate)
+    for subject in (x509.DNSName("sw1"), x509.IPAddress(ipaddress.ip_address("10.9.0.1"))):
+        chain = verifier(authority, subject).verify(leaf, [])
+        assert chain == [leaf, parsed(authority.certificate)]
+    with pytest.raises(VerificationError):
+        verifier(authority, x509.DNSName("sw2")).verify(leaf, [])
+    now = datetime.now(timezone.utc)
+    for moment, holds in (
+        (now - timedelta(minutes=4), True),
+        (now + timedelta(days=364), True),
+        (now + timedelta(days=366), False),
+    ):
+        at = verifier(authority, x509.DNSName("sw1"), moment)
+        if holds:
+            at.verify(leaf, [])
+        else:
+            with pytest.raises(VerificationError):
+                at.verify(leaf, [])
+
+
+def test_the_ca_outlives_its_leaves_and_signs_nothing_else(authority: Authority, tmp_path: Path) -> None:
+    late = parsed(authority.leaf("late", ["sw1"], days=4 * 365, renew_days=0).certificate)
+    now = datetime.now(timezone.utc)
+    verifier(authority, x509.DNSName("sw1"), now + timedelta(days=4 * 365 - 1)).verify(late, [])
+    usage = parsed(authority.certificate).extensions.get_extension_for_class(x509.KeyUsage)
+    assert usage.critical and usage.value.key_cert_sign and not usage.value.key_encipherment
+    # A CA below it, rightly signed: its leaves are nobody's. So whoever has a leaf's key can make no others.
+    key = ec.generate_private_key(ec.SECP256R1())
+    below = signed(authority, "below", key, x509.BasicConstraints(ca=True, path_length=None))
+    other = Authority(tmp_path / "other", "below")
+    other._key, other._certificate = key, below
+    grandchild = parsed(other.leaf("sw1", ["sw1"], days=9, renew_days=0).certificate)
+    grandchild.verify_directly_issued_by(below)
+    with pytest.raises(VerificationError):
+        verifier(authority, x509.DNSName("sw1")).verify(grandchild, [below])
+
+
+def verifier(
+    authority: Authority, subject: x509.DNSName | x509.IPAddress, moment: datetime | None = None
+) -> ServerVerifier:
+    """Who trusts this CA alone, and wants to reach that name."""
+    store = Store([parsed(authority.certificate)])
+    return PolicyBuilder().store(store).time(moment or datetime.now(timezone.utc)).build_server_verifier(subject)
+
+
+def signed(
+    authority: Authority, name: str, key: ec.EllipticCurvePrivateKey, basic: x509.BasicConstraints
+) -> x509.Certificate:
+    """A certificate by the CA's own key, of any kind."""
+    now = datetime.now(timezone.utc)
+    usage = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    return (
+        x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(parsed(authority.certificate).subject).public_key(key.public_key()).serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5)).not_valid_after(now + timedelta(days=99))
+        .add_extension(basic, critical=True).add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority._key.public_key()), critical=False)
+        .sign(authority._key, hashes.SHA256())
+    )  # fmt: skip
+
+
 def test_openssl_takes_the_chain_both_ways(authority: Authority) -> None:
     authority.leaf("server", ["localhost", "127.0.0.1"], days=1, renew_days=0)
     authority.leaf("client", ["swarmbook"], days=1, renew_days=0)
@@ -138,5 +213,5 @@ def test_openssl_takes_the_chain_both_ways(authority: Authority) -> None:
         thread.start()
         with contexts["client"].wrap_socket(other, server_hostname="127.0.0.1") as stream:
             assert stream.recv(5) == b"hello"
-        thread.join(10)
+        thread.join(120)
     assert served[0]

@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 from swarmbook.access.cluster import Cluster, Node
-from swarmbook.base.errors import ConfirmationMissing, EngineUnavailable, OutOfOrder, PlanMismatch, UsageError
+from swarmbook.access.hosts import generate_key
+from swarmbook.base.errors import ConfirmationMissing, OutOfOrder, PlanMismatch, UsageError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast, PlannedBook, foresee
 from swarmbook.book.step import Step
 from swarmbook.machines.providers import lab
-from swarmbook.model.change import Action, Change, Word
+from swarmbook.model.change import NEW_NODE, Action, Change, Word
 from swarmbook.model.phases import PHASES
 from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
@@ -209,9 +210,17 @@ def test_part_of_the_book_needs_what_comes_before(from_nothing: Callable[..., Pl
 def test_no_engine_where_there_were_machines(
     from_nothing: Callable[..., Plan], home: Path, node: Callable[..., Node]
 ) -> None:
+    """Nobody could look at them, so they are neither made again nor taken for gone."""
     Cluster("lab", home).save_nodes([node(f"sw{n}") for n in (1, 2, 3)], "lab")
-    with pytest.raises(EngineUnavailable, match="no Docker Engine answers"):
-        from_nothing()
+    generate_key(Cluster("lab", home).key_file, "x")
+    plan = from_nothing()
+    machines = plan.step("01", "machines")
+    assert machines is not None and {(c.host, c.action) for c in machines.changes} == {
+        (f"sw{n}", Action.START_MACHINE) for n in (1, 2, 3)
+    }
+    assert all("no Docker Engine runs here" in c.because for c in machines.changes)
+    assert all(s.unknown for s in plan.steps if s.phase > "01")
+    assert not any(c.action in NEW_NODE for _, c in plan.changes)
 
 
 def test_a_notebook_that_is_not_there(from_nothing: Callable[..., Plan], home: Path) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from swarmbook.access.cluster import Endpoint, Node
+from swarmbook.access.probe import Refused
+from swarmbook.access.probe import read_facts as said
 from swarmbook.model.checks import Check
 from swarmbook.params import Params
 from swarmbook.phases.provision.links import Heard, Port
-from swarmbook.phases.provision.preflight_checks import Facts, Listener, judge, read_facts, wanted_ports
+from swarmbook.phases.provision.preflight_checks import Facts, Listener, about_node, judge, read_facts, wanted_ports
 
 NODES = [
     Node(f"s{n}", f"id{n}", f"10.0.0.{n}", f"10.0.0.{n}", Endpoint(f"10.0.0.{n}", 22), f"ssh-ed25519 K{n}")
@@ -158,7 +160,7 @@ def test_ports_follow_the_parameters() -> None:
 
 
 def test_an_answer_is_read() -> None:
-    facts = read_facts(ANSWER, 1000.0, 1000.5)
+    facts = read_facts(said(ANSWER), 1000.0, 1000.5)
     assert facts.clock == (5.0 - 0.25, 0.25) and facts.init == "systemd" and facts.hostname == "s1" and facts.ours
     assert facts.addresses == {"10.0.0.1": "eth0", "172.17.0.1": "docker0"} and facts.mtu["eth0"] == 1500
     assert facts.kernel == {"overlay", "device-mapper"} and facts.free == 123456 and facts.names == {"s2": "10.0.0.2"}
@@ -169,24 +171,53 @@ def test_an_answer_is_read() -> None:
     assert facts.listeners[2] == Listener("udp", "0.0.0.0", 4789, "") and facts.release["ID"] == "ubuntu"
 
 
-ANSWER = """now 1005.0
-init systemd
-hostname s1
-id 0123456789abcdef
-free     123456
-ours yes
-has eth0 10.0.0.1
-has docker0 172.17.0.1
-mtu eth0 1500
-kernel overlay
-kernel device-mapper
-listens udp 127.0.0.53%lo:53 users:(("systemd-resolve",pid=1,fd=3))
-listens tcp [::]:22 users:(("sshd",pid=9,fd=4),("systemd",pid=1,fd=5))
-listens udp 0.0.0.0:4789
-name s2 10.0.0.2
-os: ID=ubuntu
-os: PRETTY_NAME="Ubuntu 24.04"
+ANSWER = """now
+ 1005.0
+init
+ systemd
+hostname
+ s1
+machine
+ 0123456789abcdef
+free
+     123456
+ours
+ yes
+addresses
+ eth0 10.0.0.1
+ docker0 172.17.0.1
+mtu
+ eth0 1500
+kernel
+ overlay
+ device-mapper
+listeners
+ udp 127.0.0.53%lo:53 users:(("systemd-resolve",pid=1,fd=3))
+ tcp [::]:22 users:(("sshd",pid=9,fd=4),("systemd",pid=1,fd=5))
+ udp 0.0.0.0:4789
+names
+ s2 10.0.0.2
+os
+ ID=ubuntu
+ PRETTY_NAME="Ubuntu 24.04"
 """
+
+
+def test_a_node_that_lies_is_refused() -> None:
+    probe = about_node(["s2"])
+    lies = {
+        "an address that is a command": ("10.0.0.1", "10.0.0.1;id"),
+        "a name that leads to a command": ("s2 10.0.0.2", "s2 $(id)"),
+        "a port that is none": ("0.0.0.0:4789", "0.0.0.0:99999"),
+        "no clock": (" 1005.0", " tomorrow"),
+        "no MTU": ("eth0 1500", "eth0 x"),
+    }
+    for was, lie in lies.values():
+        with pytest.raises(Refused):
+            probe.answer(ANSWER.replace(was, lie), "s1")
+    for cut in (0, 40, 200):
+        with pytest.raises(Refused):
+            probe.answer(ANSWER[:cut], "s1")
 
 
 def test_one_node_alone() -> None:

@@ -27,6 +27,11 @@ def test_whatever_a_file_says_stays_in_its_fact(content: list[str]) -> None:
     assert asked(probe) == (content or [""], ["x"])
 
 
+def test_a_fact_whose_last_line_has_no_end_does_not_run_into_the_next() -> None:
+    probe = Probe(sh("printf abc | as one; printf '' | as none; echo x | as two"), lambda facts: facts)
+    assert asked(probe) == {"one": ["abc"], "none": [], "two": ["x"]}
+
+
 def test_a_fact_without_lines_is_there() -> None:
     assert asked(Probe(sh("true | as none"), lambda facts: facts)) == {"none": []}
     assert read_facts("a\n 1\nb\na\n 2\n") == {"a": ["1", "2"], "b": []}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,14 @@ class TestSoftLayer(ProviderContract):
             cluster = Cluster(name, tmp_path)
             cluster.folder.mkdir(parents=True, exist_ok=True)
             generate_key(cluster.key_file, name)
-            apis.append(SoftLayerApi(rehearsal.xmlrpc, timeout_s=5))
-            # One domain an account: names are free again in another one.
+            apis.append(SoftLayerApi(rehearsal.xmlrpc, timeout_s=60))
+            letter = "n" if name == "one" else "m"
             params = Params(
                 cluster=name,
-                nodes=["n1", "n2", "n3"],
+                nodes=[f"{letter}{number}" for number in (1, 2, 3)],
                 provider="softlayer",
-                sl_domain=f"{name}.example.com",
-                sl_wait_timeout=10,
+                sl_domain="example.com",
+                sl_wait_timeout=120,
             )
             scan = lambda end: f"ssh-ed25519 KEY-OF-{end.host}"  # noqa: E731
             return SoftLayerProvider(
@@ -46,7 +47,29 @@ class TestSoftLayer(ProviderContract):
         def stop(name: str, node: str) -> None:
             machines.halt(next(guest.id for guest in cloud.guests.values() if guest.hostname == node))
 
+        def stranger() -> Callable[[], bool]:
+            """Two, and a key: one with a tag that begins like a cluster's, one whose order kept a mark that does."""
+            api = make("three")._api
+            spec = make("three")._spec("m1")
+            for hostname, mark, tags in (
+                ("archive", "", ["swarmbook-one-archive", "theirs"]),
+                ("attic", "swarmbook-two-archive m3", ["theirs"]),
+            ):
+                api.tag(api.order(replace(spec, hostname=hostname, mark=mark), []), tags)
+            api.register_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA somebody", "swarmbook-one-archive", "theirs")
+            theirs = {guest.id: (guest.hostname, list(guest.tags)) for guest in cloud.guests.values()}
+            keys = dict(cloud.keys)
+
+            def unharmed() -> bool:
+                there = {id: (guest.hostname, list(guest.tags)) for id, guest in cloud.guests.items() if id in theirs}
+                gone = {call.id for call in cloud.calls if call.name == "Virtual_Guest::deleteObject"}
+                return there == theirs and keys.items() <= cloud.keys.items() and not gone & theirs.keys()
+
+            return unharmed
+
         with Rehearsal(cloud) as rehearsal:
-            yield World(make, stop, lambda name, nodes: Cluster(name, tmp_path).save_nodes(nodes, "softlayer"))
+            yield World(
+                make, stop, lambda name, nodes: Cluster(name, tmp_path).save_nodes(nodes, "softlayer"), stranger
+            )
             for api in apis:
                 api.close()

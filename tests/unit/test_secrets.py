@@ -6,6 +6,7 @@ import base64
 import copy
 import html
 import json
+import os
 import pickle
 import shlex
 import urllib.parse
@@ -130,6 +131,39 @@ def test_a_cluster_makes_its_secrets_known(home: Path) -> None:
     assert mask("kept-from-an-earlier-run") != MASK
     Cluster("lab").register_secrets()
     assert mask("kept-from-an-earlier-run") == MASK
+
+
+def test_a_secret_that_was_written_in_the_same_tick_is_known(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock may tick so slowly that a folder's time does not show that it has changed again."""
+    folder = home / "clusters" / "lab" / "secrets"
+    folder.mkdir(parents=True)
+    (folder / "first").write_text("first-of-two-secrets")
+    Cluster("lab").register_secrets()
+    tick = folder.stat().st_mtime_ns
+    monkeypatch.setattr(secrets.time, "time_ns", lambda: tick + 1)
+    assert mask("first-of-two-secrets") == MASK
+    (folder / "second").write_text("second-of-two-secrets")
+    os.utime(folder, ns=(tick, tick))
+    assert mask("second-of-two-secrets") == MASK
+    # When it has not changed for a while, it is not read again for every text.
+    monkeypatch.setattr(secrets.time, "time_ns", lambda: tick + 10**9)
+    mask("anything")
+    monkeypatch.setattr(os, "scandir", lambda path: pytest.fail(f"{path} was read again"))
+    mask("anything")
+
+
+def test_nested_data_is_masked_in_keys_and_values() -> None:
+    register("hunter2hunter2")
+    data = {
+        "hunter2hunter2": ["x hunter2hunter2", ("hunter2hunter2", 3)],
+        4: {"deep": {"deeper": "hunter2hunter2"}},
+        "n": None,
+    }
+    assert secrets.mask_data(data) == {
+        MASK: [f"x {MASK}", [MASK, 3]],
+        4: {"deep": {"deeper": MASK}},
+        "n": None,
+    }
 
 
 def test_a_cluster_s_later_secrets_and_keys_are_known(home: Path) -> None:

@@ -132,10 +132,9 @@ def test_the_wheel_carries_the_book(root: Path, tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("swarmbook-*.whl")
     shutil.rmtree(source)
     venv.create(tmp_path / "env", with_pip=False, symlinks=True)
-    site = Path(
-        sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "env"), "platbase": str(tmp_path / "env")})
-    )
     python = tmp_path / "env" / "bin" / "python"
+    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())
     subprocess.run(
         [*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)],
         check=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,19 @@ from swarmbook.base.errors import (  # fmt: skip
     SwarmbookError,
     WaitTimeout,
 )
-from swarmbook.book.book import Book, Change
+from swarmbook.book.book import Book
 from swarmbook.cli.session import Session
 from swarmbook.machines.providers import costs_money, provider_for
 from swarmbook.machines.providers.softlayer import SoftLayerProvider
 from swarmbook.machines.rehearsal import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
 from swarmbook.machines.rehearsal.cloud import ROOT_PASSWORD
 from swarmbook.machines.softlayer_api import REHEARSAL_API_KEY, REHEARSAL_USERNAME, SoftLayerApi
+from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
 from swarmbook.phases.planner import make_plan
 from swarmbook.phases.provision import step as provision
+from swarmbook.show.changes import plan_text
 from swarmbook.testing.errors import raises
 
 NAMES = ["sw1", "sw2", "sw3"]
@@ -62,7 +65,7 @@ def rehearsal(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def params(rehearsal: Rehearsal) -> Callable[..., Params]:
     def make(**other: Any) -> Params:
         given: dict[str, Any] = {
-            "cluster": "lab", "nodes": NAMES, "provider": "softlayer", "sl_endpoint": rehearsal.xmlrpc, "sl_domain": "example.com", "sl_wait_timeout": 10, "wait_timeout": 10,
+            "cluster": "lab", "nodes": NAMES, "provider": "softlayer", "sl_endpoint": rehearsal.xmlrpc, "sl_domain": "example.com", "sl_wait_timeout": 120, "wait_timeout": 120,
         }  # fmt: skip
         return Params(**{**given, **other})
 
@@ -100,7 +103,7 @@ def provider(
     generate_key(cluster.key_file, "swarmbook-lab")
 
     def make(
-        timeout_s: float = 5, phase: str = "01", settle_s: float = 5, book: Book | None = None, **other: Any
+        timeout_s: float = 60, phase: str = "01", settle_s: float = 60, book: Book | None = None, **other: Any
     ) -> SoftLayerProvider:
         apis.append(SoftLayerApi(rehearsal.xmlrpc, timeout_s=timeout_s, sleep=lambda seconds: None))
         book = book or Book(phase, params(**other), cluster=cluster)
@@ -168,7 +171,9 @@ def test_nodes_as_the_phases_know_them(up: Callable[..., Any], cloud: Cloud, sca
         )
         assert (node.ssh, node.user, node.disk) == (Endpoint(condition.public_address, 22), "root", "/dev/xvdc")
         assert node.host_key == f"ssh-ed25519 KEY-OF-{node.ssh}"
+    assert all(node.tunnel for node in nodes.values()), "the engine is reached through SSH, not at the public address"
     private = up(sl_ssh_interface="private")
+    assert not any(node.tunnel for node in private)
     assert {node.ssh.host for node in private} == {node.private_address for node in private} and private[0].reach(
         2376
     ).host == private[0].private_address
@@ -188,6 +193,17 @@ def test_the_host_key_is_pinned_at_first_contact(
     )
 
 
+def test_a_pin_that_was_taken_out_is_not_used_again(up: Callable[..., Any], scans: Scans, home: Path) -> None:
+    """As the message about another host key says: a person removes the line, and 01 asks for the key again."""
+    first = up()
+    known = Cluster("lab", home).known_hosts
+    kept = [line for line in known.read_text().splitlines(keepends=True) if first[1].host_key not in line]
+    assert len(kept) == 2
+    known.write_text("".join(kept))
+    assert up() == first
+    assert scans.asked.count(first[1].ssh.host) == 2 and len(scans.asked) == 4, "of the others nobody asked again"
+
+
 def test_states_for_whoever_asks_why(
     provider: Callable[..., SoftLayerProvider], up: Callable[..., Any], cloud: Cloud
 ) -> None:
@@ -201,7 +217,7 @@ def test_states_for_whoever_asks_why(
         said = one.states()
         return sum("running" in state for state in said.values()) == 2, said
 
-    seen = one._wait_for("two to run", look, timeout_s=5)
+    seen = one._wait_for("two to run", look, timeout_s=120)
     assert seen == {
         "sw1": f"REHEARSAL: instance {ids['sw1']} is running",
         "sw2": f"REHEARSAL: instance {ids['sw2']} is halted: Setup Operating System",
@@ -244,7 +260,7 @@ def test_a_lost_answer_is_looked_for(
     up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
 ) -> None:
     cloud.faults.add(Fault("lost-answer", ORDER, times=1, seconds=60))
-    nodes = up(timeout_s=1.5)
+    nodes = up(timeout_s=3)
     assert sorted(ordered(cloud)) == NAMES and len(cloud.guests) == 3, (
         "the one whose answer was lost was found, not ordered again"
     )
@@ -257,7 +273,7 @@ def test_a_lost_answer_is_looked_for_by_name_too(
     """Should the service not show the mark: there was none of that name before, so it is the one."""
     monkeypatch.setattr(SoftLayerProvider, "_mark", lambda self, name: "")
     cloud.faults.add(Fault("lost-answer", ORDER, times=1, seconds=60))
-    one = provider(timeout_s=1.5)
+    one = provider(timeout_s=3)
     one.provision(one.plan(NAMES, one.machines()))
     assert sorted(ordered(cloud)) == NAMES and len(one.machines()) == 3
     assert not any(guest.spec.get("userData") for guest in cloud.guests.values())
@@ -267,7 +283,7 @@ def test_a_lost_answer_to_an_order_that_was_not_taken(provider: Callable[..., So
     cloud.faults.add(Fault("http-500", ORDER, times=1))
     one = provider(nodes=["sw1"], settle_s=0.1, swarm_managers=1)
     with pytest.raises(OrderUncertain) as caught:
-        one.provision([Change("sw1", "create")])
+        one.provision([Change("sw1", Action.ORDER)])
     told = str(caught.value)
     assert (
         "ordering sw1.example.com: sent, and no answer came" in told
@@ -290,9 +306,9 @@ def test_a_run_that_was_killed_before_its_tags(
     one = provider()
     one.wait(NAMES)
     assert [(change.host, change.action) for change in one.plan(NAMES, one.machines())] == [
-        ("sw1", "tag"),
-        ("sw2", "tag"),
-        ("sw3", "tag"),
+        ("sw1", Action.TAG),
+        ("sw2", Action.TAG),
+        ("sw3", Action.TAG),
     ]
     up()
     assert len(ordered(cloud)) == 3 and {tuple(guest.tags) for guest in cloud.guests.values()} == {("swarmbook-lab",)}
@@ -318,6 +334,21 @@ def test_names_that_somebody_else_has(
     assert "tags: theirs" in str(caught.value) and "swarmbook-lab" in str(caught.value)
     assert [thing for thing in provider(phase="91").doomed() if "instance" in thing] == []
     assert provider(sl_domain="other.example.com").machines() == []
+
+
+def test_a_lost_answer_does_not_make_a_strangers_instance_ours(
+    provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
+    """Somebody ordered one of that name meanwhile; ours was not taken, so there is nothing to be found."""
+    one = provider(nodes=["sw1"], swarm_managers=1, settle_s=0)
+    theirs = one._api.order(dataclasses.replace(one._spec("sw1"), mark="their own"), [])
+    one._api.tag(theirs, ["theirs"])
+    cloud.faults.add(Fault("http-500", ORDER, times=1))
+    with pytest.raises(OrderUncertain):
+        one.provision([Change("sw1", Action.ORDER)])
+    assert {id: guest.tags for id, guest in cloud.guests.items()} == {theirs: ["theirs"]}
+    provider(phase="91").destroy()
+    assert list(cloud.guests) == [theirs]
 
 
 def test_two_of_one_name(up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
@@ -349,7 +380,7 @@ def test_another_key_under_the_label(provider: Callable[..., SoftLayerProvider],
     assert "the cluster has no key yet" in str(caught.value)
     generate_key(Cluster("lab", home).key_file, "another")
     with pytest.raises(ForeignData, match="belongs to another key") as caught:
-        provider().provision([Change("sw1", "create")])
+        provider().provision([Change("sw1", Action.ORDER)])
     assert next(iter(cloud.keys.values()))["fingerprint"] in str(caught.value)
     assert ordered(cloud) == []
 
@@ -371,15 +402,15 @@ def test_a_key_that_the_account_has_under_another_label(
     public = (home / "clusters" / "lab" / "id_ed25519.pub").read_text()
     SoftLayerApi(provider()._api.endpoint).register_key(public, "laptop", "mine")
     with pytest.raises(ProviderError, match="already exists") as caught:
-        provider().provision([Change("sw1", "create", "")])
+        provider().provision([Change("sw1", Action.ORDER)])
     assert "sl_ssh_key_label: laptop" in str(caught.value) and not cloud.guests
-    provider(sl_ssh_key_label="laptop").provision([Change("sw1", "create", "")])
+    provider(sl_ssh_key_label="laptop").provision([Change("sw1", Action.ORDER)])
     assert [guest.hostname for guest in cloud.guests.values()] == ["sw1"]
 
 
 def test_a_lost_answer_to_the_registration(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     cloud.faults.add(Fault("lost-answer", "Security_Ssh_Key::createObject", times=1, seconds=60))
-    assert provider(timeout_s=1.5)._key.ensure() in cloud.keys and len(cloud.keys) == 1
+    assert provider(timeout_s=3)._key.ensure() in cloud.keys and len(cloud.keys) == 1
 
 
 # -- price and what is offered -------------------------------------------------------------------------------------------
@@ -452,17 +483,16 @@ def test_looking_is_tried_again(provider: Callable[..., SoftLayerProvider], clou
 
 def test_a_slow_answer_to_a_look(provider: Callable[..., SoftLayerProvider], cloud: Cloud) -> None:
     cloud.faults.add(Fault("slow", "Account::getVirtualGuests", times=1, seconds=60))
-    assert provider(timeout_s=1.5).machines() == []
+    assert provider(timeout_s=3).machines() == []
 
 
 def test_one_that_never_comes_up(
     up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
 ) -> None:
     cloud.faults.add(Fault("never-up", "sw2"))
-    fast = provider(sl_wait_timeout=10)
+    fast = provider()
     fast.provision(fast.plan(NAMES, fast.machines()))
-    late = provider(sl_wait_timeout=10)
-    late._wait_for = _hasty(late)  # type: ignore[method-assign]
+    late = _hasty(provider(), 2)
     with pytest.raises(WaitTimeout) as caught:
         late.wait(NAMES)
     told = str(caught.value)
@@ -474,7 +504,9 @@ def test_one_that_never_comes_up(
         "sw2": "coming up",
         "sw3": "running",
     }
-    assert [(change.host, change.action) for change in late.plan(NAMES, late.machines())] == [("sw2", "await")]
+    assert [(change.host, change.action) for change in late.plan(NAMES, late.machines())] == [
+        ("sw2", Action.AWAIT_MACHINE)
+    ]
     provider(phase="91").destroy()
     assert cloud.guests == {}, "what never came up can be cancelled all the same"
 
@@ -483,19 +515,21 @@ def test_one_without_a_private_address(provider: Callable[..., SoftLayerProvider
     cloud.faults.add(Fault("no-private-address", "sw3"))
     one = provider()
     one.provision(one.plan(NAMES, one.machines()))
-    one._wait_for = _hasty(one)  # type: ignore[method-assign]
-    with pytest.raises(WaitTimeout, match="runs, but has no private address"):
-        one.wait(NAMES)
+    with pytest.raises(WaitTimeout, match=r"sw3: id [0-9]+, runs, but has no private address"):
+        _hasty(one, 3).wait(NAMES)
 
 
-def _hasty(provider: SoftLayerProvider) -> Callable[..., Any]:
-    """Its waits, with two seconds to go."""
+def _hasty(provider: SoftLayerProvider, running: int) -> SoftLayerProvider:
+    """As many run already, and from now on it waits for no more than the first look."""
     patient = provider._wait_for
 
-    def wait(what: str, probe: Any, *, timeout_s: float, **other: Any) -> Any:
-        return patient(what, probe, timeout_s=2, **other)
+    def look() -> tuple[bool, str]:
+        states = provider.states()
+        return sum(state.endswith(" is running") for state in states.values()) == running, str(states)
 
-    return wait
+    patient(f"{running} to run", look, timeout_s=120)
+    provider._wait_for = lambda what, probe, *, timeout_s, **other: patient(what, probe, timeout_s=0, **other)  # type: ignore[method-assign]
+    return provider
 
 
 def test_one_that_was_switched_off(
@@ -504,7 +538,9 @@ def test_one_that_was_switched_off(
     up()
     machines.halt(next(id for id, guest in cloud.guests.items() if guest.hostname == "sw1"))
     one = provider()
-    assert [(change.host, change.action) for change in one.plan(NAMES, one.machines())] == [("sw1", "start")]
+    assert [(change.host, change.action) for change in one.plan(NAMES, one.machines())] == [
+        ("sw1", Action.START_MACHINE)
+    ]
     up()
     assert len(ordered(cloud)) == 3 and one.plan(NAMES, one.machines()) == []
 
@@ -550,8 +586,21 @@ def test_a_lost_answer_to_a_cancellation(
 ) -> None:
     up()
     cloud.faults.add(Fault("lost-answer", "Virtual_Guest::deleteObject", times=1, seconds=60))
-    provider(phase="91", timeout_s=1.5).destroy()
+    provider(phase="91", timeout_s=3).destroy()
     assert cloud.guests == {}
+
+
+def test_what_is_wanted_before_anything_is_ordered(
+    provider: Callable[..., SoftLayerProvider], monkeypatch: pytest.MonkeyPatch, rehearsal: Rehearsal
+) -> None:
+    (lacking,) = provider(sl_endpoint="").prerequisites()
+    assert (lacking.name, lacking.ok) == ("credentials", False) and "SL_USERNAME" in lacking.seen
+    monkeypatch.setenv("SL_USERNAME", "me")
+    monkeypatch.setenv("SL_API_KEY", "a-very-real-key")
+    (there,) = provider(sl_endpoint="").prerequisites()
+    assert there.ok and there.seen == "for https://api.softlayer.com/xmlrpc/v3.1/"
+    (engine,) = provider(sl_endpoint="rehearsal").prerequisites()
+    assert engine.name == "Docker Engine for the machines"
 
 
 # -- credentials and endpoints -------------------------------------------------------------------------------------------
@@ -647,8 +696,8 @@ def test_the_question(
     plan = make_plan(params(sl_billing="monthly"), ["01"], cluster)
     assert (
         [cost.monthly for cost in plan.costs] == [68.0] * 3
-        and "204.00" in plan.to_text()
-        and "per month" in plan.to_text()
+        and "204.00" in plan_text(plan)
+        and "per month" in plan_text(plan)
     )
     assert len(plan.words()["ORDER"]) == 3
     with pytest.raises(ConfirmationMissing):
@@ -667,7 +716,7 @@ def test_another_price_than_the_approved_one_orders_nothing(
 ) -> None:
     def approved(price: str) -> None:
         changes = tuple(
-            Change(name, "create", f"REHEARSAL: instance ordered, {price} an hour", word="ORDER") for name in NAMES
+            Change(name, Action.ORDER, ("REHEARSAL: instance", f"{price} an hour"), Word.ORDER) for name in NAMES
         )
         Plan("lab", {}, {}, (PlannedStep("01", "machines", changes),), partial=True).save(tmp_path / "plan.json")
 

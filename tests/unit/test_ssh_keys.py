@@ -18,6 +18,7 @@ from swarmbook.base.errors import ForeignData, HostUnreachable
 from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.provision import step as provision
+from swarmbook.show.changes import sentence
 from swarmbook.testing.errors import raises
 
 
@@ -62,7 +63,7 @@ def test_the_step_takes_the_key_that_is_named(tmp_path: Path, home: Path) -> Non
 
     def step(path: Path | str) -> list[str]:
         return [
-            change.detail
+            sentence(change)
             for change in provision.key(Book("01", Params(ssh_key_file=str(path)), cluster=cluster)).changes
         ]
 

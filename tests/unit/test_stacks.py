@@ -135,7 +135,7 @@ def test_galera(open_book: Callable[..., Book], other: dict[str, Any]) -> None:
     book = open_book("07", **other)
     made = galera_stack.parts(book)
     members = book.params.members()
-    whole = galera_stack.document(book.params, made, members)
+    whole = galera_stack.document(made)
     holds_together(whole)
     assert list(whole["services"]) == members
     text = yaml.safe_dump(whole) + repr(made)
@@ -151,7 +151,7 @@ def test_galera(open_book: Callable[..., Book], other: dict[str, Any]) -> None:
         assert all(port["mode"] == "host" for port in service.get("ports", []))
         assert not [key for key in service["environment"] if re.search("PASS|TOKEN|SECRET|KEY", key)]
     assert galera_stack.parts(book) == made
-    one = galera_stack.document(book.params, made, members[:1])
+    one = galera_stack.document(made, members[:1])
     holds_together(one)
     assert one["services"][members[0]] == whole["services"][members[0]], "a member does not change when others come"
 
@@ -160,7 +160,7 @@ def test_two_galera_clusters_share_nothing_but_the_network(open_book: Callable[.
     documents = []
     for name in ("shop", "blog"):
         book = open_book("07", mariadb_cluster_name=name)
-        documents.append(galera_stack.document(book.params, galera_stack.parts(book), book.params.members()))
+        documents.append(galera_stack.document(galera_stack.parts(book)))
     one, other = documents
     assert not set(one["secrets"]) & set(other["secrets"])
     assert not set(one["configs"]) & set(other["configs"]) or one["configs"] == other["configs"]
@@ -181,9 +181,11 @@ def test_a_stamp_follows_what_is_said_and_not_how() -> None:
 
 def test_a_secrets_name_follows_its_content_under_a_key_of_the_cluster(open_book: Callable[..., Book]) -> None:
     book = open_book("04")
-    name = stack.secret_name(book, "db", "hunter2")
+    salt = stack.salt_of(book.cluster)
+    name = stack.secret_name(salt, "db", "hunter2")
     assert re.fullmatch(r"db-[0-9a-f]{10}", name)
-    assert stack.secret_name(book, "db", b"hunter2") == name
-    assert stack.secret_name(book, "db", "hunter3") != name
+    assert stack.secret_name(salt, "db", b"hunter2") == name
+    assert stack.secret_name(salt, "db", "hunter3") != name
     (book.cluster.folder / "secrets" / "secret-name-salt").unlink()
-    assert stack.secret_name(book, "db", "hunter2") != name
+    salt = stack.salt_of(book.cluster)
+    assert stack.secret_name(salt, "db", "hunter2") != name

@@ -31,7 +31,7 @@ def test_the_word_and_only_the_word() -> None:
     assert not box.button.disabled
     box.button.click()
     box.button.click()
-    assert said == [1] and box.word.disabled and "run the cell again" in box.told.value
+    assert said == [1] and box.word.disabled and "run the cell again" in box.status.value
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class LabProvider:
     def machines(self) -> list[Found]:
         there = self._there()
         if there is None:
-            # Nobody could look: the machines of the inventory may be there, and are not counted as gone.
+            # Without an engine there is no way to look: the machines of the inventory may still exist.
             note = "no Docker Engine runs here"
             return [
                 Found(node.name, node.id, MachineState.UNKNOWN, node.private_address, node.public_address, note)

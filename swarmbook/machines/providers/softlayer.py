@@ -291,14 +291,14 @@ class SoftLayerProvider:
 
     def _order(self, name: str, key: int, before: set[int]) -> int:
         """Order one instance, once; gives its id."""
-        spec, started, exit_code, told = self._spec(name), time.monotonic(), 0, ""
+        spec, started, exit_code, outcome = self._spec(name), time.monotonic(), 0, ""
         try:
             return self._api.order(spec, [key])
         except OrderUncertain as error:
-            told = f"no answer; looked for as {spec.fqdn}"
+            outcome = f"no answer; looked for as {spec.fqdn}"
             return self._find_ordered(spec, before, error)
         except ProviderError as error:
-            exit_code, told = 1, error.seen or error.what
+            exit_code, outcome = 1, error.seen or error.what
             raise
         finally:
             self._book.transcript.record(
@@ -306,7 +306,7 @@ class SoftLayerProvider:
                 _by_hand(spec, self._key.label, self._tags(), self._api.rehearsal),
                 exit_code,
                 time.monotonic() - started,
-                told,
+                outcome,
             )
 
     def _find_ordered(self, spec: Spec, before: set[int], error: OrderUncertain) -> int:
@@ -351,9 +351,9 @@ class SoftLayerProvider:
             states = {name: self._how(found.get(name)) for name in names}
             late = {name: state for name, state in states.items() if state != MachineState.RUNNING}
             if late:
-                told = "; ".join(f"{name}: {state}" for name, state in late.items())
+                outcome = "; ".join(f"{name}: {state}" for name, state in late.items())
                 progress.show(
-                    f"{len(names) - len(late)} of {len(names)} run after {time.monotonic() - started:.0f} s; {told}"
+                    f"{len(names) - len(late)} of {len(names)} run after {time.monotonic() - started:.0f} s; {outcome}"
                 )
             return not late, "\n".join(f"{name}: {state}" for name, state in late.items())
 
@@ -379,7 +379,7 @@ class SoftLayerProvider:
         return f"id {instance.id}, runs, but has no {'private' if not instance.private_address else 'public'} address"
 
     def _node(self, instance: Instance, known: Node | None, progress: Progress) -> Node:
-        """What the phases need to know. The host key is asked for once; from then on it is the pinned one, whoever answers."""
+        """What the phases need to know. The host key is fetched once and pinned; from then on the pinned one counts."""
         private = self._book.params.sl_ssh_interface == "private"
         address = instance.private_address if private else instance.public_address
         end, id = Endpoint(address, 22), self._shown_id(instance)

@@ -1,4 +1,4 @@
-"""The account and its service, as pure state: keys, instances, orders, tags. What a call gives, whichever wire it came by."""
+"""The account and its service, as pure state: keys, instances, orders, tags. What a call gives, over XML-RPC or REST."""
 
 from __future__ import annotations
 

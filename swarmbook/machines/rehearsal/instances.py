@@ -89,7 +89,7 @@ class LabInstances:
                     before.join()
                 try:
                     work()
-                except Exception as error:  # whoever asks next is told
+                except Exception as error:  # the next caller gets it
                     self._failed[id] = error
                 finally:
                     self._seen_at = float("-inf")
@@ -112,7 +112,7 @@ class LabInstances:
         machines, name = self._machines(), str(id)
         for machine in machines.all():
             if machine.name == name:
-                if machine.state is MachineState.CREATED:  # whoever made it was killed over it
+                if machine.state is MachineState.CREATED:  # the process that made it was killed
                     machines.start(name, self._keys[id])
                 return
         image, _ = ensure_image(machines.engine, "node", self._base_image)

@@ -28,7 +28,7 @@ class Rehearsal:
 
     Args:
         cloud: What answers.
-        port: 0: whichever is free.
+        port: 0: any free one.
     """
 
     def __init__(self, cloud: Cloud, port: int = 0) -> None:

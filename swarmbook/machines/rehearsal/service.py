@@ -35,7 +35,7 @@ def rehearse(home: Path, base_image: str, port: int = 0) -> Rehearsal:
     Args:
         home: Where ``clusters/`` lies.
         base_image: Base of the machines' image.
-        port: Where to listen on 127.0.0.1; 0: whichever is free.
+        port: Where to listen on 127.0.0.1; 0: any free port.
     """
     return Rehearsal(Cloud(LabInstances(lab_name(home), home, base_image), file=_file(home)), port)
 
@@ -76,5 +76,5 @@ def set_up(home: Path, *, up_s: float | None = None, faults: Iterable[Fault] = (
             account.faults.clear()
         for fault in faults:
             account.faults.add(fault)
-        told = [f"{fault.kind} on {fault.on}, {f'{left} more times' if left else 'always'}" for fault, left in account.faults.left()]
-        return account.up_s, told
+        lines = [f"{fault.kind} on {fault.on}, {f'{left} more times' if left else 'always'}" for fault, left in account.faults.left()]
+        return account.up_s, lines

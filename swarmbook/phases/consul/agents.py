@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support.consul_api import ConsulApi, api
 from swarmbook.phases.support.preconditions import require_consul, require_swarm
 
-__all__ = ["prove", "wait_for_agents"]
+__all__ = ["prove", "wait_for_agents", "wait_for_updates"]
 
 
 def wait_for_agents(book: Book, servers: Sequence[str]) -> None:
@@ -59,6 +60,43 @@ def wait_for_agents(book: Book, servers: Sequence[str]) -> None:
         where=", ".join(servers),
         next=f"swarmbook ssh {servers[0]} docker service logs --tail 30 {STACK}_server",
     )
+
+
+#: The swarm forgets how the last update went when the next one is asked for, and begins a moment later; an update that
+#: replaces no container never begins, seconds.
+_BEGINS_S = 3.0
+
+
+def wait_for_updates(book: Book, manager: str, services: Sequence[str]) -> None:
+    """Wait until the swarm has replaced the agents of services that have changed, one node after the other.
+
+    Args:
+        book: The open book.
+        manager: A manager's name.
+        services: Full names.
+
+    Raises:
+        WaitTimeout: It takes too long.
+    """
+    began = time.monotonic()
+
+    def updated() -> tuple[bool, str]:
+        found = {service.name: service.update for service in book.engine(manager).stack_services(STACK).values()}
+        late = [
+            f"{name}: {found.get(name) or 'not begun'}"
+            for name in services
+            if found.get(name) != "completed" and (found.get(name) or time.monotonic() - began < _BEGINS_S)
+        ]
+        return not late, "; ".join(late)
+
+    if services:
+        wait_for(
+            "the swarm has replaced Consul's agents, node by node",
+            updated,
+            timeout_s=book.params.wait_timeout,
+            where=manager,
+            next=f"swarmbook ssh {manager} docker service ps {services[0]}",
+        )
 
 
 @look(traces="a key of its own")

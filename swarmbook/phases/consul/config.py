@@ -93,7 +93,7 @@ def agent_config(
 
 
 def document(cluster: str, image: str, server_secret: str, client_secret: str) -> dict[str, Any]:
-    """The stack file: two global services, told apart by a node label.
+    """The stack file: two global services, distinguished by a node label.
 
     Args:
         cluster: The cluster's name.

@@ -44,7 +44,7 @@ class Listener:
             str(ports["dns"]): {addresses["dns"]},
             str(ports["https"]): set(addresses["https"].split()),
         }
-        # A resolver on 127.0.0.53 is in nobody's way.
+        # A resolver on 127.0.0.53 does not conflict.
         everywhere = {"0.0.0.0", "*", "[::]"}  # noqa: S104
         return self.port in wanted and self.address in {*everywhere, *wanted[self.port]}
 
@@ -102,7 +102,7 @@ def on_node(image: bool = False, label: str = "") -> Probe[NodeState]:
         config = "".join(facts.get("config", ()))
         running = "".join(facts["running"]).strip()
         return NodeState(
-            config=json.loads(base64.b64decode(config)) if config else {},
+            config=json.loads(base64.b64decode(config, validate=True)) if config else {},
             files=files,
             label=label,
             image=image,

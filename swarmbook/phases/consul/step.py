@@ -23,7 +23,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
 from swarmbook.params import Params
-from swarmbook.phases.consul.agents import wait_for_agents
+from swarmbook.phases.consul.agents import wait_for_agents, wait_for_updates
 from swarmbook.phases.consul.config import FOLDER, STACK, Wanted, wanted
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
@@ -154,13 +154,16 @@ class Deploy(Step[Agents, Wanted]):
             files = {c.host: c.things for c in todo.take(Action.PUT_FILES)}
             book.fleet.each(lambda host: _put(host, wanted, files[host.name], formed=bool(seen.leader)), files)
             tokens = [thing for change in todo.take(Action.TOKEN) for thing in change.things]
-            if seen.leader:  # before an agent starts that would be told, and remember, that its token is not known
+            if seen.leader:  # first: an agent that starts without its token would remember that the token is unknown
                 _make_tokens(book, wanted, servers[0], tokens)
             labels = todo.take(Action.LABEL)
             if labels:
                 book.fleet[manager].run(lines(sh("set -e"), *map(_label, labels)))
-            if todo.take(Action.DEPLOY):
+            deployed = [thing for change in todo.take(Action.DEPLOY) for thing in change.things]
+            if deployed:
                 stack.deploy(book, manager, STACK, wanted.document)
+                changed = [name for name in deployed if name.removeprefix(f"{STACK}_") in seen.specs]
+                wait_for_updates(book, manager, changed)
             for change in todo.take(Action.RESTART_AGENT):  # one after the other, so that raft keeps its majority
                 _restart(book.fleet[change.host], change.things[0])
                 wait_for_agents(book, servers)

@@ -83,7 +83,7 @@ def _read(facts: Facts) -> Engine:
         return "".join(facts[name]).strip()
 
     def text(name: str) -> str:
-        return base64.b64decode(line(name)).decode(errors="replace")
+        return base64.b64decode(line(name), validate=True).decode(errors="replace")
 
     info = json.loads(line("info") or "null") or {}
     if not _VERSION.fullmatch(line("version")):

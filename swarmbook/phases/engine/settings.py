@@ -38,7 +38,7 @@ def refuse_driver(host: str, driver: str, version: str, under: Sequence[str]) ->
         host: For the message.
         driver: The storage driver that is wanted.
         version: Of the installed engine, or nothing.
-        under: What the engine's data would lie on; empty where nobody could look.
+        under: What the engine's data would lie on; empty where it could not be read.
 
     Raises:
         WorldError: It would not start, or not with this driver.
@@ -129,7 +129,7 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
             where=f"{host}: {SETTINGS}",
             wanted="a JSON object",
             seen=str(error),
-            next=f"mend it: swarmbook ssh {host}",
+            next=f"correct it: swarmbook ssh {host}",
             code=Code.ENGINE_SETTINGS_NOT_READ,
         ) from None
     if settings.get("hosts"):  # dockerd does not start when it is given addresses both here and by its unit's -H

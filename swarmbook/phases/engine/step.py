@@ -248,7 +248,7 @@ def _put_settings(book: Book, host: Host, wanted: Wanted, engine: Engine) -> Non
 
 
 def _listen(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
-    # Of an engine that was installed just now nobody knows the line yet.
+    # The line of an engine that was installed just now is not known yet.
     line = engine.start_line or host.ask(ENGINE).start_line
     host.put(DROP_IN, drop_in_for(line, wanted.params.docker_api_port))
 
@@ -351,7 +351,7 @@ def _ask_api(book: Book, node: Node) -> str:
 
 def _refuses_strangers(end: Endpoint) -> bool:
     context = ssl.create_default_context()
-    # A stranger asks: what matters is what he is told.
+    # This plays the stranger: only the answer matters.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (

@@ -118,7 +118,7 @@ class Galera:
 
 
 def nobody_serves(members: Mapping[str, Member]) -> WorldError:
-    """The error for data without a member in service: its positions are for whoever has to decide."""
+    """The error for data without a member in service: it carries the positions that a person needs to decide."""
     positions = "\n".join(
         f"{name}: {member.position or 'no position'}, {'running' if member.running else 'stopped'}"
         for name, member in members.items()

@@ -35,7 +35,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
         seen: The cluster as it is.
 
     Raises:
-        WorldError: No member is in service and some hold data: which of them may go on is nobody's guess. Or a port is
+        WorldError: No member is in service and some hold data: which of them may go on must not be guessed. Or a port is
             taken.
     """
     params, members = made.params, seen.members
@@ -94,7 +94,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
 
 
 def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:
-    """How the cluster is founded, when nobody is in service."""
+    """How the cluster is founded, when no member is in service."""
     founder = members[first]
     others = {
         name: member for name, member in members.items() if name != first and (member.data or member.bootstrapped)
@@ -103,8 +103,7 @@ def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ..
     if half_made and founder.running and not others:
         return [Change(first, Action.AWAIT_FIRST, because="it bootstraps")]
     if half_made and not others:
-        # Nobody was let in before it was complete (accounts are locked until then), so nothing of anybody's is in it; it
-        # is kept all the same.
+        # Accounts are locked until it is complete, so no user data can be in it; it is kept all the same.
         return [Change(first, Action.SET_ASIDE, folder), Change(first, Action.BOOTSTRAP)]
     if founder.bootstrapped and founder.running and not others:
         return [Change(first, Action.AWAIT_FIRST)]

@@ -90,15 +90,15 @@ def course(
     began = samples[0][0]
     lanes: list[tuple[float, str, str]] = []
     for name in dict.fromkeys([*shifts, *(name for _, name, _ in samples)]):
-        told = sorted(shifts.get(name, ()))
-        earlier = [state for at, state in told if at < began]
-        later = [(at, state) for at, state in told if at >= began]
+        logged = sorted(shifts.get(name, ()))
+        earlier = [state for at, state in logged if at < began]
+        later = [(at, state) for at, state in logged if at >= began]
         seen = [(at, state) for at, member, state in samples if member == name]
-        if not seen and not told:
+        if not seen and not logged:
             continue
         if earlier:
             seen = [(began, earlier[-1])]
-        elif not seen:  # nobody waited for it, and its log says nothing of before: it was in service all the time
+        elif not seen:  # no wait, and nothing earlier in its log: it was in service all the time
             seen = [(began, "Synced")]
         first = later[0][0] if later else math.inf
         lanes += [

@@ -34,7 +34,7 @@ class Bootstrap(Step[Galera, Parts]):
 
     Raises:
         OutOfOrder: There is no overlay network or no Consul.
-        WorldError: A member does not bootstrap or join; or there is data and nobody in service.
+        WorldError: A member does not bootstrap or join; or there is data and no member in service.
     """
 
     name = "Galera"
@@ -156,7 +156,7 @@ class Bootstrap(Step[Galera, Parts]):
 def _there(network: str) -> Probe[bool]:
     """Whether the swarm has a network."""
     return Probe(
-        sh("docker network ls -q --filter @{filter} | as found", filter=f"name=^{network}$"),
+        sh("docker network inspect --format '{{.Id}}' @{network} 2>/dev/null | as found", network=network),
         lambda facts: any(facts["found"]),
     )
 

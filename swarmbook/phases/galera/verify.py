@@ -80,8 +80,8 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
                 next="swarmbook run PARAMS --from 07",
             ) from None
         book.transcript.record(
-            name,  # typed here; told with its node, so that the order is the same every time
-            # Not the port of this forward, which is gone by the time that somebody reads it.
+            name,  # typed here, recorded with its node, so that the order is the same every time
+            # Not the port of this forward, which is gone by the time the record is read.
             f"mariadb --host=127.0.0.1 --port=3306 --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # from here, through SSH",
             0,
             0.0,

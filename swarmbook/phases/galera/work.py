@@ -42,7 +42,7 @@ def init_scripts(params: Params) -> dict[str, bytes]:
             "the folder of initial scripts is not there",
             where=str(folder.resolve()),
             wanted="a folder with *.sql, *.sql.gz or *.sh",
-            next="mend mariadb_init_scripts in the parameters",
+            next="correct mariadb_init_scripts in the parameters",
             code=Code.INIT_SCRIPTS_NOT_THERE,
         )
     taken = (".sql", ".sql.gz", ".sh")
@@ -195,7 +195,7 @@ class Work:
         )
 
     def reunite(self, within_s: int) -> None:
-        """Wait until a member serves. Nobody is bootstrapped for it: who may go on is for Galera to know, or for a person.
+        """Wait until a member serves. No member is bootstrapped for that: which one may go on is for Galera to know, or for a person to decide.
 
         Args:
             within_s: Seconds that they may take.
@@ -232,7 +232,7 @@ class Work:
             where=f"{name}: service {service_name(self._params, name)}",
             wanted="Synced",
             seen=last_words(self._book, name),
-            next=f"mend what the log says, then: swarmbook run PARAMS --from {self._book.phase}{hint}",
+            next=f"fix what the log reports, then: swarmbook run PARAMS --from {self._book.phase}{hint}",
             code=Code.FOUNDING_FAILED if bootstrapping else None,
         )
 

@@ -32,7 +32,7 @@ class Disk:
         content: What is on it, from the disk upwards (see :mod:`swarmbook.phases.post_provision.layouts`); what is not
             ours is one word in the end.
         unfinished: Whether the last layer was begun by a run that was killed, or is there and not active.
-        kernel: What the node's kernel can carry: ``dm``, ``thin``, ``btrfs``, ``xfs``; None when nobody could ask.
+        kernel: What the node's kernel can carry: ``dm``, ``thin``, ``btrfs``, ``xfs``; None when it could not be asked.
         bare: Whether the kernel reads no partitions of it (a loop device without scanning).
         uuid: Of the file system on top.
         mounts: Where it, or a part of it, is mounted.
@@ -72,7 +72,7 @@ def gib(size: int) -> str:
 
 
 # dm is taken for usable outside of containers only: its names are the kernel's, so that two containers could not both have a
-# volume group `docker`, and without udev nobody makes its nodes. A kernel that brings no modules with it may have anything built in
+# volume group `docker`, and without udev its nodes are not made. A kernel that brings no modules with it may have anything built in
 # or with its host: then what it says it has counts for dm, and a file system is tried.
 _KERNEL = """modules=/lib/modules/$(uname -r)
 loads() { [ -d "$modules" ] && modprobe -n -q "$1" 2>/dev/null; }

@@ -60,7 +60,7 @@ class LayOut(Step[Mapping[str, Disk], Wanted]):
     """Lay out the second disk and mount it at ``/var/lib/docker``.
 
     Raises:
-        WorldError: A disk is not there or cannot be told from others, or the node cannot carry the layout.
+        WorldError: A disk is missing or cannot be identified, or the node cannot carry the layout.
         ForeignData: A disk holds data that is not ours, and its node is not named in ``wipe_disks``; or something lies
             under the mount point. Nothing was touched on any node.
         ConfirmationMissing: A disk is to be wiped, and the parameter ``confirm`` is not ``DESTROY``.
@@ -133,7 +133,7 @@ def wanted_disks(params: Params, seen: Mapping[str, Disk]) -> Wanted:
     """How the disks should be.
 
     Raises:
-        WorldError: A disk is not there or cannot be told from others, or the kernel or the engine cannot carry the layout.
+        WorldError: A disk is missing or cannot be identified, or the kernel or the engine cannot carry the layout.
         ForeignData: A disk holds data that is not ours, and its node is not named in ``wipe_disks``.
     """
     if params.storage_layout == "existing":
@@ -244,7 +244,7 @@ def _there(name: str, disk: Disk) -> None:
     if not disk.device:
         listed = "\n".join(disk.others) or "no disk at all"
         raise WorldError(
-            f"which disk of {name} is the second one cannot be told; nothing was touched",
+            f"the second disk of {name} cannot be identified; nothing was touched",
             where=name,
             wanted="exactly one empty disk beside the system's, or one with a layout of ours",
             seen=listed,

@@ -1,6 +1,6 @@
 """Layouts of the second disk as data: what lies upon what, what each layer needs, and the commands that make it or undo it.
 
-A layout is a stack of layers from the disk upwards. A disk is told the same way (:mod:`swarmbook.phases.post_provision.disk_probe`), so what is left to
+A layout is a stack of layers from the disk upwards. A disk is described the same way (:mod:`swarmbook.phases.post_provision.disk_probe`), so what is left to
 do is what the one has above the other: nothing on a finished disk, all of it on an empty one, and the rest where a run was killed.
 """
 

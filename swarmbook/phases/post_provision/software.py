@@ -32,7 +32,7 @@ class System:
         release: Its os-release.
         installed: Packages that are there, of those that any layout or the parameters may want.
         updates: How many updates wait, by the lists that are there; 0 when they were not asked for.
-        lists_age: How old those lists are, seconds; None when nobody asked, or there are none.
+        lists_age: How old those lists are, seconds; None when there are none, or they were not asked for.
         disk: Its second disk: which layout it gets decides what has to be installed.
     """
 

@@ -59,7 +59,7 @@ def _listen(own: str, free: Sequence[Port]) -> Probe[str]:
 
     Args:
         own: The node's private address.
-        free: Ports at which nobody listens.
+        free: Ports without a listener.
     """
     tcp = [port for port in free if port.protocol == "tcp"]
     script = [
@@ -185,9 +185,9 @@ def try_links(
         fleet: SSH to them.
         nodes: Which.
         ports: Which ports.
-        busy: Ports at which somebody listens already, by node: a connection to it is tried, and no datagram.
+        busy: Ports that already have a listener, by node: a connection to it is tried, and no datagram.
         mtu: Of each node's link, bytes.
-        used: Nodes on which nobody listens for us: what runs there may be about to start, and would find its port taken.
+        used: Nodes on which no test listener is started: what runs there may be about to start, and would find its port taken.
 
     Returns:
         What each node's tries came to.

@@ -54,7 +54,7 @@ for other in @{others}; do getent ahostsv4 "$other" | awk -v o="$other" 'NR == 1
 
 @dataclass(frozen=True)
 class Listener:
-    """Somebody who listens on a node."""
+    """A process that listens on a node."""
 
     protocol: str
     address: str
@@ -170,7 +170,7 @@ def _ask(host: Host, nodes: Sequence[Node]) -> Facts:
 
 
 def held(ports: Iterable[Port], facts: Facts, address: str) -> dict[Port, str]:
-    """Which of these ports somebody listens at, where the nodes would, and who."""
+    """Which of these ports are already taken where the nodes would listen, and by which process."""
     found = {}
     for port in ports:
         for listener in facts.listeners:
@@ -200,17 +200,17 @@ def judge(params: Params, nodes: Sequence[Node], seen: Mapping[str, Facts], hear
     return rows
 
 
-def _row(node: Node, name: str, wanted: str, seen: str, ok: bool, mend: str, code: Code = Code.CHECK_FAILED) -> Check:
-    return Check(node.name, name, wanted, seen if ok else f"{seen}; {mend}", ok, code)
+def _row(node: Node, name: str, wanted: str, seen: str, ok: bool, fix: str, code: Code = Code.CHECK_FAILED) -> Check:
+    return Check(node.name, name, wanted, seen if ok else f"{seen}; {fix}", ok, code)
 
 
 def _alone(node: Node, facts: Facts) -> list[Check]:
     system = facts.release.get("PRETTY_NAME", "unknown")
     try:
         family_of(node.name, facts.release)
-        fine, mend = True, ""
+        fine, fix = True, ""
     except WorldError as error:
-        fine, mend = False, error.wanted or ""
+        fine, fix = False, error.wanted or ""
     lacking = sorted({"overlay", "VXLAN"} - facts.kernel)
     without = {
         "IPVS": "no virtual IPs, which the book does not use",
@@ -225,7 +225,7 @@ def _alone(node: Node, facts: Facts) -> list[Check]:
             "one that the book knows, with systemd",
             system,
             fine and facts.init == "systemd",
-            mend or f"its first process is {facts.init}",
+            fix or f"its first process is {facts.init}",
         ),
         _row(
             node,
@@ -262,7 +262,7 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
         name: at for name, at in facts.names.items() if at not in _own(name, nodes, seen) and not at.startswith("127.")
     }
     ahead = {o.name: facts.clock[0] - seen[o.name].clock[0] for o in others}
-    # Beyond what the way to and fro could have made of it.
+    # More than the round trip can account for.
     off = {name: by for name, by in ahead.items() if abs(by) > _SKEW_S + facts.clock[1] + seen[name].clock[1]}
     return [
         _row(
@@ -296,7 +296,7 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
             "theirs, or unknown",
             ", ".join(f"{name} is {at}" for name, at in wrong.items()) or "fine",
             not wrong,
-            "mend /etc/hosts, or the name server",
+            "correct /etc/hosts, or the name server",
         ),
         _row(
             node,
@@ -319,8 +319,8 @@ def _own(name: str, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> set[str
 def _ports(params: Params, node: Node, facts: Facts) -> list[Check]:
     taken = held(wanted_ports(params), facts, node.private_address)
     foreign = {port: who for port, who in taken.items() if not (facts.ours and who.replace("the kernel", "") in _OURS)}
-    told = ", ".join(f"{port} ({port.what}) by {who}" for port, who in foreign.items())
-    seen = f"held: {told}" if foreign else "the book's own, or free" if taken else "free"
+    holders = ", ".join(f"{port} ({port.what}) by {who}" for port, who in foreign.items())
+    seen = f"held: {holders}" if foreign else "the book's own, or free" if taken else "free"
     return [
         _row(
             node,
@@ -343,7 +343,7 @@ def _links(params: Params, node: Node, nodes: Sequence[Node], heard: Heard) -> l
     fine = (
         "reached"
         if tried == all_ports
-        else f"{tried} of {all_ports} tried, which are reached; nobody listens for us where the book has been before"
+        else f"{tried} of {all_ports} tried, which are reached; no test listener runs where the book has been before"
     )
     rows = [
         _row(
@@ -364,7 +364,7 @@ def _links(params: Params, node: Node, nodes: Sequence[Node], heard: Heard) -> l
                 f"{heard.mtu} bytes pass whole",
                 f"not to {', '.join(split)}" if split else "they do",
                 not split or 0 < params.overlay_mtu < heard.mtu - 50,
-                "mend the MTU of a link on the way, or set overlay_mtu to what passes less 50",
+                "fix the MTU of a link on the way, or set overlay_mtu to what passes less 50",
                 code=Code.PACKETS_TOO_LARGE,
             )
         )
@@ -386,7 +386,7 @@ def preflight(book: Book) -> CheckTable:
         node.name: seen[node.name].mtu.get(seen[node.name].addresses.get(node.private_address, ""), 1500)
         for node in nodes
     }
-    # Where an address is not a node's own, nobody can listen at it: the row above says so.
+    # Where an address is not a node's own, nothing can listen at it: the row above says so.
     there = [node for node in nodes if node.private_address in seen[node.name].addresses]
     # Nor where the book has been before: an engine that is just starting would find its ports taken, and its swarm would not come up.
     heard = try_links(book.fleet, there, ports, busy, mtu, [name for name, facts in seen.items() if facts.ours])

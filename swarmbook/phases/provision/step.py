@@ -231,7 +231,7 @@ def _things(book: Book) -> tuple[str, ...]:
 
 
 def _folder(cluster: Cluster) -> list[str]:
-    """The cluster's folder, if it holds more than the lock of whoever asks; a run that got no further than the key has left one too."""
+    """The cluster's folder, if it holds more than the lock of this command; a run that got no further than the key leaves one too."""
     folder = cluster.folder
     kept = {path.name for path in folder.iterdir()} - {"lock", "lock.json"} if folder.is_dir() else set()
     return [f"folder {folder} with the cluster's keys, certificates and secrets"] if kept else []

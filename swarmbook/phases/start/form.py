@@ -83,14 +83,14 @@ class Form:
         self.fields = {name: _widget(name, values[name]) for name in Params.model_fields}
         self.notes = {name: w.HTML() for name in Params.model_fields}
         self.save = w.Button(description="Save", tooltip=str(path))
-        self.told = w.HTML()
+        self.status = w.HTML()
         for field in self.fields.values():
             field.observe(lambda _: self.check(), "value")
         self.save.on_click(lambda _: self.write())
         rest = w.Accordion(
             [w.VBox([self._row(name) for name in Params.model_fields if name not in _FIRST])], titles=("All the rest",)
         )
-        self.box = w.VBox([*(self._row(name) for name in _FIRST), rest, w.HBox([self.save, self.told])])
+        self.box = w.VBox([*(self._row(name) for name in _FIRST), rest, w.HBox([self.save, self.status])])
         self.check()
 
     def _row(self, name: str) -> Any:
@@ -107,11 +107,11 @@ class Form:
         """Show below each field what is wrong with it; whether all is fine."""
         wrong: dict[str, str] = {}
         for mistake in mistakes_in(self.values()):
-            wrong.setdefault(mistake.key, f"✘ {mistake.what}; {mistake.mend}")
+            wrong.setdefault(mistake.key, f"✘ {mistake.what}; {mistake.fix}")
         for name, note in self.notes.items():
             note.value = f"<b>{html.escape(wrong[name])}</b>" if name in wrong else ""
         self.save.disabled = bool(wrong)
-        self.told.value = f"✘ {len(wrong)} to mend" if wrong else f"✔ swarmbook run {html.escape(str(self.path))}"
+        self.status.value = f"✘ {len(wrong)} to fix" if wrong else f"✔ swarmbook run {html.escape(str(self.path))}"
         return not wrong
 
     def write(self) -> None:
@@ -122,7 +122,7 @@ class Form:
             write_atomic(
                 self.path, rewrite(self.path.read_text(encoding="utf-8") if self.path.exists() else "", chosen)
             )
-            self.told.value = f"✔ saved: {html.escape(str(self.path))}"
+            self.status.value = f"✔ saved: {html.escape(str(self.path))}"
 
 
 def _widget(name: str, value: Any) -> Any:
@@ -158,7 +158,7 @@ def _read(name: str, typed: Any) -> Any:
 
 @look(hosts=0)
 def edit(book: Book) -> Table:
-    """Show a form for ``params/CLUSTER.yaml``; where nobody could click, what that file says."""
+    """Show a form for ``params/CLUSTER.yaml``; in a headless run, the contents of that file."""
     path = book.cluster.root / "params" / f"{book.cluster.name}.yaml"
     params = load_params(path) if path.exists() else Params(cluster=book.cluster.name)
     fields = Params.model_fields

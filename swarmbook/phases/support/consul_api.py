@@ -26,7 +26,7 @@ class ConsulApi:
         name: The node whose agent is asked.
         end: Where its HTTPS API is reached from here.
         ca: File of the CA that its certificate must come from.
-        token: Sent as a header; None asks as nobody.
+        token: Sent as a header; None asks anonymously.
     """
 
     def __init__(self, name: str, end: Endpoint, ca: Path, token: Secret | None) -> None:
@@ -81,7 +81,7 @@ class ConsulApi:
         return answer
 
     def leader(self) -> str:
-        """The raft leader's address, or nothing: none is elected, or nobody answers."""
+        """The raft leader's address, or nothing: none is elected, or Consul does not answer."""
         try:
             return str(self.get("status/leader"))
         except WorldError:
@@ -98,7 +98,7 @@ class ConsulApi:
 
 
 def api(book: Book, name: str, *, anonymous: bool = False) -> ConsulApi:
-    """The API of one node's agent, asked with the management token unless as nobody."""
+    """The API of one node's agent, asked with the management token, or anonymously."""
     token = (
         None
         if anonymous

@@ -1,6 +1,6 @@
 """Swarm stacks: rendered to a file that ``docker stack deploy`` reads, and deployed by just that command.
 
-What runs is what the file says, so the file in the run's folder is all that somebody needs who goes on without us.
+What runs is what the file says, so the file in the run's folder is all you need to go on without swarmbook.
 """
 
 from __future__ import annotations

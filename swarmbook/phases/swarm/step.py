@@ -108,7 +108,7 @@ def _stranded(names: list[str], local: Mapping[str, Local]) -> WorldError:
     broken = [name for name in names if local[name].state not in (SwarmState.ACTIVE, SwarmState.PENDING)]
     if (
         broken
-    ):  # the engine's own word: an expired certificate, a locked swarm; leaving would destroy what can be mended
+    ):  # the engine's own word: an expired certificate, a locked swarm; leaving would destroy what can be repaired
         return WorldError(
             f"the engine of {', '.join(broken)} cannot take part in its swarm",
             where=", ".join(broken),
@@ -256,7 +256,7 @@ def _init(own: str, pool: str) -> Script:
 
 
 def _leader(params: Params, seen: Swarm) -> str:
-    """A manager that can be told what to do."""
+    """A manager that is ready to take commands."""
     if not seen.id:
         return params.managers()[0]
     ready = (
