@@ -48,7 +48,7 @@ pythons: ## unit tests on every supported Python that is found here
 	@tools/pythons.sh
 
 .PHONY: fire
-fire: $(DEV) ## kills everything everywhere, 112 times, and looks what is claimed then; writes fire-results/
+fire: $(DEV) ## kills everything everywhere, 112 times, and checks what is claimed afterwards; writes fire-results/
 	@SWARMBOOK_FIRE=all $(PYTEST) tests/live/test_fire.py
 
 .PHONY: check
