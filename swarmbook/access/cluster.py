@@ -1,4 +1,4 @@
-"""A cluster's folder on disk: its nodes, SSH key, known hosts, CA, secrets, lock.
+"""A cluster's folder on disk: its inventory, SSH key, known hosts, CA, secrets, lock.
 
 ::
 
@@ -24,20 +24,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import filelock
 
+from swarmbook.access.node import Endpoint, Jump, Node, known_name
 from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import LockHeld, OutOfOrder, WorldError
 from swarmbook.base.files import write_atomic, write_private
 from swarmbook.base.words import subject
 
-__all__ = ["FORMAT", "Cluster", "Endpoint", "Jump", "Node", "home", "known_name"]
+__all__ = ["FORMAT", "Cluster", "home"]
 
 #: Format of a cluster's folder. A newer one is refused.
 FORMAT = 1
@@ -58,77 +59,6 @@ def home() -> Path:
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
             return folder
     return here
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where something is reached from here."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class Jump:
-    """The SSH server by way of which a node is reached; the cluster's key opens it, and its host key is pinned too."""
-
-    ssh: Endpoint
-    host_key: str
-    user: str = "root"
-
-
-@dataclass(frozen=True)
-class Node:
-    """One machine, as phases see it: nothing in it says where it came from.
-
-    Args:
-        name: Its name, in the parameters and of itself.
-        id: What its provider knows it by.
-        private_address: Where the other nodes reach it.
-        public_address: Where it is reached from here.
-        ssh: Its SSH server; behind a jump host, as that one sees it.
-        host_key: Type and key, pinned.
-        user: Who logs in.
-        disk: Its second disk, where the provider knows it.
-        ports: Where ports of it are reached from here, if not at its public address.
-        jump: By way of which SSH server.
-        tunnel: Whether its other ports are reached through SSH alone.
-    """
-
-    name: str
-    id: str
-    private_address: str
-    public_address: str
-    ssh: Endpoint
-    host_key: str
-    user: str = "root"
-    disk: str = ""
-    ports: Mapping[int, Endpoint] = field(default_factory=dict)
-    jump: Jump | None = None
-    tunnel: bool = False
-
-    def tunnelled(self, port: int) -> bool:
-        """Whether a port of this node is reached through SSH; :meth:`swarmbook.book.book.Book.reach` does it."""
-        return self.tunnel and port not in self.ports
-
-    def reach(self, port: int) -> Endpoint:
-        """Where a port of this node is reached from here without a tunnel."""
-        return self.ports.get(port) or Endpoint(self.public_address, port)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Node:
-        """A node from ``cluster.json``."""
-        return cls(
-            **{
-                **data,
-                "ssh": Endpoint(**data["ssh"]),
-                "ports": {int(port): Endpoint(**end) for port, end in data["ports"].items()},
-                "jump": Jump(**{**jump, "ssh": Endpoint(**jump["ssh"])}) if (jump := data.get("jump")) else None,
-            }
-        )
 
 
 class Cluster:
@@ -429,11 +359,6 @@ class Cluster:
             f"for {time.time() - since:.0f} s (since {stamp})",
             next=f"wait for it, or look at the process: ps -fp {owner.get('pid', 'PID')}",
         )
-
-
-def known_name(end: Endpoint) -> str:
-    """What OpenSSH looks for in ``known_hosts``: a name in brackets only where the port is another than its own."""
-    return end.host if end.port == 22 else f"[{end.host}]:{end.port}"
 
 
 def _user() -> str:

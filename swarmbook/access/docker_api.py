@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swarmbook.access.cluster import Endpoint
 from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode
+from swarmbook.access.node import Endpoint
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.known import recognise

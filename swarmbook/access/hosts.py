@@ -1,11 +1,10 @@
-"""SSH to the nodes: run, put, fan out. Host keys are strict, every command is recorded, every one is bounded.
+"""SSH to a node: run, put, forward. Host keys are strict, every command is recorded, every one is bounded.
 
-This is the one place that knows fabric and paramiko.
+This module and :mod:`swarmbook.access.ssh_keys` are the only ones that know fabric and paramiko.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import io
 import logging
@@ -16,13 +15,14 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from swarmbook.access.cluster import Cluster, Endpoint, Node, known_name
+from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import Script, sh
+from swarmbook.access.node import Endpoint, Node, known_name
 from swarmbook.access.probe import Probe
 from swarmbook.base.activity import doing
 from swarmbook.base.codes import Code
@@ -30,12 +30,11 @@ from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachabl
 from swarmbook.base.secrets import mask
 from swarmbook.model.transcript import Transcript
 
-__all__ = ["Fleet", "Host", "Output"]
+__all__ = ["Host", "Output"]
 
 T = TypeVar("T")
 _CONNECT_S = 10
 _NO_EXIT = -1  # paramiko's word for a command that ended without an exit code: by a signal, or with its connection
-_AT_ONCE = 16  # sshd's MaxStartups drops unauthenticated connections from 10 on; threads cost memory beyond use
 
 
 @dataclass(frozen=True)
@@ -321,85 +320,6 @@ class Host:
                 server.shutdown()
 
 
-class Fleet:
-    """The hosts of a cluster; fans out over them, bounded, keeping every error."""
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        nodes: Iterable[Node],
-        transcript: Transcript,
-        only_asked: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.hosts: dict[str, Host] = {
-            node.name: Host(node, cluster, transcript, only_asked=only_asked) for node in nodes
-        }
-
-    def __getitem__(self, name: str) -> Host:
-        return self.hosts[name]
-
-    def __iter__(self) -> Iterator[Host]:
-        return iter(self.hosts.values())
-
-    def __len__(self) -> int:
-        return len(self.hosts)
-
-    def each(self, work: Callable[[Host], T], names: Iterable[str] | None = None) -> dict[str, T]:
-        """Do something on many hosts at once.
-
-        Args:
-            work: Called with each host.
-            names: On which; all by default.
-
-        Returns:
-            A result per host, in order.
-
-        Raises:
-            SwarmbookError: The first error, naming every host that failed.
-        """
-        chosen = [self.hosts[name] for name in (self.hosts if names is None else names)]
-        return fan_out(work, {host.name: host for host in chosen})
-
-    def leave_out(self, names: Iterable[str]) -> None:
-        """Ask these no more."""
-        for name in names:
-            if (host := self.hosts.pop(name, None)) is not None:
-                host.close()
-
-    def close(self) -> None:
-        """Close every connection."""
-        for host in self:
-            host.close()
-
-
-K = TypeVar("K")
-
-
-def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
-    """Do something for several named things at once; all are finished before an error is raised.
-
-    Raises:
-        SwarmbookError: The first error in order; its ``where`` names the others that failed as well.
-    """
-    if not items:
-        return {}
-    with concurrent.futures.ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(items))) as pool:
-        futures = {name: pool.submit(work, item) for name, item in items.items()}
-        concurrent.futures.wait(futures.values())
-    failed = {name: error for name, future in futures.items() if (error := future.exception())}
-    if failed:
-        first = next(iter(failed.values()))
-        if isinstance(first, SwarmbookError) and len(failed) > 1:
-            others = ", ".join(list(failed)[1:])
-            first.where = f"{first.where or next(iter(failed))}; failed as well: {others}"
-            further = [
-                f"{name}: {getattr(error, 'what', None) or repr(error)}" for name, error in list(failed.items())[1:]
-            ]
-            first.seen = "\n".join([*filter(None, [first.seen]), *further])
-        raise first
-    return {name: future.result() for name, future in futures.items()}
-
-
 def _exec(channel: Any, command: str, timeout_s: float) -> Output:
     """Run on a raw channel: fabric's own runner polls its threads, which costs 9 ms a command."""
     channel.settimeout(timeout_s)
@@ -431,28 +351,3 @@ def _relay(one: Any, other: Any) -> None:
             if not data:
                 return
             (other if end is one else one).sendall(data)
-
-
-def generate_key(path: Path, comment: str) -> bool:
-    """Make an ed25519 key for the operator if there is none.
-
-    Returns:
-        Whether one was made.
-    """
-    if path.exists():
-        return False
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ed25519
-
-    from swarmbook.base.files import write_atomic, write_private
-
-    key = ed25519.Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
-    write_atomic(path.with_suffix(".pub"), f"{public} {comment}\n")
-    write_private(
-        path,
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        ),
-    )
-    return True

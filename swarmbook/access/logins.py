@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from swarmbook.access.cluster import Endpoint
+from swarmbook.access.node import Endpoint
 
 __all__ = ["Login", "logins_of", "parse_login"]
 

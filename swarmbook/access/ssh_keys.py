@@ -1,4 +1,4 @@
-"""SSH keys: one that is taken from a file, its fingerprint, and the host key that a machine shows at first contact."""
+"""SSH keys: one that is generated, or taken from a file, its fingerprint, and the host key that a machine shows at first contact."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from swarmbook.access.cluster import Endpoint
+from swarmbook.access.node import Endpoint
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
 
-__all__ = ["fingerprint", "public_part", "read_private", "same_key", "scan_host_key", "take_key"]
+__all__ = ["fingerprint", "generate_key", "public_part", "read_private", "same_key", "scan_host_key", "take_key"]
 
 
 def read_private(path: Path) -> Any:
@@ -77,6 +77,29 @@ def take_key(source: Path, target: Path, comment: str) -> None:
     )
     write_atomic(target.with_suffix(".pub"), f"{public_part(source)} {comment}\n")
     write_private(target, private)
+
+
+def generate_key(path: Path, comment: str) -> bool:
+    """Make an ed25519 key for the operator if there is none.
+
+    Returns:
+        Whether one was made.
+    """
+    if path.exists():
+        return False
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    key = ed25519.Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+    write_atomic(path.with_suffix(".pub"), f"{public} {comment}\n")
+    write_private(
+        path,
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        ),
+    )
+    return True
 
 
 def same_key(one: str, other: str) -> bool:

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from swarmbook.access.cluster import Cluster, Endpoint, Node
+from swarmbook.access.cluster import Cluster
 from swarmbook.access.docker_api import Engine, connect
-from swarmbook.access.hosts import Fleet, fan_out
+from swarmbook.access.fleet import Fleet, fan_out
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf
 from swarmbook.book.display import display
 from swarmbook.model.rundir import RunFolder

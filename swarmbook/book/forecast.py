@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarmbook.access.cluster import Cluster, Endpoint, Node
-from swarmbook.access.hosts import Fleet
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.fleet import Fleet
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.base.errors import OutOfOrder
 from swarmbook.book.book import Book
 from swarmbook.book.step import Step

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from swarmbook.access.cluster import Cluster, Endpoint, Node, home
+from swarmbook.access.cluster import Cluster, home
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
 from swarmbook.cli.common import example, known_secrets, open_book, with_json, with_parameters

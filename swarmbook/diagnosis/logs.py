@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.commands import Script, lines, sh
-from swarmbook.access.hosts import Fleet, Host
+from swarmbook.access.fleet import Fleet
+from swarmbook.access.hosts import Host
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, UsageError
 from swarmbook.base.files import write_atomic

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from swarmbook.access.cluster import Cluster, Endpoint, Node
+from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.probe import Facts, Probe
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.book.book import Book

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from swarmbook.access.cluster import Node
+from swarmbook.access.node import Node
 from swarmbook.base.errors import WaitTimeout
 from swarmbook.model.change import NEW_NODE, Action
 from swarmbook.show.changes import sentence

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from swarmbook.access.cluster import Cluster
-from swarmbook.access.hosts import generate_key
-from swarmbook.access.ssh_keys import take_key
+from swarmbook.access.ssh_keys import generate_key, take_key
 from swarmbook.book.book import Book
 from swarmbook.machines.lab.hosts import stand_up, take_down
 from swarmbook.machines.providers.generic import GenericProvider

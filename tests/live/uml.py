@@ -17,8 +17,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
-from swarmbook.access.cluster import Cluster, Endpoint, Node
+from swarmbook.access.cluster import Cluster
 from swarmbook.access.hosts import Host, Output
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.base.errors import CommandFailed
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book

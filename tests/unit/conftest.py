@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from swarmbook.access.cluster import Cluster, Endpoint, Node
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.base import secrets
 from swarmbook.model.checks import Check
 from swarmbook.model.ledger import Ledger

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook.access.cluster import FORMAT, Cluster, Endpoint, Node, home
+from swarmbook.access.cluster import FORMAT, Cluster, home
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import LockHeld, WorldError
 from swarmbook.testing.errors import raises

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.access.cluster import Node
+from swarmbook.access.node import Node
 from swarmbook.base.errors import WorldError
 from swarmbook.params import Params
 from swarmbook.phases.engine.step import api_names, drop_in_for, merge_settings, settings_for

@@ -23,8 +23,11 @@ from typing import Any
 import pytest
 
 from swarmbook.access import hosts
-from swarmbook.access.cluster import Cluster, Endpoint, Jump, Node
-from swarmbook.access.hosts import Fleet, Host, Output, fan_out, generate_key
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.fleet import Fleet, fan_out
+from swarmbook.access.hosts import Host, Output
+from swarmbook.access.node import Endpoint, Jump, Node
+from swarmbook.access.ssh_keys import generate_key
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, SwarmbookError, WorldError
 from swarmbook.base.secrets import MASK, register

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from swarmbook.access.cluster import Cluster, Node
-from swarmbook.access.hosts import generate_key
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.node import Node
+from swarmbook.access.ssh_keys import generate_key
 from swarmbook.base.errors import ConfirmationMissing, OutOfOrder, PlanMismatch, UsageError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast, PlannedBook, foresee

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from swarmbook.access.cluster import Node
+from swarmbook.access.node import Node
 from swarmbook.access.pki import Authority, Leaf
 from swarmbook.base import errors
 from swarmbook.model.change import Change

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarmbook.access.cluster import Endpoint, Node
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.probe import Refused
 from swarmbook.access.probe import read_facts as said
 from swarmbook.model.checks import Check

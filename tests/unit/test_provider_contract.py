@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swarmbook.access.cluster import Cluster
-from swarmbook.access.hosts import generate_key
+from swarmbook.access.ssh_keys import generate_key
 from swarmbook.book.book import Book
 from swarmbook.machines.providers.softlayer import SoftLayerProvider
 from swarmbook.machines.rehearsal import Cloud, MemoryMachines, Rehearsal

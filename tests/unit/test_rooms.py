@@ -43,6 +43,6 @@ def test_no_file_is_longer_than_a_person_reads_at_once(root: Path) -> None:
     long = {
         str(path.relative_to(root)): count
         for path in (root / "swarmbook").rglob("*.py")
-        if (count := len(path.read_text().splitlines())) > 500
+        if (count := len(path.read_text().splitlines())) > 400
     }
     assert not long

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from swarmbook.access.cluster import Cluster, Endpoint
-from swarmbook.access.hosts import generate_key
-from swarmbook.access.ssh_keys import fingerprint
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.node import Endpoint
+from swarmbook.access.ssh_keys import fingerprint, generate_key
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import (  # fmt: skip
     ConfirmationMissing,

@@ -12,7 +12,8 @@ import paramiko
 import pytest
 
 from swarmbook.access import ssh_keys
-from swarmbook.access.cluster import Cluster, Endpoint
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.node import Endpoint
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, HostUnreachable
 from swarmbook.book.book import Book

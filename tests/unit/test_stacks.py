@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from swarmbook.access.cluster import Cluster, Node
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.node import Node
 from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.consul import config as consul_config

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from swarmbook.access.hosts import fan_out, generate_key
+from swarmbook.access.fleet import fan_out
 from swarmbook.access.logins import Login, logins_of
-from swarmbook.access.ssh_keys import public_part
+from swarmbook.access.ssh_keys import generate_key, public_part
 from swarmbook.base.errors import UsageError
 from swarmbook.base.wait import wait_for
 from swarmbook.machines.host_engine import ensure_engine

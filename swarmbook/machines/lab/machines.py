@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarmbook.access.cluster import Endpoint, Node
 from swarmbook.access.docker_api import Engine
 from swarmbook.access.docker_containers import Containers, ContainerSpec, Done
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, WorldError
 from swarmbook.base.wait import wait_for

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from swarmbook.access.cluster import Node
+from swarmbook.access.node import Node
 from swarmbook.model.change import Change
 from swarmbook.model.checks import Check
 from swarmbook.model.health import MachineState

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swarmbook.access.cluster import Jump, Node
 from swarmbook.access.commands import sh
-from swarmbook.access.hosts import Host, fan_out
+from swarmbook.access.fleet import fan_out
+from swarmbook.access.hosts import Host
 from swarmbook.access.logins import Login, logins_of, parse_login
+from swarmbook.access.node import Jump, Node
 from swarmbook.access.probe import Facts, Probe, address
 from swarmbook.access.ssh_keys import fingerprint, public_part, scan_host_key
 from swarmbook.base.codes import Code

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from swarmbook.access.cluster import Node
 from swarmbook.access.docker_api import local_engine
-from swarmbook.access.hosts import fan_out
+from swarmbook.access.fleet import fan_out
+from swarmbook.access.node import Node
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import engine_outlook, ensure_engine

@@ -12,17 +12,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TypeVar
 
-from swarmbook.access.cluster import Endpoint, Node
-from swarmbook.access.hosts import fan_out
+from swarmbook.access.fleet import fan_out
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.ssh_keys import scan_host_key
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import (
     ForeignData,
     HostUnreachable,
-    OrderUncertain,
-    ProviderError,
     UsageError,
-    WaitTimeout,
     WorldError,
 )
 from swarmbook.base.wait import wait_for
@@ -30,6 +27,7 @@ from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import engine_outlook
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.machines.providers.softlayer_key import RegisteredKey
+from swarmbook.machines.providers.softlayer_orders import Orders
 from swarmbook.machines.rehearsal.service import endpoint
 from swarmbook.machines.softlayer_api import SoftLayerApi
 from swarmbook.machines.softlayer_types import Instance, Price, Spec
@@ -44,8 +42,6 @@ T = TypeVar("T")
 
 #: Device "2" of an order, where "1" is for swap, and disks are xvda, xvdb, xvdc: what the 2016 walkthrough found there too.
 _DOCKER_DISK = "/dev/xvdc"
-#: How often in a row an idle instance may refuse to be cancelled.
-_REFUSALS = 3
 
 
 class SoftLayerProvider:
@@ -263,6 +259,10 @@ class SoftLayerProvider:
                 changes.append(Change(name, Action.TAG, tuple(self._tags())))
         return changes
 
+    @property
+    def _orders(self) -> Orders:
+        return Orders(self._api, self._instances, self._book.transcript, self._wait_for, self._settle_s)
+
     @cached_property
     def _key(self) -> RegisteredKey:
         return RegisteredKey(
@@ -280,7 +280,8 @@ class SoftLayerProvider:
         def one(change: Change) -> None:
             instance = have.get(change.host)
             if instance is None:
-                self._api.tag(self._order(change.host, key, before), self._tags())
+                made = self._orders.place(self._spec(change.host), self._key, key, self._tags(), before)
+                self._api.tag(made, self._tags())
                 return
             if change.action is Action.START_MACHINE:
                 self._api.power_on(instance.id)
@@ -288,47 +289,6 @@ class SoftLayerProvider:
                 self._api.tag(instance.id, [*instance.tags, *(tag for tag in self._tags() if tag not in instance.tags)])
 
         fan_out(one, {change.host: change for change in changes})
-
-    def _order(self, name: str, key: int, before: set[int]) -> int:
-        """Order one instance, once; gives its id."""
-        spec, started, exit_code, outcome = self._spec(name), time.monotonic(), 0, ""
-        try:
-            return self._api.order(spec, [key])
-        except OrderUncertain as error:
-            outcome = f"no answer; looked for as {spec.fqdn}"
-            return self._find_ordered(spec, before, error)
-        except ProviderError as error:
-            exit_code, outcome = 1, error.seen or error.what
-            raise
-        finally:
-            self._book.transcript.record(
-                "here",
-                _by_hand(spec, self._key.label, self._tags(), self._api.rehearsal),
-                exit_code,
-                time.monotonic() - started,
-                outcome,
-            )
-
-    def _find_ordered(self, spec: Spec, before: set[int], error: OrderUncertain) -> int:
-        """What became of an order whose answer was lost: an instance of that name that was not there before is the one."""
-
-        def look() -> tuple[bool, Instance | None]:
-            named = (
-                i
-                for i in self._instances()
-                if (i.hostname, i.domain) == (spec.hostname, spec.domain) and i.id not in before
-            )
-            found = next(named, None)
-            return found is not None, found
-
-        try:
-            found = self._wait_for(f"{spec.fqdn} to show itself", look, timeout_s=self._settle_s)
-        except WaitTimeout:
-            error.wanted = f"an answer, or the instance in the account within {self._settle_s:g} s"
-            error.next = f"it may still appear, and be charged: slcli vs list --hostname {spec.hostname}; then run it again, which looks first"
-            raise error from None
-        assert found is not None
-        return found.id
 
     # -- waiting -----------------------------------------------------------------------------------------------
 
@@ -427,53 +387,8 @@ class SoftLayerProvider:
                 for instance in self._instances()
                 if self._is_ours(instance)
             }
-            fan_out(lambda instance: self._cancel(instance, progress), instances)
+            timeout_s = self._book.params.sl_wait_timeout
+            fan_out(lambda instance: self._orders.cancel(instance, timeout_s, progress), instances)
         for key in self._key.own():
             self._api.remove_key(key.id)
         return names
-
-    def _cancel(self, instance: Instance, progress: Progress) -> None:
-        """Cancel until it is gone: an instance that is being worked on may refuse. A lost answer shows in the next look."""
-        accepted, refusals = False, 0
-
-        def look() -> tuple[bool, str]:
-            nonlocal accepted, refusals
-            now = next((i for i in self._instances() if i.id == instance.id), None)
-            if now is None:
-                return True, "gone"
-            seen = now.transaction or "there"
-            if not accepted:
-                try:
-                    self._api.cancel(instance.id)
-                    accepted = True
-                except OrderUncertain as error:
-                    seen = error.seen or error.what
-                except ProviderError as error:
-                    refusals = 0 if now.transaction else refusals + 1
-                    seen = f"{seen}; {error.seen}"
-                    if refusals >= _REFUSALS:
-                        raise
-            progress.show(f"{instance.fqdn}: {seen}")
-            return False, seen
-
-        self._wait_for(
-            f"{instance.fqdn} (id {instance.id}) to be cancelled",
-            look,
-            timeout_s=self._book.params.sl_wait_timeout,
-            where=self._api.endpoint,
-            next=f"it may still be charged: slcli vs detail {instance.id}; then: swarmbook cancel PARAMS",
-        )
-
-
-def _by_hand(spec: Spec, label: str, tags: Sequence[str], rehearsal: bool) -> str:
-    """The order as a person would type it."""
-    disks = " ".join(f"--disk {size}" for size in spec.disks_gb)
-    vlans = "".join(
-        f" --vlan-{kind} {id}" for kind, id in (("public", spec.public_vlan), ("private", spec.private_vlan)) if id
-    )
-    command = (
-        f"slcli vs create --hostname={spec.hostname} --domain={spec.domain} --cpu {spec.cpus} --memory {spec.memory_mb} -o {spec.os_code} "
-        f"--billing {'hourly' if spec.hourly else 'monthly'} --datacenter={spec.datacenter} {disks}{'' if spec.local_disk else ' --san'} "
-        f"--network {spec.nic_mbps}{vlans} {' '.join(f'--tag {tag}' for tag in tags)} -k {label} -u '{spec.mark}'"
-    )
-    return f"{command}  # REHEARSAL" if rehearsal else command

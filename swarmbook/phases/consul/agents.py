@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swarmbook.access.hosts import fan_out
+from swarmbook.access.fleet import fan_out
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.book.step import look

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarmbook.access.cluster import Node
+from swarmbook.access.node import Node
 from swarmbook.access.pki import Leaf
 from swarmbook.base import secrets
 from swarmbook.book.book import Book

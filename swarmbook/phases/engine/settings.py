@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swarmbook.access.cluster import Node
 from swarmbook.access.commands import sh
+from swarmbook.access.node import Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.params import Params

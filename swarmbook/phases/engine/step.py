@@ -8,9 +8,9 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from swarmbook.access.cluster import Endpoint, Node
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Leaf, reason_to_renew
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, SwarmbookError

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarmbook.access.cluster import Node
+from swarmbook.access.node import Node
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.machines.images import image_name

@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarmbook.access.cluster import Node
 from swarmbook.access.commands import lines, sh
-from swarmbook.access.hosts import Fleet, Host
+from swarmbook.access.fleet import Fleet
+from swarmbook.access.hosts import Host
+from swarmbook.access.node import Node
 from swarmbook.access.probe import Facts, Probe, number
 
 __all__ = ["Heard", "Port", "try_links"]

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarmbook.access.cluster import Node
 from swarmbook.access.commands import lines, sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.node import Node
 from swarmbook.access.probe import Facts as Answer
 from swarmbook.access.probe import Probe, address, number
 from swarmbook.base.codes import Code

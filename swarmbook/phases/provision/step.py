@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarmbook.access.cluster import Cluster, Node
+from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import sh
-from swarmbook.access.hosts import generate_key
+from swarmbook.access.node import Node
 from swarmbook.access.probe import Probe
-from swarmbook.access.ssh_keys import fingerprint, public_part, same_key, take_key
+from swarmbook.access.ssh_keys import fingerprint, generate_key, public_part, same_key, take_key
 from swarmbook.base.errors import ForeignData, PlanMismatch
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast

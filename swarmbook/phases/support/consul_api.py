@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from swarmbook.access.cluster import Endpoint
+from swarmbook.access.node import Endpoint
 from swarmbook.base import secrets
 from swarmbook.base.errors import WorldError
 from swarmbook.base.secrets import Secret

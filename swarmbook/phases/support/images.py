@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from swarmbook.access.commands import sh
 from swarmbook.access.docker_api import Engine, send_images
-from swarmbook.access.hosts import fan_out
+from swarmbook.access.fleet import fan_out
 from swarmbook.access.probe import Probe, number
 from swarmbook.base.activity import doing
 from swarmbook.base.errors import WorldError

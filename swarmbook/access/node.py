@@ -1,0 +1,85 @@
+"""A node, and where it is reached: all that the phases know of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Endpoint", "Jump", "Node", "known_name"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where something is reached from here."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The SSH server by way of which a node is reached; the cluster's key opens it, and its host key is pinned too."""
+
+    ssh: Endpoint
+    host_key: str
+    user: str = "root"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine, as phases see it: nothing in it says where it came from.
+
+    Args:
+        name: Its name, in the parameters and of itself.
+        id: What its provider knows it by.
+        private_address: Where the other nodes reach it.
+        public_address: Where it is reached from here.
+        ssh: Its SSH server; behind a jump host, as that one sees it.
+        host_key: Type and key, pinned.
+        user: Who logs in.
+        disk: Its second disk, where the provider knows it.
+        ports: Where ports of it are reached from here, if not at its public address.
+        jump: By way of which SSH server.
+        tunnel: Whether its other ports are reached through SSH alone.
+    """
+
+    name: str
+    id: str
+    private_address: str
+    public_address: str
+    ssh: Endpoint
+    host_key: str
+    user: str = "root"
+    disk: str = ""
+    ports: Mapping[int, Endpoint] = field(default_factory=dict)
+    jump: Jump | None = None
+    tunnel: bool = False
+
+    def tunnelled(self, port: int) -> bool:
+        """Whether a port of this node is reached through SSH; :meth:`swarmbook.book.book.Book.reach` does it."""
+        return self.tunnel and port not in self.ports
+
+    def reach(self, port: int) -> Endpoint:
+        """Where a port of this node is reached from here without a tunnel."""
+        return self.ports.get(port) or Endpoint(self.public_address, port)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Node:
+        """A node from ``cluster.json``."""
+        return cls(
+            **{
+                **data,
+                "ssh": Endpoint(**data["ssh"]),
+                "ports": {int(port): Endpoint(**end) for port, end in data["ports"].items()},
+                "jump": Jump(**{**jump, "ssh": Endpoint(**jump["ssh"])}) if (jump := data.get("jump")) else None,
+            }
+        )
+
+
+def known_name(end: Endpoint) -> str:
+    """What OpenSSH looks for in ``known_hosts``: a name in brackets only where the port is another than its own."""
+    return end.host if end.port == 22 else f"[{end.host}]:{end.port}"
