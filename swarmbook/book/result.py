@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from swarmbook.base.markup import Markup, tag
 from swarmbook.base.secrets import mask, mask_data
 from swarmbook.model.change import Change
 from swarmbook.model.checks import Check, CheckTable, Table
@@ -14,7 +15,6 @@ from swarmbook.model.transcript import Command
 from swarmbook.show.changes import grouped, sentence
 from swarmbook.show.commands import as_html
 from swarmbook.show.drawing import as_image
-from swarmbook.show.html import Markup, tag
 
 __all__ = ["StepResult"]
 

@@ -7,7 +7,6 @@ last state. It uses connections of its own and changes nothing.
 from __future__ import annotations
 
 import contextlib
-import html
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmbook.access.cluster import Cluster
+from swarmbook.base.markup import tag
 from swarmbook.base.secrets import mask
 from swarmbook.book.book import Book
 from swarmbook.diagnosis.status import Row, status
@@ -135,7 +135,7 @@ class Board:
                 pause, before = self._slowest_s, ""
                 text = mask(f"the board cannot refresh: {getattr(error, 'what', None) or error}")
                 with contextlib.suppress(Exception):  # the notebook may be closed
-                    self._show(f"<p>✘ {html.escape(text)}</p>", text)
+                    self._show(tag("p", "✘ ", text), text)
             self._over.wait(pause)
         if self._book is not None:
             self._book.close()
@@ -144,8 +144,9 @@ class Board:
         title, clock = f"Cluster {self._cluster.name}", time.strftime("%H:%M:%S")
         rows = table(seen)
         # The table is for readers who cannot see the picture, and for pages that may hold none.
-        page = f"{as_image(mask(topology(seen, title)))}<details><summary>as a table; updated {html.escape(clock)}</summary>{rows.to_html()}</details>"
-        self._show(mask(page), mask(f"{title}, updated {clock}\n{rows.to_text()}"))
+        picture = as_image(mask(topology(seen, title)))
+        details = tag("details", tag("summary", f"as a table; updated {clock}"), rows.to_html())
+        self._show(mask(f"{picture}{details}"), mask(f"{title}, updated {clock}\n{rows.to_text()}"))
 
     def _look(self) -> Sequence[Row]:
         """Ask over connections of its own; reconnect when machines have come or gone."""

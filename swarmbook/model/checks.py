@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CheckFailed
+from swarmbook.base.markup import Markup, tag
 from swarmbook.base.secrets import mask
 
 if TYPE_CHECKING:
@@ -73,14 +73,18 @@ class Table:
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
-    def to_html(self) -> str:
+    def to_html(self) -> Markup:
         """The rows as an HTML table."""
-        left = 'style="text-align: left"'  # words; JupyterLab sets tables as if they held numbers
-        head = "".join(f"<th {left}>{html.escape(c)}</th>" for c in self.columns)
-        body = "".join(
-            "<tr>" + "".join(f"<td {left}>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows
+
+        def row(kind: str, cells: Iterable[str]) -> Markup:
+            # Words; JupyterLab sets tables as if they held numbers.
+            return tag("tr", *(tag(kind, cell, style="text-align: left") for cell in cells))
+
+        return tag(
+            "table",
+            tag("thead", row("th", self.columns)),
+            tag("tbody", *(row("td", cells) for cells in self.rows)),
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
         return self.to_text()

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from importlib.resources import files
 from typing import Any
 
+from swarmbook.base.markup import Markup, escape, joined, tag
 from swarmbook.model import states
-from swarmbook.show.html import Markup, escape, joined, tag
 
 __all__ = ["code", "folded", "framed", "mark", "muted", "note", "span", "table", "utc", "value_table", "verdict"]
 

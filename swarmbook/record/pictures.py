@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from swarmbook.base.markup import Markup, joined, tag
 from swarmbook.model import states
 from swarmbook.model.phases import PHASES
 from swarmbook.model.record import Record
 from swarmbook.model.results import StepRecord
 from swarmbook.record.page import muted
 from swarmbook.show.drawing import busy, stretches
-from swarmbook.show.html import Markup, joined, tag
 from swarmbook.show.words import cut
 
 __all__ = ["lanes", "topology"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_atomic
+from swarmbook.base.markup import Markup, joined, tag
 from swarmbook.base.secrets import mask
 from swarmbook.model.record import Record
 from swarmbook.record import sections
@@ -13,7 +14,6 @@ from swarmbook.record.page import framed, utc, value_table
 from swarmbook.record.pictures import lanes, topology
 from swarmbook.record.reader import read_record
 from swarmbook.record.runs import earlier
-from swarmbook.show.html import Markup, joined, tag
 
 __all__ = ["report_html", "write_report"]
 

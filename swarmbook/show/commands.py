@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from swarmbook.base.markup import Markup, tag
 from swarmbook.model.transcript import Command
-from swarmbook.show.html import Markup, tag
 
 __all__ = ["as_html", "as_script"]
 

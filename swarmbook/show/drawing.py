@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from swarmbook.show.html import Markup, joined, tag
+from swarmbook.base.markup import Markup, joined, tag
 from swarmbook.show.words import cut
 
 __all__ = ["SIGNS", "Card", "Part", "as_image", "busy", "states", "stretches", "timeline", "topology"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from swarmbook.base.markup import joined, tag
 from swarmbook.base.secrets import mask
 from swarmbook.model.rundir import RunFolder
-from swarmbook.show.html import joined, tag
 
 __all__ = ["confirm_box", "somebody_watches"]
 

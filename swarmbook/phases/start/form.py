@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import typing
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from swarmbook.base.files import write_atomic
+from swarmbook.base.markup import escape, tag
 from swarmbook.book.book import Book
 from swarmbook.book.display import display
 from swarmbook.book.step import look
@@ -96,7 +96,7 @@ class Form:
     def _row(self, name: str) -> Any:
         import ipywidgets as w
 
-        help = w.HTML(f'<span style="opacity: 0.75">{html.escape(Params.model_fields[name].description or "")}</span>')
+        help = w.HTML(tag("span", Params.model_fields[name].description or "", style="opacity: 0.75"))
         return w.VBox([w.HBox([self.fields[name], help]), self.notes[name]])
 
     def values(self) -> dict[str, Any]:
@@ -109,9 +109,9 @@ class Form:
         for mistake in mistakes_in(self.values()):
             wrong.setdefault(mistake.key, f"✘ {mistake.what}; {mistake.fix}")
         for name, note in self.notes.items():
-            note.value = f"<b>{html.escape(wrong[name])}</b>" if name in wrong else ""
+            note.value = tag("b", wrong[name]) if name in wrong else ""
         self.save.disabled = bool(wrong)
-        self.status.value = f"✘ {len(wrong)} to fix" if wrong else f"✔ swarmbook run {html.escape(str(self.path))}"
+        self.status.value = f"✘ {len(wrong)} to fix" if wrong else f"✔ swarmbook run {escape(self.path)}"
         return not wrong
 
     def write(self) -> None:
@@ -122,7 +122,7 @@ class Form:
             write_atomic(
                 self.path, rewrite(self.path.read_text(encoding="utf-8") if self.path.exists() else "", chosen)
             )
-            self.status.value = f"✔ saved: {html.escape(str(self.path))}"
+            self.status.value = f"✔ saved: {escape(self.path)}"
 
 
 def _widget(name: str, value: Any) -> Any:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmbook.base.errors import UsageError
+from swarmbook.base.markup import Markup, escape, joined, tag
 from swarmbook.model.formats import Format
 from swarmbook.model.rundir import RunFolder
-from swarmbook.show.html import Markup, escape, joined, tag
 from swarmbook.show.words import cut, many
 
 EVIL = '<b a="1">&\''
