@@ -37,11 +37,15 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import LockHeld, OutOfOrder, WorldError
 from swarmbook.base.files import write_atomic, write_private
 from swarmbook.base.words import subject
+from swarmbook.model.formats import Format
 
 __all__ = ["FORMAT", "Cluster", "home"]
 
 #: Format of a cluster's folder. A newer one is refused.
 FORMAT = 1
+_FORMAT = Format(
+    "the cluster's folder", FORMAT, next="use that newer swarmbook for this cluster: pip install --upgrade swarmbook"
+)
 _LOCK_ENV = "SWARMBOOK_LOCK_OWNER"
 
 
@@ -88,19 +92,10 @@ class Cluster:
             return {"format": FORMAT, "name": self.name, "nodes": []}
         except ValueError as error:
             raise self._unreadable(str(error)) from None
-        version = data.get("format") if isinstance(data, dict) else None
-        if not isinstance(version, int):
+        if not isinstance(data, dict) or "format" not in data:
             raise self._unreadable("no format")
-        if version > FORMAT:
-            raise WorldError(
-                "a newer swarmbook wrote the cluster's folder",
-                where=str(self.file),
-                wanted=f"format {FORMAT} or older",
-                seen=f"format {version}",
-                next="use that newer swarmbook for this cluster: pip install --upgrade swarmbook",
-                code=Code.INVENTORY_NOT_READ,
-            )
-        return dict(data)
+        _FORMAT.require(data["format"], str(self.file), WorldError, Code.INVENTORY_NOT_READ)
+        return data
 
     def _unreadable(self, seen: str) -> WorldError:
         return WorldError(

@@ -16,10 +16,11 @@ from typing import Any
 
 from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode
 from swarmbook.access.node import Endpoint
+from swarmbook.access.probe import understood
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.known import recognise
-from swarmbook.model.health import Role, SwarmState
+from swarmbook.model.health import SwarmState
 
 __all__ = [
     "Engine",
@@ -153,20 +154,15 @@ class Engine:
     # -- the swarm; of a manager -------------------------------------------------------------------------------
 
     def swarm_nodes(self) -> list[SwarmNode]:
-        """The nodes of its swarm."""
+        """The nodes of its swarm.
+
+        Raises:
+            Refused: The engine's answer is not what it should be.
+        """
         with self.asked("docker node ls"):
             found = self.client.api.nodes()
-        return [
-            SwarmNode(
-                id=str(entry["ID"]),
-                hostname=str((entry.get("Description") or {}).get("Hostname") or ""),
-                role=Role(entry["Spec"]["Role"]),
-                state=str((entry.get("Status") or {}).get("State") or ""),
-                availability=str(entry["Spec"].get("Availability") or ""),
-                labels=dict(entry["Spec"].get("Labels") or {}),
-            )
-            for entry in found
-        ]
+        with understood(self.name):
+            return [SwarmNode.from_json(entry) for entry in found]
 
     def stack_services(self, stack: str) -> dict[str, Service]:
         """The services of a stack, by name without the stack's."""

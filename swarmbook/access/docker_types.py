@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from swarmbook.access.probe import name, node_id
 from swarmbook.model.health import Role, SwarmState
 
 __all__ = ["Info", "JoinTokens", "Service", "SwarmNode"]
@@ -41,6 +43,8 @@ class SwarmNode:
         role: Whether it manages the swarm.
         state: ``ready``, ``down``, ``unknown``, ``disconnected``.
         availability: ``active``, ``pause``, ``drain``.
+        manager: ``leader``, ``reachable``, ``unreachable``; empty for a worker.
+        engine: Version of its engine.
         labels: Those put on it with ``docker node update --label-add``.
     """
 
@@ -49,7 +53,30 @@ class SwarmNode:
     role: Role
     state: str
     availability: str
-    labels: Mapping[str, str]
+    manager: str
+    engine: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> SwarmNode:
+        """Read what ``docker node inspect`` and the engine's API say of a node.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is not what it should be.
+        """
+        status, spec = entry.get("ManagerStatus") or {}, entry["Spec"]
+        described = entry.get("Description") or {}  # a node that is just joining has not described itself yet
+        hostname = str(described.get("Hostname") or "")
+        return cls(
+            node_id(entry["ID"]),
+            name(hostname) if hostname else "",
+            Role(spec["Role"]),
+            str((entry.get("Status") or {}).get("State") or "unknown"),
+            str(spec.get("Availability") or ""),
+            "leader" if status.get("Leader") else str(status.get("Reachability") or ""),
+            str((described.get("Engine") or {}).get("EngineVersion") or ""),
+            {str(key): str(value) for key, value in (spec.get("Labels") or {}).items()},
+        )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ or a log says can look like another fact, and nothing is glued into JSON by a sh
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Generic, TypeVar
@@ -21,7 +22,19 @@ from swarmbook.access.commands import Script
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 
-__all__ = ["Facts", "Probe", "Refused", "address", "container_id", "name", "network", "node_id", "number", "read_facts"]
+__all__ = [
+    "Facts",
+    "Probe",
+    "Refused",
+    "address",
+    "container_id",
+    "name",
+    "network",
+    "node_id",
+    "number",
+    "read_facts",
+    "understood",
+]
 
 T = TypeVar("T")
 
@@ -67,16 +80,30 @@ class Probe(Generic[T]):
         Raises:
             Refused: It is not what it should be.
         """
-        try:
+        with understood(host):
             return self.read(read_facts(output))
-        except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
-            raise Refused(
-                f"the answer of {host} is not what it should be; nothing was done with it",
-                where=host,
-                seen=f"{type(error).__name__}: {str(error)[:300]}",
-                next=f"swarmbook ssh {host}, and look at what answers there",
-                code=Code.ANSWER_REFUSED,
-            ) from None
+
+
+@contextlib.contextmanager
+def understood(host: str) -> Iterator[None]:
+    """Refuse an answer that cannot be read.
+
+    Args:
+        host: Who gave it, for the message.
+
+    Raises:
+        Refused: It is not what it should be.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+        raise Refused(
+            f"the answer of {host} is not what it should be; nothing was done with it",
+            where=host,
+            seen=f"{type(error).__name__}: {str(error)[:300]}",
+            next=f"swarmbook ssh {host}, and look at what answers there",
+            code=Code.ANSWER_REFUSED,
+        ) from None
 
 
 def read_facts(output: str) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["NEW_NODE", "Action", "Change", "Todo", "Word", "by_host"]
+__all__ = ["NEW_NODE", "Action", "Change", "Todo", "Word", "by_host", "refuse_unknown"]
 
 
 class Word(str, Enum):

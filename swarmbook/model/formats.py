@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swarmbook.base.errors import UsageError
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import SwarmbookError, UsageError
 
 __all__ = ["Format"]
 
@@ -44,22 +45,27 @@ class Format:
             return f"{self.what} was written by an older swarmbook: format {number}, this one reads from {self.oldest}"
         return ""
 
-    def require(self, found: object, where: str) -> None:
+    def require(
+        self, found: object, where: str, error: type[SwarmbookError] = UsageError, code: Code | None = None
+    ) -> None:
         """Refuse what cannot be read.
 
         Args:
             found: The number in the file.
             where: The file.
+            error: What is raised.
+            code: The error's code.
 
         Raises:
-            UsageError: It is of a format that this swarmbook does not read.
+            SwarmbookError: As ``error`` says: it is of a format that this swarmbook does not read.
         """
         if refusal := self.refusal(found):
             wanted = str(self.newest) if self.oldest == self.newest else f"{self.oldest} to {self.newest}"
-            raise UsageError(
+            raise error(
                 refusal.partition(":")[0],
                 where=where,
                 wanted=f"format {wanted}",
                 seen=f"format {found}",
                 next=self.next,
+                code=code,
             )

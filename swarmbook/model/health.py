@@ -10,11 +10,15 @@ __all__ = ["Agent", "Component", "ContainerState", "EngineState", "GaleraState",
 Self = TypeVar("Self", bound="_Word")
 
 
-class _Word(str, Enum):
-    """A word that a host reports; one that is not in the list is ``UNKNOWN``."""
+class _Named(str, Enum):
+    """A word from a list, which stands for itself in a sentence."""
 
     def __str__(self) -> str:
         return str(self.value)
+
+
+class _Word(_Named):
+    """A word that a host reports; one that is not in the list is ``UNKNOWN``."""
 
     @classmethod
     def read(cls: type[Self], text: str) -> Self:
@@ -74,14 +78,11 @@ class SwarmState(_Word):
     UNKNOWN = "unknown"
 
 
-class Role(str, Enum):
+class Role(_Named):
     """What a node is to its swarm."""
 
     MANAGER = "manager"
     WORKER = "worker"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class ContainerState(_Word):
@@ -98,14 +99,11 @@ class ContainerState(_Word):
     UNKNOWN = "unknown"
 
 
-class Agent(str, Enum):
+class Agent(_Named):
     """What a node's Consul agent is."""
 
     SERVER = "server"
     CLIENT = "client"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class GaleraState(_Word):

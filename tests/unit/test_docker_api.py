@@ -12,6 +12,7 @@ import docker
 import pytest
 
 from swarmbook.access.docker_api import Engine, send_images
+from swarmbook.access.probe import Refused
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.model.health import Role
@@ -19,8 +20,8 @@ from swarmbook.model.health import Role
 Answers = dict[str, tuple[int, Any]]
 
 NODES = [
-    {"ID": "a1", "Spec": {"Role": "manager", "Availability": "active", "Labels": {"name": "n1"}}, "Description": {"Hostname": "n1"}, "Status": {"State": "ready"}},
-    {"ID": "b2", "Spec": {"Role": "worker", "Availability": "drain"}, "Status": {"State": "down"}},
+    {"ID": "a1" + 23 * "x", "Spec": {"Role": "manager", "Availability": "active", "Labels": {"name": "n1"}}, "Description": {"Hostname": "n1"}, "Status": {"State": "ready"}},
+    {"ID": "b2" + 23 * "x", "Spec": {"Role": "worker", "Availability": "drain"}, "Status": {"State": "down"}},
 ]  # fmt: skip
 SERVICES = [
     {"ID": "s1", "Spec": {"Name": "galera_n1", "Labels": {"swarmbook.spec": "abc"}}, "UpdateStatus": {"State": "updating"}},
@@ -109,6 +110,7 @@ def test_a_swarm_in_our_types(make: Make) -> None:
     one, two = engine.swarm_nodes()
     assert (one.role, one.labels, one.hostname, one.state) == (Role.MANAGER, {"name": "n1"}, "n1", "ready")
     assert (two.role, two.labels, two.availability) == (Role.WORKER, {}, "drain")
+    assert (two.hostname, two.engine, two.manager) == ("", "", ""), "one that is joining has not described itself yet"
     services = engine.stack_services("galera")
     assert {name: (s.labels.get("swarmbook.spec"), s.update) for name, s in services.items()} == {
         "n1": ("abc", "updating"),
@@ -118,6 +120,16 @@ def test_a_swarm_in_our_types(make: Make) -> None:
     tokens = engine.join_tokens()
     assert tokens.of(Role.WORKER) == "SWMTKN-w" and "SWMTKN" not in repr(tokens)
     assert (engine.about().manager, engine.about().cgroup_version, engine.about().swarm) == (True, "2", "active")
+
+
+@pytest.mark.parametrize(
+    "lie", [{"ID": "$(reboot)"}, {"Spec": {"Role": "king"}}, {"Description": {"Hostname": "-v /:/x"}}]
+)
+def test_a_node_that_cannot_be_is_refused(make: Make, lie: dict[str, Any]) -> None:
+    engine, _ = make({"GET /nodes": (200, [{**NODES[0], **lie}])})
+    with pytest.raises(Refused) as caught:
+        engine.swarm_nodes()
+    assert caught.value.code is Code.ANSWER_REFUSED and caught.value.where == "n1"
 
 
 def test_images(make: Make) -> None:

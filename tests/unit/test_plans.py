@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from swarmbook.access.docker_types import SwarmNode
 from swarmbook.access.node import Node
 from swarmbook.access.pki import Authority, Leaf
 from swarmbook.base import errors
@@ -35,7 +36,7 @@ from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import token_mark
 from swarmbook.phases.swarm import step as swarm
-from swarmbook.phases.swarm.probe import Local, SwarmNode
+from swarmbook.phases.swarm.probe import Local
 from swarmbook.show.changes import sentence
 
 from ..purity import no_side_effects

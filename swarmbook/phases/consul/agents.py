@@ -12,6 +12,7 @@ from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable, equal
+from swarmbook.model.health import Role
 from swarmbook.phases.consul.config import STACK
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support.consul_api import ConsulApi, api
@@ -105,7 +106,7 @@ def prove(book: Book) -> CheckTable:
     manager = require_swarm(book)
     require_consul(book)
     nodes = book.engine(manager).swarm_nodes()
-    managers = {node.labels.get("name", "") for node in nodes if node.role.value == "manager"}
+    managers = {node.labels.get("name", "") for node in nodes if node.role is Role.MANAGER}
     servers = [name for name in book.params.nodes if name in managers]
     wait_for_agents(book, servers)
     consul = {name: api(book, name) for name in book.params.nodes}

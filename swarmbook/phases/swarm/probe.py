@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Facts, Probe, name, network, node_id
-from swarmbook.model.health import Role, SwarmState
+from swarmbook.access.docker_types import SwarmNode
+from swarmbook.access.probe import Facts, Probe, network, node_id
+from swarmbook.model.health import SwarmState
 
-__all__ = ["LISTING", "LOCAL", "Local", "SwarmNode"]
+__all__ = ["LISTING", "LOCAL", "Local"]
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,6 @@ class Local:
     error: str = ""
     routes: tuple[str, ...] = ()
     answers: bool = True
-
-
-@dataclass(frozen=True)
-class SwarmNode:
-    """A node as the swarm's managers list it.
-
-    Args:
-        id: Its id in the swarm.
-        hostname: What it calls itself.
-        role: Whether it manages the swarm.
-        state: ``ready``, ``down``, ``unknown``, ``disconnected``.
-        availability: ``active``, ``pause``, ``drain``.
-        manager: ``leader``, ``reachable``, ``unreachable``; empty for a worker.
-        engine: Version of its engine.
-        labels: Those put on it.
-    """
-
-    id: str
-    hostname: str
-    role: Role
-    state: str
-    availability: str
-    manager: str
-    engine: str
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def _local(facts: Facts) -> Local:
@@ -92,22 +67,7 @@ def _listing(facts: Facts) -> tuple[SwarmNode, ...] | str:
     text = "".join(facts["nodes"])
     if not text.startswith("["):
         return text[:300]
-    return tuple(_node(entry) for entry in json.loads(text))
-
-
-def _node(entry: Mapping[str, Any]) -> SwarmNode:
-    status = entry.get("ManagerStatus") or {}
-    spec = entry["Spec"]
-    return SwarmNode(
-        node_id(entry["ID"]),
-        name(entry["Description"]["Hostname"]),
-        Role(spec["Role"]),
-        str(entry["Status"]["State"]),
-        str(spec["Availability"]),
-        "leader" if status.get("Leader") else str(status.get("Reachability") or ""),
-        str(entry["Description"]["Engine"]["EngineVersion"]),
-        {str(key): str(value) for key, value in (spec.get("Labels") or {}).items()},
-    )
+    return tuple(SwarmNode.from_json(entry) for entry in json.loads(text))
 
 
 #: Every node of the swarm, asked on a manager; what the engine says where it cannot list them.

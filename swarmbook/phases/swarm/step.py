@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from swarmbook.access.commands import Script, lines, sh
+from swarmbook.access.docker_types import SwarmNode
 from swarmbook.base.activity import doing
 from swarmbook.base.errors import ForeignData, OutOfOrder, UsageError, WorldError
 from swarmbook.base.secrets import register
@@ -21,7 +22,7 @@ from swarmbook.model.checks import Check, CheckTable, equal
 from swarmbook.model.health import Role, SwarmState
 from swarmbook.params import Params
 from swarmbook.phases.support.preconditions import require_swarm
-from swarmbook.phases.swarm.probe import LISTING, LOCAL, Local, SwarmNode
+from swarmbook.phases.swarm.probe import LISTING, LOCAL, Local
 from swarmbook.show.drawing import Card, Part, topology
 
 __all__ = ["Swarm", "form", "nodes_table", "observe"]
