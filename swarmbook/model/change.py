@@ -87,7 +87,7 @@ class Action(str, Enum):
     REMOVE_VOLUMES = "remove-volumes"  # names
     REMOVE_DATA = "remove-data"  # path
     REMOVE_IMAGES = "remove-images"  # tags
-    SET_BACK_ENGINE = "set-back-engine"  # absent, stopped or running
+    SET_BACK_ENGINE = "set-back-engine"  # an EngineBefore, then the folders that are emptied
     REMOVE_FILES = "remove-files"  # paths
     UNDO_LAYOUT = "undo-layout"  # device, then what is on it
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeVar
 
-__all__ = ["Agent", "Component", "ContainerState", "EngineState", "GaleraState", "MachineState", "Role", "SwarmState"]
+__all__ = [
+    "Agent",
+    "Component",
+    "ContainerState",
+    "EngineBefore",
+    "EngineState",
+    "GaleraState",
+    "MachineState",
+    "Role",
+    "SwarmState",
+]
 
 Self = TypeVar("Self", bound="_Word")
 
@@ -64,6 +74,20 @@ class EngineState(_Word):
     INACTIVE = "inactive"
     FAILED = "failed"
     UNKNOWN = "unknown"
+
+
+class EngineBefore(_Named):
+    """What a node's engine was before the book came; the record on the node says it in these words."""
+
+    ABSENT = "absent"
+    STOPPED = "stopped"  # and nothing in it
+    HELD = "held"  # stopped, with containers, volumes or images in it
+    RUNNING = "running"
+
+    @property
+    def ours(self) -> bool:
+        """Whether all that is in the engine is the book's."""
+        return self in (EngineBefore.ABSENT, EngineBefore.STOPPED)
 
 
 class SwarmState(_Word):

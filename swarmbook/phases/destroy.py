@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.probe import Facts, Probe, name, names
+from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step, look
 from swarmbook.model.change import Action, Change, Word, by_host, refuse_unknown
 from swarmbook.model.checks import Check, Table, equal
+from swarmbook.model.health import EngineBefore
 from swarmbook.phases.post_provision import layouts
 from swarmbook.phases.post_provision.disk_probe import second_disk
+from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.show.changes import sentence
 
-__all__ = ["Remains", "destroy", "doomed", "remains_on"]
+__all__ = ["Remains", "destroy", "doomed", "plan_destroy", "refuse_blind", "remains_on"]
 
 
 @dataclass(frozen=True)
@@ -26,32 +29,36 @@ class Remains:
 
     Args:
         services: Names of all of the swarm's services; only a manager lists them.
+        up: Whether its engine runs; of one that does not, nothing that it holds can be listed.
         swarm: Whether the node is in a swarm.
         containers: Names of containers that carry the cluster's label.
         volumes: Names of volumes that do, and of the stacks'.
         images: Tags of images that the book has sent.
         data: The members' data folder, if it is there.
         files: Our files and folders.
-        engine: What the engine was before the book: absent, stopped, running; or nothing when there is no record.
+        before: What the engine was before the book; None when there is no record.
         disk: The second disk, if it carries a layout of ours that is to be undone.
         layers: What is on it.
     """
 
     services: tuple[str, ...] = ()
+    up: bool = False
     swarm: bool = False
     containers: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     data: str = ""
     files: tuple[str, ...] = ()
-    engine: str = ""
+    before: EngineBefore | None = None
     disk: str = ""
     layers: tuple[str, ...] = ()
 
 
-#: The record of what the engine was comes last: it is needed until everything else is gone.
-_FILES = ("/etc/docker/swarmbook", "/etc/systemd/system/docker.service.d/swarmbook.conf", "/etc/swarmbook")
-_ENGINE_STATES = ("absent", "stopped", "running")
+#: Comes last: what the engine was is needed until everything else is gone.
+_RECORD = "/etc/swarmbook"
+_FILES = ("/etc/docker/swarmbook", "/etc/systemd/system/docker.service.d/swarmbook.conf", _RECORD)
+#: Where an engine and its containerd keep what they hold. Emptied where all of it is the book's.
+_HELD = (MOUNT_POINT, "/var/lib/containerd", "/opt/containerd")
 
 
 def remains_on(cluster: str, data: str) -> Probe[Remains]:
@@ -61,14 +68,22 @@ def remains_on(cluster: str, data: str) -> Probe[Remains]:
         cluster: The cluster's name.
         data: The members' data folder; empty for none.
     """
+    # An engine that runs and gives no answer ends the script: what cannot be listed must not be taken for nothing.
     script = sh(
-        """up=$(systemctl is-active -q docker.service && echo yes)
-engine() { [ -n "$up" ] && docker "$@" 2>/dev/null; }
-engine service ls --format '{{.Name}}' | as services
-engine info --format '{{.Swarm.LocalNodeState}}' | as swarm
-{ engine ps -a --filter @{label} --format '{{.Names}}'; engine ps -a --filter label=com.docker.swarm.service.name --format '{{.Names}}'; } | sort -u | as containers
-{ engine volume ls -q --filter @{label}; engine volume ls -q --filter label=com.docker.stack.namespace; } | sort -u | as volumes
-engine images --format '{{.Repository}}:{{.Tag}}' | grep '^swarmbook/' | grep -v '<none>' | as images
+        """if systemctl is-active -q docker.service; then
+  up=yes
+  services=$(docker service ls --format '{{.Name}}' 2>/dev/null)  # a worker cannot list them
+  swarm=$(docker info --format '{{.Swarm.LocalNodeState}}') || exit 1
+  containers=$(docker ps -a --filter @{label} --format '{{.Names}}' && docker ps -a --filter label=com.docker.swarm.service.name --format '{{.Names}}') || exit 1
+  volumes=$(docker volume ls -q --filter @{label} && docker volume ls -q --filter label=com.docker.stack.namespace) || exit 1
+  images=$(docker images --format '{{.Repository}}:{{.Tag}}') || exit 1
+fi
+echo "$up" | as up
+echo "$services" | as services
+echo "$swarm" | as swarm
+echo "$containers" | sort -u | as containers
+echo "$volumes" | sort -u | as volumes
+echo "$images" | grep '^swarmbook/' | grep -v '<none>' | as images
 { [ -n @{data} ] && [ -e @{data} ] && echo yes; } | as data
 ls -d @{files} 2>/dev/null | as files
 cat /etc/swarmbook/engine-before 2>/dev/null | as engine""",
@@ -79,18 +94,17 @@ cat /etc/swarmbook/engine-before 2>/dev/null | as engine""",
 
     def read(facts: Facts) -> Remains:
         engine = "".join(facts["engine"]).strip()
-        if engine and engine not in _ENGINE_STATES:
-            raise ValueError(f"the engine was {engine[:40]!r}")
         files = tuple(path for path in _FILES if path in facts["files"])
         return Remains(
             services=names(facts["services"]),
+            up=any(facts["up"]),
             swarm=list(facts["swarm"]) == ["active"],
             containers=names(facts["containers"]),
             volumes=names(facts["volumes"]),
             images=tuple(name(tag) for tag in facts["images"] if tag),
             data=data if facts["data"] else "",
             files=files,
-            engine=engine,
+            before=EngineBefore(engine) if engine else None,
         )
 
     return Probe(script, read)
@@ -103,6 +117,7 @@ def _observe(book: Book) -> dict[str, Remains]:
 
     def one(host: Host) -> Remains:
         remains = host.ask(probe)
+        refuse_blind(host.name, remains)
         if not book.params.undo_storage:
             return remains
         named = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk
@@ -111,6 +126,25 @@ def _observe(book: Book) -> dict[str, Remains]:
         return replace(remains, disk=disk.device, layers=tuple(disk.content)) if ours else remains
 
     return book.fleet.each(one)
+
+
+def refuse_blind(host: str, remains: Remains) -> None:
+    """Refuse to go on where an engine that held other things does not run: nothing says what in it is the book's."""
+    # What comes before the engine is set back has taken the book's things out of it; the record alone is left then.
+    if remains.up or set(remains.files) <= {_RECORD} or _before(remains).ours:
+        return
+    raise WorldError(
+        f"the engine on {host} does not run, so what the book put into it cannot be listed; nothing was removed",
+        where=host,
+        wanted="a running engine: it held other things before the book came, and they stay",
+        seen="docker.service is not active",
+        next=f"swarmbook ssh {host} systemctl start docker; its log: swarmbook ssh {host} journalctl -u docker -n 50",
+    )
+
+
+def _before(remains: Remains) -> EngineBefore:
+    """What the engine was; without a record it is taken for one that held other things."""
+    return remains.before or EngineBefore.RUNNING
 
 
 def _short(containers: Iterable[str]) -> tuple[str, ...]:
@@ -136,7 +170,8 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
         if remains.images:
             changes.append(Change(host, Action.REMOVE_IMAGES, remains.images))
         if remains.files:
-            changes.append(Change(host, Action.SET_BACK_ENGINE, (remains.engine or "running",)))
+            before = _before(remains)
+            changes.append(Change(host, Action.SET_BACK_ENGINE, (before.value, *(_HELD if before.ours else ()))))
             changes.append(Change(host, Action.REMOVE_FILES, remains.files))
         if remains.disk:
             changes.append(Change(host, Action.UNDO_LAYOUT, (remains.disk, *remains.layers)))
@@ -189,17 +224,20 @@ def _set_back(change: Change, remains: Remains) -> list[Script]:
         sh("rmdir /etc/systemd/system/docker.service.d /etc/cni/net.d /etc/cni 2>/dev/null || true"),
         sh("systemctl daemon-reload"),
     ]
-    if change.things == ("running",):  # it ran before the book came: what is in it stays
-        script.append(sh("docker network rm docker_gwbridge >/dev/null 2>&1 || true; systemctl restart docker.service"))
+    before, *emptied = change.things
+    if not EngineBefore(before).ours:  # what is in it stays
+        script.append(sh("docker network rm docker_gwbridge >/dev/null 2>&1 || true"))
+    if before == EngineBefore.RUNNING:
+        script.append(sh("systemctl restart docker.service"))
     else:
-        # The engine was ours alone, so its state is what the book put there.
         script += [
             sh("systemctl disable -q --now docker.service docker.socket containerd.service 2>/dev/null || true"),
-            sh(
-                "umount -q /var/lib/docker/overlay2/*/merged /var/run/docker/netns/* 2>/dev/null; "
-                "find /var/lib/docker -mindepth 1 -delete 2>/dev/null || rm -rf /var/lib/docker/*"
+            sh("umount -q /var/lib/docker/overlay2/*/merged /var/run/docker/netns/* 2>/dev/null || true"),
+            *(
+                sh("find @{folder} -mindepth 1 -delete 2>/dev/null || rm -rf @{folder}/*", folder=folder)
+                for folder in emptied
             ),
-            sh("rm -rf /var/lib/containerd/* /opt/containerd"),
+            sh("rmdir /opt/containerd 2>/dev/null || true"),
             _UNDO_NETWORK,
         ]
     return [lines(*script)]
@@ -211,8 +249,10 @@ def _remove_files(change: Change, remains: Remains) -> list[Script]:
 
 def _undo_layout(change: Change, remains: Remains) -> list[Script]:
     commands = list(layouts.undo_commands(change.things[0]))
-    if remains.engine == "running":  # it ran before the book came, and goes on upon the first disk
-        commands.append(sh("systemctl start docker.service"))
+    # One that ran before the book came is still enabled, and goes on upon the first disk.
+    commands.append(
+        sh("if systemctl is-enabled -q docker.service 2>/dev/null; then systemctl start docker.service; fi")
+    )
     return commands
 
 

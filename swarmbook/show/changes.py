@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from swarmbook.base.errors import PlanMismatch
 from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Table
+from swarmbook.model.health import EngineBefore
 from swarmbook.model.plan import Mismatch, Plan
 from swarmbook.show.words import many
 
@@ -48,6 +49,12 @@ def _laid_out(change: Change) -> str:
 def _files(change: Change) -> str:
     names = " ".join(posixpath.basename(path) for path in change.things)
     return f"{names} put in {posixpath.dirname(change.things[0])}"
+
+
+def _set_back(change: Change) -> str:
+    before, *emptied = change.things
+    state = "stopped, with what it held" if before == EngineBefore.HELD else before
+    return f"the engine set back to {state}" + (f"; {', '.join(emptied)} emptied" if emptied else "")
 
 
 def _with(words: str) -> Callable[[Change], str]:
@@ -126,7 +133,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.REMOVE_VOLUMES: _with("volumes with their data: {}"),
     Action.REMOVE_DATA: _with("database folder {}"),
     Action.REMOVE_IMAGES: _with("images {}"),
-    Action.SET_BACK_ENGINE: _with("the engine set back to {}"),
+    Action.SET_BACK_ENGINE: _set_back,
     Action.REMOVE_FILES: _with("files {}"),
     Action.UNDO_LAYOUT: lambda change: (
         f"the layout of {change.things[0]} with all that is on it: {layers_in_words(change.things[1:])}, "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +12,14 @@ from typing import Any
 import pytest
 
 from swarmbook.access.cluster import Cluster
+from swarmbook.base.errors import WorldError
 from swarmbook.model.change import Action, Change, Word
+from swarmbook.model.health import EngineBefore
 from swarmbook.params import Params
-from swarmbook.phases.destroy import COMMANDS, Remains, destroy, plan_destroy
+from swarmbook.phases.destroy import COMMANDS, Remains, destroy, plan_destroy, refuse_blind, remains_on
+from swarmbook.show.changes import sentence
+
+from .doubles import Fleet, Host
 
 SEEN = Remains(
     services=("galera_sw1",),
@@ -22,7 +29,7 @@ SEEN = Remains(
     images=("swarmbook/galera:1",),
     data="/srv/galera data",
     files=("/etc/docker/swarmbook", "/etc/swarmbook"),
-    engine="absent",
+    before=EngineBefore.ABSENT,
     disk="/dev/sdb",
     layers=("gpt:swarmbook-docker", "btrfs:docker"),
 )
@@ -49,29 +56,69 @@ def test_what_was_approved_is_what_is_named() -> None:
     assert "/dev/sdb" in undone and "/dev/sda" not in undone
 
 
-def test_an_engine_that_was_there_keeps_what_is_in_it() -> None:
-    ours = "\n".join(commands(Action.SET_BACK_ENGINE, "absent"))
-    theirs = "\n".join(commands(Action.SET_BACK_ENGINE, "running"))
-    assert "find /var/lib/docker -mindepth 1 -delete" in ours and "systemctl disable" in ours
-    assert "/var/lib/docker" not in theirs and "systemctl restart docker.service" in theirs
-    for script in (ours, theirs):
+def test_an_engine_that_held_other_things_keeps_them() -> None:
+    emptied = ("/var/lib/docker", "/var/lib/containerd", "/opt/containerd")
+    ours = "\n".join(commands(Action.SET_BACK_ENGINE, "absent", *emptied))
+    running = "\n".join(commands(Action.SET_BACK_ENGINE, "running"))
+    held = "\n".join(commands(Action.SET_BACK_ENGINE, "held"))
+    for folder in emptied:
+        assert f"find {folder} -mindepth 1 -delete" in ours
+        assert f"find {folder}" not in running + held and f"{folder}/*" not in running + held
+    assert "systemctl disable" in ours and "systemctl disable" in held and "systemctl disable" not in running
+    assert "systemctl restart docker.service" in running and "restart" not in ours + held
+    for script in (ours, running, held):
         assert "/etc/swarmbook" not in script.replace("/etc/docker/swarmbook", ""), "the record goes last"
 
 
-class Host:
-    """Keeps what is run."""
+def test_what_is_emptied_is_named() -> None:
+    (change,) = (c for c in plan_destroy({"sw1": SEEN}) if c.action is Action.SET_BACK_ENGINE)
+    assert sentence(change) == (
+        "the engine set back to absent; /var/lib/docker, /var/lib/containerd, /opt/containerd emptied"
+    )
+    held = replace(SEEN, before=EngineBefore.HELD)
+    (change,) = (c for c in plan_destroy({"sw1": held}) if c.action is Action.SET_BACK_ENGINE)
+    assert sentence(change) == "the engine set back to stopped, with what it held"
 
-    def __init__(self, name: str) -> None:
-        self.name, self.ran = name, list[str]()
 
-    def run(self, command: str, **_: Any) -> Any:
-        self.ran.append(str(command))
-        return SimpleNamespace(ok=True, stdout="")
+@pytest.mark.parametrize("before", [EngineBefore.RUNNING, EngineBefore.HELD, None])
+def test_an_engine_that_cannot_be_asked_is_not_taken_for_an_empty_one(before: EngineBefore | None) -> None:
+    down = Remains(files=("/etc/docker/swarmbook", "/etc/swarmbook"), before=before)
+    with pytest.raises(WorldError, match="cannot be listed; nothing was removed"):
+        refuse_blind("sw1", down)
+    refuse_blind("sw1", replace(down, up=True))
+    refuse_blind("sw1", replace(down, before=EngineBefore.ABSENT))
+    refuse_blind("sw1", replace(down, files=("/etc/swarmbook",)))  # killed after it was set back
+    refuse_blind("sw1", Remains())
 
 
-class Fleet(dict[str, Host]):
-    def each(self, work: Callable[[Host], Any], names: Iterable[str] | None = None) -> dict[str, Any]:
-        return {name: work(self[name]) for name in (self if names is None else names)}
+FAKES = {"systemctl": "exit 0", "docker": 'case "$*" in "$FAILS"*) echo "no answer" >&2; exit 1 ;; esac; echo x'}
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Runs the probe where an engine runs, and fails one of the commands."""
+    for name, body in FAKES.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def ask(fails: str) -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-c", remains_on("lab", "").command]
+        return subprocess.run(command, env={**environment, "FAILS": fails}, capture_output=True, text=True, check=False)
+
+    return ask
+
+
+@pytest.mark.parametrize("fails", ["info", "ps", "volume", "images"])
+def test_a_listing_that_fails_ends_the_probe(asked: Callable[[str], Any], fails: str) -> None:
+    done = asked(fails)
+    assert done.returncode == 1 and "no answer" in done.stderr and done.stdout == ""
+
+
+def test_a_worker_cannot_list_services_and_that_is_no_failure(asked: Callable[[str], Any]) -> None:
+    done = asked("service")
+    seen = remains_on("lab", "").answer(done.stdout, "sw1")
+    assert done.returncode == 0 and (seen.up, seen.services, seen.volumes) == (True, (), ("x",))
 
 
 def test_only_what_was_planned_is_run(home: Path) -> None:

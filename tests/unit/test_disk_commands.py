@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,8 @@ from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.phases.post_provision.disks import COMMANDS, Target, lay_out, wanted_disks
 from swarmbook.phases.post_provision.software import command_for
 from swarmbook.phases.support.systems import FAMILIES
+
+from .doubles import Fleet, Host
 
 BTRFS, XFS, THIN = (layouts.LAYOUTS[name] for name in ("btrfs", "lvm-xfs", "lvm-thin"))
 
@@ -61,20 +62,6 @@ def test_mounting_never_formats_and_says_where() -> None:
     assert "mkfs" not in text and "wipefs" not in text and text.endswith("mount /var/lib/docker")
     assert "mount" not in commands(Target(BTRFS, False, ()), Action.GUARD, "/dev/b").splitlines()[-1]
     assert "remount,noatime,autodefrag" in commands(Target(BTRFS, False, ()), Action.REMOUNT, "/dev/b", "x")
-
-
-class Host:
-    def __init__(self, name: str) -> None:
-        self.name, self.ran = name, list[str]()
-
-    def run(self, command: str, **_: Any) -> Any:
-        self.ran.append(str(command))
-        return SimpleNamespace(ok=True, stdout="")
-
-
-class Fleet(dict[str, Host]):
-    def each(self, work: Callable[[Host], Any], names: Iterable[str] | None = None) -> dict[str, Any]:
-        return {name: work(self[name]) for name in (self if names is None else names)}
 
 
 def test_apply_runs_what_was_planned_and_only_there() -> None:

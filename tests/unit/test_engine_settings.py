@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 from swarmbook.access.node import Node
 from swarmbook.base.errors import WorldError
 from swarmbook.params import Params
+from swarmbook.phases.engine import step
+from swarmbook.phases.engine.probe import Engine
 from swarmbook.phases.engine.step import api_names, drop_in_for, merge_settings, settings_for
 
 MakeNode = Callable[..., Node]
@@ -117,3 +121,36 @@ def test_the_drop_in_empties_the_start_line_first() -> None:
 def test_names_of_the_certificate(node: MakeNode) -> None:
     assert api_names(node()) == ["sw1", "10.9.0.1", "192.0.2.1", "127.0.0.1"]
     assert api_names(node(public_address="10.9.0.1")) == ["sw1", "10.9.0.1", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "file", "was"),
+    [
+        (Engine(), "", "absent"),
+        (Engine(version="26.1"), "", "stopped"),
+        (Engine(version="26.1"), "image/overlay2/repositories.json", "stopped"),
+        (Engine(version="26.1"), "volumes/metadata.db", "stopped"),
+        (Engine(version="26.1"), "volumes/theirs/_data/x", "held"),
+        (Engine(version="26.1"), "containers/abc/config.v2.json", "held"),
+        (Engine(version="26.1"), "image/overlay2/imagedb/content/sha256/abc", "held"),
+        (Engine(version="26.1", active=True), "volumes/theirs/_data/x", "running"),
+    ],
+)
+def test_the_record_says_what_the_engine_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine, file: str, was: str
+) -> None:
+    record = tmp_path / "etc" / "engine-before"
+    for name, path in {
+        "MOUNT_POINT": tmp_path / "data", "_RECORD": record, "SETTINGS": tmp_path / "daemon.json", "_BEFORE": tmp_path / "before",
+    }.items():  # fmt: skip
+        monkeypatch.setattr(step, name, str(path))
+    if file:
+        (tmp_path / "data" / file).parent.mkdir(parents=True)
+        (tmp_path / "data" / file).write_text("")
+    (tmp_path / "daemon.json").write_text("theirs")
+    subprocess.run(["sh", "-c", step._keep_record(engine)], check=True)
+    assert record.read_text().strip() == was and (tmp_path / "before").read_text() == "theirs"
+    # A second run finds an engine that the book has set up: the first word stands.
+    (tmp_path / "daemon.json").write_text("ours")
+    subprocess.run(["sh", "-c", step._keep_record(Engine(version="26.1", active=True))], check=True)
+    assert record.read_text().strip() == was and (tmp_path / "before").read_text() == "theirs"

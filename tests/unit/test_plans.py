@@ -20,7 +20,7 @@ from swarmbook.access.node import Node
 from swarmbook.access.pki import Authority, Leaf
 from swarmbook.base import errors
 from swarmbook.model.change import Change
-from swarmbook.model.health import Role, SwarmState
+from swarmbook.model.health import EngineBefore, Role, SwarmState
 from swarmbook.params import Params
 from swarmbook.phases import destroy, galera, overlay
 from swarmbook.phases.consul import config as consul_config
@@ -342,7 +342,10 @@ def test_destroy(file: Path) -> None:
     def prepare(params: Params, case: Any) -> Plan:
         remains = {
             name: destroy.Remains(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in (raw or {}).items()}
+                **{
+                    key: tuple(value) if isinstance(value, list) else EngineBefore(value) if key == "before" else value
+                    for key, value in (raw or {}).items()
+                }
             )
             for name, raw in case["observed"].items()
         }

@@ -20,6 +20,7 @@ from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
+from swarmbook.model.health import EngineBefore
 from swarmbook.params import Params
 from swarmbook.phases.engine.probe import DROP_IN, ENGINE, Engine, tasks
 from swarmbook.phases.engine.settings import (
@@ -30,12 +31,13 @@ from swarmbook.phases.engine.settings import (
     refuse_driver,
     settings_for,
 )
+from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.systems import install_engine
 
 __all__ = ["Target", "Wanted", "api_names", "configure"]
 
 _BEFORE = f"{SETTINGS}.before-swarmbook"
-#: Says what the engine was before the book came: absent, stopped or running.
+#: Says what the engine was before the book came (:class:`EngineBefore`).
 _RECORD = "/etc/swarmbook/engine-before"
 #: The operator's own certificate.
 _CLIENT = "client"
@@ -232,19 +234,30 @@ def _put_certificate(book: Book, host: Host, wanted: Wanted, engine: Engine) -> 
 
 
 def _put_settings(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
-    if not engine.drop_in:  # what 90 puts back
-        host.run(
-            sh(
-                "mkdir -p @{folder}; [ -e @{record} ] || echo @{was} > @{record}; "
-                "[ ! -e @{settings} ] || cp -n @{settings} @{before}",
-                folder=_RECORD.rpartition("/")[0],
-                record=_RECORD,
-                was="running" if engine.active else "stopped" if engine.version else "absent",
-                settings=SETTINGS,
-                before=_BEFORE,
-            )
-        )
+    if not engine.drop_in:
+        host.run(_keep_record(engine))
     host.put(SETTINGS, wanted.targets[host.name].settings)
+
+
+def _keep_record(engine: Engine) -> Script:
+    """Note what the engine was before the book came, and keep its settings: 90 goes by the one and puts back the other."""
+    was = EngineBefore.STOPPED if engine.version else EngineBefore.ABSENT
+    return sh(
+        """mkdir -p @{folder}
+held() { { find @{data}/containers @{data}/volumes -mindepth 1 -maxdepth 1 -type d; find @{data}/image -path '*/content/sha256/*'; } 2>/dev/null | head -n 1; }
+was=@{was}
+[ "$was" != @{stopped} ] || [ -z "$(held)" ] || was=@{kept}
+[ -e @{record} ] || echo "$was" > @{record}
+[ ! -e @{settings} ] || cp -n @{settings} @{before}""",
+        folder=_RECORD.rpartition("/")[0],
+        data=MOUNT_POINT,
+        was=EngineBefore.RUNNING if engine.active else was,
+        stopped=EngineBefore.STOPPED,
+        kept=EngineBefore.HELD,
+        record=_RECORD,
+        settings=SETTINGS,
+        before=_BEFORE,
+    )
 
 
 def _listen(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:

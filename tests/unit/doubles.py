@@ -1,0 +1,25 @@
+"""Hosts that keep what they are asked to run, for tests of what a change really runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+
+class Host:
+    """Keeps what is run."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.ran = name, list[str]()
+
+    def run(self, command: str, **_: Any) -> Any:
+        self.ran.append(str(command))
+        return SimpleNamespace(ok=True, stdout="")
+
+
+class Fleet(dict[str, Host]):
+    """Such hosts by name."""
+
+    def each(self, work: Callable[[Host], Any], names: Iterable[str] | None = None) -> dict[str, Any]:
+        return {name: work(self[name]) for name in (self if names is None else names)}
