@@ -206,10 +206,10 @@ class Containers:
             code = self._api.exec_inspect(made["Id"])["ExitCode"]
         return Done(-1 if code is None else int(code), output.decode(errors="replace"))
 
-    def wait(self, name: str, timeout_s: float) -> None:
-        """Wait until one has ended."""
+    def wait(self, name: str, timeout_s: float) -> int:
+        """Wait until one has ended; returns its exit code."""
         with self._engine.asked(f"docker wait {name}"):
-            self._api.wait(name, timeout=timeout_s)
+            return int(self._api.wait(name, timeout=timeout_s)["StatusCode"])
 
     def remove(self, name: str, *, volumes: bool = False) -> None:
         """Remove one, also one that runs.

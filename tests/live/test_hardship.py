@@ -526,6 +526,39 @@ def test_destroy_leaves_the_machines_and_nothing_else(lab: Lab) -> None:
     lab.done = "02"  # type: ignore[attr-defined]
 
 
+def test_what_a_stopped_engine_held_is_kept(lab: Lab) -> None:
+    """An engine that its owner had stopped before the book came: its volume is not the book's to take away."""
+    at(lab, "02")
+    n1 = lab.machine(NODES[0])
+    n1.sh("systemctl start docker && docker volume create theirs && systemctl stop docker docker.socket")
+    lab.book("run", "--only", "03").expect(0)
+    assert n1.sh("cat /etc/swarmbook/engine-before") == "held"
+    lab.book("destroy", "--yes").expect(
+        0,
+        "the engine set back to stopped, with what it held",
+        "/var/lib/docker, /var/lib/containerd, /opt/containerd emptied",
+    )
+    assert (
+        n1.sh("ls -d /var/lib/docker/volumes/theirs/_data")
+        and n1.sh("systemctl is-active docker || true") == "inactive"
+    )
+    assert lab.machine(NODES[1]).sh("ls -A /var/lib/docker") == ""
+    lab.book("destroy", "--yes").expect(0, "Nothing to destroy.")
+    n1.sh("find /var/lib/docker -mindepth 1 -delete")
+    lab.done = "02"  # type: ignore[attr-defined]
+
+
+def test_an_engine_that_does_not_answer_is_not_taken_for_an_empty_one(lab: Lab) -> None:
+    at(lab, "03")
+    n1 = lab.machine(NODES[0])
+    n1.sh(
+        "printf '#!/bin/sh\\necho no answer >&2; exit 1\\n' > /usr/local/bin/docker && chmod +x /usr/local/bin/docker"
+    )
+    lab.book("destroy", "--yes").refused(3, f"a command failed on {NODES[0]}", "no answer")
+    n1.sh("rm /usr/local/bin/docker")
+    reached(lab, "03")
+
+
 def test_rebuild_by_an_approved_plan(lab: Lab) -> None:
     """Held to the plan from the first step to the last, though most of it was planned before there was anything to look at."""
     at(lab, "02")

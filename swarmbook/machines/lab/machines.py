@@ -276,7 +276,8 @@ class Machines:
 
     def _remove(self, machine: Machine) -> None:
         if machine.state is MachineState.RUNNING:
-            # Marks the loop device; the kernel lets go of it when the machine's last mount goes with the machine.
+            # Marks the loop device; the kernel lets go of it when the machine's last mount goes with the machine. Where that
+            # fails, or a boot attaches it once more, :meth:`_detach` follows.
             self._containers.run(machine.id, ["lab-machine", "detach"])
         self._containers.remove(machine.id, volumes=True)
 
@@ -294,7 +295,11 @@ class Machines:
         made = self._containers.create(
             ContainerSpec(
                 image,
-                command=["lab-machine", "detach"],
+                command=[
+                    "sh",
+                    "-c",
+                    "[ ! -e /lab/disk.img ] || lab-machine detach",
+                ],  # it has none before its first boot
                 labels=self._labels,
                 volumes={volume: "/lab"},
                 privileges=wanted_privileges(),
@@ -302,9 +307,17 @@ class Machines:
         )
         try:
             self._containers.start(made)
-            self._containers.wait(made, timeout_s=60)
+            code = self._containers.wait(made, timeout_s=60)
         finally:
             self._containers.remove(made)
+        if code != 0:  # without its file, nothing could find the loop device again
+            raise WorldError(
+                f"the loop device of {volume} cannot be detached, so the disk stays",
+                where=volume,
+                wanted="lab-machine detach: exit 0",
+                seen=f"exit {code}",
+                next="losetup --list shows it; then run again",
+            )
 
 
 def _ssh_folder(authorized_key: str) -> bytes:
