@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.node import Node
@@ -38,7 +40,7 @@ def open_book(node: MakeNode) -> Iterator[Callable[..., Book]]:
 
 def holds_together(document: dict[str, Any]) -> None:
     """What `docker stack deploy` would refuse: names that are used and not declared, or of the wrong kind."""
-    again = yaml.safe_load(yaml.safe_dump(document, sort_keys=False))
+    again = yaml.safe_load(stack.file("lab", "x", document))
     assert again == document
     assert re.fullmatch(r"3\.\d+", document["version"])
     assert set(document) <= {"version", "services", "networks", "secrets", "configs", "volumes"}
@@ -190,3 +192,27 @@ def test_a_secrets_name_follows_its_content_under_a_key_of_the_cluster(open_book
     (book.cluster.folder / "secrets" / "secret-name-salt").unlink()
     salt = stack.salt_of(book.cluster)
     assert stack.secret_name(salt, "db", "hunter2") != name
+
+
+#: What go-yaml takes for a number (its resolve.go), beyond what PyYAML quotes by itself.
+_GO_NUMBER = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F_]+|[-+]?\.(inf|nan)", re.IGNORECASE
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["8915993665174e15", "123e4", "1E3", "+5e7", ".5e3", "0o17", "0x1f", "1_0", "007", "-0", "12", "3.12", ".inf"],
+)
+def test_a_text_that_docker_s_client_would_read_as_a_number_is_quoted(text: str) -> None:
+    """Seen in one build of a thousand: a label of digits and one `e` became a float, so that a second run changed a member."""
+    assert _GO_NUMBER.fullmatch(text)
+    assert f"'{text}'" in stack.file("lab", "x", {"labels": {"swarmbook.spec": text}})
+
+
+@given(st.text("0123456789abcdef", min_size=1, max_size=16))
+def test_no_hash_is_a_number(text: str) -> None:
+    (line,) = stack.file("lab", "x", {"spec": text}).splitlines()[1:]
+    written = line.removeprefix("spec: ")
+    assert yaml.safe_load(line) == {"spec": text}
+    assert written == f"'{text}'" or not _GO_NUMBER.fullmatch(written)

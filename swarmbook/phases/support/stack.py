@@ -39,6 +39,27 @@ CLUSTER_LABEL = "swarmbook.cluster"
 _FOLDER = "/etc/swarmbook/stacks"
 
 
+class _ForGo(yaml.SafeDumper):
+    """Writes YAML for the client of Docker.
+
+    PyYAML quotes a text that YAML 1.1 takes for a number, and the client reads YAML 1.2 (go-yaml): a hash such as
+    ``8915993665174e15`` stands as it is for the one and is a float for the other, and its label becomes another text.
+    So every text that could begin a number, or a time, is quoted.
+    """
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if text[:1] in tuple("0123456789+-.") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_ForGo.add_representer(str, _text)
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    return yaml.dump(dict(document), Dumper=_ForGo, sort_keys=False)
+
+
 def stamp(cluster: str, service: Mapping[str, Any]) -> dict[str, Any]:
     """A service with its labels: the cluster's, and the hash of what it says."""
     digest = hashlib.sha256(json.dumps(service, sort_keys=True).encode()).hexdigest()[:16]
@@ -56,7 +77,7 @@ def file(cluster: str, name: str, document: Mapping[str, Any]) -> str:
     """
     command = f"docker stack deploy --resolve-image never -c stack-{name}.yaml {name}"
     head = f"# Stack {name} of cluster {cluster}; deploy: {command}\n"
-    return head + yaml.safe_dump(dict(document), sort_keys=False)
+    return head + _yaml(document)
 
 
 def deploy(
@@ -74,7 +95,7 @@ def deploy(
     write_atomic(book.cluster.folder / "stacks" / f"{name}.yaml", file(book.cluster.name, name, document))
     host = book.fleet[manager]
     path = f"{_FOLDER}/{name}.yaml"
-    host.put(path, yaml.safe_dump(dict(part or document), sort_keys=False))
+    host.put(path, _yaml(part or document))
     host.run(sh("docker stack deploy --resolve-image never -c @{path} @{name}", path=path, name=name), timeout_s=120)
 
 
