@@ -243,7 +243,7 @@ def connect(name: str, end: Endpoint, pki: Path) -> Engine:
     try:
         client = docker.DockerClient(base_url=f"tcp://{end}", tls=tls, timeout=_TIMEOUT_S, version=_API_VERSION)
         client.api.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
-        client.ping()
+        _ping(client)
     except (docker.errors.DockerException, OSError) as error:
         raise EngineUnavailable(
             f"the engine's API on {name} does not answer",
@@ -261,10 +261,18 @@ def local_engine() -> Engine | None:
 
     try:
         client = docker.from_env(timeout=_LOCAL_TIMEOUT_S)
-        client.ping()
+        _ping(client)
     except (docker.errors.DockerException, OSError):
         return None
     return Engine(client, _HERE)
+
+
+def _ping(client: Any) -> None:
+    try:
+        client.ping()
+    except BaseException:
+        client.close()
+        raise
 
 
 def send_images(source: Engine, names: Sequence[str], targets: Mapping[str, Engine]) -> None:

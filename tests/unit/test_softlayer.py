@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from swarmbook.access.cluster import Cluster
+from swarmbook.access.docker_api import local_engine
 from swarmbook.access.node import Endpoint
 from swarmbook.access.ssh_keys import fingerprint, generate_key
 from swarmbook.base.codes import Code
@@ -601,6 +603,8 @@ def test_what_is_wanted_before_anything_is_ordered(
     assert there.ok and there.seen == "for https://api.softlayer.com/xmlrpc/v3.1/"
     (engine,) = provider(sl_endpoint="rehearsal").prerequisites()
     assert engine.name == "Docker Engine for the machines"
+    assert local_engine() is None
+    gc.collect()  # here, docker-py's forgotten socket is noticed, and pyproject says that it is not ours
 
 
 # -- credentials and endpoints -------------------------------------------------------------------------------------------
