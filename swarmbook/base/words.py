@@ -1,10 +1,10 @@
-"""Sentences about one thing or several."""
+"""Small words: one thing or several, a text that fits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["count", "subject"]
+__all__ = ["cut", "many", "subject"]
 
 
 def subject(names: Iterable[str], one: str, several: str) -> str:
@@ -25,11 +25,27 @@ def subject(names: Iterable[str], one: str, several: str) -> str:
     return f"{', '.join(listed)} {one if len(listed) == 1 else several}"
 
 
-def count(number: int, one: str, several: str = "") -> str:
+def many(number: int, noun: str, several: str = "") -> str:
     """Name a number of things.
 
     Example:
-        >>> count(1, "change"), count(3, "change"), count(2, "entry", "entries")
-        ('1 change', '3 changes', '2 entries')
+        >>> many(1, "host"), many(1200, "check"), many(2, "entry", "entries")
+        ('1 host', '1,200 checks', '2 entries')
+
+    Args:
+        number: How many.
+        noun: What, of one.
+        several: The noun for more than one, or none, where it does not just end in ``s``.
     """
-    return f"{number} {one if number == 1 else several or one + 's'}"
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+
+
+def cut(text: str, width: int, dots: str = "…") -> str:
+    """Return a text that is no longer than a width.
+
+    Args:
+        text: The text.
+        width: How many characters there is room for.
+        dots: What stands for the rest, within that width.
+    """
+    return text if len(text) <= width else text[: width - len(dots)].rstrip() + dots

@@ -9,6 +9,7 @@ import click
 
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import ConfirmationMissing, UsageError
+from swarmbook.base.words import many
 from swarmbook.model.change import Word
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.record.evidence import user
@@ -53,7 +54,7 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
             new = [cost for cost in plan.costs if cost.new]
             monthly = sum(cost.monthly for cost in new)
             click.echo(
-                f"  {len(new)} machines, "
+                f"  {many(len(new), 'machine')}, "
                 + (f"{monthly:.2f} a month" if monthly else f"{sum(cost.hourly for cost in new):.3f} an hour"),
                 err=err,
             )

@@ -17,6 +17,7 @@ import click
 from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
+from swarmbook.base.words import many
 from swarmbook.cli.approval import approve
 from swarmbook.cli.common import known_secrets, open_book
 from swarmbook.model.phases import PHASES, Kind
@@ -155,7 +156,7 @@ class Session:
             if note:
                 console.line(note)
             console.line(
-                f"{self.what}: cluster {self.params.cluster}, {len(self.params.nodes)} nodes, run {os.path.relpath(folder)}{resumes}"
+                f"{self.what}: cluster {self.params.cluster}, {many(len(self.params.nodes), 'node')}, run {os.path.relpath(folder)}{resumes}"
             )
             if plan is not None and not plan.partial:
                 console.line(f"held to the plan {plan.digest}: {summary(plan)}")

@@ -10,6 +10,7 @@ import click
 
 from swarmbook.access.cluster import home
 from swarmbook.base.errors import UsageError
+from swarmbook.base.words import many
 from swarmbook.cli.common import example, with_json
 
 __all__ = ["init"]
@@ -39,7 +40,7 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
             for difference in found:
                 click.echo("\n".join([f"{difference.path}: {difference.what}", *difference.lines, ""]))
             click.echo(
-                ("1 file differs" if len(found) == 1 else f"{len(found)} files differ")
+                f"{many(len(found), 'file')} {'differs' if len(found) == 1 else 'differ'}"
                 if found
                 else "same as this version ships"
             )
@@ -51,7 +52,7 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
         click.echo(json.dumps({"folder": str(folder), "written": written}))
     else:
         click.echo(
-            f"{folder}: {len(written)} files written"
+            f"{folder}: {many(len(written), 'file')} written"
             if written
             else f"{folder}: all files exist already; swarmbook init {folder} --diff compares them"
         )

@@ -10,6 +10,7 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import CheckFailed
 from swarmbook.base.markup import Markup, tag
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import many
 
 if TYPE_CHECKING:
     import pandas
@@ -121,7 +122,7 @@ class CheckTable(Table):
         if self.failed:
             seen = "\n".join(f"{c.host}: {c.name}: wanted {c.wanted}, seen {c.seen}" for c in self.failed[:20])
             count = (
-                f"{len(self.failed)} of {len(self.checks)} checks failed"
+                f"{len(self.failed)} of {many(len(self.checks), 'check')} failed"
                 if len(self.checks) > 1
                 else "the check failed"
             )

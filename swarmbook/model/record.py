@@ -110,7 +110,8 @@ class Record:
         facts: Who ran it, from where, with which command.
         versions: Of swarmbook, Python and packages.
         notebooks: Hash of each notebook's source.
-        host_keys: Of the nodes.
+        host_keys: Of the nodes, as they were last.
+        addresses: Of the nodes: where the others reach them. Older runs do not say.
         head: Hash of the ledger's last line.
         broken: Where the ledger does not hold together; empty if it does.
     """
@@ -134,6 +135,7 @@ class Record:
     versions: Mapping[str, str] = field(default_factory=dict)
     notebooks: Mapping[str, str] = field(default_factory=dict)
     host_keys: Mapping[str, str] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
     head: str = ""
     broken: str = ""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.base.codes import Code
+from swarmbook.base.words import many
 from swarmbook.model import states
 from swarmbook.model.checks import Check
 from swarmbook.model.transcript import Command
@@ -242,7 +243,7 @@ class RunResult:
     def line(self, cluster: str) -> str:
         """Return the run in one line."""
         steps = list(self.steps)
-        text = f"{sum(step.checks for step in steps)} checks, {sum(step.failed for step in steps)} failed"
+        text = f"{many(sum(step.checks for step in steps), 'check')}, {sum(step.failed for step in steps)} failed"
         ended = next((c for c in self.chapters if c.reached and c.status != states.COMPLETED), None)
         if ended is not None:
             error = ended.error or {}

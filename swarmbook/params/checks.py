@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from swarmbook.base.words import many
+
 if TYPE_CHECKING:
     from swarmbook.params import Params
 
@@ -88,7 +90,7 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0,
             "swarm_managers",
-            f"{p.swarm_managers} managers, but {len(set(p.nodes))} nodes",
+            f"{many(p.swarm_managers, 'manager')}, but {many(len(set(p.nodes)), 'node')}",
             f"use {fitting}, or name more nodes",
         )
     if p.certificate_renew_days >= p.certificate_days and "certificate_days" not in bad:

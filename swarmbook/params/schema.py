@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import ParameterError
 from swarmbook.base.secrets import REFERENCE
+from swarmbook.base.words import many
 from swarmbook.model.phases import PHASES
 from swarmbook.params.checks import Mistake, cross_checks
 
@@ -305,9 +306,8 @@ def _raise(mistakes: list[Mistake], source: str) -> None:
     if not mistakes:
         return
     found = "\n".join(f"line {m.line}: {m.key}: {m.what}\n    fix: {m.fix}" for m in sorted(mistakes))
-    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     raise ParameterError(
-        f"{count} in the parameters; nothing was touched",
+        f"{many(len(mistakes), 'mistake')} in the parameters; nothing was touched",
         where=source,
         seen=found,
         next="correct the lines above and run again",

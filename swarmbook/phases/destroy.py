@@ -9,6 +9,7 @@ from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.probe import Facts, Probe, name, names
 from swarmbook.base.errors import WorldError
+from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step, look
@@ -267,9 +268,27 @@ COMMANDS: Mapping[Action, Callable[[Change, Remains], list[Script]]] = {
     Action.REMOVE_FILES: _remove_files,
     Action.UNDO_LAYOUT: _undo_layout,
 }
-_ALL_STOPPED = sh(
-    'for i in $(seq 100); do [ -z "$(docker ps -q --filter label=com.docker.swarm.service.name)" ] && exit 0; sleep 0.2; done'
+#: Tasks of the swarm's services that still run on a node.
+_RUNNING = Probe(
+    sh("docker ps --filter label=com.docker.swarm.service.name --format '{{.Names}}' | as running"),
+    lambda facts: names(facts["running"]),
 )
+#: Seconds. More than the 180 that a member is given to stop; after its own grace, the engine kills a task.
+_STOPPED_WITHIN = 200
+
+
+def _stopped(host: Host) -> None:
+    def none_runs() -> tuple[bool, str]:
+        left = host.ask(_RUNNING, quiet=True)
+        return not left, ", ".join(left)
+
+    wait_for(
+        f"the services' tasks on {host.name} have stopped",
+        none_runs,
+        timeout_s=_STOPPED_WITHIN,
+        where=host.name,
+        next="run 90 again: it kills the tasks that are left",
+    )
 
 
 class Destroy(Step[Mapping[str, Remains], None]):
@@ -298,8 +317,8 @@ class Destroy(Step[Mapping[str, Remains], None]):
         if services:
             manager = next(host for host, remains in seen.items() if remains.services)
             # Asked to stop cleanly first: a member flushes its buffer pool. Leaving the swarm would kill what has not ended.
-            book.fleet[manager].run(sh("docker service rm @{names} >/dev/null 2>&1", names=services), check=False)
-            book.fleet.each(lambda host: host.run(_ALL_STOPPED, check=False, timeout_s=60))
+            book.fleet[manager].run(sh("docker service rm @{names} >/dev/null", names=services), check=False)
+            book.fleet.each(_stopped, [host for host, remains in seen.items() if remains.up])
 
         def one(host: Host) -> None:
             for change in hosts[host.name]:

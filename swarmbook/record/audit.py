@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.base.errors import WorldError
+from swarmbook.base.words import many
 from swarmbook.model import ledger
 from swarmbook.model.ledger import RUN_FORMAT, BrokenChain, Chain, read_chain
 from swarmbook.record import manifest
@@ -225,7 +226,7 @@ def _ledger_fits(folder: Path, chain: Chain, signed: dict[str, Any] | None, fact
         raise _Misfit(f"{ledger.FILE}: line 1 does not say which run this is")
     if chain.end is None:
         raise _Misfit(
-            f"the run ended without an end: killed, or still going on. Its {len(chain.events)} events fit, the last one at {chain.events[-1]['time']}"
+            f"the run ended without an end: killed, or still going on. Its {many(len(chain.events), 'event')} fit, the last one at {chain.events[-1]['time']}"
         )
     facts["status"] = str(chain.end.get("status", ""))
     if signed is None:

@@ -10,10 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from swarmbook.base.words import cut
 from swarmbook.model.checks import Check, Table
 from swarmbook.model.record import Record
 from swarmbook.record.reader import read_unbroken
-from swarmbook.show.words import cut
 
 __all__ = ["Comparison", "Difference", "State", "compare", "compare_folders"]
 

@@ -124,7 +124,7 @@ class Evidence:
         )
         self.ledger = Ledger(self.folder)
         self.trouble: SwarmbookError | None = None
-        self._keys: dict[str, str] = {}
+        self._nodes: dict[str, dict[str, str]] = {"host_keys": {}, "addresses": {}}
 
     def _tell(self, event: str, **fields: Any) -> None:
         if self.trouble is None:
@@ -133,16 +133,20 @@ class Evidence:
             except WorldError as error:
                 self.trouble = error
 
-    def _new_keys(self) -> dict[str, Any]:
-        """The nodes' host keys, where they are not those that were recorded last."""
+    def _new_nodes(self) -> dict[str, Any]:
+        """The nodes' host keys and addresses, where they are not those that were recorded last."""
         try:
-            keys = {node.name: node.host_key for node in self.cluster.nodes} if self.cluster else {}
+            nodes = self.cluster.nodes if self.cluster else []
             if self.cluster:
                 self.cluster.register_secrets()  # what was generated since: the mask has to know it
         except (SwarmbookError, OSError):
             return {}
-        changed, self._keys = keys != self._keys, keys
-        return {"host_keys": keys} if changed else {}
+        found = {
+            "host_keys": {node.name: node.host_key for node in nodes},
+            "addresses": {node.name: node.private_address for node in nodes},
+        }
+        changed, self._nodes = found != self._nodes, found
+        return dict(found) if changed else {}
 
     # -- the run, in the order it happens --------------------------------------------------------------------------
 
@@ -166,7 +170,7 @@ class Evidence:
             **circumstances(root),
             parameters=parameters,
             chapters=sources,
-            **{"host_keys": {}, **self._new_keys()},
+            **{"host_keys": {}, "addresses": {}, **self._new_nodes()},
         )
 
     def planned(self, plan: Plan | None, approvals: Sequence[Approval]) -> None:
@@ -196,7 +200,7 @@ class Evidence:
         )
 
     def chapter_ended(self, record: ChapterRecord) -> None:
-        new = self._new_keys()
+        new = self._new_nodes()
         if record.error is not None and record.status != "interrupted":
             code = {"code": record.error["code"]} if "code" in record.error else {}
             said = {"lines": list(record.lines)} if record.lines else {}

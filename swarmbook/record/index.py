@@ -8,12 +8,12 @@ from pathlib import Path
 from swarmbook.base.files import write_atomic
 from swarmbook.base.markup import tag
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import many
 from swarmbook.model import states
 from swarmbook.model.results import ChapterRecord
 from swarmbook.record.page import framed, mark, note, table, verdict
 from swarmbook.record.reader import SUMMARY
 from swarmbook.record.runs import runs_in
-from swarmbook.show.words import many
 
 __all__ = ["index_html", "write_index"]
 

@@ -5,17 +5,16 @@ Not those of ``drawing``: these are parts of a page, as wide as it is, down to a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from swarmbook.base.markup import Markup, joined, tag
+from swarmbook.base.words import cut, many
 from swarmbook.model import states
 from swarmbook.model.phases import PHASES
 from swarmbook.model.record import Record
 from swarmbook.model.results import StepRecord
 from swarmbook.record.page import muted
 from swarmbook.show.drawing import busy, stretches
-from swarmbook.show.words import cut
 
 __all__ = ["lanes", "topology"]
 
@@ -68,7 +67,7 @@ def lanes(record: Record) -> Markup:
         parts += [tag("h3", "Commands, host by host"), muted("At the far right: seconds that host worked.")]
     for host, spans in sorted(hosts.items()):
         work = [(*bar, "work", "") for bar in stretches(spans, seconds / _WIDE)]
-        parts.append(_lane(f"{host}, {len(spans):,} commands", work, seconds, f"{busy(spans):.1f} s"))
+        parts.append(_lane(f"{host}, {many(len(spans), 'command')}", work, seconds, f"{busy(spans):.1f} s"))
     ticks = tag("span", *(tag("span", f"{seconds * part / 4:.0f} s") for part in range(5)), class_="axis")
     parts.append(tag("div", tag("span", class_="name"), ticks, tag("span"), class_="lane", aria_hidden="true"))
     return joined(parts)
@@ -88,7 +87,6 @@ def topology(record: Record) -> Markup:
         return muted("The run's parameters name no nodes.")
     managers = nodes[: int(known["swarm_managers"])] if isinstance(known.get("swarm_managers"), int) else []
     members = [str(node) for node in known.get("galera_nodes") or nodes] if "mariadb_cluster_name" in known else []
-    addresses = _addresses(record)
     cards = []
     for at, node in enumerate(nodes, 1):
         own = [check for _, check in record.checks if check.host == node]
@@ -104,7 +102,7 @@ def topology(record: Record) -> Markup:
             bool(known.get("overlay_subnet")),
             f"{at} of {len(nodes)}",
         )
-        cards.append(_card(node, addresses.get(node, ""), roles, len(own), bad, place, joins))
+        cards.append(_card(node, record.addresses.get(node, ""), roles, len(own), bad, place, joins))
     names = [
         f"cluster {known.get('cluster', '')}",
         f"datacenter {known['datacenter']}" if known.get("datacenter") else "",
@@ -119,15 +117,6 @@ def topology(record: Record) -> Markup:
     return joined((frame, muted("As the parameters want it: this run did not build or see all of it.")))
 
 
-def _addresses(record: Record) -> dict[str, str]:
-    """Each node's address: it stands in the names of the checks that reached it."""
-    found = {}
-    for _, check in record.checks:
-        if at := re.search(r"\bat (\d+\.\d+\.\d+\.\d+)\b", check.name):
-            found[check.host] = at[1]
-    return found
-
-
 def _card(node: str, address: str, roles: list[str], checks: int, bad: int, place: str, joins: bool) -> Markup:
     height, bus = 86 + 30 * len(roles), 78 + 30 * len(roles)
     drawn: list[object] = [
@@ -139,14 +128,14 @@ def _card(node: str, address: str, roles: list[str], checks: int, bad: int, plac
         y = 36 + 30 * row
         drawn.append(tag("rect", class_="role", x=16, y=y, width=178, height=25, rx=4))
         drawn.append(tag("text", cut(role, 24), x=26, y=y + 17))
-    sign, words, kind = ("", "not checked", "s") if not checks else ("✔ ", f"{checks} checks ok", "tg")
+    sign, words, kind = ("", "not checked", "s") if not checks else ("✔ ", f"{many(checks, 'check')} ok", "tg")
     if bad:
-        sign, words, kind = "✘ ", f"{bad} of {checks} checks failed", "tb"
+        sign, words, kind = "✘ ", f"{bad} of {many(checks, 'check')} failed", "tb"
     drawn.append(tag("text", f"{sign}{words}", class_=kind, x=18, y=bus - 25))
     if joins:
         drawn.append(tag("line", class_="drop", x1=105, y1=bus - 16, x2=105, y2=bus))
         drawn.append(tag("line", class_="bus", x1=0, y1=bus, x2=210, y2=bus))
-    label = f"{node} {address}: {', '.join(role[2:] for role in roles)}; {words}; node {place}"
+    label = f"{node} {address}".strip() + f": {', '.join(role[2:] for role in roles)}; {words}; node {place}"
     return tag(
         "svg", *drawn, width=210, height=height, viewBox=f"0 0 210 {height}", role="img", aria_label=label
     )  # fmt: skip

@@ -159,6 +159,8 @@ class _Walk:
         self._approvals: list[Approved] = []
         self._failures: list[Failure] = []
         self._plan: HeldPlan | None = None
+        self._host_keys: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
         self._last = 0.0
         for event in events:
             self._last = _time(event.get("time")) or self._last
@@ -198,7 +200,8 @@ class _Walk:
             _texts({key: run[key] for key in _FACTS if run.get(key)}),
             _texts({**versions, **(run.get("packages") or {})}),
             _texts({str(c.get("notebook")): c.get("sha256") for c in run.get("chapters") or ()}),
-            _texts(run.get("host_keys") or {}),
+            self._host_keys,
+            self._addresses,
         )
 
     def _pass_over(self, event: Event) -> None:
@@ -206,10 +209,18 @@ class _Walk:
 
     def _see_run(self, event: Event) -> None:
         self._run = event
+        self._see_nodes(event)
         for chapter in event.get("chapters") or ():
             number, name = str(chapter["number"]), str(chapter["name"])
             notebook = str(chapter.get("notebook") or f"{number}_{name}.ipynb")
             self._chapters[number] = ChapterRecord(number, name, states.NOT_RUN, notebook=notebook)
+
+    def _see_nodes(self, event: Event) -> None:
+        """A run, and a notebook that has ended, say where the nodes are, if that is not what was said last."""
+        if "host_keys" in event:
+            self._host_keys = _texts(event["host_keys"] or {})
+        if "addresses" in event:
+            self._addresses = _texts(event["addresses"] or {})
 
     def _see_end(self, event: Event) -> None:
         self._end = event
@@ -223,6 +234,7 @@ class _Walk:
             seconds=float(event.get("seconds") or 0),
             proof=str(event.get("proof") or ""),
         )
+        self._see_nodes(event)
         self._open = None
 
     def _see_step(self, event: Event) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from swarmbook.base.markup import Markup, joined, tag
+from swarmbook.base.words import many
 from swarmbook.model import states
 from swarmbook.model.checks import Check
 from swarmbook.model.record import Record
@@ -13,7 +14,6 @@ from swarmbook.model.results import StepRecord
 from swarmbook.model.transcript import Command
 from swarmbook.record.diff import State, compare
 from swarmbook.record.page import code, folded, mark, muted, note, span, table, utc, value_table, verdict
-from swarmbook.show.words import many
 
 __all__ = ["approval", "checks", "difference", "evidence", "head", "steps"]
 

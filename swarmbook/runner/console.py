@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import cut, many
 from swarmbook.model import states
-from swarmbook.show.words import cut, many
 
 if TYPE_CHECKING:
     from swarmbook.model.results import ChapterRecord, RunResult, StepRecord

@@ -6,11 +6,11 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from swarmbook.base.errors import PlanMismatch
+from swarmbook.base.words import many
 from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Table
 from swarmbook.model.health import EngineBefore
 from swarmbook.model.plan import Mismatch, Plan
-from swarmbook.show.words import many
 
 __all__ = ["cost_table", "grouped", "layers_in_words", "plan_table", "plan_text", "refuse", "sentence", "summary"]
 
@@ -181,8 +181,8 @@ def cost_table(plan: Plan) -> Table:
     rows = [[c.name, c.what, "new" if c.new else "there", f"{cost:.{digits}f}"] for c, cost in paid]
     fresh = [cost for c, cost in paid if c.new]
     totals = [
-        ["new", f"{len(fresh)} machines", "", f"{sum(fresh):.{digits}f}"],
-        ["all", f"{len(paid)} machines", "", f"{sum(cost for _, cost in paid):.{digits}f}"],
+        ["new", many(len(fresh), "machine"), "", f"{sum(fresh):.{digits}f}"],
+        ["all", many(len(paid), "machine"), "", f"{sum(cost for _, cost in paid):.{digits}f}"],
     ]
     return Table(["node", "machine", "is", "per month" if monthly else "per hour"], [*rows, *totals])
 

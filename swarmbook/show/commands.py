@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from swarmbook.base.markup import Markup, tag
+from swarmbook.base.words import many
 from swarmbook.model.transcript import Command
 
 __all__ = ["as_html", "as_script"]
@@ -39,5 +40,5 @@ def as_html(commands: Iterable[Command], picture: str = "") -> Markup:
     if not ran:
         return Markup()
     hosts = _by_host(ran)
-    head = f"{len(ran)} commands on {len(hosts)} hosts, {sum(c.seconds for c in ran):.1f} s of work"
+    head = f"{many(len(ran), 'command')} on {many(len(hosts), 'host')}, {sum(c.seconds for c in ran):.1f} s of work"
     return tag("details", tag("summary", head), Markup(picture), tag("pre", as_script(ran)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from swarmbook.base.markup import Markup, joined, tag
-from swarmbook.show.words import cut
+from swarmbook.base.words import cut
 
 __all__ = ["SIGNS", "Card", "Part", "as_image", "busy", "states", "stretches", "timeline", "topology"]
 

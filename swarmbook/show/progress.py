@@ -10,8 +10,8 @@ from typing import Any
 
 from swarmbook.base import activity
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import cut
 from swarmbook.show.widgets import somebody_watches
-from swarmbook.show.words import cut
 
 __all__ = ["AtWork", "Progress"]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from swarmbook.base.markup import joined, tag
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import many
 from swarmbook.model.rundir import RunFolder
 
 __all__ = ["confirm_box", "somebody_watches"]
@@ -43,7 +44,7 @@ def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> An
         description=word.capitalize(),
         disabled=True,
         button_style="" if word == "ORDER" else "danger",
-        tooltip=f"{len(things)} things {does}",
+        tooltip=f"{many(len(things), 'thing')} {does}",
     )
     status = w.HTML(f"Type {word} and press the button; then run the cell again.")
 

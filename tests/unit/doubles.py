@@ -8,10 +8,14 @@ from typing import Any
 
 
 class Host:
-    """Keeps what is run."""
+    """Keeps what is run; what it is asked gets the given answers one after the other, the last of them from then on."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.ran = name, list[str]()
+    def __init__(self, name: str, *answers: Any) -> None:
+        self.name, self.answers, self.ran, self.asked = name, list(answers), list[str](), list[str]()
+
+    def ask(self, probe: Any, **_: Any) -> Any:
+        self.asked.append(probe.command)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def run(self, command: str, **_: Any) -> Any:
         self.ran.append(str(command))

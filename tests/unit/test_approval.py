@@ -52,7 +52,7 @@ def test_typed(terminal: Callable[..., None], capsys: pytest.CaptureFixture[str]
     for words in (
         "This will be ordered, and costs money",
         "sw1: machine created",
-        "1 machines, 0.250 an hour",
+        "1 machine, 0.250 an hour",
         "This will be removed, for good:",
         "sw2: /dev/x wiped (ext4)",
     ):

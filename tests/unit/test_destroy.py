@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from swarmbook.access.cluster import Cluster
-from swarmbook.base.errors import WorldError
+from swarmbook.base.errors import WaitTimeout, WorldError
 from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.health import EngineBefore
 from swarmbook.params import Params
+from swarmbook.phases import destroy as module
 from swarmbook.phases.destroy import COMMANDS, Remains, destroy, plan_destroy, refuse_blind, remains_on
 from swarmbook.show.changes import sentence
 
@@ -23,6 +24,7 @@ from .doubles import Fleet, Host
 
 SEEN = Remains(
     services=("galera_sw1",),
+    up=True,
     swarm=True,
     containers=("galera_sw1.1.abc", "mine.2"),
     volumes=("galera-data",),
@@ -122,17 +124,33 @@ def test_a_worker_cannot_list_services_and_that_is_no_failure(asked: Callable[[s
 
 
 def test_only_what_was_planned_is_run(home: Path) -> None:
-    fleet = Fleet({name: Host(name) for name in ("sw1", "sw2")})
+    fleet = Fleet({"sw1": Host("sw1", ("galera_sw1.1.x",), ()), "sw2": Host("sw2", ()), "sw3": Host("sw3")})
     book: Any = SimpleNamespace(fleet=fleet, params=Params(), cluster=Cluster("lab"))
     changes = [
         Change("cluster", Action.REMOVE_SERVICES, ("galera_sw1",), Word.DESTROY),
         Change("sw1", Action.REMOVE_VOLUMES, ("galera-data",), Word.DESTROY),
     ]
-    destroy.apply(book, None, {"sw1": SEEN, "sw2": Remains()}, changes)
-    (service, wait, volume), (wait2,) = fleet["sw1"].ran, fleet["sw2"].ran
-    assert service == "docker service rm galera_sw1 >/dev/null 2>&1"
+    destroy.apply(book, None, {"sw1": SEEN, "sw2": Remains(up=True), "sw3": Remains()}, changes)
+    service, volume = fleet["sw1"].ran
+    assert service == "docker service rm galera_sw1 >/dev/null"
     assert volume == "docker volume rm -f galera-data >/dev/null"
-    assert wait == wait2 and "rm" not in wait.split()
+    # Where an engine runs, 90 waits for the tasks; it asks again while some are left.
+    assert [len(host.asked) for host in fleet.values()] == [2, 1, 0]
+    assert fleet["sw2"].ran == fleet["sw3"].ran == []
+
+
+def test_tasks_that_do_not_stop_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STOPPED_WITHIN", 0)
+    fleet = Fleet({"sw1": Host("sw1", ("galera_sw1.1.x",))})
+    book: Any = SimpleNamespace(fleet=fleet, params=Params(), cluster=Cluster("lab"))
+    changes = [
+        Change("cluster", Action.REMOVE_SERVICES, ("galera_sw1",), Word.DESTROY),
+        Change("sw1", Action.LEAVE_SWARM, (), Word.DESTROY),
+    ]
+    with pytest.raises(WaitTimeout, match="tasks on sw1 have stopped") as caught:
+        destroy.apply(book, None, {"sw1": SEEN}, changes)
+    assert caught.value.seen == "galera_sw1.1.x"
+    assert len(fleet["sw1"].ran) == 1
 
 
 def test_an_action_of_another_step_touches_nothing(home: Path) -> None:

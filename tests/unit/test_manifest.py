@@ -16,9 +16,11 @@ from swarmbook import __version__
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import UsageError
 from swarmbook.model.ledger import FILE, read_chain
+from swarmbook.model.results import ChapterRecord
 from swarmbook.record import signing as signing_module
 from swarmbook.record.evidence import Evidence, circumstances
 from swarmbook.record.manifest import SIGNER, files_of, hash_of, seal
+from swarmbook.record.reader import read_record
 from swarmbook.record.signing import BadSignature, Signing, Unsigned, fingerprint, verify
 
 Recorded = Callable[..., Path]
@@ -93,8 +95,13 @@ def test_host_keys_are_told_again_when_they_are_known(home: Path, cluster: Clust
     evidence = Evidence(folder, fresh)
     evidence.began([], {})
     fresh.save_nodes(cluster.nodes, "lab")
-    assert set(evidence._new_keys()["host_keys"]) == {"sw1", "sw2"}
-    assert evidence._new_keys() == {}
+    evidence.chapter_ended(ChapterRecord("01", "provision", "completed"))
+    evidence.chapter_ended(ChapterRecord("02", "post_provision", "completed"))
+    one, two = (event for event in read_chain((folder / FILE).read_bytes()).events if event["event"] == "chapter")
+    assert "host_keys" not in two and "addresses" not in two
+    record = read_record(folder)
+    assert record.host_keys == one["host_keys"] == {node.name: node.host_key for node in cluster.nodes}
+    assert record.addresses == one["addresses"] == {node.name: node.private_address for node in cluster.nodes}
 
 
 def test_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

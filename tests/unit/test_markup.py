@@ -12,7 +12,6 @@ from swarmbook.base.errors import UsageError
 from swarmbook.base.markup import Markup, escape, joined, tag
 from swarmbook.model.formats import Format
 from swarmbook.model.rundir import RunFolder
-from swarmbook.show.words import cut, many
 
 EVIL = '<b a="1">&\''
 
@@ -36,12 +35,6 @@ def test_what_has_nothing_in_it() -> None:
     assert tag("rect", x=1, text_anchor=None, open=False) == '<rect x="1"/>'
     assert tag("rect", tag("title", "t")) == "<rect><title>t</title></rect>"
     assert tag("span") == "<span></span>" and tag("details", open=True) == "<details open></details>"
-
-
-def test_words() -> None:
-    assert [many(n, "host") for n in (0, 1, 2, 1200)] == ["0 hosts", "1 host", "2 hosts", "1,200 hosts"]
-    assert [cut("abcdef", n) for n in (7, 6, 5)] == ["abcdef", "abcdef", "abcd…"]
-    assert cut("abc def", 6, "...") == "abc..." and cut("ab cdef", 4) == "ab…"
 
 
 @pytest.mark.parametrize(

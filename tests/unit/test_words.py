@@ -1,8 +1,8 @@
-"""Sentences about one thing or several."""
+"""Small words: one thing or several, a text that fits."""
 
 from __future__ import annotations
 
-from swarmbook.base.words import count, subject
+from swarmbook.base.words import cut, many, subject
 
 
 def test_the_verb_fits_the_number() -> None:
@@ -11,5 +11,10 @@ def test_the_verb_fits_the_number() -> None:
 
 
 def test_a_number_of_things() -> None:
-    assert [count(n, "change") for n in (0, 1, 2)] == ["0 changes", "1 change", "2 changes"]
-    assert count(2, "entry", "entries") == "2 entries"
+    assert [many(n, "host") for n in (0, 1, 2, 1200)] == ["0 hosts", "1 host", "2 hosts", "1,200 hosts"]
+    assert many(2, "entry", "entries") == "2 entries"
+
+
+def test_a_text_that_fits() -> None:
+    assert [cut("abcdef", n) for n in (7, 6, 5)] == ["abcdef", "abcdef", "abcd…"]
+    assert cut("abc def", 6, "...") == "abc..." and cut("ab cdef", 4) == "ab…"

@@ -248,9 +248,7 @@ class Work:
 
     def _remove_service(self, name: str) -> None:
         service = service_name(self._params, name)
-        self._book.fleet[self._manager].run(
-            sh("docker service rm @{service} >/dev/null 2>&1", service=service), check=False
-        )
+        self._book.fleet[self._manager].run(sh("docker service rm @{service} >/dev/null", service=service), check=False)
         running = Probe(
             sh("@!{running} -q | as running", running=of_service(service)), lambda facts: " ".join(facts["running"])
         )

@@ -12,6 +12,7 @@ from swarmbook.access.node import Node
 from swarmbook.access.probe import Probe
 from swarmbook.access.ssh_keys import fingerprint, generate_key, public_part, same_key, take_key
 from swarmbook.base.errors import ForeignData, PlanMismatch
+from swarmbook.base.words import many
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step, look
@@ -103,7 +104,7 @@ def price(book: Book) -> Table:
     costs = [o.monthly_cost if monthly else o.hourly_cost for o in offers]
     digits = 2 if monthly else 3
     rows = [[o.name, o.what, f"{cost:.{digits}f}"] for o, cost in zip(offers, costs)]
-    total = ["all", f"{len(offers)} machines", f"{sum(costs):.{digits}f}"]
+    total = ["all", many(len(offers), "machine"), f"{sum(costs):.{digits}f}"]
     return Table(["node", "what", "per month" if monthly else "per hour"], [*rows, total])
 
 
