@@ -86,7 +86,7 @@ def test_a_link_that_is_narrower_than_it_says(lab: Lab) -> None:
 def test_names_that_lead_elsewhere(lab: Lab) -> None:
     p1 = lab.machine("p1")
     p1.sh("cp /etc/hosts /root/; echo 192.0.2.77 p2 >> /etc/hosts")
-    fails(lab, "p1: names of the others: wanted theirs, or unknown, seen p2 is 192.0.2.77; mend /etc/hosts")
+    fails(lab, "p1: names of the others: wanted theirs, or unknown, seen p2 is 192.0.2.77; correct /etc/hosts")
     p1.sh("cat /root/hosts > /etc/hosts")
 
 

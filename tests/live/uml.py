@@ -62,8 +62,9 @@ KillMode=process
 [Install]
 WantedBy=multi-user.target
 """
-# What 03 would have installed: enough of an engine to see whether systemd starts it.
+# What 03 would have installed: enough of an engine to see whether systemd starts it, and to be asked what it holds: nothing.
 _ENGINE = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+_DOCKER = "#!/bin/sh\n[ $1 != info ] || echo inactive\n"
 
 
 def release() -> str:
@@ -119,10 +120,11 @@ def make_root(image: Path) -> None:
                 shutil.copytree(modules / part, kept / part)
     for name, content in {
         "usr/local/sbin/queue": _QUEUE, "etc/systemd/system/queue.service": _SERVICE, "etc/systemd/system/docker.service": _ENGINE,
-         "etc/fstab": "/dev/ubda / ext4 rw,noatime 0 1\n", "etc/hostname": "uml\n", "etc/machine-id": "",
+        "usr/local/bin/docker": _DOCKER, "etc/fstab": "/dev/ubda / ext4 rw,noatime 0 1\n", "etc/hostname": "uml\n", "etc/machine-id": "",
     }.items():  # fmt: skip
         (folder / name).write_text(content)
-    (folder / "usr/local/sbin/queue").chmod(0o755)
+    for name in ("usr/local/sbin/queue", "usr/local/bin/docker"):
+        (folder / name).chmod(0o755)
     root = ["systemctl", f"--root={folder}", "-q"]
     subprocess.run([*root, "mask", *_MASKED], check=True, capture_output=True)
     subprocess.run([*root, "enable", "queue.service", "docker.service"], check=True, capture_output=True)
@@ -165,6 +167,7 @@ class Machine(Host):
         for image, size in zip(self.images[1:], disks):
             with image.open("wb") as file:
                 file.truncate(size)
+        self._only_asked = lambda: False
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
         self.ran: list[str] = []
@@ -222,8 +225,8 @@ class Machine(Host):
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def run(self, command: str, *, check: bool = True, timeout_s: float = 60, quiet: bool = False) -> Output:
-        """As a host's, through the folder."""
+    def _run(self, command: str, *, check: bool = True, timeout_s: float = 60, quiet: bool = False) -> Output:
+        """As a host's, through the folder: all that a host runs or is asked goes through here."""
         self.before(command)
         name = self._hand_in(command)
         began = time.monotonic()
@@ -251,7 +254,7 @@ class Machine(Host):
         """A command by hand, which has to do well."""
         hook, self.before = self.before, lambda command: None
         try:
-            return self.run(command).stdout.strip()
+            return self._run(command).stdout.strip()
         finally:
             self.before = hook
 
