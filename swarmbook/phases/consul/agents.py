@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from swarmbook.access.fleet import fan_out
 from swarmbook.base.wait import wait_for
@@ -21,25 +21,24 @@ from swarmbook.phases.support.preconditions import require_consul, require_swarm
 __all__ = ["prove", "wait_for_agents", "wait_for_updates"]
 
 
-def wait_for_agents(book: Book, servers: Sequence[str]) -> None:
+def wait_for_agents(book: Book, servers: Mapping[str, ConsulApi]) -> None:
     """Wait until Consul has a leader that every server follows, and every agent is a member.
 
     A server that was away has its vote back only when it has been stable for 10 s; until then another one must not go.
 
     Args:
         book: The open book.
-        servers: Nodes that carry a server.
+        servers: The API of each server, by its node.
 
     Raises:
         WaitTimeout: It takes too long.
     """
-    consul = {name: api(book, name) for name in servers}
+    first = next(iter(servers.values()))
 
     def settled() -> tuple[bool, str]:
-        leaders = {name: server.leader() for name, server in consul.items()}
-        if len(set(leaders.values())) != 1 or not leaders[servers[0]]:
+        leaders = fan_out(ConsulApi.leader, servers)
+        if len(set(leaders.values())) != 1 or not all(leaders.values()):
             return False, "; ".join(f"{name}: {leader or 'no leader'}" for name, leader in leaders.items())
-        first = consul[servers[0]]
         members = first.request("GET", "agent/members")
         alive = {m["Name"] for m in members.json() if m["Status"] == 1} if members.ok else set()
         late = [name for name in book.params.nodes if name not in alive]
@@ -52,14 +51,14 @@ def wait_for_agents(book: Book, servers: Sequence[str]) -> None:
             acls = policies.text.strip()[:200] if not policies.ok else "ready"
             return False, f"ACLs: {acls}; raft: {raft.text.strip()[:200]}"
         voters = {peer["Node"] for peer in raft.json()["Servers"] if peer["Voter"]}
-        return set(servers) <= voters, f"voters: {', '.join(sorted(voters))}"
+        return servers.keys() <= voters, f"voters: {', '.join(sorted(voters))}"
 
     wait_for(
         "Consul has a leader that every server follows, every server has its vote, and every agent is a member",
         settled,
         timeout_s=book.params.wait_timeout,
         where=", ".join(servers),
-        next=f"swarmbook ssh {servers[0]} docker service logs --tail 30 {STACK}_server",
+        next=f"swarmbook ssh {next(iter(servers))} docker service logs --tail 30 {STACK}_server",
     )
 
 
@@ -100,6 +99,16 @@ def wait_for_updates(book: Book, manager: str, services: Sequence[str]) -> None:
         )
 
 
+class _Answers(NamedTuple):
+    """What one agent answers: its leader, its settings, the key that it has stored, a stranger's status, and its node."""
+
+    leader: str
+    own: Mapping[str, Any]
+    stored: str
+    stranger: int
+    state: NodeState
+
+
 @look(traces="a key of its own")
 def prove(book: Book) -> CheckTable:
     """Try Consul out: members and raft, a key written and read back on every server, TLS, and strangers refused."""
@@ -108,48 +117,48 @@ def prove(book: Book) -> CheckTable:
     nodes = book.engine(manager).swarm_nodes()
     managers = {node.labels.get("name", "") for node in nodes if node.role is Role.MANAGER}
     servers = [name for name in book.params.nodes if name in managers]
-    wait_for_agents(book, servers)
     consul = {name: api(book, name) for name in book.params.nodes}
+    wait_for_agents(book, {name: consul[name] for name in servers})
     first = consul[servers[0]]
     members = {m["Name"]: m for m in first.get("agent/members")}
     peers = first.get("operator/raft/configuration")["Servers"]
     key, value = "swarmbook/verify", str(uuid.uuid4())
     first.put(f"kv/{key}", value.encode())
+
+    def ask(name: str) -> _Answers:
+        agent = consul[name]
+        return _Answers(
+            agent.leader(),
+            agent.get("agent/self")["DebugConfig"],
+            agent.read_back(key, value) if name in servers else "",
+            agent.as_stranger(f"kv/{key}"),
+            book.fleet[name].ask(on_node()),
+        )
+
     try:
-        stored = fan_out(lambda name: consul[name].read_back(key, value), {name: name for name in servers})
-        strangers = fan_out(lambda name: _as_stranger(book, name, key), {name: name for name in consul})
+        answers = fan_out(ask, {name: name for name in consul})
     finally:
         first.request("DELETE", f"kv/{key}")
-    leaders = fan_out(lambda name: consul[name].leader(), {name: name for name in servers})
-    selves = fan_out(lambda name: _self(consul[name]), {name: name for name in consul})
-    states: Mapping[str, NodeState] = book.fleet.each(lambda host: host.ask(on_node()))
+    leader = answers[servers[0]].leader
     rows = []
     for node in book.nodes:
-        name, own = node.name, node.private_address
+        name, own, answer = node.name, node.private_address, answers[node.name]
         role = "server" if name in servers else "client"
         rows.append(equal(name, "member", f"alive {role}", _role(members.get(name))))
         if role == "server":
-            back = "the same" if stored[name] == value else stored[name]
-            rows.append(equal(name, "follows leader", leaders[servers[0]] or "one leader", leaders[name] or "none"))
+            back = "the same" if answer.stored == value else answer.stored
+            rows.append(equal(name, "follows leader", leader or "one leader", answer.leader or "none"))
             rows.append(equal(name, "KV write read back", "the same", back))
-        listens = " ".join(sorted({a.rpartition("://")[2] for a in selves[name].get("DNSAddrs") or []}))
-        nameservers = states[name].nameservers
+        listens = " ".join(sorted({a.rpartition("://")[2] for a in answer.own.get("DNSAddrs") or []}))
+        nameservers = answer.state.nameservers
         rows += [
-            equal(name, "TLS to servers, their name checked", True, _tls(selves[name])),
-            equal(name, "a stranger reads KV", 403, strangers[name]),
+            equal(name, "TLS to servers, their name checked", True, _tls(answer.own)),
+            equal(name, "a stranger reads KV", 403, answer.stranger),
             equal(name, "DNS listens on", f"{own}:53", listens),
             Check(name, "the node's own resolv.conf", "not ours", " ".join(nameservers), own not in nameservers),
         ]
     rows.append(equal("cluster", "raft peers", len(servers), len([p for p in peers if p["Voter"]])))
     return CheckTable(rows)
-
-
-def _as_stranger(book: Book, name: str, key: str) -> int:
-    return api(book, name, anonymous=True).request("GET", f"kv/{key}").status_code
-
-
-def _self(consul: ConsulApi) -> Mapping[str, Any]:
-    return dict(consul.get("agent/self")["DebugConfig"])
 
 
 def _role(member: Mapping[str, Any] | None) -> str:

@@ -166,8 +166,8 @@ class Deploy(Step[Agents, Wanted]):
                 wait_for_updates(book, manager, changed)
             for change in todo.take(Action.RESTART_AGENT):  # one after the other, so that raft keeps its majority
                 _restart(book.fleet[change.host], change.things[0])
-                wait_for_agents(book, servers)
-            wait_for_agents(book, servers)
+                wait_for_agents(book, {name: api(book, name) for name in servers})
+            wait_for_agents(book, {name: api(book, name) for name in servers})
             if not seen.leader:
                 _make_tokens(book, wanted, servers[0], tokens)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from swarmbook.book.book import Book
 
 __all__ = ["ConsulApi", "accessor", "api", "known_tokens", "policy_token", "token_mark"]
 
+_HEADER = "X-Consul-Token"
+
 
 class ConsulApi:
     """One agent's API.
@@ -26,17 +29,16 @@ class ConsulApi:
         name: The node whose agent is asked.
         end: Where its HTTPS API is reached from here.
         ca: File of the CA that its certificate must come from.
-        token: Sent as a header; None asks anonymously.
+        token: Sent as a header.
     """
 
-    def __init__(self, name: str, end: Endpoint, ca: Path, token: Secret | None) -> None:
+    def __init__(self, name: str, end: Endpoint, ca: Path, token: Secret) -> None:
         self._name = name
         self._base = f"https://{end}/v1"
         self._session = requests.Session()
         self._session.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         self._session.verify = str(ca)
-        if token is not None:
-            self._session.headers["X-Consul-Token"] = token.reveal()
+        self._session.headers[_HEADER] = token.reveal()
 
     def request(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
         """A request, whatever its answer's status.
@@ -44,10 +46,21 @@ class ConsulApi:
         Raises:
             WorldError: No answer, or not over TLS with a certificate of our CA.
         """
+        return self._send(method, path, {}, body, query)
+
+    def as_stranger(self, path: str) -> int:
+        """The status that a read without the token gets."""
+        return self._send("GET", path, {_HEADER: None}, None, {}).status_code  # None takes the session's away
+
+    def _send(
+        self, method: str, path: str, headers: Mapping[str, str | None], body: Any, query: Mapping[str, str]
+    ) -> requests.Response:
         data = body if isinstance(body, (bytes, type(None))) else None
         json = None if data is not None or body is None else body
         try:
-            return self._session.request(method, f"{self._base}/{path}", params=query, data=data, json=json, timeout=10)
+            return self._session.request(
+                method, f"{self._base}/{path}", params=query, data=data, json=json, headers=headers, timeout=10
+            )
         except requests.RequestException as error:
             raise WorldError(
                 f"Consul on {self._name} does not answer",
@@ -97,13 +110,9 @@ class ConsulApi:
             time.sleep(0.05)
 
 
-def api(book: Book, name: str, *, anonymous: bool = False) -> ConsulApi:
-    """The API of one node's agent, asked with the management token, or anonymously."""
-    token = (
-        None
-        if anonymous
-        else book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
-    )
+def api(book: Book, name: str) -> ConsulApi:
+    """The API of one node's agent, asked with the management token."""
+    token = book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
     return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority.file, token)
 
 
