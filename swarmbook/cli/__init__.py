@@ -21,7 +21,7 @@ __all__ = ["main"]
 
 
 class _Group(click.Group):
-    """Turns our errors into one message and their exit code; a traceback only for who asks for it."""
+    """Turns our errors into one message and their exit code; a traceback only on request."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -40,7 +40,7 @@ class _Group(click.Group):
 @click.version_option(__version__, prog_name="swarmbook")
 @click.option("--debug", is_flag=True, help="Show Python's tracebacks.")
 def main(debug: bool) -> None:
-    """Build a MariaDB Galera cluster on a Docker Swarm with Consul, from notebooks that also run headless.
+    """Build a MariaDB Galera cluster on Docker Swarm, with Consul, from notebooks that also run headless.
 
     Exit codes: 0 success, 1 a check failed, 2 the command or a parameter is wrong, 3 the environment is not as expected,
     130 interrupted.

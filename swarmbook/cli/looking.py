@@ -60,13 +60,13 @@ def status(params: Params, as_json: bool) -> None:
 @click.option(
     "--since",
     metavar="WHEN",
-    help="Only logs since then: an age (30m, 2h, 1d) or a time (2026-11-25T02:57:37Z). Default: the last 400 lines of each.",
+    help="Only logs from this time on: an age (30m, 2h, 1d) or a time (2026-11-25T02:57:37Z). Default: the last 400 lines of each log.",
 )
 @with_json
 def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | None, as_json: bool) -> None:
-    """Collect the nodes' logs, from all at once: engine, swarm, Consul, members, disk, memory, network. Reads only.
+    """Collect logs from all nodes at once: engine, swarm, Consul, members, disk, memory, network. Changes nothing on them.
 
-    Writes NODE.txt for each node, secrets masked, and prints the lines that matter. Exit code 3: a node did not answer.
+    Name a NODE to collect from it alone. Writes NODE.txt for each node, with secrets masked, and prints the lines that matter. Exit code 3: a node did not answer.
     """
     from swarmbook.diagnosis.logs import collect, parse_since
     from swarmbook.record.stamp import new_folder
@@ -127,7 +127,7 @@ def the_cluster(name: str | None) -> Cluster:
     return Cluster(name)
 
 
-which_cluster = click.option("--cluster", metavar="NAME", help="The cluster; by default the only one.")
+which_cluster = click.option("--cluster", metavar="NAME", help="Name of the cluster. Needed only if there are several.")
 
 
 def _node(cluster: Cluster, name: str) -> Node:
@@ -149,7 +149,7 @@ def _node(cluster: Cluster, name: str) -> Node:
 @which_cluster
 @with_json
 def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -> None:
-    """List the nodes and their addresses; with NODE and PORT, print the address of that port as HOST:PORT."""
+    """List the nodes and their addresses; with NODE and PORT, print that port's address as HOST:PORT."""
     from swarmbook.model.checks import Table
 
     if node is not None:
@@ -196,7 +196,7 @@ def ssh(node: str, command: tuple[str, ...], cluster: str | None) -> None:
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 @which_cluster
 def scp(arguments: tuple[str, ...], cluster: str | None) -> None:
-    """Copy files to or from a node, named as NODE:PATH."""
+    """Copy files to or from a node; a path on a node is written NODE:PATH."""
     _exec(["scp", "-F", str(the_cluster(cluster).ssh_config), *arguments])
 
 
@@ -210,9 +210,9 @@ def _exec(command: list[str]) -> None:
 @click.command(epilog=example('eval "$(swarmbook env sw1)" && docker node ls'))
 @click.argument("node")
 @which_cluster
-@click.option("--unset", is_flag=True, help="Print the commands that undo it.")
+@click.option("--unset", is_flag=True, help="Print the commands that unset the variables again.")
 def env(node: str, cluster: str | None, unset: bool) -> None:
-    """Print the shell commands that point docker at a node, over mutual TLS."""
+    """Print the shell commands that set variables to point docker at a node, over mutual TLS."""
     from swarmbook.base.files import write_atomic, write_private
     from swarmbook.diagnosis.status import by_ssh
 
@@ -241,7 +241,7 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
 @click.command("params", epilog=example("swarmbook params --json"))
 @with_json
 def show_params(as_json: bool) -> None:
-    """List every parameter: type, default, the notebooks that use it, and meaning."""
+    """List every parameter with its type, its default, the notebooks that use it, and its meaning."""
     from swarmbook.model.checks import Table
     from swarmbook.params import phase_params
 
@@ -263,7 +263,7 @@ def show_params(as_json: bool) -> None:
 @click.argument("name", required=False)
 @with_json
 def explain(name: str | None, as_json: bool) -> None:
-    """Explain a known failure and how to fix it; NAME may be an error's code; without it, list them all."""
+    """Explain a known failure and how to fix it; without NAME, list them all. NAME may also be an error's code."""
     from swarmbook.base.known import known
     from swarmbook.model.checks import Table
 

@@ -22,16 +22,16 @@ __all__ = ["audit", "diff", "report"]
     "--before",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Compare with this run; the last one of the same notebooks by default.",
+    help="Run to compare with. Default: the last run of the same notebooks.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write it there; a sealed run's folder stays as it is.",
+    help="Write the report to this file. A sealed run needs it: its folder must stay as it is.",
 )
 def report(run: Path, before: Path | None, out: Path | None) -> None:
-    """Write a run's report.html again, and the index over its cluster's runs. The page is one file and loads nothing."""
+    """Write a run's report.html again, and the index of its cluster's runs. The report is one file and loads nothing else."""
     from swarmbook.record.audit import audit as hold
     from swarmbook.record.index import write_index
     from swarmbook.record.manifest import FILE
@@ -57,11 +57,11 @@ def report(run: Path, before: Path | None, out: Path | None) -> None:
 @click.option(
     "--allowed-signers",
     metavar="FILE",
-    help="Whose signature counts. Default: git's gpg.ssh.allowedSignersFile and the cluster's own.",
+    help="File of the keys whose signatures count. Default: git's gpg.ssh.allowedSignersFile and the cluster's own file.",
 )
 @with_json
 def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
-    """Check a run's folder against its record, offline: was anything changed since?"""
+    """Check a run's folder against its record, offline, and report anything that was changed since."""
     from swarmbook.record.audit import audit as hold
 
     report = hold(folder, home(), allowed_signers)
@@ -76,7 +76,7 @@ def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
 def diff(before: Path, after: Path, as_json: bool) -> None:
     """Compare two runs, check by check and parameter by parameter. Exit code 1: they differ.
 
-    A check that differs is changed, fixed, broke, new or gone; a parameter is changed, new or gone.
+    Each check that differs is listed as changed, fixed, broke, new or gone; each parameter, as changed, new or gone.
     """
     from swarmbook.record.diff import compare_folders
 

@@ -37,7 +37,7 @@ def _faults(context: click.Context, option: click.Parameter, texts: tuple[str, .
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File to write.  [default: PARAMS with .rehearsal.yaml]",
+    help="File to write.  [default: the name of PARAMS, ending in .rehearsal.yaml]",
 )
 @click.option(
     "--up",
@@ -54,15 +54,15 @@ def _faults(context: click.Context, option: click.Parameter, texts: tuple[str, .
     help="Inject a fault: KIND[,on=CALL or HOSTNAME][,times=N][,seconds=S].",
 )
 @click.option("--behave", is_flag=True, help="Clear all injected faults.")
-@click.option("--serve", is_flag=True, help="Serve the rehearsed account until Ctrl-C, for slcli; shows each call.")
+@click.option("--serve", is_flag=True, help="Serve the rehearsed account to slcli until Ctrl-C, and show each call.")
 @click.option("--port", default=0, show_default=True, help="Port to listen on, on 127.0.0.1; 0: any free port.")
 def rehearse_command(
     path: Path | None, out: Path | None, up: float | None, faults: list[Fault], behave: bool, serve: bool, port: int
 ) -> None:
-    """Rehearse a run on rented machines: the same parameters, lab machines for instances, nothing rented, nothing charged.
+    """Rehearse a run on rented machines: same parameters, but on lab machines; nothing is rented, nothing is charged.
 
-    Writes parameters that differ from PARAMS in `cluster` and `sl_endpoint` alone; every command takes them. The account is made
-    up, lies in rehearsal/, and is as empty as it was once `swarmbook cancel` has been there. No key of yours is sent anywhere.
+    Writes a parameter file that differs from PARAMS only in `cluster` and `sl_endpoint`; every command accepts it. The account is
+    made up and kept in rehearsal/; `swarmbook cancel` empties it again. None of your keys is sent anywhere.
     """
     from swarmbook.machines.rehearsal.service import set_up
 
@@ -136,11 +136,11 @@ def _serve(port: int) -> None:
     "lab-hosts", epilog=example("swarmbook lab-hosts params/generic.yaml && swarmbook run params/generic.yaml")
 )
 @with_parameters
-@click.option("--down", is_flag=True, help="Remove them.")
+@click.option("--down", is_flag=True, help="Remove these machines instead.")
 def lab_hosts(params: Params, down: bool) -> None:
-    """Create lab machines as the hosts of PARAMS (provider: generic), to try it with; only their SSH can be reached.
+    """Create lab machines that stand in for the hosts of PARAMS (provider: generic); only SSH reaches them.
 
-    Every host has to be at 127.0.0.1, on a port of its own. The key that they know is made if it is not there.
+    Every host in PARAMS must be at 127.0.0.1, on a port of its own. If the file ssh_key_file does not exist, a key is generated.
     """
     from swarmbook.machines.lab.hosts import stand_up, take_down
 

@@ -43,7 +43,7 @@ _only = click.option("--only", type=_phase, help="Only this notebook.")
 _signing_key = click.option(
     "--signing-key",
     metavar="KEY",
-    help="SSH key that signs the run's record; with a .pub file, the SSH agent signs. Default: git's key, else the cluster's.",
+    help="SSH key that signs the run's record; with a .pub file, the SSH agent signs. Default: git's signing key, or else the cluster's.",
 )
 
 
@@ -52,9 +52,9 @@ def _approvals(command: Callable[..., Any]) -> Callable[..., Any]:
     approve = click.option(
         "--approve",
         metavar="DIGEST",
-        help="Do not ask: apply the plan with this digest (see swarmbook plan), and no other.",
+        help="Do not ask for confirmation: apply the plan with this digest (see swarmbook plan), and no other.",
     )
-    return click.option("--yes", is_flag=True, help="Do not ask.")(approve(command))
+    return click.option("--yes", is_flag=True, help="Do not ask for confirmation.")(approve(command))
 
 
 def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]:
@@ -82,10 +82,12 @@ def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Continue this run: verify what it completed, do what is missing or has drifted.",
+    help="Continue this run: verify what it completed, and do what is missing or has drifted.",
 )
 @_approvals
-@click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer.")
+@click.option(
+    "--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer than this."
+)
 @_signing_key
 @with_json
 def run(
@@ -99,7 +101,7 @@ def run(
 ) -> None:
     """Run the book: build a verified cluster from nothing, or continue from what exists.
 
-    PARAMS may be left out with --resume and --plan, which have kept them.
+    PARAMS may be left out with --resume or --plan: the run or the plan contains the parameters.
     """
     params = load_params(path) if path else None
     if (plan_file or resume) and (first or last or only or (plan_file and resume)):
@@ -215,9 +217,9 @@ def plan(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Show what a run would do, phase by phase and host by host. Reads only; changes nothing.
+    """Show what a run would do, phase by phase and host by host. Changes nothing.
 
-    The digest is that of the plan's file (sha256sum FILE). It is what --approve wants.
+    The plan's digest is the SHA-256 of its file (sha256sum FILE). Pass it to --approve.
     """
     from swarmbook.phases.planner import make_plan
 
@@ -234,7 +236,7 @@ def plan(
 @_signing_key
 @with_json
 def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) -> None:
-    """Verify the cluster: run the two notebooks that only check, 05 and 08."""
+    """Verify the cluster: run 05 and 08, the two notebooks that only check."""
     try:
         Session(params, _VERIFY, "verify", as_json=as_json, quiet=quiet, signing_key=signing_key).run()
     except SwarmbookError as error:
@@ -261,7 +263,7 @@ def destroy(params: Params, **options: Any) -> None:
 @click.command(epilog=example("swarmbook cancel params/lab.yaml"))
 @_takes_away
 def cancel(params: Params, **options: Any) -> None:
-    """Remove the machines as well, with their disks, keys and network (91)."""
+    """Remove everything, including the machines with their disks, keys and network (91)."""
     Session(params, _COMMANDS["cancel"], "cancel", **options).run()
 
 
@@ -281,7 +283,7 @@ def rebuild(params: Params, **options: Any) -> None:
 
 @click.command(epilog=example("swarmbook prune"))
 def prune() -> None:
-    """Remove the images that were built here, and stop the engine if swarmbook started it."""
+    """Remove the images that swarmbook built here, and stop the Docker Engine if swarmbook started it."""
     from swarmbook.access.docker_api import local_engine
     from swarmbook.machines.host_engine import stop_own_engine
     from swarmbook.machines.images import remove_images

@@ -1,4 +1,4 @@
-"""The command that gives a reader a book of his own."""
+"""The command that gives readers a book of their own."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["init"]
 @click.option(
     "--diff",
     is_flag=True,
-    help="Write nothing; show how DIR (by default the book here) differs from the book of this version.",
+    help="Write nothing; show how DIR (default: the book here) differs from the book that this version ships.",
 )
 @with_json
 def init(folder: Path | None, diff: bool, as_json: bool) -> None:
-    """Copy the notebooks and parameters into DIR: they run from there, and are yours to change.
+    """Copy the notebooks and parameters into DIR, where you can run and change them.
 
-    A file that is there stays as it is. With --diff, exit code 1: something differs, from your changes or in this version.
+    Existing files stay as they are. With --diff, exit code 1 means that something differs, by your changes or by this version's.
     """
     from swarmbook.cli.shipped import copy_to, differences
 

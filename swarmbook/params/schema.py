@@ -48,45 +48,45 @@ class Params(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    cluster: Name = _p("lab", _ALL, "name of the cluster: labels everything that is made, and names its folder")
+    cluster: Name = _p("lab", _ALL, "name of the cluster; also names its folder and labels everything in it")
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
         "00 01 91",
-        "where the machines come from: lab (this computer), generic (hosts you have) or softlayer (rented, costs money)",
+        "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
-    wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "seconds any single wait may take", ge=10, le=7200)
-    lab_disk_gb: int = _p(10, "00 01", "size of each lab machine's second disk, GiB (sparse)", ge=1, le=2000)
+    wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "maximum seconds for any single wait", ge=10, le=7200)
+    lab_disk_gb: int = _p(10, "00 01", "size of a lab machine's second disk, GiB (a sparse file)", ge=1, le=2000)
     lab_hourly_cost: float = _p(
         0.0,
         "00 01",
-        "what a lab machine is said to cost an hour; above 0, ORDER is asked for as with rented ones",
+        "pretend hourly price of a lab machine; above 0, creating one must be confirmed with ORDER, like renting one",
         ge=0,
         le=1000,
     )
     lab_base_image: str = _p(
-        "debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; bootstrapped where it cannot be pulled"
+        "debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; mmdebstrap builds one if pulling fails"
     )
     ssh_key_file: str = _p(
         "",
         "00 01",
-        "private SSH key to take for the nodes, without a passphrase, from the book's folder; empty: one is generated",
+        "private SSH key for the nodes, without a passphrase; a relative path starts at the book's folder; empty: swarmbook generates a key",
     )
     hosts: list[HostEntry] = _p(
         [],
         "00 01",
-        "the hosts you have, NAME=[USER@]ADDRESS[:PORT] for each of nodes; a user other than root needs sudo without a password",
+        "your own hosts, NAME=[USER@]ADDRESS[:PORT] for each node; a user other than root needs sudo without a password",
     )
     private_addresses: list[AddressEntry] = _p(
-        [], "01", "NAME=ADDRESS where the other nodes reach a host, if it has several; by default its own choice"
+        [], "01", "NAME=ADDRESS where other nodes reach a host; default: its address in hosts, or the one it sends from"
     )
     ssh_jump: str = _p(
-        "", "01", "jump host to the hosts, [USER@]ADDRESS[:PORT]; empty: none", pattern=rf"^({_LOGIN})?$"
+        "", "01", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none", pattern=rf"^({_LOGIN})?$"
     )
     sl_endpoint: str = _p(
         "",
         "00 01 91",
-        "URL of SoftLayer's API; empty: what ~/.softlayer says, else the public one; rehearsal: lab machines, nothing is rented",
+        "URL of SoftLayer's API; empty: the one in ~/.softlayer, or else the public one; rehearsal: lab machines, nothing is rented",
     )
     sl_domain: str = _p(
         "",
@@ -94,63 +94,63 @@ class Params(BaseModel):
         "domain of the instances, such as example.com",
         pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$",
     )
-    sl_region: Name = _p("dal10", "01", "datacenter that the instances are ordered in")
-    sl_cpu: int = _p(2, "01", "cores of an instance", ge=1, le=64)
-    sl_memory: int = _p(4096, "01", "memory of an instance, MB", ge=1024, le=262144)
+    sl_region: Name = _p("dal10", "01", "datacenter in which the instances are ordered")
+    sl_cpu: int = _p(2, "01", "cores per instance", ge=1, le=64)
+    sl_memory: int = _p(4096, "01", "memory per instance, MB", ge=1024, le=262144)
     sl_billing: Literal["hourly", "monthly"] = _p("hourly", "01", "how instances are billed: hourly or monthly")
     sl_os: str = _p(
         "UBUNTU_22_64",
         "01",
-        "reference code of the system; held against what the account offers",
+        "reference code of the operating system; checked against what the account offers",
         pattern=r"^[A-Za-z0-9_]+$",
     )
-    sl_os_disk: int = _p(25, "01", "size of the system's disk, GB", ge=25, le=2000)
-    sl_docker_disk: int = _p(100, "01", "size of the second disk, for docker, GB", ge=10, le=2000)
-    sl_local_disk: bool = _p(True, "01", "disks of the machine that an instance runs on; false: of the SAN")
+    sl_os_disk: int = _p(25, "01", "size of the system disk, GB", ge=25, le=2000)
+    sl_docker_disk: int = _p(100, "01", "size of the second disk, for Docker, GB", ge=10, le=2000)
+    sl_local_disk: bool = _p(True, "01", "true: disks local to the instance's machine; false: disks on the SAN")
     sl_network_speed: int = _p(100, "01", "speed of the network ports, Mbps", ge=10, le=10000)
     sl_public_vlan: int = _p(0, "01", "id (not number) of the public VLAN; 0: the service chooses", ge=0)
     sl_private_vlan: int = _p(0, "01", "id (not number) of the private VLAN; 0: the service chooses", ge=0)
-    sl_tags: list[Name] = _p([], "01", "tags of the instances, besides the cluster's own")
+    sl_tags: list[Name] = _p([], "01", "tags for the instances, in addition to the cluster's own")
     sl_ssh_interface: Literal["public", "private"] = _p(
-        "public", "01", "which address the nodes are reached at from here: public or private"
+        "public", "01", "address at which this computer reaches the nodes: public or private"
     )
     sl_ssh_key_label: str = _p(
         "", "01 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER", pattern=r"^[A-Za-z0-9_.@-]*$"
     )
     sl_wait_timeout: int = _p(
-        1800, "01 91", "seconds that ordering or cancelling may take until it is done", ge=10, le=14400
+        1800, "01 91", "time limit for an order or a cancellation to complete, seconds", ge=10, le=14400
     )
-    system_update: bool = _p(False, "02", "bring the system's packages up to date first")
-    packages: list[str] = _p([], "02", "packages to install besides what the storage layout needs")
+    system_update: bool = _p(False, "02", "upgrade the system's packages first")
+    packages: list[str] = _p([], "02", "packages to install in addition to those that the storage layout needs")
     storage_layout: Literal["auto", "lvm-btrfs", "btrfs", "lvm-xfs", "lvm-thin", "existing"] = _p(
         "auto",
         "02",
-        "second disk: lvm-btrfs, btrfs, lvm-xfs, lvm-thin, existing (touch nothing); auto: by what the kernel has",
+        "layout of the second disk: lvm-btrfs, btrfs, lvm-xfs, lvm-thin, existing (leave it alone); auto: chosen by what the kernel supports",
     )
     docker_disk: str = _p(
         "auto",
         "02 90",
-        "device of the second disk on every node; auto: what the provider says, else the only empty one",
+        "device of the second disk on every node; auto: the one that the provider names, or else the only empty one",
     )
-    wipe_disks: list[Name] = _p([], "02", "nodes whose second disk may be wiped although it holds foreign data")
-    datacenter: Name = _p("lab1", "03 04", "engine label dc= and Consul's datacenter")
-    instance_type: Name = _p("lab", "03", "engine label instance_type=")
+    wipe_disks: list[Name] = _p([], "02", "nodes whose second disk may be wiped even if it holds foreign data")
+    datacenter: Name = _p("lab1", "03 04", "value of the engine label dc=, and name of Consul's datacenter")
+    instance_type: Name = _p("lab", "03", "value of the engine label instance_type=")
     docker_source: Literal["system", "docker"] = _p(
-        "system", "02 03", "where the engine comes from: the system's package, or Docker's repository"
+        "system", "02 03", "where the engine comes from: the system's package (system) or Docker's repository (docker)"
     )
     storage_driver: Literal["btrfs", "devicemapper", "overlay2"] = _p(
-        "overlay2", "03", "the engine's storage driver; devicemapper goes with lvm-thin"
+        "overlay2", "03", "the engine's storage driver; devicemapper and the layout lvm-thin require each other"
     )
-    dns_primary: Address = _p("", "03 04", "upstream name server; empty: the ones the node itself uses")
-    dns_secondary: Address = _p("", "03 04", "second upstream name server, or empty")
-    dns_search_domain: str = _p("service.consul", "03", "search domain of containers, or empty")
-    log_max_size: Size = _p("10m", "03", "a container's log is rotated at this size")
-    log_max_files: int = _p(3, "03", "how many rotated logs are kept", ge=1, le=100)
+    dns_primary: Address = _p("", "03 04", "upstream name server; empty: those that the node itself uses")
+    dns_secondary: Address = _p("", "03 04", "second upstream name server; empty: none")
+    dns_search_domain: str = _p("service.consul", "03", "search domain of the containers; empty: none")
+    log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
+    log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
     docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
-    swarm_managers: int = _p(3, "00 03 05", "how many of the nodes are managers: 1, 3, 5 or 7; the rest are workers")
-    swarm_address_pool: str = _p("10.201.0.0/16", "03", "where the swarm takes subnets from when none is asked for")
-    certificate_days: int = _p(365, "03 04 07", "life of a certificate, days", ge=1, le=365)
-    certificate_renew_days: int = _p(30, "03 04 07", "days before its end at which a certificate is renewed", ge=0)
+    swarm_managers: int = _p(3, "00 03 05", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers")
+    swarm_address_pool: str = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
+    certificate_days: int = _p(365, "03 04 07", "lifetime of a certificate, days", ge=1, le=365)
+    certificate_renew_days: int = _p(30, "03 04 07", "renew a certificate this many days before it expires", ge=0)
     consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
     consul_management_token: SecretReference = _p(
@@ -159,25 +159,25 @@ class Params(BaseModel):
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(
-        0, "01 06", "MTU of the overlay, bytes; 0: the nodes' smallest less VXLAN's 50", ge=0, le=9000
+        0, "01 06", "MTU of the overlay, bytes; 0: the smallest MTU of the nodes, minus 50 for VXLAN", ge=0, le=9000
     )
     mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
-    galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that carry a member; empty: all")
-    mariadb_port: int = _p(0, "01 07 08", "port of the member on its host; 0: not published", ge=0, le=65535)
-    mariadb_data_path: str = _p("", "07 90", "folder of the data on the node; empty: a named volume")
-    mariadb_init_scripts: str = _p("", "07", "local folder of *.sql, *.sql.gz, *.sh, run once on the first member")
+    galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that run a Galera member; empty: all")
+    mariadb_port: int = _p(0, "01 07 08", "port of each member on its host; 0: not published", ge=0, le=65535)
+    mariadb_data_path: str = _p("", "07 90", "folder for the data on the node; empty: a named volume")
+    mariadb_init_scripts: str = _p("", "07", "local folder of *.sql, *.sql.gz and *.sh, run once on the first member")
     mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
     mariadb_database: str = _p(
-        "app", "07 08", "database made at the bootstrap", pattern=r"^([A-Za-z][A-Za-z0-9_]{0,63})?$"
+        "app", "07 08", "database created at the bootstrap", pattern=r"^([A-Za-z][A-Za-z0-9_]{0,63})?$"
     )
-    mariadb_user: str = _p("app", "07 08", "its user", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
-    mariadb_password: SecretReference = _p("generate", "07", "its password: generate, env:NAME or file:PATH")
+    mariadb_user: str = _p("app", "07 08", "user of mariadb_database", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
+    mariadb_password: SecretReference = _p("generate", "07", "mariadb_user's password: generate, env:NAME or file:PATH")
     mariadb_root_password: SecretReference = _p("generate", "07 08", "root's password: generate, env:NAME or file:PATH")
     undo_storage: bool = _p(
-        False, "90", "take the second disk's layout away, too: mount, fstab line, volumes, partition table"
+        False, "90", "also remove the second disk's layout: mount, fstab line, volumes, partition table"
     )
     confirm: str = _p(
-        "", "01 02 90 91", "the typed word for what costs or destroys: ORDER (01), DESTROY (02, 90), CANCEL (91)"
+        "", "01 02 90 91", "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (91)"
     )
 
     def managers(self) -> list[str]:

@@ -85,7 +85,7 @@ def test_it_says_what_is_wrong_as_one_types(form: Form) -> None:
     form.fields["wait_timeout"].value = "soon"
     assert (
         "SW2" in form.notes["nodes"].value
-        and "seconds any single wait may take" in form.notes["wait_timeout"].value
+        and "maximum seconds for any single wait" in form.notes["wait_timeout"].value
         and "✘" in form.status.value
     )
     form.write()

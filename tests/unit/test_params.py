@@ -48,7 +48,7 @@ OWN = "provider: generic\nssh_key_file: key"
 MISTAKES = {
     "unknown key": ("clutser: x", 1, "clutser", "did you mean cluster?"),
     "unknown key, nothing near": ("zzzzzz: 1", 1, "no such parameter", "swarmbook params"),
-    "number as text": ("\nwait_timeout: '300'", 2, "wait_timeout", "seconds any single wait may take"),
+    "number as text": ("\nwait_timeout: '300'", 2, "wait_timeout", "maximum seconds for any single wait"),
     "text as number": ("cluster: 5", 1, "cluster: input should be a valid string (seen: 5)", "default 'lab'"),
     "yes as text": ("system_update: 'yes'", 1, "system_update", "default False"),
     "a scalar for a list": ("nodes: sw1", 1, "nodes", "names of the nodes"),
