@@ -475,21 +475,21 @@ def test_fan_out_finishes_all_and_keeps_every_error() -> None:
     )
 
 
-def test_fan_out_is_bounded_ordered_and_may_be_empty() -> None:
-    running, most, guard = 0, 0, threading.Lock()
+def test_fan_out_does_sixteen_at_once_on_any_computer_and_keeps_the_order() -> None:
+    running, most, guard, full = 0, 0, threading.Lock(), threading.Barrier(16)
 
     def work(number: int) -> int:
         nonlocal running, most
         with guard:
             running += 1
             most = max(most, running)
-        time.sleep(0.005)
+        full.wait(60)  # goes on only when sixteen have come
         with guard:
             running -= 1
         return number
 
-    assert list(fan_out(work, {str(n): n for n in range(50, 0, -1)}).values()) == list(range(50, 0, -1))
-    assert most <= 16
+    assert list(fan_out(work, {str(n): n for n in range(48, 0, -1)}).values()) == list(range(48, 0, -1))
+    assert most == 16
     assert fan_out(work, {}) == {}
 
 

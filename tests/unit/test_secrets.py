@@ -190,6 +190,23 @@ def test_what_references_lead_to_is_known(tmp_path: Path, monkeypatch: pytest.Mo
     assert mask("from-the-environment from-a-file rest") == f"{MASK} {MASK} rest"
 
 
+def test_a_reference_is_read_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pw").write_text("from-a-file-here\n")
+    register_references("file:pw")
+    assert mask("from-a-file-here") == MASK
+
+
+def test_a_folder_among_the_secrets_hides_none_of_them(tmp_path: Path) -> None:
+    secrets_folder = tmp_path / "secrets"
+    names = [f"{number}" for number in range(8)]  # in whatever order the file system lists them
+    for name in names:
+        (secrets_folder / f"folder-{name}").mkdir(parents=True)
+        (secrets_folder / name).write_text(f"secret-number-{name}")
+    secrets.watch(tmp_path)
+    assert mask(" ".join(f"secret-number-{name}" for name in names)) == " ".join([MASK] * 8)
+
+
 def test_a_key_in_base64_is_known_in_other_clothes() -> None:
     key = base64.b64encode(bytes(range(200, 232))).decode()
     register(key)
