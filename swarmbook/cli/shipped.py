@@ -19,7 +19,7 @@ __all__ = ["MARK", "Difference", "copy_to", "differences", "shipped"]
 
 #: Remembers in a copy which version it came from, and what each file was then.
 MARK = ".swarmbook.json"
-_FILES = ("notebooks/*.ipynb", "params/*.yaml", "docs/*.md", "docs/*.svg")
+_FILES = ("notebooks/*.ipynb", "params/*.yaml", "docs/*.md", "docs/*.svg", "docs/*.png", "docs/decisions/*.md")
 _SHARE = "share/swarmbook/"
 
 

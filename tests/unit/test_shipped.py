@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,9 @@ def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path, source in shipped.shipped().items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder / path)
-    monkeypatch.setattr(shipped, "shipped", lambda: {str(p.relative_to(folder)): p for p in sorted(folder.glob("*/*"))})
+    monkeypatch.setattr(
+        shipped, "shipped", lambda: {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    )
     return folder
 
 
@@ -45,6 +48,19 @@ def test_a_copy_is_the_book(tmp_path: Path) -> None:
         (tmp_path / "mine" / path).read_bytes() == source.read_bytes() for path, source in shipped.shipped().items()
     )
     assert differences(tmp_path / "mine") == [] and copy_to(tmp_path / "mine") == []
+
+
+def test_no_link_leads_out_of_a_copy(tmp_path: Path) -> None:
+    copy_to(tmp_path)
+    links = []
+    for page in [*tmp_path.glob("docs/**/*.md"), *tmp_path.glob("notebooks/*.ipynb")]:
+        text = page.read_text()
+        if page.suffix == ".ipynb":
+            text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+        found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|href)=\"([^\"#]+)", text)
+        links += [(page, link) for link in map("".join, found) if "://" not in link]
+    assert len(links) > 50, "they are found"
+    assert [f"{page.relative_to(tmp_path)}: {link}" for page, link in links if not (page.parent / link).exists()] == []
 
 
 def test_a_copy_that_was_broken_off_is_completed_and_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -124,7 +140,7 @@ def test_the_wheel_carries_the_book(root: Path, tmp_path: Path) -> None:
         root,
         source,
         ignore=lambda folder, names: [
-            n for n in names if n.startswith(".") or n in ("tests", "clusters", "runs", "build", "docs", "fire-results")
+            n for n in names if n.startswith(".") or n in ("tests", "clusters", "runs", "build", "fire-results")
         ],
     )
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
