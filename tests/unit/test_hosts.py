@@ -468,11 +468,18 @@ def test_fan_out_finishes_all_and_keeps_every_error() -> None:
     with pytest.raises(WorldError, match="number 0 is even") as caught:
         fan_out(work, {f"n{number}": number for number in range(6)})
     assert sorted(done) == list(range(6))
-    for name in ("n0", "n2", "n4"):
-        assert name in str(caught.value)
-    assert "number 4 is even" in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])]), (
-        "what the others died of is lost"
-    )
+    assert caught.value.where == "n0; failed as well: n2, n4"
+    assert caught.value.seen == "n2: number 2 is even\nn4: number 4 is even"
+
+
+def test_fan_out_leaves_a_single_error_as_it_is() -> None:
+    def work(number: int) -> None:
+        if number:
+            raise WorldError("it is odd", where="n1", seen="one")
+
+    with pytest.raises(WorldError) as caught:
+        fan_out(work, {"n0": 0, "n1": 1})
+    assert (caught.value.where, caught.value.seen) == ("n1", "one")
 
 
 def test_fan_out_does_sixteen_at_once_on_any_computer_and_keeps_the_order() -> None:
@@ -496,6 +503,22 @@ def test_fan_out_does_sixteen_at_once_on_any_computer_and_keeps_the_order() -> N
 def test_fan_out_lets_foreign_errors_through() -> None:
     with pytest.raises(ZeroDivisionError):
         fan_out(lambda n: 1 // n, {"a": 0, "b": 1})
+
+
+def test_fan_out_lets_the_first_of_several_foreign_errors_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        fan_out(lambda n: 1 // n, {"a": 0, "b": 0})
+
+
+def test_a_host_that_is_left_out_is_closed_and_the_others_are_not(node: MakeNode) -> None:
+    fleet = Fleet(Cluster("lab"), [node(name=name) for name in ("sw1", "sw2")], Transcript())
+    closed: list[str] = []
+    for host in fleet:
+        host.close = lambda name=host.name: closed.append(name)  # type: ignore[method-assign,misc]
+    fleet.leave_out(["sw2", "sw2", "sw9"])
+    assert closed == ["sw2"] and [host.name for host in fleet] == ["sw1"] and len(fleet) == 1
+    fleet.close()
+    assert closed == ["sw2", "sw1"]
 
 
 def test_a_secret_is_masked_before_output_is_cut(node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
