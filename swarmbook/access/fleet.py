@@ -82,7 +82,7 @@ def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
         return {}
     with concurrent.futures.ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(items))) as pool:
         futures = {name: pool.submit(work, item) for name, item in items.items()}
-        concurrent.futures.wait(futures.values())
+    # Leaving the pool has waited for all of them.
     failed = {name: error for name, future in futures.items() if (error := future.exception())}
     if failed:
         first = next(iter(failed.values()))
