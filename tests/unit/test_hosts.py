@@ -455,6 +455,23 @@ def test_a_fleet(fleet: Callable[..., Fleet]) -> None:
 # -- without a server --------------------------------------------------------------------------------------------------
 
 
+def test_login_is_by_the_nodes_user_and_by_the_jump_hosts(node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by that of whoever runs this, as fabric would."""
+    asked: list[tuple[str, str, int]] = []
+
+    class Connection:
+        def __init__(self, host: str, *, user: str, port: int, **_: object) -> None:
+            asked.append((user, host, port))
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("fabric.Connection", Connection)
+    for jump in (None, Jump(Endpoint("192.0.2.9", 22), "ssh-ed25519 AAAA9", "eve")):
+        host = Host(node(user="alice", ssh=Endpoint("192.0.2.7", 2207), jump=jump), Cluster("lab"), Transcript())
+        with pytest.raises(ZeroDivisionError):
+            host.connection()
+    assert asked == [("alice", "192.0.2.7", 2207), ("eve", "192.0.2.9", 22)]
+
+
 def test_fan_out_finishes_all_and_keeps_every_error() -> None:
     done = []
 
