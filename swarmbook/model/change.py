@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["NEW_NODE", "Action", "Change", "Todo", "Word", "by_host", "refuse_unknown"]
+__all__ = ["NEW_NODE", "WAITS", "Action", "Change", "Todo", "Word", "by_host", "refuse_unknown"]
 
 
 class Word(str, Enum):
@@ -66,6 +66,7 @@ class Action(str, Enum):
     SECRET = "secret"  # name without the hash of its content  # noqa: S105
     PUT_FILES = "put-files"  # paths
     RESTART_AGENT = "restart-agent"  # service
+    AWAIT_AGENT = "await-agent"  # service
     DEPLOY = "deploy"  # service
     TOKEN = "token"  # its name  # noqa: S105
     # 06: the overlay network
@@ -97,6 +98,8 @@ class Action(str, Enum):
 
 #: A node is there afterwards that was not there before.
 NEW_NODE = frozenset({Action.CREATE, Action.ADOPT, Action.ORDER})
+#: Nothing is touched: what is on its way already is waited for.
+WAITS = frozenset({Action.AWAIT_MACHINE, Action.AWAIT_AGENT, Action.AWAIT_FIRST, Action.REUNITE, Action.AWAIT_MEMBER})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_atomic
-from swarmbook.model.change import Action, Change, Word
+from swarmbook.model.change import WAITS, Action, Change, Word
 from swarmbook.model.formats import Format
 
 __all__ = ["FILE", "FORMAT", "Approval", "Cost", "Mismatch", "Plan", "PlannedStep", "read_plan"]
@@ -69,12 +69,14 @@ class PlannedStep:
         """How changes that are about to be made differ from the planned ones.
 
         On what was observed they have to be just the planned ones. On what was assumed they may be fewer, and done
-        to other things (an address, a version), but nothing that was not planned.
+        to other things (an address, a version), but nothing that was not planned. Waiting needs no plan: it touches
+        nothing, and whether it is needed is a matter of moments.
         """
         loose = self.loose
-        kinds = {(change.host, change.action, change.word) for change in self.changes}
-        made = list(changes)
-        planned = Counter(change for change in self.changes if change.host not in loose)
+        foreseen = [change for change in self.changes if change.action not in WAITS]
+        kinds = {(change.host, change.action, change.word) for change in foreseen}
+        made = [change for change in changes if change.action not in WAITS]
+        planned = Counter(change for change in foreseen if change.host not in loose)
         wanted = Counter(change for change in made if change.host not in loose)
         extra = [c for c in made if c.host in loose and (c.host, c.action, c.word) not in kinds]
         return Mismatch((*extra, *(wanted - planned).elements()), tuple((planned - wanted).elements()))

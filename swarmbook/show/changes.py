@@ -115,6 +115,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.SECRET: _with("swarm secret {}"),
     Action.PUT_FILES: _files,
     Action.RESTART_AGENT: _with("agent restarted"),
+    Action.AWAIT_AGENT: _with("agent waited for until it runs"),
     Action.DEPLOY: _why("service {} deployed"),
     Action.TOKEN: _with("token and policy {}"),
     Action.CREATE_NETWORK: lambda change: "overlay {}, {}, MTU {}".format(*change.things),

@@ -502,6 +502,25 @@ def test_a_member_that_does_not_run(lab: Lab) -> None:
     lab.book("verify", "--quiet").expect(0, f"{lab.name}: fine: ")
 
 
+def test_an_agent_that_the_swarm_is_about_to_start_is_waited_for(lab: Lab) -> None:
+    """Between the end of a container and the start of the next, the swarm leaves five seconds."""
+    at(lab, "08")
+    lab.machine("n2").sh("docker rm -f $(docker ps -q --filter label=com.docker.swarm.service.name=consul_client)")
+    lab.book("run", "--only", "04").expect(0)
+    assert lab.summary()["changes"] == 1
+    lab.book("verify", "--quiet").expect(0, f"{lab.name}: fine: ")
+
+
+def test_an_engine_that_was_stopped_is_started_by_an_approved_plan(lab: Lab) -> None:
+    """What 04 and 07 then wait for is part of the plan, or the run would stop at what nobody approved."""
+    at(lab, "08")
+    lab.machine("n2").sh("systemctl stop docker.service docker.socket")
+    lab.book("plan", "--out", "stopped.json").expect(0, "engine started")
+    digest = hashlib.sha256((lab.home / "stopped.json").read_bytes()).hexdigest()
+    lab.book("run", "--approve", digest).expect(0)
+    lab.book("verify", "--quiet").expect(0, f"{lab.name}: fine: ")
+
+
 # -- away and built again ------------------------------------------------------------------------------------------------
 
 

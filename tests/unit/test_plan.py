@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmbook.base.errors import PlanMismatch, UsageError
-from swarmbook.model.change import Action, Change, Todo, Word, by_host, refuse_unknown
+from swarmbook.model.change import WAITS, Action, Change, Todo, Word, by_host, refuse_unknown
 from swarmbook.model.plan import FORMAT, Cost, Plan, PlannedStep, read_plan
 from swarmbook.show.changes import _SENTENCES, plan_text, refuse, sentence
 
@@ -233,6 +233,14 @@ def test_nothing_is_ever_done_that_was_not_planned(planned: list[Change], made: 
                 and set(change.things) <= set(p.things)
                 for p in planned
             )
+
+
+@pytest.mark.parametrize("step", [PlannedStep("07", "x"), PlannedStep("07", "x", unknown="the engine of sw1 is down")])
+@pytest.mark.parametrize("wait", sorted(WAITS))
+def test_waiting_needs_no_plan_and_may_be_over(step: PlannedStep, wait: Action) -> None:
+    change, other = Change("sw1", wait, ("60",)), Change("sw1", Action.RESTART_AGENT, ("consul_server",))
+    assert not step.differs([change]) and not replace(step, changes=(change,)).differs([])
+    assert step.differs([change, other]).extra == (other,)
 
 
 @given(changes)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from swarmbook.access.fleet import fan_out
+from swarmbook.access.hosts import Host
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.book.step import look
@@ -18,7 +19,32 @@ from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support.consul_api import ConsulApi, api
 from swarmbook.phases.support.preconditions import require_consul, require_swarm
 
-__all__ = ["prove", "wait_for_agents", "wait_for_updates"]
+__all__ = ["prove", "wait_for_agents", "wait_for_container", "wait_for_updates"]
+
+
+def wait_for_container(book: Book, host: Host, service: str) -> None:
+    """Wait until the swarm has started a node's agent again.
+
+    Args:
+        book: The open book.
+        host: The node.
+        service: The agent's service.
+
+    Raises:
+        WaitTimeout: It takes too long.
+    """
+
+    def runs() -> tuple[bool, str]:
+        running = host.ask(on_node(), quiet=True).running
+        return running == service, running or "no agent runs"
+
+    wait_for(
+        f"the swarm runs {service} on {host.name}",
+        runs,
+        timeout_s=book.params.wait_timeout,
+        where=host.name,
+        next=f"swarmbook ssh {host.name} docker ps -a --filter label=com.docker.swarm.service.name={service}",
+    )
 
 
 def wait_for_agents(book: Book, servers: Mapping[str, ConsulApi]) -> None:

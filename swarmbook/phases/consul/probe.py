@@ -58,6 +58,7 @@ class NodeState:
         files: Hashes of the other files there.
         label: The swarm node label ``consul``.
         image: Whether the engine has the image.
+        drained: Whether the swarm starts no container there, because a person has drained or paused the node.
         running: Name of the Consul service that runs a container there, or nothing.
         nameservers: Name servers of the node itself.
         listeners: Who listens there, while no Consul runs.
@@ -67,6 +68,7 @@ class NodeState:
     files: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     image: bool = False
+    drained: bool = False
     running: str = ""
     nameservers: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
@@ -84,12 +86,13 @@ ss -Hltunp | as listeners""",
 )
 
 
-def on_node(image: bool = False, label: str = "") -> Probe[NodeState]:
+def on_node(image: bool = False, label: str = "", drained: bool = False) -> Probe[NodeState]:
     """What of Consul lies on a node.
 
     Args:
         image: Whether its engine has the image: that is known from its API.
         label: The swarm node label ``consul``, likewise.
+        drained: Whether the swarm starts nothing there, likewise.
     """
 
     def read(facts: Facts) -> NodeState:
@@ -106,6 +109,7 @@ def on_node(image: bool = False, label: str = "") -> Probe[NodeState]:
             files=files,
             label=label,
             image=image,
+            drained=drained,
             running=name(running) if running else "",
             nameservers=tuple(facts["nameservers"]),
             listeners=() if running else tuple(Listener.read(line) for line in facts["listeners"] if line),

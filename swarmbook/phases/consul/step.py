@@ -23,7 +23,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
 from swarmbook.params import Params
-from swarmbook.phases.consul.agents import wait_for_agents, wait_for_updates
+from swarmbook.phases.consul.agents import wait_for_agents, wait_for_container, wait_for_updates
 from swarmbook.phases.consul.config import FOLDER, STACK, Wanted, wanted
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
@@ -77,6 +77,7 @@ class Deploy(Step[Agents, Wanted]):
         lacking = nodes_without_image(engines, image)
         listed = engines[manager].swarm_nodes()
         labels = {node.labels.get("name"): node.labels.get("consul", "") for node in listed}
+        drained = {node.labels.get("name") for node in listed if node.availability != "active"}
         named = (node.labels.get("name", "") for node in listed if node.role is Role.MANAGER)
         managers = tuple(sorted(filter(None, named)))
         if not managers:
@@ -85,7 +86,7 @@ class Deploy(Step[Agents, Wanted]):
             )
 
         def one(host: Host) -> NodeState:
-            return host.ask(on_node(host.name not in lacking, labels.get(host.name, "")))
+            return host.ask(on_node(host.name not in lacking, labels.get(host.name, ""), host.name in drained))
 
         nodes = book.fleet.each(one)
         leader, tokens = "", frozenset[str]()
@@ -125,10 +126,14 @@ class Deploy(Step[Agents, Wanted]):
             if stale:
                 changes.append(Change(name, Action.PUT_FILES, tuple(f"{FOLDER}/{file}" for file in sorted(stale))))
             role = "server" if config["server"] else "client"
+            service = wanted.document["services"][role]["deploy"]["labels"][stack.SPEC_LABEL]
             if state.label != role:
                 changes.append(Change(name, Action.LABEL, (f"consul={role}",)))
             elif stale and state.running:
                 changes.append(Change(name, Action.RESTART_AGENT, (state.running,)))
+            elif not state.running and not state.drained and seen.specs.get(role) == service:
+                # Its node has just come back, say. One that is deployed is waited for anyway.
+                changes.append(Change(name, Action.AWAIT_AGENT, (f"{STACK}_{role}",)))
         for service, spec in wanted.document["services"].items():
             if seen.specs.get(service) != spec["deploy"]["labels"][stack.SPEC_LABEL]:
                 because = "it has changed" if service in seen.specs else ""
@@ -167,6 +172,8 @@ class Deploy(Step[Agents, Wanted]):
             for change in todo.take(Action.RESTART_AGENT):  # one after the other, so that raft keeps its majority
                 _restart(book.fleet[change.host], change.things[0])
                 wait_for_agents(book, {name: api(book, name) for name in servers})
+            awaited = {change.host: change.things[0] for change in todo.take(Action.AWAIT_AGENT)}
+            book.fleet.each(lambda host: wait_for_container(book, host, awaited[host.name]), awaited)
             wait_for_agents(book, {name: api(book, name) for name in servers})
             if not seen.leader:
                 _make_tokens(book, wanted, servers[0], tokens)
