@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from swarmbook.base.errors import ConfirmationMissing
+from swarmbook.base.words import many
 from swarmbook.book.book import Book
 from swarmbook.model.change import Change, Word
 from swarmbook.model.plan import FILE, Plan, read_plan
@@ -34,8 +35,7 @@ def confirm(book: Book, changes: Iterable[Change]) -> None:
         if book.params.confirm == word.value or book.grants(word.value, things):
             continue
         raise ConfirmationMissing(
-            f"not confirmed: {len(things)} {'thing' if len(things) == 1 else 'things'} "
-            f"would be {'ordered' if word is Word.ORDER else 'removed'}",
+            f"not confirmed: {many(len(things), 'thing')} would be {'ordered' if word is Word.ORDER else 'removed'}",
             wanted=f"confirm = {word.value!r}",
             seen=f"confirm = {book.params.confirm!r}\n" + "\n".join(things),
             next=f"set confirm to {word.value!r} in the parameters cell, or on a terminal type the word when asked",

@@ -268,9 +268,12 @@ COMMANDS: Mapping[Action, Callable[[Change, Remains], list[Script]]] = {
     Action.REMOVE_FILES: _remove_files,
     Action.UNDO_LAYOUT: _undo_layout,
 }
-#: Tasks of the swarm's services that still run on a node.
+#: Tasks of the swarm's services that still run on a node. An engine that gives no answer has not stopped them.
 _RUNNING = Probe(
-    sh("docker ps --filter label=com.docker.swarm.service.name --format '{{.Names}}' | as running"),
+    sh(
+        """running=$(docker ps --filter label=com.docker.swarm.service.name --format '{{.Names}}') || exit 1
+echo "$running" | as running"""
+    ),
     lambda facts: names(facts["running"]),
 )
 #: Seconds. More than the 180 that a member is given to stop; after its own grace, the engine kills a task.

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from swarmbook.access.cluster import Cluster
+from swarmbook.access.probe import Probe
 from swarmbook.base.errors import WaitTimeout, WorldError
 from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.health import EngineBefore
@@ -97,15 +98,15 @@ FAKES = {"systemctl": "exit 0", "docker": 'case "$*" in "$FAILS"*) echo "no answ
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+def asked(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the probe where an engine runs, and fails one of the commands."""
     for name, body in FAKES.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
 
-    def ask(fails: str) -> subprocess.CompletedProcess[str]:
-        command = ["sh", "-c", remains_on("lab", "").command]
+    def ask(fails: str, probe: Probe[Any] | None = None) -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-c", (probe or remains_on("lab", "")).command]
         return subprocess.run(command, env={**environment, "FAILS": fails}, capture_output=True, text=True, check=False)
 
     return ask
@@ -115,6 +116,12 @@ def asked(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
 def test_a_listing_that_fails_ends_the_probe(asked: Callable[[str], Any], fails: str) -> None:
     done = asked(fails)
     assert done.returncode == 1 and "no answer" in done.stderr and done.stdout == ""
+
+
+def test_an_engine_that_does_not_answer_has_not_stopped_its_tasks(asked: Callable[..., Any]) -> None:
+    done = asked("ps", module._RUNNING)
+    assert done.returncode == 1 and "no answer" in done.stderr
+    assert module._RUNNING.answer(asked("-", module._RUNNING).stdout, "sw1") == ("x",)
 
 
 def test_a_worker_cannot_list_services_and_that_is_no_failure(asked: Callable[[str], Any]) -> None:

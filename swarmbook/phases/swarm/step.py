@@ -13,6 +13,7 @@ from swarmbook.base.activity import doing
 from swarmbook.base.errors import ForeignData, OutOfOrder, UsageError, WorldError
 from swarmbook.base.secrets import register
 from swarmbook.base.wait import wait_for
+from swarmbook.base.words import subject
 from swarmbook.book.book import Book
 from swarmbook.book.display import show_picture
 from swarmbook.book.forecast import Forecast
@@ -88,17 +89,13 @@ def observe(book: Book) -> Swarm:
     foreign = [name for name, seen in local.items() if seen.state is SwarmState.ACTIVE and seen.id not in nodes]
     if foreign:
         raise ForeignData(
-            f"{', '.join(foreign)} {_belong(foreign)} to another swarm",
+            f"{subject(foreign, 'belongs', 'belong')} to another swarm",
             where=", ".join(foreign),
             wanted=f"the swarm of {manager}",
             seen=", ".join(f"{name}: node id {local[name].id}" for name in foreign),
             next=f"if that swarm may go: swarmbook ssh {foreign[0]} docker swarm leave --force",
         )
     return Swarm(local, nodes, local[manager].swarm)
-
-
-def _belong(names: list[str]) -> str:
-    return "belongs" if len(names) == 1 else "belong"
 
 
 def _stranded(names: list[str], local: Mapping[str, Local]) -> WorldError:
@@ -118,7 +115,7 @@ def _stranded(names: list[str], local: Mapping[str, Local]) -> WorldError:
             next=f"read what the engine says above; its log: swarmbook ssh {broken[0]} journalctl -u docker -n 50",
         )
     return ForeignData(
-        f"{', '.join(names)} {_belong(names)} to a swarm none of whose managers is among the nodes",
+        f"{subject(names, 'belongs', 'belong')} to a swarm none of whose managers is among the nodes",
         where=", ".join(names),
         wanted="no swarm, or one with a manager here",
         seen=seen,
