@@ -101,9 +101,10 @@ def _folder(path: str) -> str:
 
 @dataclass(frozen=True)
 class Tries:
-    """What one node's tries came to: ports that are closed, and whether a whole packet passes, by node."""
+    """What one node's tries came to: ports that are closed, ports at which a connection was refused, and whether a whole packet passes, by node."""
 
     closed: frozenset[tuple[str, int]]
+    refused: frozenset[tuple[str, int]]
     full: Mapping[str, bool]
 
 
@@ -120,7 +121,8 @@ def _try(
                 open_it = sh("exec 3<>@{end}", end=f"/dev/tcp/{at}/{port.number}")
                 script.append(
                     sh(
-                        "(timeout @{within} bash -c @{open} 2>/dev/null || echo closed @{name} @{number}) &",
+                        "(why=$(LC_ALL=C timeout @{within} bash -c @{open} 2>&1) || case $why in "
+                        "*'Connection refused'*) echo refused @{name} @{number} ;; *) echo closed @{name} @{number} ;; esac) &",
                         within=_TRY_S,
                         open=open_it,
                         **values,
@@ -149,8 +151,11 @@ def _try(
 
     def read(facts: Facts) -> Tries:
         words = [line.split() for line in facts["tries"] if line]
-        closed = frozenset((name, number(port, 65535)) for kind, name, port in words if kind == "closed")
-        return Tries(closed, {name: answer == "yes" for kind, name, answer in words if kind == "full"})
+        closed, refused = (
+            frozenset((name, number(port, 65535)) for kind, name, port in words if kind == wanted)
+            for wanted in ("closed", "refused")
+        )
+        return Tries(closed, refused, {name: answer == "yes" for kind, name, answer in words if kind == "full"})
 
     return Probe(sh("bash -c @{inner} | as tries", inner=inner), read)
 
@@ -219,20 +224,27 @@ def try_links(
         fleet.each(collect, folders)
     found = {}
     for name in known:
+        others = [other for other in known if other != name]
+        # A port of a container has a listener from the container's start on, and is refused until what is in it listens as
+        # well: a member that joins takes its time. That is no firewall, and says nothing of the way either.
+        unsure = {
+            (other, port) for other in others for port in taken[other] if (other, port.number) in tries[name].refused
+        }
+        shut = tries[name].closed | tries[name].refused
         closed: dict[str, list[Port]] = {}
-        for other in known:
-            for port in ports if other != name else ():
+        for other in others:
+            for port in ports:
                 lost = (
                     port.protocol == "udp"
                     and port in free[other]
                     and (str(port.number), name) not in arrived.get(other, frozenset())
                 )
-                if lost or (port.protocol == "tcp" and (other, port.number) in tries[name].closed):
+                if lost or (port.protocol == "tcp" and (other, port.number) in shut and (other, port) not in unsure):
                     closed.setdefault(other, []).append(port)
         tried = {
-            other: len(free[other]) + sum(port.protocol == "tcp" for port in taken[other])
-            for other in known
-            if other != name
+            other: len(free[other])
+            + sum(port.protocol == "tcp" and (other, port) not in unsure for port in taken[other])
+            for other in others
         }
         found[name] = Heard(
             {other: tuple(which) for other, which in closed.items()}, tries[name].full, mtu[name], tried
