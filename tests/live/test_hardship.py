@@ -502,6 +502,26 @@ def test_a_member_that_does_not_run(lab: Lab) -> None:
     lab.book("verify", "--quiet").expect(0, f"{lab.name}: fine: ")
 
 
+def test_a_member_that_does_not_listen_yet_is_no_firewall(lab: Lab) -> None:
+    """As while it joins: its container's port has a listener on the host, and what is in it refuses."""
+    at(lab, "08")
+    n1, n2 = lab.machine("n1"), lab.machine("n2")
+    n1.sh("docker service scale -d galera_n2=0")
+    until(
+        lambda: not n2.sh("docker ps -q --filter label=com.docker.swarm.service.name=galera_n2"),
+        why="the member still runs",
+    )
+    try:
+        image = n2.sh("docker images -q swarmbook/galera").split()[0]
+        n2.sh(f"docker run -d --name quiet -p {SQL}:3306 --entrypoint sleep {image} 600")
+        n1.sh(f"! bash -c 'exec 3<>/dev/tcp/{n2.sh('hostname -i').split()[0]}/{SQL}' 2>/dev/null")
+        lab.book("run", "--only", "01").expect(0)
+    finally:
+        n2.sh("docker rm -f quiet")
+        n1.sh("docker service scale -d galera_n2=1")
+    lab.book("run", "--only", "07").expect(0)
+
+
 def test_an_agent_that_the_swarm_is_about_to_start_is_waited_for(lab: Lab) -> None:
     """Between the end of a container and the start of the next, the swarm leaves five seconds."""
     at(lab, "08")
