@@ -193,7 +193,8 @@ _SETTINGS = "/etc/docker/daemon.json"
 def _leave(change: Change, remains: Remains) -> list[Script]:
     return [
         sh("docker swarm leave --force >/dev/null"),
-        sh("docker ps -aq --filter label=com.docker.swarm.service.name | xargs -r docker rm -f >/dev/null"),
+        # The engine is removing them as well, and then refuses; apply waits until they are gone.
+        sh("docker ps -aq --filter label=com.docker.swarm.service.name | xargs -r docker rm -f >/dev/null || true"),
     ]
 
 
@@ -268,29 +269,31 @@ COMMANDS: Mapping[Action, Callable[[Change, Remains], list[Script]]] = {
     Action.REMOVE_FILES: _remove_files,
     Action.UNDO_LAYOUT: _undo_layout,
 }
-#: Tasks of the swarm's services that still run on a node. An engine that gives no answer has not stopped them.
-_RUNNING = Probe(
-    sh(
-        """running=$(docker ps --filter label=com.docker.swarm.service.name --format '{{.Names}}') || exit 1
-echo "$running" | as running"""
-    ),
-    lambda facts: names(facts["running"]),
-)
+
+
+def _tasks(*flags: str) -> Probe[tuple[str, ...]]:
+    # An engine that gives no answer has not stopped them, nor removed them.
+    script = sh(
+        """tasks=$(docker ps @{flags} --filter label=com.docker.swarm.service.name --format '{{.Names}}') || exit 1
+echo "$tasks" | as tasks""",
+        flags=flags,
+    )
+    return Probe(script, lambda facts: names(facts["tasks"]))
+
+
+#: Containers of the swarm's services on a node: those that run, and those that are there.
+_RUNNING, _THERE = _tasks(), _tasks("--all")
 #: Seconds. More than the 180 that a member is given to stop; after its own grace, the engine kills a task.
 _STOPPED_WITHIN = 200
 
 
-def _stopped(host: Host) -> None:
-    def none_runs() -> tuple[bool, str]:
-        left = host.ask(_RUNNING, quiet=True)
+def _none(host: Host, tasks: Probe[tuple[str, ...]], what: str, next: str) -> None:
+    def look() -> tuple[bool, str]:
+        left = host.ask(tasks, quiet=True)
         return not left, ", ".join(left)
 
     wait_for(
-        f"the services' tasks on {host.name} have stopped",
-        none_runs,
-        timeout_s=_STOPPED_WITHIN,
-        where=host.name,
-        next="run 90 again: it kills the tasks that are left",
+        f"the services' containers on {host.name} {what}", look, timeout_s=_STOPPED_WITHIN, where=host.name, next=next
     )
 
 
@@ -321,12 +324,17 @@ class Destroy(Step[Mapping[str, Remains], None]):
             manager = next(host for host, remains in seen.items() if remains.services)
             # Asked to stop cleanly first: a member flushes its buffer pool. Leaving the swarm would kill what has not ended.
             book.fleet[manager].run(sh("docker service rm @{names} >/dev/null", names=services), check=False)
-            book.fleet.each(_stopped, [host for host, remains in seen.items() if remains.up])
+            book.fleet.each(
+                lambda host: _none(host, _RUNNING, "have stopped", "run 90 again: it kills those that are left"),
+                [host for host, remains in seen.items() if remains.up],
+            )
 
         def one(host: Host) -> None:
             for change in hosts[host.name]:
                 for command in COMMANDS[change.action](change, seen[host.name]):
                     host.run(command, timeout_s=max(120, book.params.wait_timeout))
+                if change.action is Action.LEAVE_SWARM:
+                    _none(host, _THERE, "are gone", f"swarmbook ssh {host.name} docker ps -a; then run 90 again")
 
         book.fleet.each(one, list(hosts))
 

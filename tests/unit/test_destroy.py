@@ -154,10 +154,25 @@ def test_tasks_that_do_not_stop_are_named(home: Path, monkeypatch: pytest.Monkey
         Change("cluster", Action.REMOVE_SERVICES, ("galera_sw1",), Word.DESTROY),
         Change("sw1", Action.LEAVE_SWARM, (), Word.DESTROY),
     ]
-    with pytest.raises(WaitTimeout, match="tasks on sw1 have stopped") as caught:
+    with pytest.raises(WaitTimeout, match="containers on sw1 have stopped") as caught:
         destroy.apply(book, None, {"sw1": SEEN}, changes)
     assert caught.value.seen == "galera_sw1.1.x"
     assert len(fleet["sw1"].ran) == 1
+
+
+def test_containers_that_the_engine_is_removing_itself_are_waited_for(home: Path) -> None:
+    """They hold the volumes, which go next."""
+    fleet = Fleet({"sw1": Host("sw1", ("galera_sw1.1.x",), ("galera_sw1.1.x",), ())})
+    book: Any = SimpleNamespace(fleet=fleet, params=Params(), cluster=Cluster("lab"))
+    changes = [
+        Change("sw1", Action.LEAVE_SWARM, (), Word.DESTROY),
+        Change("sw1", Action.REMOVE_VOLUMES, ("galera-data",), Word.DESTROY),
+    ]
+    destroy.apply(book, None, {"sw1": SEEN}, changes)
+    leave, remove, volumes = fleet["sw1"].ran
+    assert leave.startswith("docker swarm leave --force") and remove.endswith("|| true")
+    assert volumes == "docker volume rm -f galera-data >/dev/null"
+    assert len(fleet["sw1"].asked) == 3 and all("docker ps --all " in command for command in fleet["sw1"].asked)
 
 
 def test_an_action_of_another_step_touches_nothing(home: Path) -> None:
