@@ -12,7 +12,7 @@ DEV := .venv/.ready-dev
 # JupyterLab has an environment of its own: beside it, every kernel of a run would start more slowly.
 BOOK := .venv-book/.ready
 # What codespell checks; its settings are in pyproject.toml.
-WORDS := README.md CONTRIBUTING.md CHANGELOG.md docs notebooks tools swarmbook
+WORDS := README.md CONTRIBUTING.md CHANGELOG.md docs notebooks tools swarmbook tests params
 
 .PHONY: help
 help: ## these lines

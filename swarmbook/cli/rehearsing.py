@@ -107,8 +107,8 @@ def _write(path: Path, out: Path, params: Params) -> None:
         if not re.match(r"(sl_endpoint|cluster)\s*:", line)
     ]
     head = [
-        f"{_HEAD}{path.name}: the same run on lab machines of this computer. Nothing is rented, and nothing is charged.",
-        f"# Written by: swarmbook rehearse {path.name}. What follows is that file, but for these two lines.",
+        f"{_HEAD}{path.name}: the same run on lab machines on this computer. It rents nothing, and nothing is charged.",
+        f"# Written by: swarmbook rehearse {path.name}. What follows is that file, except for these two lines.",
         f"cluster: {params.cluster}-rehearsal",
         "sl_endpoint: rehearsal",
         "",

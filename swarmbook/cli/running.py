@@ -13,6 +13,7 @@ from swarmbook import __version__
 from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
+from swarmbook.base.words import subject
 from swarmbook.cli.common import example, with_json, with_parameters
 from swarmbook.cli.session import Session
 from swarmbook.model.phases import PHASES, Kind, numbers_of
@@ -156,7 +157,7 @@ def _held(file: Path, params: Params | None) -> tuple[Params, Plan]:
     changed = [number for number, digest in held.notebooks.items() if notebook_hash(home(), number) != digest]
     if changed:
         raise UsageError(
-            f"{', '.join(changed)} was changed since the plan was made",
+            f"{subject(changed, 'was', 'were')} changed since the plan was made",
             where=str(file),
             wanted="the notebooks that were planned",
             next="swarmbook plan PARAMS --out FILE",

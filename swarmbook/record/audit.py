@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.base.errors import WorldError
-from swarmbook.base.words import many
+from swarmbook.base.words import many, subject
 from swarmbook.model import ledger
 from swarmbook.model.ledger import RUN_FORMAT, BrokenChain, Chain, read_chain
 from swarmbook.record import manifest
@@ -278,7 +278,9 @@ def _results_fit(folder: Path, chain: Chain) -> None:
                 if shown != status and not (chapter["error"] and shown in ("completed", "running")):
                     raise _Misfit(f"{chapter['notebook']} is {shown}, the ledger says {status}")
         if reported:
-            raise _Misfit(f"summary.json: {', '.join(sorted(reported))} is missing, though the ledger reports it")
+            raise _Misfit(
+                f"summary.json: {subject(sorted(reported), 'is', 'are')} missing, though the ledger reports it"
+            )
     except (LookupError, TypeError, ValueError, AttributeError):
         raise _Misfit("summary.json, a notebook or the ledger is not what swarmbook writes") from None
 

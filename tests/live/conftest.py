@@ -7,7 +7,7 @@ One lab a file, and the tests of a file tell its story in the order in which the
 - ``test_book.py``: three nodes, the whole book, a fourth node, a second database, cancel
 - ``test_fire.py``: two nodes; processes killed at every border of the notebooks and inside them, and what is claimed after it
 - ``test_canaries.py``: one node, secrets by reference, and a search for them in all that is kept or can be listed
-- ``test_generic.py``: two hosts that are somebody's, direct and by way of a jump host
+- ``test_generic.py``: two hosts that belong to someone, direct and by way of a jump host
 - ``test_preflight.py``: two nodes with something wrong, found before anything is put on them
 - ``test_by_hand.py``: three nodes; every box of commands in the notebooks, typed
 - ``test_browser.py``: two nodes, built in JupyterLab by a browser, and replayed by nbval
@@ -128,7 +128,7 @@ def until(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens at just now."""
+    """Ports of the loopback that no one listens at just now."""
     with contextlib.ExitStack() as stack:
         listeners = [
             stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)
@@ -381,7 +381,7 @@ class Lab:
 
     @property
     def _labelled(self) -> list[dict[str, str]]:
-        """What is the cluster's own, what the rehearsal of this home has made, and what stands for somebody's hosts."""
+        """What is the cluster's own, what the rehearsal of this home has made, and what stands for a user's own hosts."""
         return [{"label": f"{LABEL}={name}"} for name in (self.name, lab_name(self.home), f"{self.name}-hosts")]
 
     def kernels(self) -> list[int]:

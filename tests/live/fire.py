@@ -176,7 +176,7 @@ class Fire:
         return outcome
 
     def tell(self) -> None:
-        """All that is known so far, for whoever cannot wait for the end."""
+        """All that is known so far, for anyone who cannot wait for the end."""
         (self.keep / "fire.json").write_text(
             json.dumps([outcome.to_json() for outcome in self.outcomes], indent=1) + "\n"
         )
@@ -188,7 +188,7 @@ class Fire:
         if kill.way == LIMIT:
             # As short as the cells on the way allow.
             arguments = (*arguments, "--cell-timeout", "4" if works else "2")
-        # What the run says goes where its record goes, as with somebody's `swarmbook run ... > runs/log`.
+        # What the run says goes where its record goes, as with a person's `swarmbook run ... > runs/log`.
         running, trace, fifo = self.start(gate, verb, *arguments, log=self.runs / "log" if kill.way == DISK else None)
         # Where a cell stays at its gate, and what is hit does not end it there, it must be let go on.
         lets_go = kill.victim == HELPER or kill.way == DISK or (kill.victim == KERNEL and kill.way != LIMIT)
@@ -347,9 +347,9 @@ class Fire:
         chain = read_chain(path.read_bytes()) if path.exists() else None
         if chain is None or not chain.run:
             return (verb, *arguments)
-        told = {event["number"]: event["status"] for event in chain.events if event["event"] == "chapter"}
+        reported = {event["number"]: event["status"] for event in chain.events if event["event"] == "chapter"}
         if all(
-            chapter["number"] >= "90" and told.get(chapter["number"]) == "completed"
+            chapter["number"] >= "90" and reported.get(chapter["number"]) == "completed"
             for chapter in chain.run["chapters"]
         ):
             return (verb, *arguments)
@@ -380,7 +380,7 @@ class Fire:
 
 
 def _open(fifo: Path) -> bool:
-    """Lets go on who stands at the gate; False when nobody does."""
+    """Opens the gate for the one that waits there; False when no one does."""
     try:
         os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
     except OSError as error:

@@ -248,12 +248,12 @@ def test_second_run_changes_nothing_and_nobody_else_runs(lab: Lab) -> None:
     assert len(lab.runs) == count + 1, "a run that was refused has left a folder"
     summary = lab.summary()
     assert summary["status"] == "completed", done
-    told = {
+    reported = {
         f"{chapter['number']} {step['title']}": step["changes"]
         for chapter in summary["chapters"]
         for step in chapter["steps"]
     }
-    assert not {step: changes for step, changes in told.items() if changes}, done
+    assert not {step: changes for step, changes in reported.items() if changes}, done
     assert "Nothing to change." in "".join(step["text"] for step in steps(lab.runs[-1] / "03_build_swarm.ipynb"))
     assert containers(lab, NODES) == before
     assert {path.name for path in lab.runs[-1].glob("stack-*.yaml")} == {"stack-consul.yaml", "stack-galera.yaml"}
@@ -331,7 +331,7 @@ def test_verify(lab: Lab) -> None:
 
 @contextlib.contextmanager
 def held(lab: Lab) -> Iterator[None]:
-    """Somebody else works on the cluster."""
+    """Someone else works on the cluster."""
     with Cluster(lab.name, lab.home).lock("a test"):
         yield
 
@@ -357,10 +357,10 @@ def test_ls_ssh_scp(lab: Lab, tmp_path: Path) -> None:
     lab.ssh("sw2", "exit 7").expect(7)
     lab.swarmbook("ssh", "sw9", "hostname").refused(2, "no node sw9", "sw1, sw2, sw3", "swarmbook explain node-unknown")
     there, back = tmp_path / "there", tmp_path / "back"
-    there.write_text("to and fro\n")
+    there.write_text("there and back\n")
     lab.swarmbook("scp", str(there), "sw3:/root/there").expect(0)
     lab.swarmbook("scp", "sw3:/root/there", str(back)).expect(0)
-    assert back.read_text() == "to and fro\n"
+    assert back.read_text() == "there and back\n"
     lab.machine("sw3").sh("rm /root/there")
 
 
@@ -537,13 +537,13 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
     scripts = lab.home / "scripts"
     scripts.mkdir(exist_ok=True)
     (scripts / "1-table.sql").write_text(
-        "CREATE TABLE told (id INT AUTO_INCREMENT PRIMARY KEY, by_whom VARCHAR(20), host VARCHAR(40));\n"
+        "CREATE TABLE reported (id INT AUTO_INCREMENT PRIMARY KEY, by_whom VARCHAR(20), host VARCHAR(40));\n"
     )
     (scripts / "2-rows.sql.gz").write_bytes(
-        gzip.compress(b"INSERT INTO told (by_whom, host) VALUES ('sql.gz', @@hostname);\n")
+        gzip.compress(b"INSERT INTO reported (by_whom, host) VALUES ('sql.gz', @@hostname);\n")
     )
     (scripts / "3-more.sh").write_text(
-        """mariadb app -e "INSERT INTO told (by_whom, host) VALUES ('sh', @@hostname)"\n"""
+        """mariadb app -e "INSERT INTO reported (by_whom, host) VALUES ('sh', @@hostname)"\n"""
     )
     (scripts / "README").write_text("not a script\n")
     other = {
@@ -558,7 +558,7 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
     assert {key: value for key, value in containers(lab, NODES).items() if " other_" not in key} == before
     for node in ("sw2", "sw3"):
         inside = f"docker exec $(docker ps -q --filter label=com.docker.swarm.service.name=other_{node}) mariadb -N -e"
-        assert lab.machine(node).sh(f'{inside} "SELECT by_whom, host FROM app.told ORDER BY id"').split() == [
+        assert lab.machine(node).sh(f'{inside} "SELECT by_whom, host FROM app.reported ORDER BY id"').split() == [
             "sql.gz",
             "other-sw2",
             "sh",
@@ -567,12 +567,12 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
         assert lab.machine(node).sh(f"{inside} \"SHOW STATUS LIKE 'wsrep_cluster_size'\"").split()[-1] == "2"
         assert "kept" not in lab.machine(node).sh(f'{inside} "SHOW TABLES IN app"')
     assert lab.secret("other-root-password") != lab.secret("galera-root-password")
-    assert ("told",) not in ask(lab, "sw2", "SHOW TABLES IN app")
+    assert ("reported",) not in ask(lab, "sw2", "SHOW TABLES IN app")
     assert wsrep(lab, "sw2")["cluster_size"] == "3"
     # Again: nothing to do, and the scripts do not run a second time.
     lab.book("run", "--from", "07", **other).expect(0)
     assert lab.summary()["changes"] == 0
-    assert lab.machine("sw3").sh(f'{inside} "SELECT COUNT(*) FROM app.told"') == "2"
+    assert lab.machine("sw3").sh(f'{inside} "SELECT COUNT(*) FROM app.reported"') == "2"
 
 
 # -- a fourth node ------------------------------------------------------------------------------------------------------

@@ -110,10 +110,12 @@ def test_all_cells_of_each_notebook_run(lab: Lab, address: str, page: Any, name:
     assert "FAILED" not in said(saved)
     notebook.screenshot(SCREENSHOTS, end=name != BOOK[0])
     heard = notebook.heard()
-    mute = [cell for cell, told in heard.items() if told["seconds"] > 5 and not told["signs"]]
-    assert not mute, f"nobody could tell whether these still worked: {mute}"
+    mute = [cell for cell, reported in heard.items() if reported["seconds"] > 5 and not reported["signs"]]
+    assert not mute, f"no one could tell whether these still worked: {mute}"
     with SIGNS_OF_LIFE.open("a") as file:
-        file.writelines(json.dumps({"notebook": name, "cell": cell, **told}) + "\n" for cell, told in heard.items())
+        file.writelines(
+            json.dumps({"notebook": name, "cell": cell, **reported}) + "\n" for cell, reported in heard.items()
+        )
 
 
 def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, page: Any) -> None:
@@ -135,15 +137,15 @@ def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, p
 
 def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
     cells = json.loads((lab.home / "notebooks" / BOOK[7]).read_text())["cells"]
-    told = re.search(
+    reported = re.search(
         r'alt="Members[^"]*"',
         "".join("".join(out.get("data", {}).get("text/html", "")) for cell in cells for out in cell.get("outputs", [])),
     )
-    assert told is not None
-    b1, b2 = html.unescape(told[0]).split("; ")
+    assert reported is not None
+    b1, b2 = html.unescape(reported[0]).split("; ")
     assert re.search("starting from .* Synced from .* Donor from .* Synced from", b1) and re.search(
         "starting from .* Joiner from .* Synced from", b2
-    ), told[0]
+    ), reported[0]
 
 
 def test_the_last_notebook_says_what_was_built(lab: Lab) -> None:
@@ -176,7 +178,7 @@ def test_a_replay_sees_what_has_changed(lab: Lab) -> None:
 
 
 def test_an_executed_notebook_reads_well_before_anybody_trusts_it(lab: Lab, address: str, page: Any) -> None:
-    """As JupyterLab shows what came from somebody else, and in plain HTML, which other sites that show notebooks leave alone as well."""
+    """As JupyterLab shows what came from someone else, and in plain HTML, which other sites that show notebooks leave alone as well."""
     run = sorted((lab.home / "runs" / lab.name).glob("2*"))[-1]
     for file in run.glob("*.ipynb"):
         outputs = [output for cell in json.loads(file.read_text())["cells"] for output in cell.get("outputs", [])]

@@ -37,7 +37,7 @@ for name in password root_password; do
     printf '%s' "$value" | od -An -v -tx1 | tr -d ' \\n'; echo
 done
 echo 'TOKEN GOSSIP'
-echo 'ERROR: told all I know'
+echo 'ERROR: reported all I know'
 exit CODE
 """
 
@@ -70,7 +70,7 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
 
 
 def on_the_node(lab: Lab, but: str) -> dict[str, bytes]:
-    """What anybody can list there: engine, containers' logs but for those named, processes, journals."""
+    """What anyone can list there: engine, containers' logs but for those named, processes, journals."""
     machine = lab.machine(NODE)
     scripts = {
         "docker inspect": "docker inspect $(docker ps -aq) $(docker service ls -q) $(docker network ls -q) $(docker volume ls -q) $(docker image ls -q)",
@@ -128,7 +128,7 @@ def test_no_canary_is_found_and_the_search_would_find_them(lab: Lab, watch: type
         )
         said["logs"] = lab.swarmbook("logs", lab.file(), "--json", env=ENV).expect(0)
         script(lab, 0)
-        said["mended"] = lab.book("run", env=ENV).expect(0, "How to reach it:")
+        said["fixed"] = lab.book("run", env=ENV).expect(0, "How to reach it:")
         said["verify"] = lab.book("verify", env=ENV).expect(0)
         said["status"] = lab.book("status", env=ENV).expect(0)
     if os.geteuid() == 0 and watched.seen:
@@ -171,7 +171,7 @@ def test_no_canary_is_found_and_the_search_would_find_them(lab: Lab, watch: type
 
 
 def test_logs_refuses_what_it_could_not_mask(lab: Lab) -> None:
-    """Without the variable nobody knows what to mask: refused before a node is asked."""
+    """Without the variable no one knows what to mask: refused before a node is asked."""
     if not lab.folder.exists():
         script(lab, 0)
         lab.book("run", "--to", "01", env=ENV).expect(0)

@@ -45,7 +45,7 @@ def disks(machine: uml.Machine, home: Path, layout: str = "auto", disk: str = B,
     return storage.lay_out(uml.open_book("02", machine, home, {"storage_layout": layout, "docker_disk": disk, **more}))
 
 
-def told(result: StepResult) -> list[str]:
+def reported(result: StepResult) -> list[str]:
     return [sentence(change) for change in result.changes]
 
 
@@ -111,8 +111,8 @@ LAYOUTS = [
 @pytest.mark.parametrize(("layout", "kind", "options"), LAYOUTS, ids=[layout for layout, _, _ in LAYOUTS])
 def test_layout(machine: uml.Machine, tmp_path: Path, layout: str, kind: str, options: set[str]) -> None:
     first = disks(machine, tmp_path, layout)
-    assert len(first.changes) == 2 and told(first)[0].startswith(f"{layout} made on {B}"), told(first)
-    assert told(disks(machine, tmp_path, "auto")) == [], "auto keeps what is there"
+    assert len(first.changes) == 2 and reported(first)[0].startswith(f"{layout} made on {B}"), reported(first)
+    assert reported(disks(machine, tmp_path, "auto")) == [], "auto keeps what is there"
     assert machine.sh(f"blkid -p -o value -s PTTYPE {B}") == "gpt"
     assert int(machine.sh(f"blockdev --getsize64 {B}1")) > 3 * 2**40 - 2**22, (
         "all of the disk, beyond what a DOS table can hold"
@@ -122,7 +122,7 @@ def test_layout(machine: uml.Machine, tmp_path: Path, layout: str, kind: str, op
     seen, _, how = mounted(machine)
     assert (seen, how & options) == (kind, options)
     assert machine.sh("cat /var/lib/docker/letter; systemctl is-active docker.service") == "kept\nactive"
-    assert told(disks(machine, tmp_path, layout)) == []
+    assert reported(disks(machine, tmp_path, layout)) == []
     if layout == "lvm-xfs":
         assert "Project" in machine.sh("xfs_quota -x -c state /var/lib/docker") and machine.sh(
             "xfs_info /var/lib/docker | grep -o ftype=1"
@@ -147,9 +147,9 @@ def test_thin_pool(machine: uml.Machine, tmp_path: Path) -> None:
         "printf '#!/bin/sh\\necho Docker version 20.10.24+dfsg1, build 297e128\\n' > /usr/local/bin/dockerd; chmod +x /usr/local/bin/dockerd"
     )
     assert len(disks(machine, tmp_path, "lvm-thin").changes) == 1
-    assert told(disks(machine, tmp_path, "lvm-thin")) == []
+    assert reported(disks(machine, tmp_path, "lvm-thin")) == []
     machine.reboot()
-    assert told(disks(machine, tmp_path, "lvm-thin")) == []
+    assert reported(disks(machine, tmp_path, "lvm-thin")) == []
     assert machine.sh("lvs --noheadings -o segtype,lv_active,profile docker/thinpool; ls /dev/mapper/docker-thinpool").split() == [
         "thin-pool", "active", "docker-thinpool", "/dev/mapper/docker-thinpool",
     ]  # fmt: skip
@@ -160,7 +160,7 @@ def test_thin_pool(machine: uml.Machine, tmp_path: Path) -> None:
 def test_existing(machine: uml.Machine, tmp_path: Path) -> None:
     before = machine.sh("cat /etc/fstab; lsblk -f"), bytes_of(machine, 1), bytes_of(machine, 2)
     result = disks(machine, tmp_path, "existing")
-    assert told(result) == [] and [check.seen for check in result.table.checks] == ["ext4 /dev/ubda"]  # type: ignore[attr-defined]
+    assert reported(result) == [] and [check.seen for check in result.table.checks] == ["ext4 /dev/ubda"]  # type: ignore[attr-defined]
     assert (machine.sh("cat /etc/fstab; lsblk -f"), bytes_of(machine, 1), bytes_of(machine, 2)) == before
 
 
@@ -186,13 +186,13 @@ def test_killed_after_every_layer(machine: uml.Machine, tmp_path: Path) -> None:
         told_then.append(machine.sh(f"lsblk -n -o NAME,TYPE {B} | wc -l"))
     done = disks(machine, tmp_path, layout)
     kind = layout.removeprefix("lvm-")
-    assert told(done) == [f"{layout} finished on {B}: {kind}", "mounted at /var/lib/docker"]
+    assert reported(done) == [f"{layout} finished on {B}: {kind}", "mounted at /var/lib/docker"]
     assert told_then == ["2", "2", "2", "3"]
     undone(machine, tmp_path)
 
 
 def test_the_plug_is_pulled(machine: uml.Machine, tmp_path: Path) -> None:
-    """While volumes are made, and nothing was told to be written to the disk."""
+    """While volumes are made, and nothing was reported as written to the disk."""
 
     def before(command: str) -> None:
         if "mkfs.btrfs" in command and "@@" not in command:
@@ -203,8 +203,8 @@ def test_the_plug_is_pulled(machine: uml.Machine, tmp_path: Path) -> None:
         disks(machine, tmp_path, "lvm-btrfs")
     machine.before = lambda command: None
     machine.boot()
-    assert told(disks(machine, tmp_path, "lvm-btrfs"))[-1] == "mounted at /var/lib/docker"
-    assert told(disks(machine, tmp_path, "lvm-btrfs")) == []
+    assert reported(disks(machine, tmp_path, "lvm-btrfs"))[-1] == "mounted at /var/lib/docker"
+    assert reported(disks(machine, tmp_path, "lvm-btrfs")) == []
 
 
 def test_a_disk_that_does_not_come_up(machine: uml.Machine, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_disk_that_does_not_come_up(machine: uml.Machine, tmp_path: Path) -> N
         "systemctl is-active docker.service; mountpoint /var/lib/docker; ls -A /var/lib/docker; true"
     ).startswith("inactive")
     machine.sh(f"rm {soon}; systemctl daemon-reexec; vgchange -q -ay docker; udevadm settle")
-    assert told(disks(machine, tmp_path)) == ["mounted at /var/lib/docker"]
+    assert reported(disks(machine, tmp_path)) == ["mounted at /var/lib/docker"]
     machine.sh("systemctl start docker.service")
     undone(machine, tmp_path)
 
@@ -233,7 +233,7 @@ def test_what_the_notebook_says_by_hand(machine: uml.Machine, tmp_path: Path) ->
     text = next(cell["source"] for cell in cells if cell["id"] == "02-step2-text")
     (box,) = re.findall(r"```sh\n(echo 'type=lvm.*?)```", text, re.DOTALL)
     machine.sh(f"set -e\n{box.replace('/dev/sdb', B)}")
-    assert told(disks(machine, tmp_path)) == ["mounted at /var/lib/docker"]
+    assert reported(disks(machine, tmp_path)) == ["mounted at /var/lib/docker"]
     undone(machine, tmp_path)
 
 
@@ -257,6 +257,6 @@ mkfs.xfs -q -K {B}2; sync""")
     assert machine.sh("cat /mnt/monday/letter") == "precious"
     done = disks(machine, tmp_path, "btrfs", wipe_disks=["sw1"], confirm="DESTROY")
     assert [change.action for change in done.changes] == [Action.WIPE_DISK, Action.LAY_OUT, Action.MOUNT]
-    assert told(disks(machine, tmp_path, "btrfs")) == []
+    assert reported(disks(machine, tmp_path, "btrfs")) == []
     assert mounted(machine)[:2] == ("btrfs", f"{B}1")
     assert machine.sh("vgs --noheadings -o vg_name 2>/dev/null") == ""

@@ -1,4 +1,4 @@
-"""Hosts that are somebody's: lab machines with one user who has sudo, of which nothing but SSH is reached; then the same by way of a jump host."""
+"""Hosts that belong to someone: lab machines with one user who has sudo, of which nothing but SSH is reached; then the same by way of a jump host."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_by_way_of_a_jump_host(lab: Lab) -> None:
     lab.book("run", "--only", "01", **through).expect(0)
     lab.book("cancel", "--yes", **through).expect(0)
     notes = lab.home / "hosts" / "notes.txt"
-    notes.write_text("somebody's")
+    notes.write_text("someone's")
     lab.swarmbook("lab-hosts", lab.file(), "--down").expect(0, "machine h1", "key hosts/id_ed25519")
     assert notes.exists() and not (lab.home / "hosts" / "id_ed25519").exists(), (
         "only the key that was made for them goes"

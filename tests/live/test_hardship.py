@@ -1,6 +1,6 @@
 """Two nodes and all that goes wrong: runs that are killed, notebooks out of order, broken disks, engines, networks and keys.
 
-One lab is built up bit by bit, phase after phase, and at each the trouble that belongs there is made, seen refused, and mended. So the
+One lab is built up bit by bit, phase after phase, and at each the trouble that belongs there is made, seen refused, and fixed. So the
 tests stand in the order of the phases; each brings the lab to the phase it needs by :func:`at`, which costs nothing when it is there.
 """
 
@@ -112,7 +112,7 @@ def test_disk_with_foreign_data(lab: Lab) -> None:
         2, "ConfirmationMissing", "This will be removed, for good:", f"n2: {DISK} wiped (dos)"
     )
     assert "n1" not in done.said, done
-    assert n2.sh(f"blkid -p -o value -s PTTYPE $(readlink -f {DISK})") == "dos", "nobody said yes"
+    assert n2.sh(f"blkid -p -o value -s PTTYPE $(readlink -f {DISK})") == "dos", "no one said yes"
     lab.book("run", "--only", "02", "--yes", wipe_disks=["n2"]).expect(0)
     yes = [event for event in read_run(lab.runs[-1]).events if event["event"] == "approval"]
     assert [(event["word"], event["how"], event["what"]) for event in yes] == [
@@ -177,7 +177,7 @@ def test_engine_that_does_not_start(lab: Lab) -> None:
     )
     logs = told_why(lab, done, "03", "n2  engine", "no-such-setting")
     assert "engine: does not answer" in logs["n2"] and "==== 1 system" in logs["n1"]
-    # Mended as one would: the wrong line goes, what swarmbook has merged into the file stays.
+    # Fixed as one would: the wrong line goes, what swarmbook has merged into the file stays.
     n2.sh(
         "sed -i '/no-such-setting/d' /etc/docker/daemon.json /etc/docker/daemon.json.before-swarmbook && rm -f /etc/docker/daemon.json.before-swarmbook"
     )
@@ -532,7 +532,7 @@ def test_an_agent_that_the_swarm_is_about_to_start_is_waited_for(lab: Lab) -> No
 
 
 def test_an_engine_that_was_stopped_is_started_by_an_approved_plan(lab: Lab) -> None:
-    """What 04 and 07 then wait for is part of the plan, or the run would stop at what nobody approved."""
+    """What 04 and 07 then wait for is part of the plan, or the run would stop at what no one approved."""
     at(lab, "08")
     lab.machine("n2").sh("systemctl stop docker.service docker.socket")
     lab.book("plan", "--out", "stopped.json").expect(0, "engine started")
@@ -621,7 +621,7 @@ def test_a_rebuild_that_was_killed_does_not_destroy_twice(lab: Lab) -> None:
     lab.swarmbook("run", "--resume", str(parent)).expect(0, "How to reach it:")
     assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["03", "04", "05", "06", "07", "08"]
     assert next(c["proof"] for c in lab.summary()["chapters"] if c["number"] == "08") == "", (
-        "nobody said that it was done"
+        "no one said that it was done"
     )
 
 

@@ -37,7 +37,7 @@ def test_all_mistakes_are_told_at_once(lab: Any) -> None:
         2, "params/mistakes.yaml", "nothing was touched", "next:", "swarmbook explain parameters-wrong"
     )
     lines = [line.strip().removeprefix("seen:").strip() for line in done.said.splitlines()]
-    told = {int(line.split(":")[0].removeprefix("line ")): line for line in lines if line.startswith("line ")}
+    reported = {int(line.split(":")[0].removeprefix("line ")): line for line in lines if line.startswith("line ")}
     for number, part in {
         3: "given twice",
         5: "colour",
@@ -46,8 +46,8 @@ def test_all_mistakes_are_told_at_once(lab: Any) -> None:
         9: "mariadb_root_password",
     }.items():
         assert any(part in line for line in done.said.splitlines()), f"{part}:{done}"
-        assert number in told, f"line {number} is not told:{done}"
-    assert done.said.count("fix:") == len(told)
+        assert number in reported, f"line {number} is not reported:{done}"
+    assert done.said.count("fix:") == len(reported)
     assert "hunter2" not in done.said, "the secret that stood where a reference should"
     assert untouched(lab)
 

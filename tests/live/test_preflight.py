@@ -50,7 +50,7 @@ def test_a_port_that_is_held(lab: Lab) -> None:
         "p1: ports: wanted free, or the book's own, seen held: 2377/tcp (swarm) by sshd",
         "swarmbook explain port-held",
     )
-    # Where nothing of the nodes would listen, it is in nobody's way.
+    # Where nothing of the nodes would listen, it is in no one's way.
     p1.sh(
         "systemctl stop squatter; systemd-run -q --unit=squatter /usr/sbin/sshd -D -o ListenAddress=127.0.0.1:2377 -o PidFile=none"
     )

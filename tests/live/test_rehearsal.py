@@ -74,7 +74,7 @@ def test_what_the_service_refuses_is_told_in_its_words(lab: Lab) -> None:
 
 
 def test_the_whole_book(lab: Lab) -> None:
-    done = lab.book("run", "--yes", env={"SL_USERNAME": "somebody", "SL_API_KEY": "a-real-key-that-stays-here"}).expect(
+    done = lab.book("run", "--yes", env={"SL_USERNAME": "someone", "SL_API_KEY": "a-real-key-that-stays-here"}).expect(
         0, "REHEARSAL: nothing is rented"
     )
     assert lab.summary()["status"] == "completed", done

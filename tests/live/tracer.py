@@ -1,8 +1,8 @@
 """Put into a home as ``fire_tracer.py`` and called first in every cell: an independent witness of what began and what ended.
 
-It writes to a file of its own, which nothing of swarmbook knows, and can hold a cell ahead of its begin, at its first line, or at its end until somebody
+It writes to a file of its own, which nothing of swarmbook knows, and can hold a cell ahead of its begin, at its first line, or at its end until someone
 opens a gate: the border between two cells lasts too short a time to be met otherwise. What the cell shows stays as it is, since
-the end is told by a hook that runs behind the last expression.
+a hook that runs behind the last expression reports the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _stand(border: str, place: str) -> None:
 
 
 def begin(place: str) -> None:
-    """This cell begins; its end is told if it succeeds."""
+    """This cell begins; its end is reported if it succeeds."""
     from IPython import get_ipython
 
     events = get_ipython().events  # type: ignore[no-untyped-call, union-attr]

@@ -34,7 +34,7 @@ class Line:
 
 
 class Trace:
-    """What the cells themselves have told."""
+    """What the cells themselves have reported."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

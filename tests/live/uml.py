@@ -129,7 +129,7 @@ def make_root(image: Path) -> None:
     subprocess.run([*root, "mask", *_MASKED], check=True, capture_output=True)
     subprocess.run([*root, "enable", "queue.service", "docker.service"], check=True, capture_output=True)
     subprocess.run([*root, "set-default", "multi-user.target"], check=True, capture_output=True)
-    # No unit for each of its 64 serial lines, which are read anew at every daemon-reload; of the generators the one that reads fstab.
+    # No unit for each of its 64 serial lines, which are read again at every daemon-reload; of the generators the one that reads fstab.
     rules = (folder / "usr/lib/udev/rules.d/99-systemd.rules").read_text().splitlines(keepends=True)
     (folder / "etc/udev/rules.d/99-systemd.rules").write_text(
         "".join(line for line in rules if not line.startswith('SUBSYSTEM=="tty"'))
@@ -177,7 +177,7 @@ class Machine(Host):
     # -- power -------------------------------------------------------------------------------------------------
 
     def boot(self) -> None:
-        """Switch on; ends when systemd has come so far that somebody could log in."""
+        """Switch on; ends when systemd has come so far that someone could log in."""
         for file in self.queue.iterdir():
             file.unlink()
         self._count = 0

@@ -1,4 +1,4 @@
-"""Notebooks made on the spot, whose code cells leave a trace that nobody can argue with."""
+"""Notebooks made on the spot, whose code cells leave a trace that no one can argue with."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def until() -> Callable[..., Any]:
 
 
 def gone(pid: int) -> bool:
-    """A zombie is gone: in a container without an init nobody may collect it."""
+    """A zombie is gone: in a container without an init no one may collect it."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:

@@ -117,11 +117,11 @@ def test_a_long_cell_is_not_lost(book: Any, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_cell_at_its_limit_runs_its_finally(book: Any, tmp_path: Path) -> None:
     out = tmp_path / "out.ipynb"
-    path = book.notebook("a", "import time\ntry:\n    time.sleep(30)\nfinally:\n    print('mended')")
+    path = book.notebook("a", "import time\ntry:\n    time.sleep(30)\nfinally:\n    print('fixed')")
     with pytest.raises(PapermillExecutionError):
         run(path, out, timeout=0.3)
     nb = nbformat.read(out, as_version=4)
-    assert "mended" in "".join(o.get("text", "") for o in nb.cells[0].outputs)
+    assert "fixed" in "".join(o.get("text", "") for o in nb.cells[0].outputs)
 
 
 def test_a_cell_that_will_not_end_is_ended(book: Any, tmp_path: Path, gone: Any) -> None:

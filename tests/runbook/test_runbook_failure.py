@@ -1,4 +1,4 @@
-"""After a failure: who is asked why, when nobody is, and where the answer stands."""
+"""After a failure: who is asked why, when no one is, and where the answer stands."""
 
 from __future__ import annotations
 

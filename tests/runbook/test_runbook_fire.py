@@ -126,13 +126,13 @@ def test_an_end_that_nobody_saw(ran: Ran, tmp_path: Path) -> None:
 
 
 def test_exit_codes_that_are_not_true(ran: Ran) -> None:
-    told = "\n".join(ran.untruths(exit_code=0))
+    reported = "\n".join(ran.untruths(exit_code=0))
     for part in (
         "summary.json: exit code 3, and it was 0", "ledger: its end says exit code 3, and it was 0", "the exit code is 0 and summary.json says failed",
         "the exit code is 0 and the ledger has no such end", "report.html: its verdict is ✘ Failed in 02 two, and the exit code 0",
         "the report made now: its verdict is ✘ Failed in 02 two, and the exit code 0",
     ):  # fmt: skip
-        assert part in told, told
+        assert part in reported, reported
     assert ran.untruths(said=f"{ran.said}\nHow to reach it:") == [
         "the terminal: says how to reach what was not finished"
     ]

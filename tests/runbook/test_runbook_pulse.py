@@ -33,7 +33,7 @@ async def answer_while_sending(folder: str, awake: bool) -> Any:
         session.send(shadow, "execute_request", {})
         identities, _ = session.feed_identities(kernel.recv_multipart())
         waiting = asyncio.ensure_future(channel.get_msg())
-        await asyncio.sleep(0.05)  # it has looked, and waits to be told
+        await asyncio.sleep(0.05)  # it has checked, and waits for the test
         session.send(kernel, "execute_reply", {"status": "ok"}, ident=identities)
         assert shadow.poll(5000, zmq.POLLIN), "the answer is there"
         session.send(shadow, "comm_msg", {})

@@ -273,21 +273,21 @@ def test_the_index_lists_the_runs(tmp_path: Path) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path, summary: str | None) -> None:
     if summary is not None:
         (tmp_path / "summary.json").write_text(summary)
-    told = CliRunner().invoke(main, ["report", str(tmp_path)])
-    assert told.exit_code == 2 and "UsageError" in told.output and str(tmp_path) in told.output
+    reported = CliRunner().invoke(main, ["report", str(tmp_path)])
+    assert reported.exit_code == 2 and "UsageError" in reported.output and str(tmp_path) in reported.output
 
 
 def test_a_run_of_a_newer_swarmbook_is_refused(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "lab", "2026-11-23T16-00-00Z")
     (folder / "ledger.jsonl").write_text('{"event": "run", "format": 99}\n')
-    told = CliRunner().invoke(main, ["report", str(folder)])
-    assert told.exit_code == 2 and "newer swarmbook" in told.output and "format 99" in told.output
+    reported = CliRunner().invoke(main, ["report", str(folder)])
+    assert reported.exit_code == 2 and "newer swarmbook" in reported.output and "format 99" in reported.output
 
 
 def test_the_command_writes_both(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "lab", "2026-11-23T16-00-00Z")
-    told = CliRunner().invoke(main, ["report", str(folder)])
-    assert told.exit_code == 0 and (folder / "report.html").exists() and (tmp_path / "lab" / "index.html").exists()
+    reported = CliRunner().invoke(main, ["report", str(folder)])
+    assert reported.exit_code == 0 and (folder / "report.html").exists() and (tmp_path / "lab" / "index.html").exists()
 
 
 def test_a_run_reports_itself_and_outlives_a_report_that_fails(

@@ -287,12 +287,12 @@ def test_what_an_earlier_run_completed_is_proven(book: Any, tmp_path: Path, summ
         ("failed", ""),
     ]
     assert [c["proof"] for c in summary(tmp_path / "run")["chapters"]] == ["verified", "drifted", "", ""]
-    told = [
+    reported = [
         e.get("proof", "")
         for e in read_chain((tmp_path / "run" / FILE).read_bytes()).events
         if e["event"] == "chapter" and e["status"] != "running"
     ]
-    assert told == ["verified", "drifted", "", ""]
+    assert reported == ["verified", "drifted", "", ""]
     lines = stream.getvalue().splitlines()
     assert any(line.startswith("01 same") and line.endswith("✔ verified") for line in lines)
     assert any(line.startswith("02 drifted") and line.endswith("✔ drifted") for line in lines)

@@ -36,14 +36,14 @@ finally:
     open({interrupted!r}, 'w').close()
     while not os.path.exists({go!r}):
         time.sleep(0.01)
-    open({mended!r}, 'w').write('x')
+    open({fixed!r}, 'w').write('x')
 """
 
 
 def start(book: Any, tmp_path: Path, until: Any) -> tuple[subprocess.Popen[str], int, Path]:
     pid, temp = tmp_path / "pid", Path("/tmp") / f"swbt-{os.getpid()}-{tmp_path.name[-3:]}"
     temp.mkdir(exist_ok=True)
-    long = LONG.format(pid=str(pid), **{name: str(tmp_path / name) for name in ("interrupted", "go", "mended")})
+    long = LONG.format(pid=str(pid), **{name: str(tmp_path / name) for name in ("interrupted", "go", "fixed")})
     book.notebook("one", "# A", "## Before", "1", "## Long", long, "## After", "3")
     book.notebook("two", "# B", "1")
     environment = {**os.environ, **book.env, "TMPDIR": str(temp)}
@@ -62,13 +62,13 @@ def start(book: Any, tmp_path: Path, until: Any) -> tuple[subprocess.Popen[str],
 def test_interrupted(book: Any, tmp_path: Path, until: Any, gone: Any, summary: Any, signum: signal.Signals) -> None:
     process, pid, temp = start(book, tmp_path, until)
     process.send_signal(signum)
-    until((tmp_path / "interrupted").exists)  # the cell is putting things right, and goes on only when it is told
+    until((tmp_path / "interrupted").exists)  # the cell is putting things right, and goes on only when the test says so
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)  # impatience changes nothing
     (tmp_path / "go").touch()
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 130, said
-    assert gone(pid) and (tmp_path / "mended").exists() and list(temp.iterdir()) == []
+    assert gone(pid) and (tmp_path / "fixed").exists() and list(temp.iterdir()) == []
     temp.rmdir()
     notebook = tmp_path / "run" / "01_one.ipynb"
     assert book.statuses(notebook, "one") == [
@@ -83,8 +83,10 @@ def test_interrupted(book: Any, tmp_path: Path, until: Any, gone: Any, summary: 
     assert [c["status"] for c in record["chapters"]] == ["interrupted", "not-run"]
     assert [s["status"] for s in record["chapters"][0]["steps"]] == ["completed", "interrupted", "not-run"]
     assert audit(tmp_path / "run", tmp_path).status == "interrupted"
-    told = read_chain((tmp_path / "run" / FILE).read_bytes()).events[-3:]
-    assert [event["event"] for event in told] == ["interruption", "chapter", "end"] and told[0]["signal"] == signum.name
+    reported = read_chain((tmp_path / "run" / FILE).read_bytes()).events[-3:]
+    assert [event["event"] for event in reported] == ["interruption", "chapter", "end"] and reported[0][
+        "signal"
+    ] == signum.name
     assert f"interrupted by {signum.name}" in said and str(notebook) in said and "Traceback" not in said
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, and nothing from the environment of whoever runs the tests."""
+    """An empty home, and nothing from the environment of the person who runs the tests."""
     for name in (
         "SWARMBOOK_RUN_DIR",
         "SWARMBOOK_LOCK_OWNER",

@@ -33,7 +33,7 @@ PLAN = Plan("lab", {}, {"01": "", "02": ""}, (ORDER, WIPE), (Cost("sw1", "a box"
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Somebody sits there and types."""
+    """Someone sits there and types."""
 
     def types(*words: str) -> None:
         said = iter(words)
@@ -77,7 +77,7 @@ def test_by_digest() -> None:
     assert [a.how for a in approvals] == [f"--approve {PLAN.digest}"] * 2
     for digest in (replace(PLAN, cluster="other").digest, "0" * 64, PLAN.digest[:20], ""):
         with raises(Code.APPROVED_ANOTHER_PLAN) as caught:
-            approve(PLAN, yes=True, digest=digest)  # an approval that does not fit is not mended by --yes
+            approve(PLAN, yes=True, digest=digest)  # an approval that does not fit is not cured by --yes
         assert PLAN.digest in str(caught.value)
 
 

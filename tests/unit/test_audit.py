@@ -56,8 +56,8 @@ def test_what_nobody_touched(run: Path, home: Path, tmp_path_factory: pytest.Tem
     elsewhere = tmp_path_factory.mktemp("auditor")
     copy = shutil.copytree(run, elsewhere / "copied")
     assert (
-        "signed by SHA256:" in (told := audit(copy, elsewhere)).signature
-        and "not checked against any allowed_signers" in told.signature
+        "signed by SHA256:" in (reported := audit(copy, elsewhere)).signature
+        and "not checked against any allowed_signers" in reported.signature
     )
     assert audit(copy, elsewhere, str(home / "clusters/lab/allowed_signers")).signature.startswith("by swarmbook@lab")
 
@@ -181,7 +181,7 @@ def test_anybodys_signature_on_an_unsigned_manifest(unsigned: Path, home: Path) 
 
 
 def test_a_public_key_that_did_not_sign(run: Path, home: Path) -> None:
-    """Nobody's list of signers is there, and the key beside the signature is somebody else's."""
+    """No one's list of signers is there, and the key beside the signature is someone else's."""
     (home / "clusters/lab/allowed_signers").unlink()
     for name in ("foreign", "other"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)], check=True)
@@ -227,7 +227,7 @@ def test_signers_named_by_the_environment_and_by_git(run: Path, home: Path, monk
     (home / "gitconfig").write_text(f'[gpg "ssh"]\n allowedSignersFile = {home}/signers\n')
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
     assert f"as {home}/signers allows" in audit(run, home).signature
-    (home / "other").write_text("# nobody\n")
+    (home / "other").write_text("# no one\n")
     monkeypatch.setenv("SWARMBOOK_ALLOWED_SIGNERS", str(home / "other"))
     misfit(run, f"not among the allowed signers of {home}/other")
     (home / "other").write_text(line.replace("namespaces=", 'valid-before="20200101",namespaces='))

@@ -205,7 +205,7 @@ def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_host_keys_are_pinned_as_ssh_looks_for_them(tmp_path: Path) -> None:
-    """A name in brackets for port 22 is found by nobody."""
+    """No client finds a name in brackets for port 22."""
     import paramiko
 
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm5hn7tLcyTyPHwZ1cWu9oTqGQ2nXm3Qd0p0r3m1cPZ"

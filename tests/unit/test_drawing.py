@@ -33,8 +33,8 @@ def inside(svg: str) -> bool:
 def test_a_topology_of_anything(cards: list[Card]) -> None:
     svg = topology(cards)
     assert inside(svg) and svg == topology(cards) and "id=" not in svg
-    told = ET.fromstring(svg).attrib["aria-label"]
-    assert all(card.name in told and all(part.word.rstrip() in told for part in card.parts) for card in cards)
+    reported = ET.fromstring(svg).attrib["aria-label"]
+    assert all(card.name in reported and all(part.word.rstrip() in reported for part in card.parts) for card in cards)
 
 
 def test_what_is_broken_is_told_by_a_sign_and_a_word_as_well() -> None:

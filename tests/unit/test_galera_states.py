@@ -51,7 +51,7 @@ def test_founding_and_joining() -> None:
 
 
 def test_a_member_that_was_there_before() -> None:
-    """It donates, and nobody waits for it; another one says nothing, since it stayed as it was."""
+    """It donates, and no one waits for it; another one says nothing, since it stayed as it was."""
     samples = [(NOON, "sw3", "starting"), (NOON + 4, "sw3", "Synced")]
     shifts = {
         "sw1": [(NOON - 60, "Synced"), (NOON + 1, "Donor"), (NOON + 2, "Synced")],

@@ -70,7 +70,7 @@ class Server:
             "MaxStartups": 100,
         }  # fmt: skip
         if os.geteuid() != 0:
-            # Host asks for sudo where it logs in as somebody else than root; here that is the same person again.
+            # Host asks for sudo where it logs in as someone other than root; here that is the same person again.
             sudo = self.folder / "bin" / "sudo"
             sudo.parent.mkdir(exist_ok=True)
             sudo.write_text('#!/bin/sh\n[ "$1" = -n ] && shift\nexec "$@"\n')
@@ -274,11 +274,11 @@ def test_what_is_sent_aside_is_private_and_never_an_older_file(
     assert seen == [(0o600, b"all may read it")]
     monkeypatch.setattr(hosts.secrets, "token_hex", lambda count: "taken")
     taken = Path(host.connection().sftp().normalize(".")) / ".swarmbook-taken"
-    taken.write_text("somebody's")
+    taken.write_text("someone's")
     try:
         with pytest.raises(OSError):
             host.put(str(tmp_path / "other"), "ours")
-        assert taken.read_text() == "somebody's" and not (tmp_path / "other").exists()
+        assert taken.read_text() == "someone's" and not (tmp_path / "other").exists()
     finally:
         taken.unlink()
 
@@ -366,7 +366,7 @@ def only_the_operator_may_log_in(opened: Fleet, server: Server, operator: Path) 
 
 def test_the_operators_own_settings_are_left_alone(fleet: Callable[..., Fleet], operator: Path) -> None:
     (operator / "config").write_text(
-        f"Host *\n  Port 1\n  User nobody\n  ProxyCommand touch {operator}/was-used; false\n"
+        f"Host *\n  Port 1\n  User stranger\n  ProxyCommand touch {operator}/was-used; false\n"
     )
     assert fleet()["sw1"].run("echo $SSH_CONNECTION").stdout.startswith("127.0.0.1 ")
     assert not (operator / "was-used").exists()
@@ -456,7 +456,7 @@ def test_a_fleet(fleet: Callable[..., Fleet]) -> None:
 
 
 def test_login_is_by_the_nodes_user_and_by_the_jump_hosts(node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not by that of whoever runs this, as fabric would."""
+    """Not by that of the person who runs this, as fabric would."""
     asked: list[tuple[str, str, int]] = []
 
     class Connection:

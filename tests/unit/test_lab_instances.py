@@ -1,4 +1,4 @@
-"""Lab machines as instances, on an engine that is made up: what goes wrong behind the scenes is told, and tried again where it may be."""
+"""Lab machines as instances, on an engine that is made up: what goes wrong behind the scenes is reported, and tried again where it may be."""
 
 from __future__ import annotations
 

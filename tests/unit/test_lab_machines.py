@@ -17,7 +17,7 @@ from swarmbook.machines.lab.machines import Machines
 
 
 class Api:
-    """The SDK's own client: one machine, whose execs answer what they are told to."""
+    """The SDK's own client: one machine, whose execs answer what the test wants."""
 
     def __init__(self, folder: Path, answers: list[tuple[int, bytes]]) -> None:
         labels = {"swarmbook.cluster": "lab", "swarmbook.node": "n1", "swarmbook.folder": str(folder)}

@@ -88,12 +88,12 @@ def test_processes_and_threads_at_once_keep_the_chain(tmp_path: Path) -> None:
     assert len(chain.events) == 300
     for name in ("a", "b", "c"):
         for thread in range(4):  # each writer's own order is kept
-            told = [
+            reported = [
                 int(e["text"].split()[1])
                 for e in chain.events
                 if e["host"] == name and e["text"].startswith(f"{thread} ")
             ]
-            assert told == list(range(25))
+            assert reported == list(range(25))
 
 
 def test_a_writer_waits_for_the_other_one(tmp_path: Path) -> None:
@@ -167,9 +167,9 @@ def test_torn_again_while_telling_of_it(tmp_path_factory: pytest.TempPathFactory
     torn = path.read_bytes()[:-20]
     path.write_bytes(torn)
     Ledger(folder).append("end")
-    told = path.read_bytes()
-    before_newline = told.index(b"\n", len(torn) + 1)
-    path.write_bytes(told[: data.draw(st.just(before_newline) | st.integers(len(torn) + 1, len(told)))])
+    reported = path.read_bytes()
+    before_newline = reported.index(b"\n", len(torn) + 1)
+    path.write_bytes(reported[: data.draw(st.just(before_newline) | st.integers(len(torn) + 1, len(reported)))])
     Ledger(folder).append("end")
     chain = read_chain(path.read_bytes())
     assert chain.events[-1]["event"] == "end" and TORN in {e.get("what") for e in chain.events}

@@ -26,7 +26,7 @@ def listening() -> Iterator[int]:
 
 @pytest.fixture
 def refusing() -> Iterator[int]:
-    """A port that is ours, and at which nobody listens."""
+    """A port that is ours, and at which no one listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield int(bound.getsockname()[1])

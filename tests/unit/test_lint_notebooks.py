@@ -130,9 +130,9 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
 def test_a_mistake_is_told(linter: Any, tmp_path: Path, edit: Edit, words: str) -> None:
     data = good(linter)
     edit(data)
-    told = "\n".join(map(str, linter.lint(write(tmp_path, data))))
-    assert words in told
-    assert "06_create_overlay.ipynb" in told
+    reported = "\n".join(map(str, linter.lint(write(tmp_path, data))))
+    assert words in reported
+    assert "06_create_overlay.ipynb" in reported
 
 
 def test_what_is_no_notebook(linter: Any, tmp_path: Path) -> None:

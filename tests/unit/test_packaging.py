@@ -165,7 +165,7 @@ def test_ci_says_what_the_readme_says(root: Path) -> None:
 
 
 def test_what_the_tests_need_is_named_in_one_line(root: Path, tmp_path: Path) -> None:
-    """Nobody who may not install it finds a test skipped: make stops, with what to type."""
+    """If the tools are missing and may not be installed, make stops and says what to type; it skips no test."""
     (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
     (tmp_path / "id").chmod(0o755)
 

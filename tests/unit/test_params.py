@@ -1,4 +1,4 @@
-"""Parameters: every mistake at once, each with its line and its mend, and never a secret repeated."""
+"""Parameters: every mistake at once, each with its line and its fix, and never a secret repeated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from swarmbook.testing.errors import raises
 SECRETS = ["consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"]
 
 
-def told(tmp_path: Path, text: str) -> str:
+def reported(tmp_path: Path, text: str) -> str:
     file = tmp_path / "params.yaml"
     file.write_text(text)
     with pytest.raises(ParameterError) as caught:
@@ -101,7 +101,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("text", "line", "what", "fix"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_told_with_line_and_fix(tmp_path: Path, text: str, line: int, what: str, fix: str) -> None:
-    message = told(tmp_path, text)
+    message = reported(tmp_path, text)
     assert what in message
     assert fix in message
     if not any(
@@ -111,11 +111,11 @@ def test_a_mistake_is_told_with_line_and_fix(tmp_path: Path, text: str, line: in
 
 
 def test_a_bad_default_combination_is_told_at_line_one(tmp_path: Path) -> None:
-    assert "line 1: certificate_renew_days" in told(tmp_path, "\n\ncertificate_days: 20")
+    assert "line 1: certificate_renew_days" in reported(tmp_path, "\n\ncertificate_days: 20")
 
 
 def test_all_mistakes_are_told_at_once_in_order(tmp_path: Path) -> None:
-    message = told(
+    message = reported(
         tmp_path,
         "clutser: x\nnodes: [sw1, sw1, sw2]\nwait_timeout: soon\nswarm_managers: 2\nwait_timeout: 5\noverlay_subnet: 10.201.0.0/24\nmariadb_port: -1\n",
     )
@@ -125,7 +125,7 @@ def test_all_mistakes_are_told_at_once_in_order(tmp_path: Path) -> None:
 
 
 def test_a_mistake_brings_no_second_one_with_it(tmp_path: Path) -> None:
-    message = told(tmp_path, "nodes: sw1 sw2 sw3 sw4 sw5\nswarm_managers: 5\ngalera_nodes: [sw4, sw5]\n")
+    message = reported(tmp_path, "nodes: sw1 sw2 sw3 sw4 sw5\nswarm_managers: 5\ngalera_nodes: [sw4, sw5]\n")
     assert "1 mistake " in message, message
 
 
@@ -134,7 +134,7 @@ def test_a_mistake_brings_no_second_one_with_it(tmp_path: Path) -> None:
     "value", ["Tr0ub4dor&3xyz", "'Tr0ub4dor&3xyz'", "[Tr0ub4dor3xyz]", "{a: Tr0ub4dor3xyz}", "!Tr0ub4dor3xyz", "*Tr0ub4dor3xyz", "&Tr0ub4dor3xyz", "Tr0ub4dor3xyz: b"]
 )  # fmt: skip
 def test_what_looks_like_a_secret_is_not_repeated(tmp_path: Path, name: str, value: str) -> None:
-    message = told(tmp_path, f"{name}: {value}\n")
+    message = reported(tmp_path, f"{name}: {value}\n")
     assert "Tr0ub4dor" not in message
     assert name in message or "not YAML" in message
 
@@ -199,7 +199,7 @@ def test_any_values_give_parameters_or_a_parameter_error(tmp_path: Path, values:
     ["2026-13-45", "!!int abc", "!!bool maybe", "!!timestamp x", "!!float x", "[1, [2, !!int z]]", "!!binary /"],
 )
 def test_values_that_yaml_itself_stumbles_over(tmp_path: Path, value: str) -> None:
-    assert "line 2: cluster" in told(tmp_path, f"\ncluster: {value}\n")
+    assert "line 2: cluster" in reported(tmp_path, f"\ncluster: {value}\n")
 
 
 def test_a_view_gives_what_its_notebook_declares() -> None:

@@ -149,7 +149,7 @@ def test_the_ca_outlives_its_leaves_and_signs_nothing_else(authority: Authority,
     verifier(authority, x509.DNSName("sw1"), now + timedelta(days=4 * 365 - 1)).verify(late, [])
     usage = parsed(authority.certificate).extensions.get_extension_for_class(x509.KeyUsage)
     assert usage.critical and usage.value.key_cert_sign and not usage.value.key_encipherment
-    # A CA below it, rightly signed: its leaves are nobody's. So whoever has a leaf's key can make no others.
+    # A CA below it, rightly signed: its leaves count for nothing. So anyone who has a leaf's key can make no others.
     key = ec.generate_private_key(ec.SECP256R1())
     below = signed(authority, "below", key, x509.BasicConstraints(ca=True, path_length=None))
     other = Authority(tmp_path / "other", "below")

@@ -78,7 +78,7 @@ def test_a_step_on_what_an_earlier_one_makes(book: PlannedBook) -> None:
     def nothing_there(book: Book) -> Any:
         raise OutOfOrder("run 03 first")
 
-    with pytest.raises(OutOfOrder):  # nobody makes it: the run would stop here too
+    with pytest.raises(OutOfOrder):  # no one makes it: the run would stop here too
         foresee(book, making(observe=nothing_there, assume=as_seen))
     foresee(book, making(("sw1",)))
     foresee(book, making(observe=nothing_there, assume=as_seen))
@@ -176,16 +176,16 @@ def from_nothing(home: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 def test_from_nothing(from_nothing: Callable[..., Plan], home: Path) -> None:
     plan = from_nothing()
-    told = {f"{s.phase} {s.step}": [f"{c.host}: {c.action}: {sentence(c)}" for c in s.changes] for s in plan.steps}
+    reported = {f"{s.phase} {s.step}": [f"{c.host}: {c.action}: {sentence(c)}" for c in s.changes] for s in plan.steps}
     wanted = yaml.safe_load(NOTHING.read_text(encoding="utf-8"))
-    assert list(told) == list(wanted)
+    assert list(reported) == list(wanted)
     for name, lines in wanted.items():
         # Hashes of images and settings follow their content; that they are there is enough.
         seen = [
             line.partition("swarmbook/")[0]
             if "swarmbook/consul:" in line
             else line.rpartition("galera-settings-")[0] or line
-            for line in told[name]
+            for line in reported[name]
         ]
         assert seen == lines, name
     assert not any(s.unknown for s in plan.steps)
@@ -211,7 +211,7 @@ def test_part_of_the_book_needs_what_comes_before(from_nothing: Callable[..., Pl
 def test_no_engine_where_there_were_machines(
     from_nothing: Callable[..., Plan], home: Path, node: Callable[..., Node]
 ) -> None:
-    """Nobody could look at them, so they are neither made again nor taken for gone."""
+    """No one could look at them, so they are neither made again nor taken for gone."""
     Cluster("lab", home).save_nodes([node(f"sw{n}") for n in (1, 2, 3)], "lab")
     generate_key(Cluster("lab", home).key_file, "x")
     plan = from_nothing()

@@ -103,7 +103,7 @@ FINE_CASES: dict[str, dict[str, Any]] = {
     "the book's own": {"ours": True, "listeners": (Listener("tcp", "*", 2376, "dockerd"), Listener("udp", "0.0.0.0", 4789, ""), Listener("tcp", "10.0.0.1", 8501, "consul"))},
     "systemd-resolved": {"listeners": (Listener("udp", "127.0.0.53", 53, "systemd-resolve"),)},
     "another address of the node": {"listeners": (Listener("tcp", "10.8.0.1", 2377, "vpn"),)},
-    "a clock that could not be told better": {"clock": (2.6, 1.0)},
+    "a clock that could not be read better": {"clock": (2.6, 1.0)},
     "names as in a cloud image": {"names": {"s2": "127.0.1.1"}},
     "the other's public address": {"names": {"s2": "10.0.0.2"}},
 }  # fmt: skip
@@ -124,24 +124,24 @@ def test_what_does_not_arrive() -> None:
     )
     small = PARAMS.model_copy(update={"overlay_mtu": 1400})
     assert [check.name for check in rows(heard, small) if not check.ok] == ["ports of the others"], (
-        "the overlay is told to keep below it"
+        "overlay_mtu is below it"
     )
 
 
 def test_what_was_not_tried_is_not_said_to_be_reached() -> None:
-    def told(heard: Heard) -> Check:
+    def reported(heard: Heard) -> Check:
         return next(
             check for check in rows({**HEARD, "s1": heard}) if (check.host, check.name) == ("s1", "ports of the others")
         )
 
-    assert told(HEARD["s1"]).seen == "reached"
+    assert reported(HEARD["s1"]).seen == "reached"
     for tried in (0, 5):
-        row = told(Heard({}, {}, 1500, {"s2": tried}))
+        row = reported(Heard({}, {}, 1500, {"s2": tried}))
         assert row.ok and row.seen.startswith(f"{tried} of {ALL} tried")
 
 
 def test_ports_follow_the_parameters() -> None:
-    told = {
+    reported = {
         str(port)
         for port in wanted_ports(Params(docker_api_port=3376, consul_https_port=9501, mariadb_port=3307).view("01"))
     }
@@ -156,7 +156,7 @@ def test_ports_follow_the_parameters() -> None:
         "8301/udp",
         "8302/tcp",
         "53/udp",
-    } <= told
+    } <= reported
 
 
 def test_an_answer_is_read() -> None:

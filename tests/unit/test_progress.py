@@ -98,23 +98,23 @@ def test_it_is_taken_away_when_the_step_ends_badly_too(watched: Cell) -> None:
 def test_a_run_is_not_told(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
     with AtWork(every_s=60):
-        assert cell.lines == [""], "somebody may watch this kernel"
+        assert cell.lines == [""], "someone may watch this kernel"
     cell.lines.clear()
     monkeypatch.setenv("SWARMBOOK_RUN_DIR", "runs/lab/now")
     with AtWork(every_s=60):
-        assert cell.lines == [], "a run's kernel nobody watches"
+        assert cell.lines == [], "a run's kernel no one watches"
 
 
 def test_a_wait_tells_what_it_saw_last(watched: Cell) -> None:
     answers = iter([(False, "b2: starting"), (False, 7), (True, "")])
 
     def sleep(_: float) -> None:
-        told.append(line(3.2))
+        reported.append(line(3.2))
 
-    told: list[str] = []
+    reported: list[str] = []
     wait_for("every member is Synced", lambda: next(answers), timeout_s=9, sleep=sleep)
-    assert told == ["3 s · waits: every member is Synced (now b2: starting)"] * 2
-    assert line(0) == "0 s · at work", "what is over is not told"
+    assert reported == ["3 s · waits: every member is Synced (now b2: starting)"] * 2
+    assert line(0) == "0 s · at work", "what is over is not shown"
 
 
 def test_what_is_long_is_cut(watched: Cell) -> None:

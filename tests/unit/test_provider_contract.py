@@ -56,7 +56,7 @@ class TestSoftLayer(ProviderContract):
                 ("attic", "swarmbook-two-archive m3", ["theirs"]),
             ):
                 api.tag(api.order(replace(spec, hostname=hostname, mark=mark), []), tags)
-            api.register_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA somebody", "swarmbook-one-archive", "theirs")
+            api.register_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA someone", "swarmbook-one-archive", "theirs")
             theirs = {guest.id: (guest.hostname, list(guest.tags)) for guest in cloud.guests.values()}
             keys = dict(cloud.keys)
 

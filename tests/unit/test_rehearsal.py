@@ -53,7 +53,7 @@ def rehearsal(cloud: Cloud) -> Iterator[Rehearsal]:
 
 @pytest.fixture
 def connect(rehearsal: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """Makes real clients; nobody's account or proxy leaks in."""
+    """Makes real clients; no one's account or proxy leaks in."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("SL_USERNAME", "SL_API_KEY", "https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)

@@ -50,7 +50,7 @@ def test_a_key_counts_for_what_it_was_allowed_for(cluster: Cluster, signature: P
 
 def test_another_list_may_know_the_key(cluster: Cluster, signature: Path, home: Path) -> None:
     other = home / "other"
-    other.write_text("# nobody\n")
+    other.write_text("# no one\n")
     verdict = verify(b"m", signature, [other, cluster.folder / "allowed_signers"])
     assert (verdict.who, verdict.file) == ("swarmbook@lab", str(cluster.folder / "allowed_signers"))
     assert verdict.key == Signing(cluster).fingerprint()

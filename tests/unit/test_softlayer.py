@@ -56,7 +56,7 @@ def cloud(machines: MemoryMachines) -> Cloud:
 
 @pytest.fixture
 def rehearsal(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
-    monkeypatch.setenv("HOME", str(tmp_path / "somebody"))
+    monkeypatch.setenv("HOME", str(tmp_path / "someone"))
     for name in ("SL_USERNAME", "SL_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     with Rehearsal(cloud) as rehearsal:
@@ -191,7 +191,7 @@ def test_the_host_key_is_pinned_at_first_contact(
     del cloud.guests[gone.id]
     again = up()
     assert len(scans.asked) == 4 and again[1].id != first[1].id and again[0] == first[0], (
-        "a machine that was made anew is met anew"
+        "a machine that was made again is met again"
     )
 
 
@@ -203,7 +203,7 @@ def test_a_pin_that_was_taken_out_is_not_used_again(up: Callable[..., Any], scan
     assert len(kept) == 2
     known.write_text("".join(kept))
     assert up() == first
-    assert scans.asked.count(first[1].ssh.host) == 2 and len(scans.asked) == 4, "of the others nobody asked again"
+    assert scans.asked.count(first[1].ssh.host) == 2 and len(scans.asked) == 4, "of the others no one asked again"
 
 
 def test_states_for_whoever_asks_why(
@@ -286,11 +286,11 @@ def test_a_lost_answer_to_an_order_that_was_not_taken(provider: Callable[..., So
     one = provider(nodes=["sw1"], settle_s=0.1, swarm_managers=1)
     with pytest.raises(OrderUncertain) as caught:
         one.provision([Change("sw1", Action.ORDER)])
-    told = str(caught.value)
+    reported = str(caught.value)
     assert (
-        "ordering sw1.example.com: sent, and no answer came" in told
-        and "slcli vs list --hostname sw1" in told
-        and "500" in told
+        "ordering sw1.example.com: sent, and no answer came" in reported
+        and "slcli vs list --hostname sw1" in reported
+        and "500" in reported
     )
     assert ordered(cloud) == ["sw1"], "not tried twice, whatever became of it"
     one.provision(one.plan(["sw1"], one.machines()))
@@ -320,7 +320,7 @@ def test_looked_for_again_right_before_ordering(provider: Callable[..., SoftLaye
     one = provider()
     changes = one.plan(NAMES, one.machines())
     one.provision(changes)
-    one.provision(changes)  # as when a plan is older than what somebody else has done meanwhile
+    one.provision(changes)  # as when a plan is older than what someone else has done meanwhile
     assert sorted(ordered(cloud)) == NAMES
 
 
@@ -341,7 +341,7 @@ def test_names_that_somebody_else_has(
 def test_a_lost_answer_does_not_make_a_strangers_instance_ours(
     provider: Callable[..., SoftLayerProvider], cloud: Cloud
 ) -> None:
-    """Somebody ordered one of that name meanwhile; ours was not taken, so there is nothing to be found."""
+    """Someone ordered one of that name meanwhile; ours was not taken, so there is nothing to be found."""
     one = provider(nodes=["sw1"], swarm_managers=1, settle_s=0)
     theirs = one._api.order(dataclasses.replace(one._spec("sw1"), mark="their own"), [])
     one._api.tag(theirs, ["theirs"])
@@ -497,9 +497,12 @@ def test_one_that_never_comes_up(
     late = _hasty(provider(), 2)
     with pytest.raises(WaitTimeout) as caught:
         late.wait(NAMES)
-    told = str(caught.value)
+    reported = str(caught.value)
     assert (
-        "sw2: id 100" in told and "Setup Operating System" in told and "sw1" not in told and "swarmbook cancel" in told
+        "sw2: id 100" in reported
+        and "Setup Operating System" in reported
+        and "sw1" not in reported
+        and "swarmbook cancel" in reported
     )
     assert {found.name: found.state for found in late.machines()} == {
         "sw1": "running",
@@ -622,8 +625,8 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rehearsal:
     assert (real.endpoint, real.rehearsal) == ("https://api.softlayer.com/xmlrpc/v3.1/", False)
     assert "a-very-real-key" not in repr(vars(real))
     real.close()
-    (tmp_path / "somebody").mkdir()
-    (tmp_path / "somebody" / ".softlayer").write_text(
+    (tmp_path / "someone").mkdir()
+    (tmp_path / "someone" / ".softlayer").write_text(
         "[softlayer]\nendpoint_url = https://private.example.com/rest/v3.1/\n"
     )
     private = SoftLayerApi()

@@ -1,4 +1,4 @@
-"""What the SoftLayer client raises, and what becomes of it: refused, passing, or nobody knows."""
+"""What the SoftLayer client raises, and what becomes of it: refused, passing, or no one knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The box in which a word is typed: for just what it shows, once, and only where somebody may be."""
+"""The box in which a word is typed: for just what it shows, once, and only where someone may be."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_word_and_only_the_word() -> None:
 
 @pytest.fixture
 def shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Boxes, where somebody watches."""
+    """Boxes, where someone watches."""
     found: list[Any] = []
     monkeypatch.setattr(books, "somebody_watches", lambda: True)
     monkeypatch.setattr(books, "display", lambda what, **how: found.append(what))

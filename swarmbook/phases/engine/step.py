@@ -15,6 +15,7 @@ from swarmbook.access.pki import Leaf, reason_to_renew
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, SwarmbookError
 from swarmbook.base.wait import wait_for
+from swarmbook.base.words import subject
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
@@ -187,7 +188,8 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
         down = [name for name, engine in seen.items() if engine.drop_in and not engine.api.startswith("answers")]
         if down:
             ahead.unknown = (
-                f"the engine of {', '.join(down)} does not answer before 03 has run (swarmbook run PARAMS --only 03)"
+                f"{subject(down, 'has an engine that does', 'have engines that do')} not answer before 03 has run "
+                "(swarmbook run PARAMS --only 03)"
             )
 
 

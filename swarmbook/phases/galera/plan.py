@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
+from swarmbook.base.words import subject
 from swarmbook.model.change import Action, Change
 from swarmbook.phases.galera.members import Galera, Member, nobody_serves
 from swarmbook.phases.galera.stack import Parts, data_folder
@@ -41,11 +42,12 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
     params, members = made.params, seen.members
     if seen.strays:
         raise WorldError(
-            f"{', '.join(seen.strays)} carries a member and is no longer among the parameters' galera_nodes; "
+            f"{subject(seen.strays, 'carries a member and is', 'carry members and are')} no longer among the parameters' "
+            "galera_nodes; "
             "the book does not take single members away yet",
             where=", ".join(seen.strays),
             wanted=f"members on {', '.join(members)}",
-            next="put it back into galera_nodes, or take the cluster away: swarmbook destroy PARAMS",
+            next=f"put {', '.join(seen.strays)} back into galera_nodes, or take the cluster away: swarmbook destroy PARAMS",
             code=Code.NODE_TAKEN_OUT,
         )
     for name, member in members.items():
