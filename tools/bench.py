@@ -79,7 +79,7 @@ class Measured:
         return (self.kernel_seconds + self.import_seconds) / self.wall_seconds if self.wall_seconds else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with what is derived."""
+        """Return plain data, with what is derived."""
         return {
             **asdict(self),
             "other_seconds": round(self.other_seconds, 3),
@@ -99,7 +99,7 @@ class Size:
     again_walls: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "nodes": self.nodes,
             "managers": self.managers,
@@ -124,7 +124,7 @@ class Target:
 
 
 def measure(summary: Mapping[str, Any], wall_seconds: float) -> Measured:
-    """What one run's summary.json says.
+    """Read the figures in one run's summary.json.
 
     Args:
         summary: Its content.
@@ -144,7 +144,10 @@ def measure(summary: Mapping[str, Any], wall_seconds: float) -> Measured:
 
 
 def median(runs: Sequence[Measured]) -> Measured:
-    """The median of several runs, figure by figure; of changes the most, since one that should not be is one too many."""
+    """Return the median of several runs, figure by figure.
+
+    Of changes it is the most, since one that should not be is one too many.
+    """
 
     def middle(values: Iterator[float]) -> float:
         return round(statistics.median(values), 3)
@@ -162,12 +165,12 @@ def median(runs: Sequence[Measured]) -> Measured:
 
 
 def managers_for(nodes: int) -> int:
-    """Three managers where there are nodes enough, else one."""
+    """Choose three managers where there are enough nodes, else one."""
     return 3 if nodes >= 3 else 1
 
 
 def targets(sizes: Sequence[Size]) -> list[Target]:
-    """What was measured, against what issue 2 asks for."""
+    """Compare what was measured with what issue 2 asks for."""
     by = {size.nodes: size for size in sizes}
     three = by[3].fresh.wall_seconds if 3 in by else None
     seven = by[7].fresh.wall_seconds if 7 in by else None
@@ -214,7 +217,7 @@ def targets(sizes: Sequence[Size]) -> list[Target]:
 
 
 def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    """Rows of text in aligned columns, numbers to the right."""
+    """Align rows of text in columns, numbers to the right."""
     wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide))).rstrip()
@@ -223,7 +226,7 @@ def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
 
 
 def table(sizes: Sequence[Size]) -> str:
-    """The result for a terminal: seconds per phase, and what the notebooks took of it."""
+    """Render the result for a terminal: seconds per phase, and what the notebooks took of it."""
     names = list(dict.fromkeys(name for size in sizes for name in size.fresh.phases))
     head = ["seconds", "total", *(name[:2] for name in names), "other", "changes", "kernels+imports", "most a notebook"]
     rows = [head]
@@ -262,7 +265,7 @@ def _ticks(most: float) -> list[float]:
 
 
 def svg(sizes: Sequence[Size], caption: str) -> str:
-    """Stacked bars, one for each size and one for its second run, a segment for each phase.
+    """Draw stacked bars, one for each size and one for its second run, a segment for each phase.
 
     It has a background of its own, light or dark as the reader's screen is, so that it can be read on any page.
 
@@ -344,7 +347,10 @@ class Failed(Exception):
 
 @contextlib.contextmanager
 def _unbroken(doing: str) -> Iterator[None]:
-    """Lets no signal break what has to be done; handlers, since a signal that is ignored would stay ignored in children."""
+    """Let no signal break what has to be done.
+
+    It sets handlers, since a signal that is ignored would stay ignored in children.
+    """
     wait = f"{doing}; please wait"
     before = {
         sign: signal.signal(sign, lambda *_: print(wait, file=sys.stderr)) for sign in (signal.SIGINT, signal.SIGTERM)
@@ -371,7 +377,7 @@ class Lab:
         self.params.write_text(yaml.safe_dump({**base, **own}, sort_keys=False), "utf-8")
 
     def command(self, verb: str, *options: str) -> float:
-        """Run ``swarmbook VERB``; gives the wall time.
+        """Run ``swarmbook VERB``; return the wall time.
 
         Raises:
             Failed: It ended non-zero.
@@ -407,7 +413,7 @@ class Lab:
         return time.monotonic() - began
 
     def run(self) -> Measured:
-        """The whole book, measured."""
+        """Run the whole book, and measure it."""
         wall = self.command("run")
         newest = max((self.home / "runs" / self.name).glob("*/summary.json"))
         return measure(json.loads(newest.read_text("utf-8")), wall)
@@ -427,7 +433,7 @@ class Lab:
 
 @contextlib.contextmanager
 def a_lab(nodes: int) -> Iterator[Lab]:
-    """A lab that is taken away at the end, come what may; a second Ctrl-C does not stop that."""
+    """Yield a lab, and take it away at the end, come what may; a second Ctrl-C does not stop that."""
     lab = Lab(nodes)
     try:
         yield lab
@@ -437,7 +443,7 @@ def a_lab(nodes: int) -> Iterator[Lab]:
 
 
 def bench(nodes: int, repeat: int) -> Size:
-    """One size: from nothing, again, away; as often as asked."""
+    """Measure one size: from nothing, again, away; as often as asked."""
     fresh, again = [], []
     for turn in range(repeat):
         with a_lab(nodes) as lab:
@@ -475,7 +481,7 @@ def _engine() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on."""
+    """Describe the machine that it ran on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {

@@ -31,7 +31,7 @@ _GROUPS = {"sl_": "Rented machines", "lab_": "Machines of the lab", "mariadb_": 
 
 
 def parameters() -> str:
-    """Every parameter: type, default, notebooks, meaning."""
+    """Render the page of every parameter: type, default, notebooks, meaning."""
     rows: dict[str, list[str]] = {}
     for name, field in Params.model_fields.items():
         group = next((title for prefix, title in _GROUPS.items() if name.startswith(prefix)), "General")
@@ -61,7 +61,7 @@ def parameters() -> str:
 
 
 def troubleshooting() -> str:
-    """Every known failure: what it means, how to fix it, and the test that makes it happen."""
+    """Render the page of every known failure: what it means, how to fix it, and the test that makes it happen."""
     head = (
         "# Troubleshooting\n\nGenerated from `swarmbook/base/failures.yaml` by `tools/docs.py`. A known error names its section here; `swarmbook explain NAME` prints\n"
         "it. A test causes each of these failures for real and checks its message.\n\n| failure | codes |\n|---|---|\n"
@@ -79,19 +79,19 @@ def troubleshooting() -> str:
 
 @lru_cache(maxsize=1)
 def _graph() -> grimp.ImportGraph:
-    """The imports of swarmbook, as they are."""
+    """Build the graph of swarmbook's imports, as they are."""
     return grimp.build_graph("swarmbook", exclude_type_checking_imports=True)
 
 
 def _first_line(file: Path) -> str:
-    """The first paragraph of a module's docstring, on one line and up to its first full stop."""
+    """Return the first paragraph of a module's docstring, on one line and up to its first full stop."""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     paragraph = " ".join(text.partition("\n\n")[0].split())
     return re.split(r"(?<=[.:])\s(?=[A-Z])", paragraph, maxsplit=1)[0].removesuffix("::").strip()
 
 
 def _layer_names() -> list[str]:
-    """Names of the layers, top to bottom: the lowest imports no other one."""
+    """List the names of the layers, top to bottom: the lowest imports no other one."""
     graph = _graph()
     names = graph.find_children("swarmbook") - {"swarmbook.testing"}
     height = dict.fromkeys(names, 0)
@@ -105,13 +105,13 @@ def _layer_names() -> list[str]:
 
 
 def _source(module: str) -> Path:
-    """The file of a module or package, by its dotted name."""
+    """Return the file of a module or package, by its dotted name."""
     path = PACKAGE.parent.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def layers() -> list[tuple[list[str], str]]:
-    """The layers, top to bottom: the names of what is in each, and what it is for."""
+    """List the layers, top to bottom: the names of what is in each, and what it is for."""
     found = []
     for name in _layer_names():
         module = f"swarmbook.{name}"
@@ -121,14 +121,14 @@ def layers() -> list[tuple[list[str], str]]:
 
 
 def _imports(module: str) -> list[str]:
-    """The layers that a module imports, top to bottom; without its own."""
+    """List the layers that a module imports, top to bottom; without its own."""
     imported = {name.split(".")[1] for name in _graph().find_modules_directly_imported_by(module) if "." in name}
     order = [*_layer_names(), "testing"]
     return [name for name in order if name in imported - {module.split(".")[1]}]
 
 
 def _branches(module: str, depth: int) -> Iterator[tuple[str, str, list[str]]]:
-    """A module and everything below it: its name as drawn, what it is for, the layers that it imports."""
+    """Yield a module and everything below it: its name as drawn, what it is for, the layers that it imports."""
     children = sorted(_graph().find_children(module), key=lambda name: (bool(_graph().find_children(name)), name))
     name = module.rpartition(".")[2] + ("/" if children else ".py")
     yield "  " * depth + name, _first_line(_source(module)), _imports(module)
@@ -137,7 +137,7 @@ def _branches(module: str, depth: int) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def tree() -> str:
-    """Folders and files, top layer first; after the arrow, the layers that a file imports."""
+    """Draw folders and files, top layer first; after the arrow, the layers that a file imports."""
     rows = [row for name in [*_layer_names(), "testing"] for row in _branches(f"swarmbook.{name}", 1)]
     wide = max(len(name) for name, _, _ in rows) + 2
     lines = [
@@ -148,7 +148,7 @@ def tree() -> str:
 
 
 def built() -> str:
-    """how-it-is-built.md with the tree between its markers drawn again."""
+    """Return how-it-is-built.md with the tree between its markers drawn again."""
     page = (DOCS / "how-it-is-built.md").read_text(encoding="utf-8")
     begin, end = "<!-- tree: written by tools/docs.py -->", "<!-- /tree -->"
     before, _, rest = page.partition(begin)
@@ -166,7 +166,7 @@ _WIDE, _CHARACTERS = 960, 126
 
 
 def picture() -> str:
-    """The layers as rows, top to bottom."""
+    """Draw the layers as rows, top to bottom."""
     drawn, y = [], 20
     for at, (names, what) in enumerate(layers(), 1):
         lines = textwrap.wrap(" · ".join(name for name in names), _CHARACTERS)
@@ -200,7 +200,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 
 
 def _anchors(page: Path) -> set[str]:
-    """What a link into a page may name: its headings as GitHub spells them, and ids."""
+    """Return what a link into a page may name: its headings as GitHub spells them, and ids."""
     text = page.read_text(encoding="utf-8")
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
@@ -209,7 +209,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 def broken_links() -> list[str]:
-    """Relative links of the pages that lead to no file, or to no heading in it."""
+    """List the pages' relative links that lead to no file, or to no heading in it."""
     found = []
     for page in [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]:
         prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

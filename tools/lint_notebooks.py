@@ -50,7 +50,7 @@ class Cell:
 
 
 def lint(path: Path) -> list[Finding]:
-    """Everything that is wrong with one notebook."""
+    """List everything that is wrong with one notebook."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         cells = [_cell(number, cell) for number, cell in enumerate(data["cells"], 1)]
@@ -80,7 +80,7 @@ def lint(path: Path) -> list[Finding]:
 
 
 def parameter_line(name: str) -> str:
-    """How a parameter has to stand in a parameters cell."""
+    """Return the line of a parameter as it has to stand in a parameters cell."""
     field = Params.model_fields[name]
     default = json.dumps(field.default) if isinstance(field.default, (str, list)) else repr(field.default)
     return f"{name}: {_annotation(field.annotation)} = {default}  # {field.description}"
@@ -227,7 +227,7 @@ def _code(cells: list[Cell]) -> Findings:
 
 
 def _shadows(phase: str, cells: list[Cell]) -> Findings:
-    """A module of the same name as a parameter would take its place before the book is opened."""
+    """Find imported modules with a parameter's name: they would take its place before the book is opened."""
     for cell in cells:
         for match in re.finditer(
             r"^from swarmbook\.phases import (.+)$", cell.source if cell.kind == "code" else "", re.MULTILINE
@@ -237,7 +237,7 @@ def _shadows(phase: str, cells: list[Cell]) -> Findings:
 
 
 def _steps(phase: str, cells: list[Cell]) -> Findings:
-    """A plan asks the steps by the library's own list; the notebook's cells have to call just those."""
+    """Compare the cells with the library's own list of steps, by which a plan asks: they have to call just those."""
     wanted = [f"{step.replace(':', '.')}(book)" for step in PHASES[phase].steps]
     have = [
         cell.source.strip()
@@ -276,7 +276,10 @@ _NAME = re.compile(rf"(?<![\w./@-])({'|'.join(_NAMES)})(?![\w/@-]|[.:]\w)", re.I
 
 
 def misspelt(line: str) -> list[str]:
-    """Names in a line of prose that are not written as their owners write them; code, links and file names are left out."""
+    """List the names in a line of prose that are not written as their owners write them.
+
+    Code, links and file names are left out.
+    """
     prose = re.sub(r"`[^`]*`|\]\([^)]*\)|https?://\S+|<[^>]*>", " ", line)
     right = {*_NAMES, *(name[0].upper() + name[1:] for name in _NAMES)}  # at the begin of a sentence
     return [found for found in _NAME.findall(prose) if found not in right]
@@ -290,7 +293,7 @@ def _spelling(cells: Iterable[Cell]) -> Findings:
 
 
 def _page(path: Path) -> Findings:
-    """What is wrong with a page of the docs: names, and links that lead nowhere."""
+    """Yield what is wrong with a page of the docs: names, and links that lead nowhere."""
     cell = Cell(1, "markdown", path.read_text(encoding="utf-8"), ())
     # A page names commands and providers in passing, in small letters.
     yield from ((number, what) for number, what in _spelling([cell]) if not what.split()[0].islower())
@@ -298,7 +301,7 @@ def _page(path: Path) -> Findings:
 
 
 def _prose(cell: Cell) -> Iterator[str]:
-    """Lines outside of fences: a `#` in a shell example is no heading."""
+    """Yield the lines outside of fences: a `#` in a shell example is no heading."""
     fenced = False
     for line in cell.source.splitlines():
         if line.lstrip().startswith(("```", "~~~")):

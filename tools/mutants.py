@@ -67,12 +67,12 @@ class Mutant:
         return f"{self.file}:{self.line}  {self.kind}: {short[0]}  ->  {short[1]}"
 
     def applied(self, source: bytes) -> bytes:
-        """The file's content with the mistake in it."""
+        """Return the file's content with the mistake in it."""
         return source[: self.begin] + self.new.encode() + source[self.end :]
 
 
 def variants(node: ast.AST) -> Iterator[tuple[str, ast.expr | str]]:
-    """What can go wrong with one node: a kind of mistake, and what stands there instead."""
+    """Yield what can go wrong with one node: a kind of mistake, and what stands there instead."""
     if isinstance(node, ast.Compare):
         for index, op in enumerate(node.ops):
             other = copy.deepcopy(node)
@@ -107,7 +107,10 @@ def variants(node: ast.AST) -> Iterator[tuple[str, ast.expr | str]]:
 
 
 def children(node: ast.AST) -> Iterator[ast.AST]:
-    """What stands in a node, but for annotations, docstrings, `__all__`, and f-strings, whose places Python before 3.12 gets wrong."""
+    """Yield what stands in a node, but for annotations, docstrings, `__all__` and f-strings.
+
+    Python before 3.12 gets the places in f-strings wrong.
+    """
     if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"):
         return
     left_out: list[ast.AST | None] = []
@@ -124,7 +127,7 @@ def children(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def mutants(file: str, source: bytes) -> Iterator[Mutant]:
-    """Every mistake that could be made in a file."""
+    """Yield every mistake that could be made in a file."""
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -167,7 +170,7 @@ class Tree:
                 shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
 
     def python(self, *arguments: str, timeout: float | None = None) -> int | None:
-        """Run Python on what lies here; gives the exit code, or nothing where it did not end."""
+        """Run Python on what lies here; return the exit code, or nothing where it did not end."""
         env = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen(
             [sys.executable, *arguments], cwd=self.folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -181,7 +184,7 @@ class Tree:
 
 
 def runs(tree: Tree, modules: list[str], tests: list[str]) -> tuple[dict[str, dict[int, set[str]]], float]:
-    """Which tests run which line of the modules, and how long all of them took together."""
+    """Find which tests run which line of the modules, and how long all of them took together."""
     (tree.folder / "mutants_context.py").write_text(_PLUGIN)
     (tree.folder / "mutants.ini").write_text("[run]\ndata_file = mutants.data\n")
     measured = ["-m", "coverage", "run", "--rcfile=mutants.ini", f"--include={','.join(modules)}"]

@@ -50,7 +50,7 @@ _LOCK_ENV = "SWARMBOOK_LOCK_OWNER"
 
 
 def home() -> Path:
-    """Where ``clusters/`` and ``runs/`` lie.
+    """Return the folder that holds ``clusters/`` and ``runs/``.
 
     ``SWARMBOOK_HOME`` if set, else the nearest folder from here upwards that holds a book (``notebooks/`` and
     ``params/``), else the working folder: a notebook opened in JupyterLab runs inside ``notebooks/``.
@@ -82,7 +82,7 @@ class Cluster:
         return self.folder / "cluster.json"
 
     def exists(self) -> bool:
-        """Whether the folder holds an inventory."""
+        """Tell whether the folder holds an inventory."""
         return self.file.exists()
 
     def _load(self) -> dict[str, Any]:
@@ -126,19 +126,22 @@ class Cluster:
         write_private(self.file, json.dumps(data, indent=2) + "\n")
 
     def pin(self, node: Node | Jump) -> str:
-        """A node's line among the pinned host keys."""
+        """Return a node's line in the file of pinned host keys."""
         return f"{known_name(node.ssh)} {node.host_key}\n"
 
     def pins_of(self, node: Node) -> str:
-        """A node's lines: that of its jump host, and its own."""
+        """Return a node's lines: that of its jump host, if it has one, and its own."""
         return (self.pin(node.jump) if node.jump is not None else "") + self.pin(node)
 
     def pinned(self) -> str:
-        """The pinned host keys as they are on disk."""
+        """Read the pinned host keys as they are on disk."""
         return self.known_hosts.read_text() if self.known_hosts.exists() else ""
 
     def pins(self, node: Node | Jump) -> bool:
-        """Whether a node's host key still stands among the pinned ones: a person removes it (``ssh-keygen -R``) so that it is asked for again."""
+        """Tell whether a node's host key is still pinned.
+
+        A person removes a pin (``ssh-keygen -R``) so that the key is asked for again.
+        """
         return self.pin(node) in self.pinned()
 
     @property
@@ -168,7 +171,7 @@ class Cluster:
         return f"Host {name}\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
 
     def require_nodes(self, wanted: list[str], phase: str) -> list[Node]:
-        """The nodes of the parameters, from the inventory.
+        """Return the nodes that the parameters name, from the inventory.
 
         Raises:
             OutOfOrder: 01 has not provisioned one of them.
@@ -214,7 +217,7 @@ class Cluster:
     def secret(
         self, name: str, reference: str = "generate", make: Callable[[], str] = secrets.password
     ) -> secrets.Secret:
-        """A secret of this cluster; see :func:`swarmbook.base.secrets.resolve`."""
+        """Return a secret of this cluster; see :func:`swarmbook.base.secrets.resolve`."""
         return secrets.resolve(name, reference, self.secrets_folder, make)
 
     @property
@@ -329,7 +332,7 @@ class Cluster:
                     self.folder.rmdir()
 
     def child_environment(self) -> dict[str, str]:
-        """What a kernel started under this process's lock needs in its environment."""
+        """Return what a kernel started under this process's lock needs in its environment."""
         return {_LOCK_ENV: f"{self.name}:{os.getpid()}"}
 
     def _owner(self) -> dict[str, Any]:
@@ -361,5 +364,5 @@ def _user() -> str:
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:
-    """Every file below a folder, by its relative path."""
+    """Read every file below a folder, by its relative path."""
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

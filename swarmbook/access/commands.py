@@ -27,7 +27,7 @@ class Script(str):
 
 
 def sh(template: str, /, **values: object) -> Script:
-    """A command from a template; ``@{name}`` stands for a value, quoted.
+    """Build a command from a template; ``@{name}`` stands for a value, quoted.
 
     Args:
         template: Shell code; a literal. Docker's ``{{.Name}}`` and the shell's ``${name}`` stand as they are.
@@ -59,5 +59,5 @@ def _words(value: object) -> str:
 
 
 def lines(*scripts: Script) -> Script:
-    """Scripts one below the other."""
+    """Join scripts, one below the other."""
     return Script("\n".join(scripts))

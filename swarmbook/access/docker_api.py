@@ -104,7 +104,7 @@ class Engine:
         self.client.close()
 
     def about(self) -> Info:
-        """What it says about itself."""
+        """Return what the engine says about itself."""
         with self.asked("docker info"):
             found = self.client.api.info()
         swarm = found.get("Swarm") or {}
@@ -120,11 +120,11 @@ class Engine:
     # -- images ------------------------------------------------------------------------------------------------
 
     def has_image(self, tag: str) -> bool:
-        """Whether it has an image."""
+        """Tell whether the engine has an image."""
         return self._image(tag) is not None
 
     def image_labels(self, tag: str) -> Mapping[str, str]:
-        """Labels of an image.
+        """Return the labels of an image.
 
         Raises:
             WorldError: It has no such image (``not-found``).
@@ -132,7 +132,7 @@ class Engine:
         return dict((self._known_image(tag).get("Config") or {}).get("Labels") or {})
 
     def image_size(self, tag: str) -> int:
-        """Size of an image, bytes.
+        """Return the size of an image in bytes.
 
         Raises:
             WorldError: It has no such image (``not-found``).
@@ -154,7 +154,7 @@ class Engine:
     # -- the swarm; of a manager -------------------------------------------------------------------------------
 
     def swarm_nodes(self) -> list[SwarmNode]:
-        """The nodes of its swarm.
+        """List the nodes of the engine's swarm.
 
         Raises:
             Refused: The engine's answer is not what it should be.
@@ -165,7 +165,7 @@ class Engine:
             return [SwarmNode.from_json(entry) for entry in found]
 
     def stack_services(self, stack: str) -> dict[str, Service]:
-        """The services of a stack, by name without the stack's."""
+        """Return the services of a stack by name, without the stack's name in front."""
         with self.asked(f"docker stack services {stack}"):
             found = self.client.api.services(filters={"label": f"com.docker.stack.namespace={stack}"})
         services = [
@@ -180,12 +180,12 @@ class Engine:
         return {service.name.removeprefix(f"{stack}_"): service for service in services}
 
     def secrets(self) -> frozenset[str]:
-        """Names of the swarm's secrets."""
+        """Return the names of the swarm's secrets."""
         with self.asked("docker secret ls"):
             return frozenset(str(entry["Spec"]["Name"]) for entry in self.client.api.secrets())
 
     def configs(self) -> frozenset[str]:
-        """Names of the swarm's configs."""
+        """Return the names of the swarm's configs."""
         with self.asked("docker config ls"):
             return frozenset(str(entry["Spec"]["Name"]) for entry in self.client.api.configs())
 
@@ -200,7 +200,7 @@ class Engine:
             self.client.api.create_config(name, content, labels=dict(labels))
 
     def join_tokens(self) -> JoinTokens:
-        """What a node needs to join its swarm."""
+        """Return the tokens that a node needs to join the engine's swarm."""
         with self.asked("docker swarm join-token"):
             found = self.client.api.inspect_swarm()["JoinTokens"]
         return JoinTokens(manager=str(found["Manager"]), worker=str(found["Worker"]))
@@ -256,7 +256,7 @@ def connect(name: str, end: Endpoint, pki: Path) -> Engine:
 
 
 def local_engine() -> Engine | None:
-    """The Docker Engine of this computer as the environment names it, or None when none answers."""
+    """Return this computer's Docker Engine, as the environment names it, or None when none answers."""
     import docker
 
     try:

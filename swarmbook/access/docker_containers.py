@@ -125,18 +125,18 @@ class Containers:
     # -- containers --------------------------------------------------------------------------------------------
 
     def all(self, *labels: str) -> list[Container]:
-        """Those that carry all these labels (``name``, or ``name=value``), in whatever state."""
+        """List the containers that carry all these labels (``name``, or ``name=value``), in whatever state."""
         with self._engine.asked("docker ps"):
             found = self._engine.client.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True)
             return [_container(entry.attrs) for entry in found]
 
     def any_runs(self) -> bool:
-        """Whether a container runs on the engine, whosever it is."""
+        """Tell whether any container runs on the engine, ours or not."""
         with self._engine.asked("docker ps"):
             return bool(self._api.containers())
 
     def get(self, name: str) -> Container:
-        """One by name or id.
+        """Return a container by name or id.
 
         Raises:
             WorldError: There is none (``not-found``).
@@ -145,7 +145,7 @@ class Containers:
             return _container(self._api.inspect_container(name))
 
     def create(self, spec: ContainerSpec) -> str:
-        """Create a container; returns its id."""
+        """Create a container; return its id."""
         with self._engine.asked(f"docker create {spec.name or spec.image}"):
             made = self._api.create_container(
                 spec.image,
@@ -207,7 +207,7 @@ class Containers:
         return Done(-1 if code is None else int(code), output.decode(errors="replace"))
 
     def wait(self, name: str, timeout_s: float) -> int:
-        """Wait until one has ended; returns its exit code."""
+        """Wait until a container has ended; return its exit code."""
         with self._engine.asked(f"docker wait {name}"):
             return int(self._api.wait(name, timeout=timeout_s)["StatusCode"])
 
@@ -224,7 +224,7 @@ class Containers:
     # -- networks ----------------------------------------------------------------------------------------------
 
     def networks(self, *, label: str = "", name: str = "") -> list[Network]:
-        """Those that carry a label, or have just this name."""
+        """List the networks that carry a label, or have exactly this name."""
         filters = {"label": label} if label else None
         with self._engine.asked("docker network ls"):
             found = self._api.networks(names=[f"^{name}$"] if name else None, filters=filters)
@@ -256,7 +256,7 @@ class Containers:
     # -- volumes -----------------------------------------------------------------------------------------------
 
     def volumes(self, *labels: str) -> list[str]:
-        """Names of those that carry all these labels."""
+        """List the names of the volumes that carry all these labels."""
         with self._engine.asked("docker volume ls"):
             found = self._api.volumes(filters={"label": list(labels)})["Volumes"]
         return [str(entry["Name"]) for entry in found or ()]

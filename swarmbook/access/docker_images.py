@@ -30,7 +30,7 @@ class Image:
 
 
 def labelled_images(engine: Engine, label: str) -> list[Image]:
-    """The images that carry a label (``name``, or ``name=value``), the newest first."""
+    """List the images that carry a label (``name``, or ``name=value``), the newest first."""
     with engine.asked("docker images"):
         found = engine.client.api.images(filters={"label": label})
     return [
@@ -46,7 +46,7 @@ def remove_image(engine: Engine, image: Image) -> None:
 
 
 def pull_image(engine: Engine, name: str) -> bool:
-    """Make sure that an engine has an image from a registry; returns whether it does now."""
+    """Make sure that an engine has an image from a registry; tell whether it does now."""
     if engine.has_image(name):
         return True
     try:

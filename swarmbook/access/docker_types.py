@@ -104,5 +104,5 @@ class JoinTokens:
     worker: str = field(repr=False)
 
     def of(self, role: Role) -> str:
-        """The token that makes a node a manager or a worker."""
+        """Return the token that makes a node a manager or a worker."""
         return self.manager if role is Role.MANAGER else self.worker

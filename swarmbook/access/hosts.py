@@ -73,7 +73,7 @@ class Host:
     # -- connection --------------------------------------------------------------------------------------------
 
     def connection(self) -> Any:
-        """The open fabric connection.
+        """Return the fabric connection, opened if it is not open yet.
 
         Raises:
             HostUnreachable: It does not answer or refuses our login.
@@ -309,7 +309,7 @@ class Host:
             daemon_threads = True
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                """A refused forward shows as a closed connection at the client, which says it better."""
+                """Print nothing: the client sees a refused forward as a closed connection, and says it better."""
 
         with Server(("127.0.0.1", 0), Relay) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

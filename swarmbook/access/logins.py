@@ -23,7 +23,7 @@ class Login:
 
 
 def parse_login(text: str) -> Login:
-    """``[USER@]ADDRESS[:PORT]``; an IPv6 address stands in brackets. By default it is root, and port 22."""
+    """Parse ``[USER@]ADDRESS[:PORT]``; an IPv6 address stands in brackets. The defaults are root and port 22."""
     user, _, rest = text.rpartition("@")
     match = re.fullmatch(r"\[(?P<six>[^]]+)\](:(?P<port6>\d+))?|(?P<host>[^:]+)(:(?P<port>\d+))?", rest)
     assert match is not None, text  # the schema of the parameters has seen to it
@@ -31,5 +31,5 @@ def parse_login(text: str) -> Login:
 
 
 def logins_of(entries: Iterable[str]) -> dict[str, Login]:
-    """By name, from ``NAME=[USER@]ADDRESS[:PORT]``."""
+    """Parse entries of the form ``NAME=[USER@]ADDRESS[:PORT]`` into logins by name."""
     return {name: parse_login(login) for name, _, login in (entry.partition("=") for entry in entries)}

@@ -60,16 +60,16 @@ class Node:
     tunnel: bool = False
 
     def tunnelled(self, port: int) -> bool:
-        """Whether a port of this node is reached through SSH; :meth:`swarmbook.book.book.Book.reach` does it."""
+        """Tell whether a port of this node is reached through SSH; :meth:`swarmbook.book.book.Book.reach` does it."""
         return self.tunnel and port not in self.ports
 
     def reach(self, port: int) -> Endpoint:
-        """Where a port of this node is reached from here without a tunnel."""
+        """Return the address at which a port of this node is reached from here without a tunnel."""
         return self.ports.get(port) or Endpoint(self.public_address, port)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Node:
-        """A node from ``cluster.json``."""
+        """Build a node from its entry in ``cluster.json``."""
         return cls(
             **{
                 **data,
@@ -81,5 +81,5 @@ class Node:
 
 
 def known_name(end: Endpoint) -> str:
-    """What OpenSSH looks for in ``known_hosts``: a name in brackets only where the port is another than its own."""
+    """Return the name that OpenSSH looks for in ``known_hosts``: in brackets only where the port is not 22."""
     return end.host if end.port == 22 else f"[{end.host}]:{end.port}"

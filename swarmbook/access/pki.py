@@ -56,7 +56,7 @@ class Authority:
         return self.folder / "ca.pem"
 
     def leaf(self, name: str, names: list[str], *, days: int, renew_days: int) -> Leaf:
-        """A certificate for both server and client use, taken from the folder or made.
+        """Return a certificate for both server and client use, taken from the folder or made.
 
         Args:
             name: Common name, and the file's name.
@@ -97,7 +97,7 @@ class Authority:
 
 
 def reason_to_renew(certificate: bytes, authority: bytes, names: list[str], renew_days: int) -> str | None:
-    """Why a certificate has to be replaced, or None.
+    """Say why a certificate has to be replaced; None if it does not.
 
     Args:
         certificate: PEM, or anything that was found in its place.
@@ -123,7 +123,7 @@ def reason_to_renew(certificate: bytes, authority: bytes, names: list[str], rene
 
 
 def describe(certificate: bytes) -> list[str]:
-    """The alternative names in a PEM certificate."""
+    """List the alternative names in a PEM certificate."""
     extension = x509.load_pem_x509_certificate(certificate).extensions.get_extension_for_class(
         x509.SubjectAlternativeName
     )

@@ -107,7 +107,7 @@ def understood(host: str) -> Iterator[None]:
 
 
 def read_facts(output: str) -> dict[str, list[str]]:
-    """The facts in what a probe printed, by name; of a fact that comes twice, all lines.
+    """Parse the facts in what a probe printed, by name; of a fact that comes twice, all lines.
 
     Raises:
         ValueError: A line belongs to no fact.
@@ -134,27 +134,27 @@ def _match(pattern: re.Pattern[str], text: str, what: str) -> str:
 
 
 def node_id(text: str) -> str:
-    """A swarm node's or a swarm's id."""
+    """Parse the id of a swarm or of a swarm's node."""
     return _match(_NODE_ID, text, "swarm id")
 
 
 def container_id(text: str) -> str:
-    """A container's id, short or whole."""
+    """Parse a container's id, short or whole."""
     return _match(_CONTAINER_ID, text, "container id")
 
 
 def name(text: str) -> str:
-    """The name of a container, volume, service, image or package."""
+    """Parse the name of a container, volume, service, image or package."""
     return _match(_NAME, text, "name")
 
 
 def names(lines: Iterable[str]) -> tuple[str, ...]:
-    """Names, one a line."""
+    """Parse names, one a line."""
     return tuple(name(line) for line in lines if line)
 
 
 def number(text: str, most: int = 1 << 62) -> int:
-    """A count or a size that is not negative."""
+    """Parse a count or a size that is not negative."""
     value = int(text)
     if not 0 <= value <= most:
         raise ValueError(f"not between 0 and {most}: {value}")
@@ -162,10 +162,10 @@ def number(text: str, most: int = 1 << 62) -> int:
 
 
 def address(text: str) -> str:
-    """An IPv4 address; a prefix length behind it is left out."""
+    """Parse an IPv4 address; a prefix length behind it is left out."""
     return str(IPv4Interface(text).ip if "/" in text else IPv4Address(text))
 
 
 def network(text: str) -> str:
-    """An IPv4 network; host bits may be set."""
+    """Parse an IPv4 network; host bits may be set."""
     return str(IPv4Network(text, strict=False))

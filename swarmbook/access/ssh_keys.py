@@ -18,7 +18,7 @@ __all__ = ["fingerprint", "generate_key", "public_part", "read_private", "same_k
 
 
 def read_private(path: Path) -> Any:
-    """A private key from its file.
+    """Read a private key from its file.
 
     Args:
         path: In OpenSSH's or in PEM's form, without a passphrase.
@@ -53,7 +53,7 @@ def read_private(path: Path) -> Any:
 
 
 def public_part(path: Path) -> str:
-    """The public key of a private one, as ``authorized_keys`` has it, without a comment.
+    """Return the public key of a private one, as ``authorized_keys`` has it, without a comment.
 
     Raises:
         UsageError: See :func:`read_private`.
@@ -103,12 +103,14 @@ def generate_key(path: Path, comment: str) -> bool:
 
 
 def same_key(one: str, other: str) -> bool:
-    """Whether two public keys are the same, whatever comment they carry."""
+    """Tell whether two public keys are the same, whatever comment they carry."""
     return one.split()[:2] == other.split()[:2]
 
 
 def fingerprint(public: str) -> str:
-    """MD5 in pairs, as SoftLayer (and ``ssh-keygen -E md5``) writes it; an identification, not a protection.
+    """Return a key's MD5 in pairs, as SoftLayer (and ``ssh-keygen -E md5``) writes it.
+
+    It identifies a key, and protects nothing.
 
     Args:
         public: A line of ``authorized_keys``.
@@ -118,7 +120,7 @@ def fingerprint(public: str) -> str:
 
 
 def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> str:
-    """The host key that an SSH server shows, asked for without logging in.
+    """Return the host key that an SSH server shows, without logging in.
 
     This is trust on first use: the machine that answers at that address is trusted, once. What a rented machine has for a host key
     cannot be asked of any other.

@@ -267,7 +267,7 @@ class Interrupted(SwarmbookError):
 
 
 def exit_code_for(name: str) -> int:
-    """Exit code for an error known by class name only, as a notebook's output carries it.
+    """Return the exit code of an error known by class name only, as a notebook's output carries it.
 
     Args:
         name: A class name, such as ``CheckFailed``.

@@ -41,7 +41,7 @@ class Known:
 
 @functools.cache
 def known() -> tuple[Known, ...]:
-    """Every known failure, in the order in which a run would meet them; read when the first is asked for."""
+    """List every known failure, in the order in which a run would meet them; the file is read at the first call."""
     import yaml
 
     return tuple(_entries(yaml.safe_load(_FILE.read_text(encoding="utf-8"))))

@@ -28,7 +28,7 @@ _SHAPE_START, _SHAPE_LENGTH = "SWMTKN-1-", 101
 
 
 def _base64(data: bytes) -> Iterator[str]:
-    """In both alphabets, whole, and as it reads at each of three places within a longer text."""
+    """Yield data as Base64: in both alphabets, whole, and as it reads at each of three places within a longer text."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = encode(data).decode()
         yield whole
@@ -68,7 +68,7 @@ def _escaped(value: str) -> Iterator[str]:
 
 
 def forms(value: str) -> set[str]:
-    """Every text by which a value could come out.
+    """Return every text in which a value could come out.
 
     Args:
         value: A secret.
@@ -82,7 +82,7 @@ def forms(value: str) -> set[str]:
 
 
 def pem_pieces(text: str) -> set[str]:
-    """The body of every private key in a text, in pieces that are found wherever its lines are broken.
+    """Cut the body of every private key in a text into pieces that are found wherever its lines are broken.
 
     Args:
         text: The content of a key file.
@@ -133,11 +133,11 @@ class Finder:
         self._sorted = []
 
     def mask(self, text: str) -> str:
-        """The text with everything that was found replaced; what overlaps is one."""
+        """Replace everything that is found in a text; what overlaps is one."""
         return self.cut(text, 0)[0]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where something was found, in order, overlaps joined."""
+        """List where in a text something is found, in order, overlaps joined."""
         found: list[tuple[int, int]] = []
         if _SHAPE_START in text:
             found += [match.span() for match in _SHAPE.finditer(text)]
@@ -158,7 +158,7 @@ class Finder:
         return joined
 
     def cut(self, text: str, keep: int) -> tuple[str, str]:
-        """The masked text without its last characters, and those as they are; a finding is never cut in two."""
+        """Return the masked text without its last characters, and those as they are; a finding is never cut in two."""
         at = len(text) - keep
         done, parts = 0, []
         for start, end in self.spans(text):
@@ -170,7 +170,7 @@ class Finder:
         return ("".join([*parts, text[done:at]]), text[at:]) if parts or at < len(text) else (text, "")
 
     def open_end(self, text: str) -> int:
-        """How many of the last characters could be the beginning of something longer."""
+        """Count the last characters that could be the beginning of something longer."""
         if not self._sorted:
             self._sorted = sorted(self._needles)
         for start in range(max(0, len(text) - self.longest + 1), len(text)):

@@ -54,7 +54,7 @@ class Secret:
         register(value)
 
     def reveal(self) -> str:
-        """The value itself, for the one place that has to send it."""
+        """Return the value itself, for the one place that has to send it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Secret:
 
 
 def register(value: str) -> None:
-    """From now on, mask this value in whatever passes through :func:`mask`, in every form it may take.
+    """Mask this value from now on in whatever passes through :func:`mask`, in every form it may take.
 
     Args:
         value: A secret. Of private keys in PEM, every piece is registered too.
@@ -140,7 +140,7 @@ def _refresh() -> None:
 
 
 def _ready() -> Finder | None:
-    """What masks, knowing all that is known now; None when masking is turned off."""
+    """Return the finder, with all that is known now; None when masking is turned off."""
     if os.environ.get("SWARMBOOK_MASK") == "off":  # for the test that shows that its search would find a leak
         return None
     global _finder
@@ -159,7 +159,7 @@ def _ready() -> Finder | None:
 
 
 def mask(text: str) -> str:
-    """A text with every known secret replaced.
+    """Replace every known secret in a text.
 
     Args:
         text: Anything that is about to be shown, logged or saved.
@@ -170,7 +170,7 @@ def mask(text: str) -> str:
 
 
 def mask_data(data: Any) -> Any:
-    """The same for everything in nested data, keys too; other types than text, lists and mappings stay as they are."""
+    """Mask everything in nested data, keys too; other types than text, lists and mappings stay as they are."""
     if isinstance(data, str):
         return mask(data)
     if isinstance(data, Mapping):
@@ -187,7 +187,7 @@ class StreamMask:
         self._held = ""
 
     def feed(self, piece: str) -> str:
-        """What may be shown after another piece.
+        """Take another piece, and return what may be shown now.
 
         Args:
             piece: The next piece of the text.
@@ -202,29 +202,29 @@ class StreamMask:
             return shown
 
     def flush(self) -> str:
-        """What was held back, masked: nothing more will come."""
+        """Return what was held back, masked: nothing more will come."""
         held, self._held = self._held, ""
         return mask(held)
 
 
 def password() -> str:
-    """A new password of 32 letters and digits: no character that a shell, SQL or a URL would have to quote."""
+    """Make a new password of 32 letters and digits: no character that a shell, SQL or a URL would have to quote."""
     alphabet = string.ascii_letters + string.digits
     return "".join(_random.choice(alphabet) for _ in range(32))
 
 
 def gossip_key() -> str:
-    """A new key for Consul's gossip: 32 random bytes in base64, as ``consul keygen`` gives."""
+    """Make a new key for Consul's gossip: 32 random bytes in base64, as ``consul keygen`` gives."""
     return base64.b64encode(_random.token_bytes(32)).decode()
 
 
 def token() -> str:
-    """A new Consul token: a UUID."""
+    """Make a new Consul token: a UUID."""
     return str(uuid.UUID(bytes=_random.token_bytes(16), version=4))
 
 
 def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = password) -> Secret:
-    """The secret behind a reference.
+    """Return the secret behind a reference.
 
     Args:
         name: What it is called in the cluster's folder and in messages.

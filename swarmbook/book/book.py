@@ -59,11 +59,11 @@ class Book:
         return self.cluster.require_nodes(self.params.nodes, self.phase)
 
     def ready(self, names: Iterable[str] | None = None) -> list[str]:
-        """Those of these nodes that can be asked; of all nodes by default."""
+        """Return those of these nodes that can be asked; of all nodes by default."""
         return list(self.params.nodes if names is None else names)
 
     def node(self, name: str) -> Node:
-        """One node by name."""
+        """Return one node by name."""
         return next(node for node in self.nodes if node.name == name)
 
     @property
@@ -79,19 +79,22 @@ class Book:
         return Authority(self.cluster.pki_folder, f"swarmbook {self.cluster.name} CA")
 
     def leaf(self, name: str, names: list[str]) -> Leaf:
-        """A certificate of the cluster's CA, by the parameters' ages."""
+        """Return a certificate of the cluster's CA; the parameters say how long it lives, and when it is renewed."""
         return self.authority.leaf(
             name, names, days=self.params.certificate_days, renew_days=self.params.certificate_renew_days
         )
 
     def engine(self, name: str) -> Engine:
-        """The Docker SDK's client for a node's engine, over mutual TLS; kept open."""
+        """Return the Docker SDK's client for a node's engine, over mutual TLS; it is kept open."""
         if name not in self._engines:
             self._engines[name] = connect(name, self.reach(name, self.params.docker_api_port), self.cluster.pki_folder)
         return self._engines[name]
 
     def reach(self, name: str, port: int) -> Endpoint:
-        """Where a port of a node is reached from here; through SSH where it is not reached otherwise, by a tunnel that stays open."""
+        """Return where a port of a node is reached from here; where it is not reached otherwise, through SSH.
+
+        The tunnel stays open.
+        """
         node = self.node(name)
         if not node.tunnelled(port):
             return node.reach(port)
@@ -105,11 +108,13 @@ class Book:
             return self._tunnels[name, port]
 
     def engines(self, names: Iterable[str] | None = None) -> dict[str, Engine]:
-        """Clients for several nodes' engines; of all nodes by default, as far as they can be asked."""
+        """Return the clients for several nodes' engines; of all nodes by default, as far as they can be asked."""
         return fan_out(self.engine, {name: name for name in self.ready(names)})
 
     def grants(self, word: str, things: list[str]) -> bool:
-        """Whether the word was typed into a box for exactly these things; if not, show the box in a notebook that is being watched.
+        """Tell whether the word was typed into a box for exactly these things.
+
+        If not, show the box in a notebook that is being watched.
 
         Args:
             word: ORDER, DESTROY or CANCEL.
@@ -135,7 +140,7 @@ class Book:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """While a step observes: hosts answer probes, and refuse everything else."""
+        """Let hosts answer probes, and refuse everything else, while a step observes."""
         self._asking = True
         try:
             yield

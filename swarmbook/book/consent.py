@@ -16,7 +16,7 @@ __all__ = ["confirm", "held_plan"]
 
 
 def held_plan() -> Plan | None:
-    """The plan that this run is held to, if it is held to one."""
+    """Return the plan that this run is held to, if it is held to one."""
     folder = RunFolder.of_this_process()
     return read_plan(folder.path / FILE) if folder is not None and (folder.path / FILE).exists() else None
 

@@ -63,7 +63,7 @@ class PlannedBook(Book):
         return [have.get(name) or _to_come(name, at) for at, name in enumerate(self.params.nodes, 1)]
 
     def ready(self, names: Iterable[str] | None = None) -> list[str]:
-        """Those of these nodes that can be asked now."""
+        """Return those of these nodes that can be asked now."""
         return [name for name in super().ready(names) if name not in self.ahead.absent]
 
     @property
@@ -75,7 +75,7 @@ class PlannedBook(Book):
 
 
 def _to_come(name: str, at: int) -> Node:
-    """What stands for a machine that is not there; its address is one of those kept for examples (RFC 5737)."""
+    """Build what stands for a machine that is not there; its address is one of those kept for examples (RFC 5737)."""
     address = f"192.0.2.{at}"
     return Node(name, "", address, address, Endpoint(address, 22), "", disk="the second disk")
 

@@ -39,7 +39,7 @@ class StepResult:
         return self.table.failed if isinstance(self.table, CheckTable) else []
 
     def summary(self) -> str:
-        """One line: what was changed."""
+        """Sum up in one line what was changed."""
         if self.stopped:
             return "Stopped by the error below; what was done until then stays, and is not done twice."
         if not self.changes:

@@ -52,7 +52,7 @@ class Step(ABC, Generic[Seen, Wanted]):
 
     @abstractmethod
     def observe(self, book: Book) -> Seen:
-        """How it is. Reads only.
+        """Return how things are. Reads only.
 
         Raises:
             OutOfOrder: What it stands on is not there: an earlier notebook was not run.
@@ -60,14 +60,14 @@ class Step(ABC, Generic[Seen, Wanted]):
 
     @abstractmethod
     def want(self, book: Book, seen: Seen) -> Wanted:
-        """How it should be, by the parameters and the cluster's folder.
+        """Return how things should be, by the parameters and the cluster's folder.
 
         Keys and secrets that are missing are generated aside, and kept only when something is applied.
         """
 
     @abstractmethod
     def plan(self, wanted: Wanted, seen: Seen) -> list[Change]:
-        """What has to be changed, in order. Pure."""
+        """List what has to be changed, in order. Pure."""
 
     @abstractmethod
     def apply(self, book: Book, wanted: Wanted, seen: Seen, changes: list[Change]) -> None:
@@ -75,10 +75,10 @@ class Step(ABC, Generic[Seen, Wanted]):
 
     @abstractmethod
     def verify(self, wanted: Wanted, seen: Seen) -> list[Check]:
-        """What is as wanted, and what not. Pure."""
+        """List what is as wanted, and what is not. Pure."""
 
     def assume(self, ahead: Forecast, params: Params, seen: Seen | None) -> Seen:
-        """In a plan-only run: what was seen, completed by how nodes come up that are not there yet.
+        """Add to what was seen, in a plan-only run, how nodes come up that are not there yet.
 
         Args:
             ahead: What the steps before would do.
@@ -89,17 +89,17 @@ class Step(ABC, Generic[Seen, Wanted]):
         return seen
 
     def forecast(self, ahead: Forecast, seen: Seen, changes: list[Change]) -> None:
-        """In a plan-only run: note what the changes mean for the steps to come."""
+        """Note, in a plan-only run, what the changes mean for the steps to come."""
 
     def files(self, book: Book, wanted: Wanted) -> Mapping[str, str]:
-        """Files that the run's folder keeps, by name, whether or not anything was changed."""
+        """Return the files that the run's folder keeps, by name, whether or not anything was changed."""
         return {}
 
     #: Whether :meth:`observe` asks nodes; one that does not can look before there are any.
     asks_nodes: ClassVar[bool] = True
 
     def hosts(self, book: Book) -> int:
-        """How many hosts it is about."""
+        """Count the hosts that the step is about."""
         return len(book.params.nodes)
 
     def __call__(self, book: Book) -> StepResult:

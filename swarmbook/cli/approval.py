@@ -22,7 +22,7 @@ _HEAD = "This will be removed, for good:"
 
 
 def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> list[Approval]:
-    """Ask for approval of everything in a plan that needs it; lists it first.
+    """Ask for approval of everything in a plan that needs it; list it first.
 
     Args:
         plan: What would be done.

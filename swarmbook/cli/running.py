@@ -130,7 +130,7 @@ def run(
 
 
 def _parent(folder: Path, params: Params | None) -> tuple[Params, Parent]:
-    """The run that is resumed, and its parameters."""
+    """Read the run that is resumed, and its parameters."""
     from swarmbook.record.resume import read_parent
 
     parent = read_parent(folder)
@@ -140,7 +140,7 @@ def _parent(folder: Path, params: Params | None) -> tuple[Params, Parent]:
 
 
 def _held(file: Path, params: Params | None) -> tuple[Params, Plan]:
-    """The plan that is applied, and its parameters."""
+    """Read the plan that is applied, and its parameters."""
     from swarmbook.phases.planner import notebook_hash
 
     held = read_plan(file)
@@ -166,7 +166,7 @@ def _held(file: Path, params: Params | None) -> tuple[Params, Plan]:
 
 
 def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
-    """Parameters that are given as well have to be the same."""
+    """Refuse parameters that are given as well, and are not the same."""
     if given is None:
         return
     if given.cluster != kept.cluster:

@@ -70,7 +70,7 @@ class Session:
     approve: str | None = None
 
     def approved(self, cluster: Cluster) -> tuple[Plan | None, list[Approval]]:
-        """The plan that the run is held to, and who said yes to it.
+        """Return the plan that the run is held to, and who said yes to it.
 
         Raises:
             UsageError: An approval of another plan.

@@ -24,7 +24,9 @@ _SHARE = "share/swarmbook/"
 
 
 def shipped() -> dict[str, Path]:
-    """Files of the book by their path in a copy: those of the checkout that this package runs from, else those that the wheel has installed.
+    """Return the files of the book by their path in a copy.
+
+    They are those of the checkout that this package runs from, else those that the wheel has installed.
 
     Raises:
         WorldError: The package was installed without them.
@@ -51,12 +53,12 @@ def shipped() -> dict[str, Path]:
 
 
 def _hash(path: str, data: bytes) -> str:
-    """Of what a person reads in it: a notebook that was executed is not a changed one."""
+    """Hash what a person reads in a file: a notebook that was executed is not a changed one."""
     return hashlib.sha256("\n".join(_text(path, data)).encode()).hexdigest()
 
 
 def _mark(folder: Path) -> tuple[str, dict[str, str]]:
-    """Which version a copy came from, and the hash of each file then."""
+    """Read which version a copy came from, and the hash of each file then."""
     try:
         data = json.loads((folder / MARK).read_text(encoding="utf-8"))
         return str(data["version"]), {str(path): str(value) for path, value in data["files"].items()}
@@ -168,7 +170,7 @@ def _diff(path: str, mine: bytes | None, theirs: bytes | None) -> Iterable[str]:
 
 
 def _text(path: str, data: bytes) -> list[str]:
-    """Lines for a person: of a notebook, its cells' text, since outputs and counts are no changes."""
+    """Return the lines that a person reads: of a notebook, its cells' text, since outputs and counts are no changes."""
     text = data.decode("utf-8", errors="replace")
     if not path.endswith(".ipynb"):
         return text.splitlines()

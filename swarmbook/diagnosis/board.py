@@ -32,7 +32,7 @@ _FIRST_S, _SLOWEST_S, _ENOUGH_S = 1.0, 3.0, 3600.0
 
 
 def cards(names: Sequence[str], rows: Sequence[Row], was: set[tuple[str, str]]) -> list[Card]:
-    """Draw the state of each node.
+    """Build a card for each node, with the state of its parts.
 
     Args:
         names: The nodes of the parameters.
@@ -53,7 +53,7 @@ def _part(name: str, part: str, row: Row | None, was: set[tuple[str, str]]) -> P
 
 
 def _word(part: str, row: Row | None) -> tuple[str, bool, bool]:
-    """The word for a part, whether it is well, and whether it is on its way."""
+    """Return the word for a part, whether it is well, and whether it is on its way."""
     if row is None:
         return ("not there" if part == "machine" else ""), False, False
     if part == "machine":
@@ -74,12 +74,12 @@ def _word(part: str, row: Row | None) -> tuple[str, bool, bool]:
 
 
 def _shown(state: SwarmState | ContainerState, more: Role | Agent | None) -> str:
-    """What a node is, once it is that; until then how far it is; nothing where there is nothing."""
+    """Say what a node is, once it is that; until then, how far it is; nothing where there is nothing."""
     return str(more) if more is not None else "" if str(state) == "none" else str(state)
 
 
 def table(seen: Sequence[Card]) -> Table:
-    """The same as a table."""
+    """Render the cards as a table."""
     return Table(["node", *_PARTS], [[card.name, *map(str, card.parts)] for card in seen])
 
 

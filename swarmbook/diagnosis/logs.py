@@ -67,7 +67,7 @@ class Collected:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Return what was collected as plain data."""
         rows = [
             {"node": n.node, "file": str(n.file), "bytes": n.size, "answered": n.answered, "trouble": n.trouble}
             for n in self.nodes
@@ -79,7 +79,7 @@ class Collected:
 
 
 def parse_since(text: str, now: datetime | None = None) -> datetime:
-    """A moment as a person names it.
+    """Parse a moment as a person names it.
 
     Args:
         text: An age such as ``90s``, ``30m``, ``2h``, ``1d``; or a time in ISO 8601, UTC where it names no zone.
@@ -103,7 +103,7 @@ def parse_since(text: str, now: datetime | None = None) -> datetime:
 
 
 def since_text(moment: datetime) -> str:
-    """A moment as :func:`symptoms.pick` compares it."""
+    """Format a moment as :func:`symptoms.pick` compares it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 
@@ -122,7 +122,7 @@ def _script(book: Book, mark: str, since: datetime | None) -> Script:
 
 
 def _sections(output: str, mark: str) -> list[Section]:
-    """The script's output, taken apart and masked."""
+    """Mask the script's output, and split it into sections."""
     found = []
     # Masked as a whole first: nothing is cut before it was looked at.
     for part in mask(output).split(f"{mark} ")[1:]:
@@ -133,7 +133,10 @@ def _sections(output: str, mark: str) -> list[Section]:
 
 
 def _page(node: str, sections: Sequence[Section], when: str) -> str:
-    """One node's file: a head that lists the sections, then each; where it is too long, the longest give way first."""
+    """Render one node's file: a head that lists the sections, then each.
+
+    Where it is too long, the longest sections give way first.
+    """
     texts = [section.text for section in sections]
     spent = sum(len(text.encode()) for text in texts)
     while texts and spent > _MOST * 9 // 10:
@@ -172,7 +175,7 @@ def _ask(host: Host, script: Script, mark: str) -> tuple[list[Section], str]:
 
 
 def _states(book: Book) -> dict[str, str]:
-    """What the provider says of the machines; under ``""`` why it says nothing."""
+    """Ask the provider how the machines are; under ``""`` stands why it says nothing."""
     states: dict[str, str] = {}
 
     def ask() -> None:
@@ -198,7 +201,7 @@ def collect(
     fresh: datetime | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Collected:
-    """Asks all nodes at once, and writes a file for each; also for one that does not answer.
+    """Ask all nodes at once, and write a file for each; also for one that does not answer.
 
     Args:
         book: The open book; its connections are not used, since they may be broken.

@@ -65,7 +65,7 @@ class Row:
         return _words(self.galera, self.component, ", ")
 
     def cells(self) -> list[str]:
-        """In words, for a table; nothing of a node that does not answer but why."""
+        """Return the row in words, for a table; of a node that does not answer, only why."""
         if self.trouble:
             return [self.node, self.trouble, "", "", "", ""]
         return [
@@ -83,7 +83,7 @@ def _words(state: object, more: object, between: str = " ") -> str:
 
 
 def read_row(name: str, facts: Facts) -> Row:
-    """A node from what it says about itself, without its member.
+    """Read a node's row from what it says about itself, without its member.
 
     Args:
         name: Its name.
@@ -116,7 +116,7 @@ _ASK = sh(
 
 
 def row_of(name: str) -> Probe[Row]:
-    """How a node is, without its member.
+    """Ask how a node is, without its member.
 
     Args:
         name: Its name.
@@ -151,7 +151,7 @@ def status(book: Book) -> list[Row]:
 
 
 def status_table(rows: list[Row]) -> Table:
-    """The rows as a table."""
+    """Render the rows as a table."""
     return Table(["node", "ssh", "engine", "swarm", "consul", "galera"], [row.cells() for row in rows])
 
 
@@ -176,7 +176,7 @@ def endpoints(book: Book) -> Table:
 
 
 def by_ssh(cluster: Cluster, node: Node, ports: Iterable[int]) -> str:
-    """The command that brings ports of a node to this computer's loopback."""
+    """Return the command that brings ports of a node to this computer's loopback."""
     forwards = " ".join(f"-L {port}:127.0.0.1:{port}" for port in ports)
     return f"ssh -F {cluster.ssh_config} -N {forwards} {node.name}"
 

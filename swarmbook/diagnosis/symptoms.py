@@ -89,7 +89,7 @@ def _weight(source: str, text: str) -> int:
 
 
 def pick(collected: Mapping[str, Iterable[Section]], phase: str = "", since: str = "", most: int = MOST) -> list[Line]:
-    """The lines that matter, of the sources that belong to a phase.
+    """Pick the lines that matter from the sources that belong to a phase.
 
     Grave ones go before warnings, the last of a source before earlier ones, and what says the same, numbers and
     ids aside, is reported once for each node.

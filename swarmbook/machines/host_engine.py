@@ -66,7 +66,7 @@ def ensure_engine(timeout_s: float = 60) -> Engine:
 
 
 def engine_outlook() -> Check:
-    """Whether there is an engine for the lab's machines, or whether :func:`ensure_engine` would get one; nothing is started."""
+    """Check whether the lab's machines have an engine, or :func:`ensure_engine` would get one; nothing is started."""
     engine = local_engine()
     if engine is not None:
         seen, ok = "answers", True

@@ -107,14 +107,14 @@ class SoftLayerApi:
     # -- looking -----------------------------------------------------------------------------------------------
 
     def offering(self) -> Offering:
-        """What can be ordered."""
+        """Return what can be ordered."""
         found = self._read("what can be ordered", lambda: self._client.call("Virtual_Guest", "getCreateObjectOptions"))
         places = [entry["template"]["datacenter"]["name"] for entry in found.get("datacenters", ())]
         systems = [entry["template"]["operatingSystemReferenceCode"] for entry in found.get("operatingSystems", ())]
         return Offering(tuple(sorted(places)), tuple(sorted(systems)))
 
     def price(self, spec: Spec) -> Price:
-        """What an instance costs: the order is checked by the service, and not placed."""
+        """Return what an instance costs: the service checks the order, and does not place it."""
         found = self._read(
             f"the price of {spec.hostname}", lambda: self._guests.order_guest(spec.arguments(), test=True)
         )
@@ -123,7 +123,7 @@ class SoftLayerApi:
         return Price(total, 0.0) if spec.hourly else Price(0.0, total)
 
     def keys(self, label: str) -> list[AccountKey]:
-        """The registered SSH keys of just this label; without one, all."""
+        """List the registered SSH keys with exactly this label; without one, all."""
         only = {"sshKeys": {"label": {"operation": label}}} if label else {}
         found = self._read(
             "the account's SSH keys", lambda: self._client.call("Account", "getSshKeys", mask=_KEY, filter=only)
@@ -133,7 +133,7 @@ class SoftLayerApi:
         ]  # a filter that the service does not understand is ignored in silence
 
     def instances(self, domain: str, tag: str) -> list[Instance]:
-        """The account's instances in a domain or with a tag, by their ids."""
+        """List the account's instances in a domain or with a tag, in the order of their ids."""
         found: dict[int, Instance] = {}
         tagged = {
             "tagReferences": {"tag": {"name": {"operation": "in", "options": [{"name": "data", "value": [tag]}]}}}
@@ -155,7 +155,7 @@ class SoftLayerApi:
     # -- writing: never tried twice ----------------------------------------------------------------------------
 
     def register_key(self, public: str, label: str, notes: str) -> int:
-        """Register a public SSH key; gives its id."""
+        """Register a public SSH key; return its id."""
         import SoftLayer
 
         return int(
@@ -172,7 +172,7 @@ class SoftLayerApi:
         self._write(f"removing the SSH key {id}", lambda: SoftLayer.SshKeyManager(self._client).delete_key(id))
 
     def order(self, spec: Spec, key_ids: Iterable[int]) -> int:
-        """Order one instance; gives its id. This costs money.
+        """Order one instance; return its id. This costs money.
 
         Raises:
             OrderUncertain: It was sent, and whether it was accepted is unknown: check before you order again.
@@ -261,14 +261,14 @@ class SoftLayerApi:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What a call may raise: the client's errors, and what it lets through when an answer is no XML-RPC."""
+    """List what a call may raise: the client's errors, and what it lets through when an answer is no XML-RPC."""
     from SoftLayer import exceptions
 
     return exceptions.SoftLayerError, ValueError, KeyError, TypeError, xml.parsers.expat.ExpatError, xmlrpc.client.Error
 
 
 def _unanswered(error: Exception) -> bool:
-    """Whether the outcome of the call is unknown."""
+    """Tell whether the outcome of the call is unknown."""
     from SoftLayer import exceptions
 
     lost = exceptions.TransportError, exceptions.ServerError, exceptions.ApplicationError, exceptions.RemoteSystemError
@@ -289,12 +289,12 @@ def _rate_limited(error: Exception) -> bool:
 
 
 def _passing(error: Exception) -> bool:
-    """Whether the same look may succeed in a moment."""
+    """Tell whether the same look may succeed in a moment."""
     return _rate_limited(error) or _unanswered(error)
 
 
 def _words(error: Exception) -> str:
-    """What the service or the network said, shortened, without secrets."""
+    """Return what the service or the network said, shortened, without secrets."""
     code = getattr(error, "faultCode", type(error).__name__)
     return mask(f"{code}: {getattr(error, 'faultString', None) or error}")[:500]
 

@@ -49,7 +49,7 @@ class Spec:
         return f"{self.hostname}.{self.domain}"
 
     def arguments(self, key_ids: Iterable[int] = ()) -> dict[str, Any]:
-        """As ``VSManager.create_instance`` takes it, which ignores what it does not know."""
+        """Return what ``VSManager.create_instance`` takes; it ignores what it does not know."""
         found: dict[str, Any] = {
             "hostname": self.hostname, "domain": self.domain, "datacenter": self.datacenter, "os_code": self.os_code, "cpus": self.cpus,
             "memory": self.memory_mb, "hourly": self.hourly, "local_disk": self.local_disk, "disks": [str(size) for size in self.disks_gb],
@@ -59,7 +59,7 @@ class Spec:
         return {**found, **{name: id for name, id in vlans.items() if id}}
 
     def what(self) -> str:
-        """For a person."""
+        """Describe the instance for a person."""
         disks = " + ".join(str(size) for size in self.disks_gb)
         return (
             f"{self.cpus} cores, {self.memory_mb} MB, {self.os_code}, {disks} GB {'local' if self.local_disk else 'SAN'}, {self.nic_mbps} Mbps, "

@@ -130,13 +130,13 @@ class Change:
         object.__setattr__(self, "things", tuple(self.things))
 
     def is_part_of(self, other: Change) -> bool:
-        """Whether this does no more than another one: the same action on the same host, on some of its things."""
+        """Tell whether this does no more than another one: the same action on the same host, on some of its things."""
         same = (self.host, self.action, self.word) == (other.host, other.action, other.word)
         return same and set(self.things) <= set(other.things)
 
 
 def by_host(changes: Iterable[Change]) -> dict[str, list[Change]]:
-    """Changes of each host, in their order."""
+    """Group changes by host, in their order."""
     found: dict[str, list[Change]] = {}
     for change in changes:
         found.setdefault(change.host, []).append(change)
@@ -158,7 +158,7 @@ class Todo:
             self._left.setdefault(change.action, []).append(change)
 
     def take(self, action: Action) -> list[Change]:
-        """The changes of an action, in their order; each is given once."""
+        """Take the changes of an action, in their order; each is given once."""
         return self._left.pop(action, [])
 
     def __contains__(self, action: Action) -> bool:

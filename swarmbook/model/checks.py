@@ -39,14 +39,14 @@ class Check:
     code: Code = Code.CHECK_FAILED
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain data; the code only where it says more than that the check failed."""
+        """Return the check as plain data; the code only where it says more than that the check failed."""
         data = asdict(self)
         code = data.pop("code")
         return data if code is Code.CHECK_FAILED else {**data, "code": code.value}
 
 
 def equal(host: str, name: str, wanted: object, seen: object) -> Check:
-    """A check that is fine when both read the same."""
+    """Build a check that is fine when both read the same."""
     return Check(host, name, str(wanted), str(seen), str(wanted) == str(seen))
 
 
@@ -65,17 +65,17 @@ class Table:
         return pandas.DataFrame(self.rows, columns=self.columns)
 
     def to_json(self) -> list[dict[str, str]]:
-        """The rows as dictionaries."""
+        """Return the rows as dictionaries."""
         return [dict(zip(self.columns, row)) for row in self.rows]
 
     def to_text(self) -> str:
-        """The rows in columns."""
+        """Render the rows in columns."""
         lines = [self.columns, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
     def to_html(self) -> Markup:
-        """The rows as an HTML table."""
+        """Render the rows as an HTML table."""
 
         def row(kind: str, cells: Iterable[str]) -> Markup:
             # Words; JupyterLab sets tables as if they held numbers.

@@ -56,7 +56,7 @@ _TEXT = 4000  # characters of one text; what is longer keeps its beginning and i
 
 
 def canonical(data: Mapping[str, Any]) -> bytes:
-    """The one way in which a line is written."""
+    """Encode an event in the one way in which a line is written."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), default=str).encode()
 
 
@@ -65,7 +65,7 @@ def _hash(raw: bytes) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """Masked first, cut then: half a secret would not be known as one."""
+    """Mask first, cut then: half a secret would not be known as one."""
     if isinstance(value, str):
         text = mask(value)
         if len(text) > _TEXT:
@@ -89,7 +89,7 @@ class Ledger:
 
     @classmethod
     def of_this_process(cls) -> Ledger | None:
-        """The ledger of the run that started this process, if one did."""
+        """Return the ledger of the run that started this process, if one did."""
         folder = RunFolder.of_this_process()
         return cls(folder.path) if folder is not None else None
 
@@ -148,7 +148,7 @@ class Ledger:
 
 
 def _end_of(file: int, size: int) -> tuple[int, str, bool]:
-    """Number and hash for the next line, and whether what stands at the end is torn; reads from the end."""
+    """Find number and hash for the next line, and whether what stands at the end is torn; read from the end."""
     block = 1 << 13
     while True:
         at = max(0, size - block)
@@ -242,7 +242,7 @@ def read_chain(data: bytes) -> Chain:
 
 
 def read_run(folder: Path) -> Chain:
-    """The ledger of a run's folder, for any code that builds on what it says.
+    """Read the ledger of a run's folder, for any code that builds on what it says.
 
     Raises:
         UsageError: It is no run's folder, or its ledger does not hold together, or a newer swarmbook wrote it.
@@ -284,7 +284,7 @@ def format_of(data: bytes) -> object:
 
 
 def _is_sealed_one(folder: Path, chain: Chain) -> bool:
-    """Whether the manifest, if the run came to one, names the end of this very ledger."""
+    """Tell whether the manifest, if the run came to one, names the end of this very ledger."""
     try:
         sealed = json.loads((folder / "manifest.json").read_bytes())
         return bool(sealed["ledger"]["head"] == chain.head)
@@ -295,7 +295,7 @@ def _is_sealed_one(folder: Path, chain: Chain) -> bool:
 
 
 def _torn_lines(lines: list[bytes], index: int, number: int) -> int:
-    """How many lines from here on are what a later line calls torn."""
+    """Count the lines from here on that a later line calls torn."""
     for behind in reversed(
         range(index + 1, min(index + 9, len(lines)))
     ):  # the event that reports it may itself be torn

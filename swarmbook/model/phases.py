@@ -94,5 +94,5 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
 
 
 def numbers_of(*kinds: Kind) -> list[str]:
-    """Numbers of the phases of some kinds, in the order of the book."""
+    """List the numbers of the phases of some kinds, in the order of the book."""
     return [phase.number for phase in PHASES.values() if phase.kind in kinds]

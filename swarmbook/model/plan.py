@@ -66,7 +66,7 @@ class PlannedStep:
         return {*self.assumed, "cluster"} if self.assumed else set()
 
     def differs(self, changes: Iterable[Change]) -> Mismatch:
-        """How changes that are about to be made differ from the planned ones.
+        """Compare the changes that are about to be made with the planned ones.
 
         On what was observed they have to be just the planned ones. On what was assumed they may be fewer, and done
         to other things (an address, a version), but nothing that was not planned. Waiting needs no plan: it touches
@@ -143,7 +143,7 @@ class Plan:
         return [(step, change) for step in self.steps for change in step.changes]
 
     def words(self) -> dict[Word, list[Change]]:
-        """What has to be approved: by the word, the changes that it stands for."""
+        """Return what has to be approved: by the word, the changes that it stands for."""
         found: dict[Word, list[Change]] = {}
         for _, change in self.changes:
             if change.word is not None:
@@ -151,7 +151,7 @@ class Plan:
         return found
 
     def canonical(self) -> bytes:
-        """The one spelling."""
+        """Encode the plan in its one spelling."""
         steps = [
             {
                 "phase": s.phase, "step": s.step, "assumed": list(s.assumed), "unknown": s.unknown,
@@ -174,12 +174,12 @@ class Plan:
         return DIGEST + hashlib.sha256(self.canonical()).hexdigest()
 
     def approved_by(self, digest: str) -> bool:
-        """Whether a typed digest is this plan's; its first 16 characters are enough."""
+        """Tell whether a typed digest is this plan's; its first 16 characters are enough."""
         typed = digest.strip().removeprefix(DIGEST).lower()
         return len(typed) >= 16 and self.digest.removeprefix(DIGEST).startswith(typed)
 
     def approved_part(self) -> Plan:
-        """The steps that a person has to approve: what was shown is what is done."""
+        """Return the plan of the steps that a person has to approve: what was shown is what is done."""
         return replace(self, steps=tuple(s for s in self.steps if any(c.word for c in s.changes)), partial=True)
 
     def save(self, path: Path) -> None:
@@ -187,7 +187,7 @@ class Plan:
         write_atomic(path, self.canonical())
 
     def mismatch(self, phase: str, step: str, changes: Sequence[Change]) -> Mismatch:
-        """How changes differ from those of this plan; of a partial one, in what they are more than it.
+        """Compare changes with those of this plan; with a partial one, only in what they are more than it.
 
         Whether a change is part of an approved one is set inclusion on the things it touches.
         """
@@ -204,12 +204,12 @@ class Plan:
         return Mismatch(tuple(c for c in found.extra if not any(c.is_part_of(p) for p in planned.changes)))
 
     def step(self, phase: str, name: str) -> PlannedStep | None:
-        """What it says of a step, if anything."""
+        """Return what the plan says of a step, if anything."""
         return next((s for s in self.steps if (s.phase, s.step) == (phase, name)), None)
 
 
 def change_to_json(change: Change) -> dict[str, object]:
-    """A change as a plan's file and a run's ledger hold it."""
+    """Return a change as a plan's file and a run's ledger hold it."""
     return {
         "host": change.host,
         "action": change.action.value,
@@ -219,7 +219,7 @@ def change_to_json(change: Change) -> dict[str, object]:
 
 
 def change_from_json(data: Mapping[str, Any]) -> Change:
-    """A change from a plan's file or a run's ledger.
+    """Read a change from a plan's file or a run's ledger.
 
     Raises:
         KeyError, TypeError, ValueError: It is none, or has an action that this swarmbook does not know.
@@ -229,7 +229,7 @@ def change_from_json(data: Mapping[str, Any]) -> Change:
 
 
 def read_plan(path: Path) -> Plan:
-    """A plan from its file.
+    """Read a plan from its file.
 
     Raises:
         UsageError: It is no plan, was changed by hand, or is of another format.

@@ -47,7 +47,7 @@ class Transcript:
         self._ledger = Ledger.of_this_process()
 
     def record(self, host: str, text: str, exit: int, seconds: float, output: str = "") -> None:
-        """Add a command; masks it."""
+        """Add a command, masked."""
         tail = mask("\n".join(output.strip().splitlines()[-5:]))[-800:] if exit else ""
         command = Command(host, mask(text), exit, round(seconds, 3), tail, time.time() - seconds)
         with self._guard:
@@ -75,17 +75,20 @@ class Transcript:
             self._ledger.append("plan", step=step, changes=rows)
 
     def position(self) -> int:
-        """Where the next command will stand, for :meth:`since`."""
+        """Return the position of the next command, for :meth:`since`."""
         with self._guard:
             return len(self._commands)
 
     def since(self, position: int) -> tuple[Command, ...]:
-        """The commands recorded from a position on."""
+        """Return the commands recorded from a position on."""
         with self._guard:
             return tuple(self._commands[position:])
 
     def work_since(self, position: int, began: float) -> list[tuple[str, float, float]]:
-        """Host, begin and end of each command recorded from a position on, in seconds since a moment of the monotonic clock."""
+        """Return host, begin and end of each command recorded from a position on.
+
+        Begin and end are in seconds since a moment of the monotonic clock.
+        """
         with self._guard:
             pairs = list(zip(self._commands, self._ended))[position:]
         return [(command.host, max(ended - command.seconds - began, 0.0), ended - began) for command, ended in pairs]

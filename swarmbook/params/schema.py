@@ -181,15 +181,15 @@ class Params(BaseModel):
     )
 
     def managers(self) -> list[str]:
-        """The nodes that are swarm managers: the first ``swarm_managers`` of ``nodes``."""
+        """Return the nodes that are swarm managers: the first ``swarm_managers`` of ``nodes``."""
         return self.nodes[: self.swarm_managers]
 
     def members(self) -> list[str]:
-        """The nodes that carry a Galera member, first the one that bootstraps."""
+        """Return the nodes that carry a Galera member, first the one that bootstraps."""
         return list(self.galera_nodes or self.nodes)
 
     def view(self, phase: str) -> Params:
-        """These parameters as one phase may see them: all of them for no phase.
+        """Return these parameters as one phase may see them: all of them for no phase.
 
         What the type says is :class:`Params`; what it is refuses, at once, a parameter that the phase's notebook does
         not declare.
@@ -215,7 +215,7 @@ class _Guarded:
 
 
 def phase_params(phase: str) -> list[str]:
-    """Names of the parameters that a phase's notebook declares, in order."""
+    """List the names of the parameters that a phase's notebook declares, in order."""
     return [name for name, field in Params.model_fields.items() if phase in field.json_schema_extra["phases"]]  # type: ignore[index,operator]
 
 
@@ -259,7 +259,7 @@ def load_params(path: str | Path) -> Params:
 
 
 def params_from_namespace(phase: str, namespace: Mapping[str, Any]) -> Params:
-    """Parameters from the variables of a notebook's parameters cell.
+    """Read parameters from the variables of a notebook's parameters cell.
 
     Args:
         phase: Number of the notebook, such as ``"04"``.
@@ -276,12 +276,12 @@ def params_from_namespace(phase: str, namespace: Mapping[str, Any]) -> Params:
 
 
 def mistakes_in(values: Mapping[str, Any]) -> list[Mistake]:
-    """Everything that is wrong with parameters, by name; what is not among them has its default."""
+    """List everything that is wrong with parameters, given by name; what is not among them has its default."""
     return _validate(values)[1]
 
 
 def params_from_record(values: Mapping[str, Any], source: str) -> Params:
-    """Parameters as a run or a plan has kept them.
+    """Read parameters as a run or a plan has kept them.
 
     Args:
         values: By name.
@@ -297,7 +297,7 @@ def params_from_record(values: Mapping[str, Any], source: str) -> Params:
 
 
 def differing(kept: Params, given: Params) -> str:
-    """What two sets of parameters differ in, a line each; what confirms a step is no part of them."""
+    """List what two sets of parameters differ in, a line each; what confirms a step is not compared."""
     old, new = kept.model_dump(exclude={"confirm"}), given.model_dump(exclude={"confirm"})
     return "\n".join(f"{name}: {old[name]!r} then, {new[name]!r} now" for name in old if old[name] != new[name])
 
@@ -315,7 +315,7 @@ def _raise(mistakes: list[Mistake], source: str) -> None:
 
 
 def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
-    """Values and line numbers of a flat YAML mapping; PyYAML alone keeps the last of two equal keys and says nothing."""
+    """Read a flat YAML mapping's values and line numbers; PyYAML alone keeps the last of two equal keys, silently."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -358,7 +358,7 @@ def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
 def _validate(
     values: Mapping[str, Any], names: Iterable[str] = Params.model_fields
 ) -> tuple[Params | None, list[Mistake]]:
-    """The parameters, or what is wrong with them; of ``names`` only, since a notebook leaves the others at their defaults."""
+    """Return the parameters, or what is wrong with ``names``: a notebook leaves the others at their defaults."""
     mistakes: list[Mistake] = []
     good = dict(values)
     try:

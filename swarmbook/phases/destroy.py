@@ -63,7 +63,7 @@ _HELD = (MOUNT_POINT, "/var/lib/containerd", "/opt/containerd")
 
 
 def remains_on(cluster: str, data: str) -> Probe[Remains]:
-    """What of the book is on a node.
+    """Find what the book has put on a node.
 
     Args:
         cluster: The cluster's name.
@@ -144,17 +144,17 @@ def refuse_blind(host: str, remains: Remains) -> None:
 
 
 def _before(remains: Remains) -> EngineBefore:
-    """What the engine was; without a record it is taken for one that held other things."""
+    """Return what the engine was; without a record it is taken for one that held other things."""
     return remains.before or EngineBefore.RUNNING
 
 
 def _short(containers: Iterable[str]) -> tuple[str, ...]:
-    """Without the ids of tasks, which are others after every restart."""
+    """Return the containers' names without the ids of tasks, which are others after every restart."""
     return tuple(sorted({container.partition(".")[0] for container in containers}))
 
 
 def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
-    """Changes that take it all away; their things are what the operator is asked to confirm."""
+    """Plan the changes that take it all away; their things are what the operator is asked to confirm."""
     changes = []
     services = tuple(sorted({service for remains in seen.values() for service in remains.services}))
     if services:

@@ -63,7 +63,7 @@ _LINKS = sh("ip -j -4 route | as routes; ip -j -4 addr | as addresses")
 
 
 def links(address: str) -> Probe[tuple[tuple[str, ...], int]]:
-    """The networks that a node has routes to, and the MTU of its link, bytes.
+    """Ask for the networks that a node has routes to, and the MTU of its link, bytes.
 
     Args:
         address: The node's private address: its link is the one that carries it.
@@ -78,7 +78,7 @@ def links(address: str) -> Probe[tuple[tuple[str, ...], int]]:
 
 
 def network_named(name: str) -> Probe[Network | None]:
-    """A network of the swarm; None when there is none of that name."""
+    """Ask for a network of the swarm; None when there is none of that name."""
 
     def read(facts: Facts) -> Network | None:
         found = json.loads("".join(facts["network"]) or "[]")
@@ -169,7 +169,7 @@ class Create(Step[Overlay, Network]):
 
 
 def wanted_network(params: Params, seen: Overlay) -> Network:
-    """The network by the parameters; its MTU is theirs, or the smallest of the nodes' less VXLAN's headers."""
+    """Return the network by the parameters; its MTU is theirs, or the smallest of the nodes' less VXLAN's headers."""
     mtu = params.overlay_mtu or min(seen.mtu.values()) - VXLAN_BYTES
     return Network(params.overlay_network, str(ipaddress.ip_network(params.overlay_subnet)), mtu)
 
@@ -186,7 +186,7 @@ echo @{name} $full $more) &
 
 
 def _pings(addresses: Mapping[str, str], mtu: int) -> Script:
-    """One packet that fits and one that does not, to every address; DF is set, so that nothing is cut in two.
+    """Send one packet that fits and one that does not to every address; DF is set, so that nothing is cut in two.
 
     Args:
         addresses: By the name of their node.
@@ -198,7 +198,7 @@ def _pings(addresses: Mapping[str, str], mtu: int) -> Script:
 
 @look()
 def reach(book: Book) -> CheckTable:
-    """From a container on every node to one on every other: a packet of the full MTU passes, one byte more does not."""
+    """Ping every node's container from every other's: a packet of the full MTU passes, one byte more does not."""
     manager = require_swarm(book)
     found = book.fleet[manager].ask(network_named(book.params.overlay_network))
     if found is None:

@@ -24,7 +24,7 @@ __all__ = ["make_plan", "notebook_file", "notebook_hash", "steps_of"]
 
 
 def steps_of(number: str) -> list[Step[Any, Any] | Look]:
-    """The steps of a phase, in order: what its notebook's cells call.
+    """List the steps of a phase, in order: what its notebook's cells call.
 
     Args:
         number: Of the phase.
@@ -37,7 +37,7 @@ def steps_of(number: str) -> list[Step[Any, Any] | Look]:
 
 
 def notebook_file(root: Path, number: str) -> Path:
-    """A phase's notebook.
+    """Return the path of a phase's notebook.
 
     Args:
         root: The book's folder.
@@ -58,7 +58,7 @@ def notebook_file(root: Path, number: str) -> Path:
 
 
 def notebook_hash(root: Path, number: str) -> str:
-    """SHA-256 of a phase's notebook as it is on disk."""
+    """Return the SHA-256 of a phase's notebook as it is on disk."""
     return hashlib.sha256(notebook_file(root, number).read_bytes()).hexdigest()
 
 

@@ -49,11 +49,11 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the report for programs."""
         return {"ok": self.exit_code == 0, **asdict(self)}
 
     def to_text(self) -> str:
-        """For people."""
+        """Render the report for people."""
         if self.exit_code:
             head = {1: "does not fit", 2: "cannot be audited"}.get(self.exit_code, "could not be audited")
             return "\n".join([f"{self.folder}: {head}: {self.finding}", *(f"  note: {note}" for note in self.notes)])
@@ -159,7 +159,10 @@ def _manifest(folder: Path, raw: bytes) -> dict[str, Any]:
 
 
 def _signature_fits(folder: Path, raw: bytes, signed: dict[str, Any]) -> str:
-    """The fingerprint of the key that signed, if one did. First of all: a forged manifest says nothing about files."""
+    """Return the fingerprint of the key that signed, if one did.
+
+    This comes first of all: a forged manifest says nothing about files.
+    """
     path, claimed = folder / manifest.SIGNATURE, signed["signer"]
     if not path.is_file():
         if claimed:
@@ -193,7 +196,7 @@ def _files_fit(folder: Path, signed: dict[str, Any], data: bytes) -> None:
 
 
 def _where_in_ledger(data: bytes, signed: dict[str, Any]) -> str:
-    """A changed ledger breaks its own chain in a line that can be named."""
+    """Say where the ledger was changed: where it breaks its own chain, that line can be named."""
     try:
         chain = read_chain(data)
     except BrokenChain as error:

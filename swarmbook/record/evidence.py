@@ -34,7 +34,7 @@ __all__ = ["Evidence", "circumstances", "user"]
 
 
 def circumstances(root: Path) -> dict[str, Any]:
-    """Who runs what, from where, with which versions.
+    """Return who runs what, from where, with which versions.
 
     Args:
         root: The book's folder.
@@ -53,7 +53,7 @@ def circumstances(root: Path) -> dict[str, Any]:
 
 
 def user() -> str:
-    """Who runs this, by name; by number where the system knows no name."""
+    """Return who runs this, by name; by number where the system knows no name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container that was given any number
@@ -134,7 +134,7 @@ class Evidence:
                 self.trouble = error
 
     def _new_nodes(self) -> dict[str, Any]:
-        """The nodes' host keys and addresses, where they are not those that were recorded last."""
+        """Return the nodes' host keys and addresses, where they are not those that were recorded last."""
         try:
             nodes = self.cluster.nodes if self.cluster else []
             if self.cluster:
@@ -174,7 +174,7 @@ class Evidence:
         )
 
     def planned(self, plan: Plan | None, approvals: Sequence[Approval]) -> None:
-        """The plan that the run is held to, which is kept beside the ledger, and who said yes to what."""
+        """Record the plan that the run is held to, which is kept beside the ledger, and who approved what."""
         if plan is not None:
             plan.save(self.folder / PLAN_FILE)
             self._tell("plan", digest=plan.digest, file=PLAN_FILE, changes=len(plan.changes), partial=plan.partial)
@@ -229,7 +229,7 @@ class Evidence:
         self._tell("interruption", signal=signal)
 
     def ended(self, result: RunResult) -> str:
-        """The last event, the manifest, the signature.
+        """Write the last event, the manifest and the signature.
 
         Returns:
             One line: what the record of this run is worth.

@@ -43,7 +43,7 @@ def write_index(parent: Path) -> Path:
 
 
 def _row(folder: Path) -> tuple[str, list[object]]:
-    """One run, from its summary alone: an index over a thousand runs must not read a thousand records."""
+    """Render one run from its summary alone: an index over a thousand runs must not read a thousand records."""
     try:
         summary = json.loads((folder / SUMMARY).read_text("utf-8"))
         chapters = [chapter for c in summary["chapters"] if (chapter := ChapterRecord.from_json(c)).reached]

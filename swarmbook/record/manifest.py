@@ -19,12 +19,12 @@ FILE, SIGNATURE, SIGNER = "manifest.json", "manifest.json.sig", "signer.pub"
 
 
 def canonical(manifest: Mapping[str, Any]) -> bytes:
-    """The one way in which a manifest is written."""
+    """Encode a manifest in the one way in which it is written."""
     return (json.dumps(manifest, sort_keys=True, indent=1) + "\n").encode()
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Everything in a run's folder that is no folder, by name, but for manifest and signature."""
+    """Yield everything in a run's folder that is no folder, by name, except the manifest and its signature."""
     found = (
         (path.relative_to(folder).as_posix(), path)
         for path in folder.rglob("*")
@@ -34,7 +34,7 @@ def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def hash_of(path: Path) -> tuple[str, int]:
-    """SHA-256 and size of a file."""
+    """Return SHA-256 and size of a file."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
@@ -44,7 +44,7 @@ def hash_of(path: Path) -> tuple[str, int]:
 
 
 def make(folder: Path, cluster: str, signer: str | None) -> bytes:
-    """The manifest of a run's folder as it is now.
+    """Build the manifest of a run's folder as it is now.
 
     Args:
         folder: The run's folder.

@@ -32,7 +32,7 @@ PARAMETER_TAGS = ("parameters", "injected-parameters")
 
 
 def read_notebook(path: Path) -> Any:
-    """A notebook that is about to be executed.
+    """Read a notebook that is about to be executed.
 
     Raises:
         UsageError: It cannot be read, or is none.
@@ -95,7 +95,7 @@ def recorded_steps(nb: Any, number: str, chapter: str) -> tuple[StepRecord, ...]
 
 
 def step_titles(nb: Any) -> list[str | None]:
-    """For every cell the title of the step it belongs to; None for cells that are no step's code.
+    """Return for every cell the title of the step it belongs to; None for cells that are no step's code.
 
     Headings above the ``parameters`` cell are front matter. A cell tagged ``bootstrap`` is no step.
     """
@@ -122,7 +122,7 @@ def _heading(source: str) -> str | None:
 
 
 def parameter_names(nb: Any, path: Path) -> set[str]:
-    """Names that its parameters cell declares.
+    """Return the names that a notebook's parameters cell declares.
 
     Raises:
         UsageError: That cell is not plain Python.
@@ -142,7 +142,7 @@ def parameter_names(nb: Any, path: Path) -> set[str]:
 
 
 def plain(value: Any) -> Any:
-    """What papermill can write as a literal: it refuses paths and dates, and makes text of tuples."""
+    """Return a value as papermill can write it as a literal: it refuses paths and dates, and makes text of tuples."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -153,7 +153,7 @@ def plain(value: Any) -> Any:
 
 
 def count_steps(path: Path) -> int:
-    """How many steps it has; 0 when it cannot be read, which is reported when its turn comes."""
+    """Count a notebook's steps; 0 when it cannot be read, which is reported when its turn comes."""
     try:
         nb = nbformat.reads(path.read_text("utf-8"), as_version=4)
     except Exception:

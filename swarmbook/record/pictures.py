@@ -23,7 +23,10 @@ _FINE = (states.COMPLETED, *states.UNREACHED)
 
 
 def _lane(name: str, bars: Iterable[tuple[float, float, str, str]], seconds: float, note: str) -> Markup:
-    """One row: bars of (begin, end, class, title) in seconds since the run's begin, stretched to whatever width there is."""
+    """Draw one row of bars, stretched to whatever width there is.
+
+    A bar is (begin, end, class, title), in seconds since the run's begin.
+    """
     scale = _WIDE / max(seconds, 0.001)
     drawn = []
     for begin, end, kind, title in bars:

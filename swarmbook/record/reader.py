@@ -98,7 +98,7 @@ def _read(folder: Path) -> Record:
 
 
 def _events(path: Path) -> tuple[Sequence[Event], str, str]:
-    """The events, why the ledger does not hold together, and its last hash; of a broken one what can be read."""
+    """Read the events, why the ledger does not hold together, and its last hash; of a broken one what can be read."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -205,7 +205,7 @@ class _Walk:
         )
 
     def _pass_over(self, event: Event) -> None:
-        """An event that says nothing of what a record holds, or that a later swarmbook has added."""
+        """Ignore an event that says nothing of what a record holds, or that a later swarmbook has added."""
 
     def _see_run(self, event: Event) -> None:
         self._run = event
@@ -216,7 +216,7 @@ class _Walk:
             self._chapters[number] = ChapterRecord(number, name, states.NOT_RUN, notebook=notebook)
 
     def _see_nodes(self, event: Event) -> None:
-        """A run, and a notebook that has ended, say where the nodes are, if that is not what was said last."""
+        """Note where the nodes are: a run, and a notebook that has ended, say so if that is not what was said last."""
         if "host_keys" in event:
             self._host_keys = _texts(event["host_keys"] or {})
         if "addresses" in event:
@@ -360,7 +360,7 @@ def _with_notebooks(record: Record) -> Record:
 
 
 def _joined(reported: Sequence[StepRecord], shown: Sequence[StepRecord], believed: bool) -> Iterable[StepRecord]:
-    """The steps in the notebook's order: what the ledger says of each, completed by what the notebook shows.
+    """Yield the steps in the notebook's order: what the ledger says of each, completed by what the notebook shows.
 
     Args:
         reported: What the ledger says, or a summary.

@@ -47,7 +47,7 @@ def earlier(record: Record) -> Record | None:
 
 
 def _ran(folder: Path) -> set[str]:
-    """Numbers of the notebooks that a run reached, from its summary alone: there may be a thousand runs."""
+    """Return the numbers of the notebooks that a run reached, from its summary alone: there may be a thousand runs."""
     try:
         summary = json.loads((folder / SUMMARY).read_text("utf-8"))
         return {str(c["number"]) for c in summary["chapters"] if c["status"] not in UNREACHED}

@@ -73,7 +73,7 @@ def _tiles(record: Record, signature: str) -> Markup:
 
 
 def _briefly(signature: str) -> str:
-    """The whole of it stands in the record's section."""
+    """Shorten what is said of the signature: the whole of it stands in the record's section."""
     if signature.startswith("signed by "):
         return "signed; signer not checked"
     return signature.partition(":" if signature.startswith("does not fit") else ",")[0]
@@ -253,7 +253,7 @@ def _step(step: StepRecord, budget: _Budget) -> Markup:
 
 
 def _commands(commands: Sequence[Command], budget: _Budget) -> Markup:
-    """The same command on several hosts stands there once."""
+    """Render the commands; the same command on several hosts stands there once."""
     if not commands:
         return muted("No command was sent over SSH.")
     groups: dict[tuple[str, int, str], list[Command]] = {}

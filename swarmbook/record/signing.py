@@ -66,7 +66,7 @@ def _ssh_keygen(*words: str, stdin: bytes = b"") -> bytes:
 
 
 def git_config(root: Path, name: str) -> str:
-    """A setting of git, seen from the book's folder; empty if there is none, or no git."""
+    """Read a setting of git, seen from the book's folder; empty if there is none, or no git."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), "config", "--get", name], capture_output=True, text=True, timeout=20
@@ -77,7 +77,7 @@ def git_config(root: Path, name: str) -> str:
 
 
 def fingerprint(public: str) -> str:
-    """A public key's fingerprint, as ssh-keygen writes it."""
+    """Return a public key's fingerprint, as ssh-keygen writes it."""
     try:
         blob = base64.b64decode(public.split()[1], validate=True)
     except (IndexError, binascii.Error):
@@ -141,7 +141,7 @@ class Signing:
         return True
 
     def public(self) -> str:
-        """The public key; makes the cluster's own one if it is to be used and not there.
+        """Return the public key; make the cluster's own one if it is to be used and not there.
 
         Raises:
             Unsigned: There is none.
@@ -173,11 +173,11 @@ class Signing:
         return self._public
 
     def fingerprint(self) -> str:
-        """The fingerprint of :meth:`public`."""
+        """Return the fingerprint of :meth:`public`."""
         return fingerprint(self.public())
 
     def sign(self, message: bytes) -> bytes:
-        """A signature; the cluster's folder remembers the key as one of its signers.
+        """Sign a message; the cluster's folder remembers the key as one of its signers.
 
         Raises:
             Unsigned: The key, or the agent, does not sign.
@@ -234,7 +234,7 @@ class Verdict:
 
 
 def allowed_signers(root: Path, cluster: str, named: str | None = None) -> list[Path]:
-    """The files that say whose signature counts: the one that is named, else git's and the cluster's, where they exist.
+    """List the files that say whose signature counts: the named one, else git's and the cluster's, where they exist.
 
     Raises:
         UsageError: The named one is not there.
@@ -250,7 +250,7 @@ def allowed_signers(root: Path, cluster: str, named: str | None = None) -> list[
 
 
 def _armoured(signature: bytes) -> bytes:
-    """A signature as ssh-keygen writes it: base64 that was changed may still mean the same."""
+    """Return a signature as ssh-keygen writes it: base64 that was changed may still mean the same."""
     try:
         blob = base64.b64decode(b"".join(signature.split(b"\n")[1:-2]))
     except binascii.Error:

@@ -69,7 +69,7 @@ class Console:
             self._bar.set_description_str(f"{number} {cut(title or name, 30, self.dots)} ")
 
     def waiting(self, title: str, seconds: float) -> None:
-        """A sign of life: the bar's clock on a terminal, now and then a line elsewhere."""
+        """Show a sign of life: the bar's clock on a terminal, now and then a line elsewhere."""
         if self._bar is not None:
             self._bar.refresh()
         elif not self.tty and time.monotonic() - self._said >= SIGN_OF_LIFE_S:
@@ -91,7 +91,7 @@ class Console:
             self._bar.update(1)
 
     def chapter_failed(self, chapter: ChapterRecord, notebook: Path) -> None:
-        """The message of the error that stopped the run, and where to look."""
+        """Print the message of the error that stopped the run, and where to look."""
         error = chapter.error or {}
         self._close()
         missed = sum(1 for step in chapter.steps if step.status == states.NOT_RUN)
@@ -127,13 +127,13 @@ class Console:
             self.line(text)
 
     def note(self, text: str) -> None:
-        """Something worth a line that belongs to no step."""
+        """Print something worth a line that belongs to no step."""
         self.line(text, loud=True)
 
     # -- how --------------------------------------------------------------------------------------
 
     def line(self, text: str, *, loud: bool = False) -> None:
-        """Writes whole lines, above the bar if there is one."""
+        """Write whole lines, above the bar if there is one."""
         if self.quiet and not loud:
             return
         self._said = time.monotonic()

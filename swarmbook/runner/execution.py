@@ -38,20 +38,20 @@ class Listener(Protocol):
     """
 
     def notebook_started(self, nb: Any) -> None:
-        """Once, with the notebook as it will be executed, injected parameters and all."""
+        """Hear, once, of the notebook as it will be executed, injected parameters and all."""
 
     def cell_started(self, cell: Any, index: int, total: int) -> None: ...
 
     def cell_output(self, cell: Any, index: int, output: Any) -> None: ...
 
     def cell_waiting(self, cell: Any, index: int, seconds: float) -> None:
-        """About once a second while a cell runs."""
+        """Hear, about once a second, that a cell still runs."""
 
     def cell_finished(self, cell: Any, index: int, total: int, status: str, seconds: float) -> None: ...
 
 
 def save_notebook(nb: Any, path: Path) -> None:
-    """Writes a notebook aside and renames it into place.
+    """Write a notebook aside and rename it into place.
 
     Raises:
         WorldError: It could not be written; what was there before is still there, whole.
@@ -117,7 +117,7 @@ class _Client(NotebookClient):
 
 
 def _masked_lines(lines: Any) -> Any:
-    """A traceback, masked as one text: what IPython breaks into lines may begin in one and end in another."""
+    """Mask a traceback as one text: what IPython breaks into lines may begin in one and end in another."""
     whole = "\n".join(map(str, lines))
     return mask(whole).split("\n") if "\n" in whole else mask_data(lines)
 
@@ -163,11 +163,11 @@ class Execution:
             save_notebook(self.nb, self.path)
 
     def stream(self, name: str) -> StreamMask:
-        """The mask over the current cell's standard output or error."""
+        """Return the mask over the current cell's standard output or error."""
         return self.streams.setdefault(name, StreamMask())
 
     def end_streams(self, cell: Any) -> None:
-        """Adds what the masks still hold back; the cell says no more."""
+        """Add what the masks still hold back; the cell says no more."""
         for name, held in sorted(self.streams.items()):
             if text := held.flush():
                 if (copy := self.copies.get(name)) is not None:
@@ -244,7 +244,7 @@ class Execution:
         return True
 
     async def unless_stopped(self, task: asyncio.Future[Any], timeout: float | None) -> bool:
-        """True once the task is done, False at the time limit or when asked to stop."""
+        """Return True once the task is done, False at the time limit or when asked to stop."""
         stopping = asyncio.ensure_future(self.stopping.wait())
         try:
             await asyncio.wait({task, stopping}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -327,7 +327,7 @@ class Execution:
         return "Interrupted", f"the cell was interrupted by {self.stop.name}"
 
     async def end_cell(self, task: asyncio.Future[Any]) -> None:
-        """Interrupts the cell so that its ``finally`` runs, and waits a bounded time for it."""
+        """Interrupt the cell so that its ``finally`` runs, and wait a bounded time for it."""
         assert self.kernel is not None
         # ipykernel drops an interrupt that arrives before it has taken the cell up.
         with contextlib.suppress(asyncio.TimeoutError):
@@ -366,7 +366,7 @@ class Execution:
             return FAILED
 
     async def finish(self, status: str, since: float) -> None:
-        """Whatever happened: nothing stays running, nothing unreached is called completed."""
+        """End the execution, whatever happened: nothing stays running, nothing unreached is called completed."""
         for index, cell in enumerate(self.nb.cells):
             if index == self.current:
                 # Only a save that failed or an error of our own leaves a cell in this state.

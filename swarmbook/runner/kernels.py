@@ -136,7 +136,7 @@ class Kernel:
         self._pgid: int | None = None
 
     async def spawn(self, env: Mapping[str, str], cwd: str | None) -> None:
-        """Starts the process; it boots on its own from here on."""
+        """Start the process; it boots on its own from here on."""
         with self.log_path.open("wb") as sink:  # what a kernel says on its own must not hit the terminal
             await self.km.start_kernel(
                 extra_arguments=["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={_ORPHANED}"],
@@ -151,7 +151,7 @@ class Kernel:
         self.kc.start_channels(stdin=False, hb=False)
 
     async def ready(self, timeout: float) -> None:
-        """Waits until the kernel answers on both channels.
+        """Wait until the kernel answers on both channels.
 
         ``wait_for_ready`` of jupyter_client spends 0.2 s on draining iopub; seeing the idle message
         of one's own request proves the same at once.
@@ -183,14 +183,14 @@ class Kernel:
                 return message
 
     def last_words(self, lines: int = 6) -> str:
-        """The end of what the kernel process itself wrote on stderr."""
+        """Return the end of what the kernel process itself wrote on stderr."""
         with contextlib.suppress(OSError):
             text = self.log_path.read_text("utf-8", "replace").strip()
             return "\n".join(text.splitlines()[-lines:])
         return ""
 
     async def exit_text(self) -> str:
-        """How the process ended, in words."""
+        """Say in words how the process ended."""
         code = await self.km.provisioner.poll() if self.km.provisioner else None
         if code is None:
             return "it runs no more"
@@ -207,7 +207,7 @@ class Kernel:
             await self.km.interrupt_kernel()
 
     async def _leave(self) -> None:
-        """Asks the kernel to end by itself, so that ``atexit`` functions run; kills it if it does not.
+        """Ask the kernel to end by itself, so that ``atexit`` functions run; kill it if it does not.
 
         Not by ``shutdown_request``: ipykernel answers that on its control thread, which then deadlocks
         with the main thread's clean-up in one of twenty shutdowns (seen with 7.4; posit-dev/positron#7142).
@@ -221,7 +221,7 @@ class Kernel:
             await asyncio.sleep(0.01)
 
     async def shutdown(self, *, now: bool = False, group: bool = False) -> None:
-        """Ends the process and removes its files.
+        """End the process and remove its files.
 
         Args:
             now: Kill instead of asking.
@@ -280,11 +280,11 @@ class KernelPool:
         self._alive: set[Kernel] = set()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the pool's loop to its end."""
+        """Run a coroutine on the pool's loop to its end."""
         return self._loop.run_until_complete(coroutine)
 
     def warm(self, kernel_name: str = "python3") -> None:
-        """Starts to boot the next kernel; callable before the first notebook too."""
+        """Start to boot the next kernel; callable before the first notebook too."""
         if self._next is None and self._left > 0:
             task = self._loop.create_task(self._boot(kernel_name, 60.0, self._warm_up))
             self._next = (kernel_name, task)
@@ -293,7 +293,7 @@ class KernelPool:
                 self.run(asyncio.sleep(0.02))
 
     async def take(self, kernel_name: str, start_timeout: float = 60.0) -> Kernel:
-        """A kernel that was never used, ready; the one after it starts to boot once this one is asked for."""
+        """Return a kernel that was never used, ready: the one that :meth:`warm` started to boot, or a new one."""
         booked, self._next = self._next, None
         self._left -= 1
         if booked is not None:
@@ -335,7 +335,7 @@ class KernelPool:
         return kernel
 
     def _home(self) -> Path:
-        """A private folder with a path short enough for unix sockets, removed by :meth:`close`."""
+        """Return a private folder with a path short enough for unix sockets, removed by :meth:`close`."""
         if self._folder is None:
             for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")):  # noqa: S108 - mkdtemp makes a private folder in it
                 if len(os.fsencode(base)) + len(_PREFIX) + 8 + 5 > _LONGEST_FOLDER:
@@ -355,7 +355,7 @@ class KernelPool:
         return self._folder
 
     def close(self) -> None:
-        """Ends every kernel that is left and removes the sockets."""
+        """End every kernel that is left and remove the sockets."""
 
         async def end() -> None:
             if self._next is not None:
@@ -386,7 +386,7 @@ class KernelPool:
 
 
 def _sweep(base: Path) -> None:
-    """Removes folders of pools that were killed: their lock is free, and they are not brand new."""
+    """Remove folders of pools that were killed: their lock is free, and they are not brand new."""
     for folder in base.glob(_PREFIX + "*"):
         with contextlib.suppress(OSError):
             if folder.is_symlink() or time.time() - folder.stat().st_mtime < 60:

@@ -22,7 +22,7 @@ __all__ = ["SwarmbookEngine", "register"]
 
 
 def register() -> None:
-    """Makes ``engine_name="swarmbook"`` known to papermill, also where no entry point is installed."""
+    """Make ``engine_name="swarmbook"`` known to papermill, also where no entry point is installed."""
     from papermill.engines import papermill_engines
 
     papermill_engines.register("swarmbook", SwarmbookEngine)
@@ -71,7 +71,7 @@ class SwarmbookEngine:
         stderr_file: Any = None,
         **_: Any,
     ) -> Any:
-        """Executes a notebook; returns it also when a cell failed, as papermill expects.
+        """Execute a notebook; return it also when a cell failed, as papermill expects.
 
         Args:
             nb: The notebook, changed in place.

@@ -59,7 +59,7 @@ class Pulse:
         self._idle_since: float | None = None
 
     async def lost(self) -> bool:
-        """Whether the kernel has been idle for a while, as far as it tells."""
+        """Tell whether the kernel has been idle for a while, as far as it says."""
         now = time.monotonic()
         if self._idle_since is not None:
             return now - self._idle_since > GRACE_S

@@ -60,7 +60,7 @@ class _Steps:
         self.console.step_started(self.chapter.number, self.chapter.name, self.title)
 
     def cell_output(self, cell: Any, index: int, output: Any) -> None:
-        """What a cell shows is in the notebook; the code of the error that ends it is for the record, too."""
+        """Keep the code of the error that ends a cell for the record, too; what a cell shows is in the notebook."""
         if isinstance(said := output.get("data", {}).get(ERROR_MIME), Mapping):
             self.code = {"code": str(said.get("code"))}
 
@@ -88,7 +88,7 @@ def run_chapters(
     approvals: Sequence[Approval] = (),
     on_failure: OnFailure | None = None,
 ) -> RunResult:
-    """Executes chapters one after the other into ``folder`` and stops at the first that fails.
+    """Execute chapters one after the other into ``folder`` and stop at the first that fails.
 
     A failed step is a result, not an exception. ``folder/summary.json`` is up to date after every
     chapter; a run that was killed says ``running`` there. The ledger is written as things happen, the
@@ -164,7 +164,7 @@ def run_chapters(
 
 
 def _report(folder: Path, console: Console) -> None:
-    """The report and the index over the cluster's runs; without them the run's result is the same."""
+    """Write the report and the index over the cluster's runs; without them the run's result is the same."""
     from swarmbook.record.index import write_index
     from swarmbook.record.report import write_report
     from swarmbook.record.runs import STAMP
@@ -245,7 +245,7 @@ def _execute(
 
 
 def _from_notebook(record: ChapterRecord, path: Path, since: float) -> ChapterRecord:
-    """Completes a record from the saved notebook: the record and the artifact cannot disagree."""
+    """Complete a record from the saved notebook: the record and the artifact cannot disagree."""
     try:
         if path.stat().st_mtime < since - 2:  # an older run's, when this one could not even start to save
             return record

@@ -27,7 +27,7 @@ _LAYERS: Mapping[str, str] = {
 
 
 def layers_in_words(layers: Iterable[str], unfinished: bool = False) -> str:
-    """What is on a disk, or comes onto it, for a person.
+    """Describe what is on a disk, or comes onto it, for a person.
 
     Args:
         layers: From below.
@@ -58,7 +58,7 @@ def _set_back(change: Change) -> str:
 
 
 def _with(words: str) -> Callable[[Change], str]:
-    """A sentence in which ``{}`` stands for the things and ``{0}`` for the first of them."""
+    """Make a change's sentence of words in which ``{}`` stands for the things and ``{0}`` for the first of them."""
 
     def made(change: Change) -> str:
         return words.replace("{}", " ".join(change.things)).replace("{0}", next(iter(change.things), ""))
@@ -144,12 +144,12 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
 
 
 def sentence(change: Change) -> str:
-    """What a change does, for a person."""
+    """Describe what a change does, for a person."""
     return _SENTENCES[change.action](change)
 
 
 def grouped(changes: Iterable[Change]) -> dict[str, list[str]]:
-    """Hosts by what is done there: the same change on several hosts is one line."""
+    """Group the hosts by what is done there: the same change on several hosts is one line."""
     hosts: dict[str, list[str]] = {}
     for change in changes:
         hosts.setdefault(sentence(change), []).append(change.host)
@@ -157,7 +157,7 @@ def grouped(changes: Iterable[Change]) -> dict[str, list[str]]:
 
 
 def plan_table(plan: Plan) -> Table:
-    """A row a change; the same change on several hosts is one row."""
+    """Render a plan as a table, a row for each change; the same change on several hosts is one row."""
     rows: list[list[str]] = []
     for step in plan.steps:
         if step.unknown:
@@ -175,7 +175,7 @@ def plan_table(plan: Plan) -> Table:
 
 
 def cost_table(plan: Plan) -> Table:
-    """What the machines cost, by the hour or by the month."""
+    """Render what the machines cost as a table, by the hour or by the month."""
     monthly = any(c.monthly for c in plan.costs)
     paid = [(c, c.monthly if monthly else c.hourly) for c in plan.costs]
     digits = 2 if monthly else 3
@@ -189,7 +189,7 @@ def cost_table(plan: Plan) -> Table:
 
 
 def summary(plan: Plan) -> str:
-    """A plan in one line."""
+    """Sum up a plan in one line."""
     count = len(plan.changes)
     hosts = {change.host for _, change in plan.changes} - {"cluster", "here"}
     unknown = sum(bool(step.unknown) for step in plan.steps)
@@ -198,7 +198,7 @@ def summary(plan: Plan) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """A plan for a terminal."""
+    """Render a plan for a terminal."""
     parts = [plan_table(plan).to_text()]
     if any(step.assumed for step in plan.steps):
         parts.append(

@@ -29,7 +29,7 @@ _STYLE = """<style>
 
 
 def _svg(wide: int, high: int, title: str, summary: str, drawn: Iterable[Markup]) -> Markup:
-    """A picture that says itself in words; no id in it, since several stand in one page."""
+    """Build a picture that says in words what it shows; it has no ids, since several pictures stand in one page."""
     page = tag("rect", class_="page", x=0.5, y=0.5, width=wide - 1, height=high - 1, rx=8)
     inside = joined(("", tag("title", title), tag("desc", summary), Markup(_STYLE), page, *drawn, ""), "\n")
     return tag(
@@ -50,7 +50,7 @@ def _text(kind: str, x: object, y: object, words: object, anchor: str | None = N
 
 
 def as_image(svg: str) -> Markup:
-    """A picture for a page of HTML, as an image that carries its words.
+    """Wrap a picture for a page of HTML, as an image that carries its words.
 
     Not the SVG itself: who shows notebooks of others (JupyterLab before one trusts it, GitHub) takes SVG out of HTML, or only its
     style, which leaves it black (https://github.com/jupyter/nbviewer/issues/1037). An image JupyterLab leaves alone; so does GitHub,
@@ -99,7 +99,7 @@ _CARD, _GAP, _ACROSS = 204, 16, 4
 
 
 def topology(cards: Sequence[Card], title: str = "What stands on which node") -> str:
-    """A card for each node, a line for each part of it.
+    """Draw a card for each node, with a line for each part of it.
 
     Args:
         cards: The nodes, in order.
@@ -140,7 +140,7 @@ _STATES = {"Synced": "ok", "Joiner": "work", "Donor": "work", "Joined": "work", 
 
 
 def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' states") -> str:
-    """A lane for each member, from its first state to its last.
+    """Draw a lane for each member, from its first state to its last.
 
     Args:
         samples: Seconds since the begin, member, state; in the order in which they were seen.
@@ -175,14 +175,17 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
 
 
 def _spans(seen: Sequence[tuple[float, str]], last: float) -> list[tuple[float, float, str]]:
-    """States from when to when; what is the same twice is one."""
+    """List the states from when to when; what is the same twice is one."""
     changes = [(at, state) for number, (at, state) in enumerate(seen) if number == 0 or seen[number - 1][1] != state]
     ends = [at for at, _ in changes[1:]] + [last]
     return [(at, end, state) for (at, state), end in zip(changes, ends)]
 
 
 def stretches(spans: Iterable[tuple[float, float]], near: float) -> list[tuple[float, float]]:
-    """Spans of time joined to stretches, where less than ``near`` lies between them: what the eye could not tell apart is one bar."""
+    """Join spans of time to stretches, where no more than ``near`` lies between them.
+
+    What the eye could not tell apart is one bar.
+    """
     joined: list[tuple[float, float]] = []
     for begin, end in sorted(spans):
         if joined and begin - joined[-1][1] <= near:
@@ -193,12 +196,12 @@ def stretches(spans: Iterable[tuple[float, float]], near: float) -> list[tuple[f
 
 
 def busy(spans: Iterable[tuple[float, float]]) -> float:
-    """How long at least one of these spans lasted, seconds: what runs at the same time counts once."""
+    """Count the seconds that at least one of these spans lasted: what runs at the same time counts once."""
     return sum(end - begin for begin, end in stretches(spans, 0.0))
 
 
 def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked when") -> str:
-    """A lane for each host, a bar for each stretch of work.
+    """Draw a lane for each host, with a bar for each stretch of work.
 
     Args:
         work: Host, begin and end in seconds since the begin.

@@ -32,7 +32,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What was shown last stays when it ends badly, and goes when all is well: the step's table says it then."""
+        """Keep what was shown last when it ends badly; clear it when all is well: the step's table says it then."""
         if error is None and self._handle is not None:
             self._handle.update({"text/plain": ""}, raw=True)
 
@@ -92,7 +92,7 @@ class AtWork:
 
 
 def line(seconds: float) -> str:
-    """What is being done now, in one line."""
+    """Say in one line what is being done now."""
     at_work = [mask(f"{where}: {what}" if where else what) for where, what in activity.now()]
     text = "; ".join(" ".join(words.split()) for words in at_work) or "at work"
     # Masked first, cut then: half a secret would not be known as one.

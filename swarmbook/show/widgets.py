@@ -14,7 +14,7 @@ __all__ = ["confirm_box", "somebody_watches"]
 
 
 def somebody_watches() -> bool:
-    """Whether this is a kernel that no run has started: there may be a person, who may click."""
+    """Tell whether this is a kernel that no run has started: there may be a person, who may click."""
     if RunFolder.of_this_process() is not None:
         return False
     try:
@@ -25,7 +25,7 @@ def somebody_watches() -> bool:
 
 
 def confirm_box(word: str, things: Sequence[str], say: Callable[[], None]) -> Any:
-    """A box that names what would be done, and takes the word for it.
+    """Build a box that names what would be done, and takes the word for it.
 
     Args:
         word: ORDER, DESTROY or CANCEL.

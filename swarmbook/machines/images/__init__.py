@@ -36,7 +36,7 @@ def _context(name: str) -> dict[str, bytes]:
 
 
 def image_name(name: str, base: str) -> str:
-    """The tag of an image as it would be built now.
+    """Return the tag of an image as it would be built now.
 
     Args:
         name: A folder of ``swarmbook/images``.
@@ -75,12 +75,12 @@ def ensure_image(engine: Engine, name: str, base: str) -> tuple[str, bool]:
 
 
 def node_image(engine: Engine) -> str | None:
-    """The id of a machine image that is there, of whatever version."""
+    """Return the id of a machine image that is there, of whatever version; None if there is none."""
     return next((image.id for image in labelled_images(engine, f"{LABEL}=node")), None)
 
 
 def remove_images(engine: Engine) -> list[str]:
-    """Remove every image that this library has built; returns their names."""
+    """Remove every image that this library has built; return their names."""
     removed: list[str] = []
     for image in labelled_images(engine, LABEL):
         remove_image(engine, image)
@@ -89,7 +89,7 @@ def remove_images(engine: Engine) -> list[str]:
 
 
 def _base(engine: Engine, wanted: str) -> tuple[str, bool]:
-    """The base image's name on the engine, and whether it is the one that was asked for."""
+    """Get a base image; return its name on the engine, and whether it is the one that was asked for."""
     with _base_guard:
         if pull_image(engine, wanted):
             return wanted, True
@@ -100,7 +100,7 @@ def _base(engine: Engine, wanted: str) -> tuple[str, bool]:
 
 
 def _bootstrap(engine: Engine, tag: str) -> None:
-    """A Debian base from the mirror this computer's own apt uses."""
+    """Build a Debian base from the mirror that this computer's own apt uses."""
     if shutil.which("mmdebstrap") is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise EngineUnavailable(

@@ -105,7 +105,7 @@ def _give_user(machines: Machines, name: str, user: str) -> None:
 
 
 def take_down(params: Params, root: Path) -> list[str]:
-    """Remove the hosts; returns what was removed.
+    """Remove the hosts; return what was removed.
 
     Raises:
         UsageError: The parameters name other hosts.

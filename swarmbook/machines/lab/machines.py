@@ -60,11 +60,11 @@ class Machines:
         return f"swarmbook-{self.cluster}"
 
     def container(self, name: str) -> str:
-        """Name of a machine's container; also the prefix of its volume."""
+        """Return the name of a machine's container; it is also the prefix of its volume."""
         return f"swarmbook-{self.cluster}-{name}"
 
     def all(self) -> list[Machine]:
-        """The machines that are there, in whatever state.
+        """List the machines that are there, in whatever state.
 
         Raises:
             ForeignData: A lab of the same name belongs to another folder.
@@ -91,7 +91,7 @@ class Machines:
             )
 
     def ensure_network(self) -> bool:
-        """Make sure that the lab has its bridge; the engine picks the subnet. Returns whether it was created.
+        """Make sure that the lab has its bridge; the engine picks the subnet. Tell whether it was created.
 
         Addresses can be fixed only where the subnet was asked for, and a swarm's managers must keep theirs over a
         restart: so the subnet that the engine picked is asked for again, by name.
@@ -115,7 +115,7 @@ class Machines:
         )
 
     def addresses(self, names: list[str]) -> dict[str, str]:
-        """Addresses for machines that are about to be made: the lowest free ones from the tenth on."""
+        """Choose addresses for machines that are about to be made: the lowest free ones from the tenth on."""
         subnet = ipaddress.ip_network(self._containers.networks(name=self.network)[0].subnet)
         taken = {container.labels.get(_ADDRESS_LABEL) for container in self._containers.all(self._ours)}
         free = (
@@ -194,11 +194,11 @@ class Machines:
         return self._containers.run(self.container(name), command)
 
     def lets_in(self, name: str, authorized_key: str) -> bool:
-        """Whether a running machine has this key among those that may log in."""
+        """Tell whether a running machine has this key among those that may log in."""
         return self.run(name, ["grep", "-qxF", authorized_key.strip(), "/root/.ssh/authorized_keys"]).ok
 
     def parts(self) -> list[str]:
-        """Names of all that :meth:`destroy` would remove: what a broken-off one has left counts, too."""
+        """List the names of all that :meth:`destroy` would remove: what a broken-off one has left counts, too."""
         machines = [machine.name for machine in self.all()]
         volumes = self._containers.volumes(self._ours)
         networks = [network.name for network in self._containers.networks(label=self._ours)]
@@ -245,7 +245,7 @@ class Machines:
         )
 
     def destroy(self, image: str | None) -> list[str]:
-        """Remove machines, disks and network; returns what was removed.
+        """Remove machines, disks and network; return what was removed.
 
         Args:
             image: The machine image, for letting go of the loop devices of machines that are dead already.
@@ -291,7 +291,7 @@ class Machines:
         return removed
 
     def _detach(self, volume: str, image: str) -> None:
-        """A machine that was killed has left its loop device attached: a helper finds it by the file's inode."""
+        """Detach the loop device that a killed machine has left attached: a helper finds it by the file's inode."""
         made = self._containers.create(
             ContainerSpec(
                 image,

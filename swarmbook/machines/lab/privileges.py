@@ -65,13 +65,13 @@ def _bounding_set() -> int:
 
 
 def _lacks_capabilities() -> bool:
-    """Whether this computer's own bounding set lacks some: an engine here cannot give all of them then."""
+    """Tell whether this computer's own bounding set lacks capabilities: then an engine here cannot give all of them."""
     every = (1 << len(_CAPABILITIES)) - 1
     return _bounding_set() & every != every
 
 
 def without_all() -> Privileges:
-    """What can be given where not everything can."""
+    """Return the privileges that can be given where not all can."""
     held = _bounding_set()
     return Privileges(
         capabilities=tuple(name for bit, name in enumerate(_CAPABILITIES) if held >> bit & 1),
@@ -81,5 +81,5 @@ def without_all() -> Privileges:
 
 
 def wanted_privileges() -> Privileges:
-    """Everything, where that can be given."""
+    """Return all privileges where they can be given, else those that can."""
     return without_all() if _lacks_capabilities() else ALL

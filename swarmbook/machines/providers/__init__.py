@@ -14,12 +14,12 @@ __all__ = ["Provider", "costs_money", "provider_for", "rehearsed"]
 
 
 def costs_money(params: Params) -> bool:
-    """Whether these machines cost money, so that ORDER must be typed; needs no request to the provider."""
+    """Tell whether these machines cost money, so that ORDER must be typed; needs no request to the provider."""
     return bool(params.provider == "softlayer" or (params.provider == "lab" and params.lab_hourly_cost > 0))
 
 
 def rehearsed(params: Params) -> bool:
-    """Whether machines of these parameters only look rented."""
+    """Tell whether machines of these parameters only look rented."""
     return bool(
         params.provider == "softlayer"
         and (params.sl_endpoint == "rehearsal" or urlsplit(params.sl_endpoint).hostname in CLOSED_OFF)
@@ -27,7 +27,7 @@ def rehearsed(params: Params) -> bool:
 
 
 def provider_for(book: Book) -> Provider:
-    """The provider that the parameters name."""
+    """Return the provider that the parameters name."""
     if book.params.provider == "lab":
         from swarmbook.machines.providers.lab import LabProvider
 

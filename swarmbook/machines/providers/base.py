@@ -61,7 +61,7 @@ class Provider(Protocol):
         """List the cluster's existing machines, in whatever state."""
 
     def states(self) -> dict[str, str]:
-        """The state of each machine by name, as far as it is known without starting anything; under ``""`` why it is not."""
+        """Return the state of each machine by name; under ``""``, why it is not known without starting anything."""
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
         """Plan what makes every named machine run; pure."""
@@ -70,10 +70,10 @@ class Provider(Protocol):
         """Apply the plan, for all machines at once."""
 
     def wait(self, names: Sequence[str]) -> list[Node]:
-        """Wait until the machines run and have addresses; returns what the phases need to know about them."""
+        """Wait until the machines run and have addresses; return what the phases need to know about them."""
 
     def doomed(self) -> list[str]:
         """Name everything that :meth:`destroy` would remove."""
 
     def destroy(self) -> list[str]:
-        """Remove machines, disks, keys and networks; returns their names."""
+        """Remove machines, disks, keys and networks; return their names."""

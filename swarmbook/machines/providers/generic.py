@@ -147,7 +147,10 @@ class GenericProvider:
     # -- meeting them ------------------------------------------------------------------------------------------
 
     def wait(self, names: Sequence[str]) -> list[Node]:
-        """A host that was met before is waited for. One that is new has to be there: a wrong address would be waited for in vain."""
+        """Wait for the hosts that were met before, and log in to the new ones.
+
+        A new one has to be there: a wrong address would be waited for in vain.
+        """
         known = self._known()
         with Progress() as progress:
 
@@ -208,7 +211,7 @@ class GenericProvider:
 
     @contextlib.contextmanager
     def _logged_in(self, node: Node) -> Iterator[Host]:
-        """A host by a node's own pins: the inventory has none of it yet."""
+        """Yield a host that is known by the node's own pins: the inventory has none of it yet."""
         with tempfile.TemporaryDirectory(prefix="swarmbook-") as folder:
             pins = Path(folder, "known_hosts")
             write_private(pins, self._book.cluster.pins_of(node))
@@ -224,7 +227,7 @@ class GenericProvider:
 
     @contextlib.contextmanager
     def _gateway(self, known: Node | None) -> Iterator[tuple[Jump | None, Any]]:
-        """The jump host of the parameters, and its open transport; twice None where there is none."""
+        """Yield the jump host of the parameters, and its open transport; twice None where there is none."""
         if not self._book.params.ssh_jump:
             yield None, None
             return
@@ -269,7 +272,10 @@ class GenericProvider:
         return about
 
     def _private_address(self, name: str, login: Login, about: About, known: Node | None) -> str:
-        """Where the other nodes reach it: what the parameters say, else what it was, else the address it is known by, else what it sends from."""
+        """Return the address at which the other nodes reach a host.
+
+        It is what the parameters say, else what it was, else the address it is known by, else what it sends from.
+        """
         asked = dict(entry.split("=") for entry in self._book.params.private_addresses)
         has = about.has
         if name in asked:
@@ -322,7 +328,7 @@ class GenericProvider:
 
 
 def _addresses(host: str) -> list[str]:
-    """Where a name leads from here."""
+    """Return the IPv4 addresses to which a name leads from here."""
     with contextlib.suppress(OSError):
         return list(dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, None, socket.AF_INET)))
     return []

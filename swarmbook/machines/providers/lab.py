@@ -37,7 +37,7 @@ class LabProvider:
         return Machines(ensure_engine(), self._book.cluster.name, self._book.cluster.folder)
 
     def _there(self) -> Machines | None:
-        """The machines, as far as an engine runs that could hold any: none is started to find that out."""
+        """Return the machines, or None when no engine runs that could hold any: none is started to find that out."""
         engine = local_engine()
         return None if engine is None else Machines(engine, self._book.cluster.name, self._book.cluster.folder)
 

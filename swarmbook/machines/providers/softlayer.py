@@ -123,7 +123,7 @@ class SoftLayerProvider:
         return self._tag in instance.tags or self._mark(instance.hostname) in instance.marks
 
     def _ours(self) -> dict[str, Instance]:
-        """This cluster's instances by name.
+        """Return this cluster's instances by name.
 
         Raises:
             WorldError: Two have the same name.
@@ -146,7 +146,7 @@ class SoftLayerProvider:
         return found
 
     def _shown(self, what: str) -> str:
-        """Nothing that a rehearsal does may look like the real thing."""
+        """Mark what a rehearsal says: nothing that it does may look like the real thing."""
         return f"REHEARSAL: {what}" if self._api.rehearsal else what
 
     # -- price and plan ----------------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ class SoftLayerProvider:
         return found
 
     def _how(self, instance: Instance | None) -> str:
-        """For a person: what is still missing."""
+        """Say, for a person, what an instance still lacks."""
         if instance is None:
             return "not there"
         state = self._state(instance)
@@ -339,7 +339,7 @@ class SoftLayerProvider:
         return f"id {instance.id}, runs, but has no {'private' if not instance.private_address else 'public'} address"
 
     def _node(self, instance: Instance, known: Node | None, progress: Progress) -> Node:
-        """What the phases need to know. The host key is fetched once and pinned; from then on the pinned one counts."""
+        """Return what the phases need to know. The host key is fetched once and pinned; from then on the pin counts."""
         private = self._book.params.sl_ssh_interface == "private"
         address = instance.private_address if private else instance.public_address
         end, id = Endpoint(address, 22), self._shown_id(instance)

@@ -30,12 +30,12 @@ class RegisteredKey:
         self._notes = notes
 
     def _public(self) -> str:
-        """The cluster's public key; empty while it has none."""
+        """Return the cluster's public key; empty while it has none."""
         path = self._cluster.key_file.with_suffix(".pub")
         return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
     def find(self) -> AccountKey | None:
-        """The key as it is registered, if it is.
+        """Find the key as it is registered; None if it is not.
 
         Raises:
             ForeignData: Another key has that label.
@@ -56,7 +56,7 @@ class RegisteredKey:
         return None
 
     def ensure(self) -> int:
-        """Register the key if it is not; gives its id."""
+        """Register the key if it is not; return its id."""
         found = self.find()
         if found is not None:
             return found.id
@@ -78,5 +78,5 @@ class RegisteredKey:
             raise
 
     def own(self) -> list[AccountKey]:
-        """Name the key that this cluster registered; a key that others registered stays, even if the cluster uses it."""
+        """List the key that this cluster registered; one that others registered stays, even if the cluster uses it."""
         return [key for key in self._api.keys(self.label) if key.notes == self._notes]

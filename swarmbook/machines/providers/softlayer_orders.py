@@ -61,7 +61,7 @@ class Orders:
         self._settle_s = settle_s
 
     def place(self, spec: Spec, key: RegisteredKey, key_id: int, tags: Sequence[str], before: Collection[int]) -> int:
-        """Order one instance, once; gives its id.
+        """Order one instance, once; return its id.
 
         Args:
             spec: What is ordered.
@@ -93,7 +93,7 @@ class Orders:
             )
 
     def _find(self, spec: Spec, before: Collection[int], error: OrderUncertain) -> int:
-        """What became of an order whose answer was lost: an instance of that name that was not there before is the one."""
+        """Find the instance of an order whose answer was lost: the one of its name that was not there before."""
 
         def look() -> tuple[bool, Instance | None]:
             named = (
@@ -157,7 +157,7 @@ class Orders:
 
 
 def _by_hand(spec: Spec, label: str, tags: Sequence[str], rehearsal: bool) -> str:
-    """The order as a person would type it."""
+    """Render the order as a person would type it."""
     disks = " ".join(f"--disk {size}" for size in spec.disks_gb)
     vlans = "".join(
         f" --vlan-{kind} {id}" for kind, id in (("public", spec.public_vlan), ("private", spec.private_vlan)) if id

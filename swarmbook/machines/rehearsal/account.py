@@ -41,7 +41,7 @@ class Account:
     up_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As its file has it."""
+        """Return the account as its file has it."""
         return {
             "format": _FORMAT,
             "what": "REHEARSAL: an account that does not exist; nothing of it is rented",
@@ -54,7 +54,7 @@ class Account:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Account:
-        """From what :meth:`to_json` gave.
+        """Build an account from what :meth:`to_json` gave.
 
         Raises:
             ValueError: It is none, or a newer one.
@@ -83,7 +83,7 @@ class AccountFile:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Account]:
-        """The account, for one at a time; what was done with it is kept, also when it ends with an error.
+        """Yield the account to one caller at a time; what it did is kept, also when it ends with an error.
 
         Raises:
             ValueError: The file holds no account.

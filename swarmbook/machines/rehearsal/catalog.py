@@ -36,7 +36,7 @@ class Item:
     monthly: str
 
     def price(self) -> dict[str, Any]:
-        """As in an order."""
+        """Return the item's price as an order has it."""
         item = {"id": self.id, "keyName": self.key, "description": self.description, "capacity": self.value}
         return {
             "id": self.id + 1000, "itemId": self.id, "hourlyRecurringFee": self.hourly, "recurringFee": self.monthly, "setupFee": "0",
@@ -44,7 +44,7 @@ class Item:
         }  # fmt: skip
 
     def document(self) -> dict[str, Any]:
-        """As in a package."""
+        """Return the item as a package has it."""
         found: dict[str, Any] = {
             "id": self.id, "keyName": self.key, "description": self.description, "capacity": self.value, "attributes": [],
             "itemCategory": {"id": self.id, "categoryCode": self.category}, "prices": [self.price()],
@@ -87,13 +87,13 @@ class Catalog:
         self.items = tuple(_items())
 
     def datacenter(self, name: str) -> dict[str, Any]:
-        """One of them."""
+        """Return a datacenter by name."""
         if name not in self.datacenters:
             raise ServiceError("SoftLayer_Exception_Public", f"REHEARSAL: there is no datacenter {name}.")
         return {"id": 100 + self.datacenters.index(name), "name": name, "longName": f"REHEARSAL {name}", "priceGroups": []}
 
     def options(self) -> dict[str, Any]:
-        """What ``Virtual_Guest::getCreateObjectOptions`` gives."""
+        """Return what ``Virtual_Guest::getCreateObjectOptions`` gives."""
 
         def of(category: str, template: Any) -> list[dict[str, Any]]:
             return [{"itemPrice": item.price(), "template": template(item.value)} for item in self.items if item.category == category]
@@ -113,15 +113,15 @@ class Catalog:
         }
 
     def packages(self) -> list[dict[str, Any]]:
-        """What ``Product_Package::getAllObjects`` gives."""
+        """Return what ``Product_Package::getAllObjects`` gives."""
         return [{"id": id, "keyName": key} for key, id in _PACKAGES.items()]
 
     def regions(self) -> list[dict[str, Any]]:
-        """What ``Product_Package::getRegions`` gives."""
+        """Return what ``Product_Package::getRegions`` gives."""
         return [{"keyname": name.upper(), "location": {"location": self.datacenter(name)}} for name in self.datacenters]
 
     def networks(self) -> list[dict[str, Any]]:
-        """What ``Account::getNetworkVlans`` gives, but for what is on each."""
+        """Return what ``Account::getNetworkVlans`` gives, but for what is on each."""
         return [
             {
                 "id": v.id, "vlanNumber": v.number, "networkSpace": v.space, "fullyQualifiedName": f"{v.datacenter}.rehearsal.{v.number}", "name": "REHEARSAL",
@@ -133,7 +133,7 @@ class Catalog:
         ]  # fmt: skip
 
     def priced(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Prices of one instance.
+        """Return the prices of one instance.
 
         Args:
             spec: As ``Virtual_Guest::createObject`` takes it.

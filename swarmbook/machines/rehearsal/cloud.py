@@ -162,7 +162,7 @@ class Cloud:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        """The account as it is now, for one call at a time."""
+        """Hold the account as it is now, for one call at a time."""
         with self._guard:
             if self._file is None:
                 yield
@@ -188,7 +188,10 @@ class Cloud:
     # -- answers -----------------------------------------------------------------------------------------------
 
     def _list(self, call: Call, key: str, items: list[dict[str, Any]]) -> Answer:
-        """A list: filtered, sorted, cut to the page that was asked for, masked. A filter of an account begins with what is listed."""
+        """Answer with a list: filtered, sorted, cut to the page that was asked for, masked.
+
+        A filter of an account begins with what is listed.
+        """
         criteria = call.filter.get(key, {}) if key else call.filter
         chosen = select(items, criteria)
         page = chosen[call.offset : call.offset + call.limit if call.limit else None]
@@ -328,7 +331,7 @@ class Cloud:
         }  # fmt: skip
 
     def _checked(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """An order as it would be placed: with the prices of now."""
+        """Return an order as it would be placed: with the current prices."""
         return {**order, "prices": [price for spec in order["virtualGuests"] for price in self.catalog.priced(spec)]}
 
     def _place_order(self, call: Call) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """A fault as typed: ``KIND[,on=CALL or HOSTNAME][,times=N][,seconds=S][,text=WORDS]``.
+        """Parse a fault as typed: ``KIND[,on=CALL or HOSTNAME][,times=N][,seconds=S][,text=WORDS]``.
 
         Raises:
             ValueError: It is none.
@@ -99,7 +99,7 @@ class FaultPlan:
         self._left: list[tuple[Fault, int | None]] = [(fault, fault.times or None) for fault in faults]
 
     def add(self, fault: Fault, left: int | None = None) -> None:
-        """One more.
+        """Add a fault.
 
         Args:
             fault: Which.
@@ -109,7 +109,7 @@ class FaultPlan:
             self._left.append((fault, left or fault.times or None))
 
     def left(self) -> list[tuple[Fault, int | None]]:
-        """Those still to come, and how often; nothing: always."""
+        """List the faults still to come, and how often; None: always."""
         with self._guard:
             return list(self._left)
 
@@ -119,12 +119,12 @@ class FaultPlan:
     __hash__ = None  # type: ignore[assignment]
 
     def clear(self) -> None:
-        """Behave."""
+        """Remove all faults: from now on, the cloud behaves."""
         with self._guard:
             self._left.clear()
 
     def take(self, kinds: Iterable[str], on: str) -> Fault | None:
-        """The next fault of these kinds for a call or a machine, counted off."""
+        """Take the next fault of these kinds for a call or a machine, counted off; None if there is none."""
         wanted = tuple(kinds)
         with self._guard:
             for at, (fault, left) in enumerate(self._left):
@@ -140,7 +140,7 @@ class FaultPlan:
 
 
 def refusal(fault: Fault) -> Exception:
-    """What a fault raises in place of an answer."""
+    """Return the error that a fault raises in place of an answer."""
     if fault.kind == "http-500":
         return HttpFailure(500)
     code, words, status = _REFUSALS[fault.kind]

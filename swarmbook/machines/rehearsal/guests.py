@@ -51,7 +51,7 @@ class Guest:
         return f"{self.hostname}.{self.spec['domain']}"
 
     def receipt(self) -> dict[str, Any]:
-        """As an order's receipt names it."""
+        """Return the instance as an order's receipt names it."""
         return {
             "id": self.id,
             "globalIdentifier": f"rehearsal-{self.id}",
@@ -62,7 +62,7 @@ class Guest:
 
 
 def guest_document(guest: Guest, condition: Condition, catalog: Catalog, keys: Mapping[int, Mapping[str, Any]], password: str) -> dict[str, Any]:
-    """Everything that a mask can ask of an instance; what it does not have (yet) is left out, as the service does.
+    """Return all that a mask can ask of an instance; what it does not have (yet) is left out, as the service does.
 
     Args:
         guest: The instance.

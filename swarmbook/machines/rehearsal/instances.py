@@ -79,7 +79,7 @@ class LabInstances:
     # -- behind it ---------------------------------------------------------------------------------------------
 
     def _do(self, id: int, work: Callable[[], None]) -> None:
-        """In the background, one after the other for each machine."""
+        """Do the work in the background, one piece after the other for each machine."""
         with self._guard:
             before = self._work.get(id)
             self._failed.pop(id, None)
@@ -101,7 +101,7 @@ class LabInstances:
         return Machines(engine or ensure_engine(), self._name, self._folder)
 
     def _all(self) -> dict[str, Machine]:
-        """The machines by name, which is their number; none while no engine runs that could hold any."""
+        """Return the machines by name, which is their number; none while no engine runs that could hold any."""
         if time.monotonic() - self._seen_at > _FRESH_S:
             engine = local_engine()
             self._seen = {machine.name: machine for machine in self._machines(engine).all()} if engine is not None else {}

@@ -46,7 +46,7 @@ class Machines(Protocol):
         """
 
     def condition(self, id: int) -> Condition:
-        """How it is now."""
+        """Return how the machine is now."""
 
     def power_on(self, id: int) -> None:
         """Begin to switch it on."""

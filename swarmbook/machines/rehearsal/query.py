@@ -20,7 +20,7 @@ _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[\[\],.]|\([^)]*\)")
 
 
 def parse_mask(text: str) -> Mask:
-    """A mask as a tree of properties.
+    """Parse a mask into a tree of properties.
 
     Args:
         text: ``mask[a,b.c,d[e,f]]``, ``[a,b]`` or ``a,b``.
@@ -45,7 +45,7 @@ def parse_mask(text: str) -> Mask:
 
 
 def _properties(tokens: list[str], text: str) -> tuple[Mask, list[str]]:
-    """Properties up to the bracket that closes them, and what follows it."""
+    """Parse properties up to the bracket that closes them; return them, and what follows it."""
     mask: Mask = {}
     while tokens:
         name, tokens = tokens[0], tokens[1:]
@@ -69,7 +69,7 @@ def _malformed(text: str) -> ServiceError:
 
 
 def apply_mask(value: Any, mask: Mask | None) -> Any:
-    """What a mask leaves of an object, or of each object in a list.
+    """Return what a mask leaves of an object, or of each object in a list.
 
     Local properties are the plain values, relational ones the objects behind it. No mask: the local ones. A mask that
     names relational properties only adds them to the local ones; the client's own masks count on that
@@ -91,12 +91,12 @@ def apply_mask(value: Any, mask: Mask | None) -> Any:
 
 
 def select(items: Sequence[Mapping[str, Any]], criteria: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Those objects that a filter lets through, in the order that it asks for."""
+    """Return the objects that a filter lets through, in the order that it asks for."""
     return ordered([item for item in items if _fits(item, criteria)], criteria)
 
 
 def ordered(items: list[Mapping[str, Any]], criteria: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Sorted by the one property of the filter that says ``orderBy``."""
+    """Sort objects by the one property of the filter that says ``orderBy``."""
     for key, criterion in criteria.items():
         if isinstance(criterion, Mapping) and criterion.get("operation") == "orderBy":
             direction = str(_option(criterion, "sort")[0]).upper()
@@ -113,7 +113,7 @@ def _option(criterion: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _fits(value: Any, criteria: Mapping[str, Any]) -> bool:
-    """Whether an object, or any of several, fulfils every criterion."""
+    """Tell whether an object, or any of several, fulfils every criterion."""
     if isinstance(value, (list, tuple)):
         return any(_fits(item, criteria) for item in value)
     if "operation" in criteria:

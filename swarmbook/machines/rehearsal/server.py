@@ -79,7 +79,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has given up waiting is what some faults are for."""
+        """Print nothing: a client that has given up waiting is what some faults are for."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the cloud keeps its calls."""
+        """Log nothing: the cloud keeps its calls."""
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = _answer
 
     def _send(self, status: int, body: bytes, kind: str, total: int | None = None) -> None:
-        """Head and body in one write: in two, Nagle and delayed acknowledgement cost 40 ms a call."""
+        """Send head and body in one write: in two, Nagle and delayed acknowledgement cost 40 ms a call."""
         head = [
             f"HTTP/1.1 {status} {self.responses.get(status, ('',))[0]}",
             f"Server: {self.server_version}",
@@ -148,7 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _from_xmlrpc(service: str, method: str, params: tuple[Any, ...], authorization: str) -> Call:
-    """The first parameter holds what REST has in its address: who calls, the id, the mask, the filter, the page."""
+    """Read a call from XML-RPC.
+
+    The first parameter holds what REST has in its address: who calls, the id, the mask, the filter, the page.
+    """
     headers: Mapping[str, Any] = params[0].get("headers", {}) if params and isinstance(params[0], Mapping) else {}
     who = headers.get("authenticate", {})
     basic = _basic(authorization)  # how the client sends a key of IAM, whose user is called "apikey"
@@ -185,7 +188,7 @@ def _from_rest(path: str, query: str, body: bytes, authorization: str) -> Call:
 
 
 def _basic(authorization: str) -> tuple[str, str]:
-    """User and key of HTTP's basic authentication; empty where there is none."""
+    """Return user and key of HTTP's basic authentication; empty where there is none."""
     with contextlib.suppress(binascii.Error, UnicodeDecodeError):
         username, _, api_key = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
         return username, api_key
@@ -202,7 +205,7 @@ def _number(id: Any) -> int | None:
 
 
 def _plain(value: Any) -> Any:
-    """Without what is not there: the service leaves it out, and XML-RPC has no word for it."""
+    """Leave out what is not there: the service does so, and XML-RPC has no word for it."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):

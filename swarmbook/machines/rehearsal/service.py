@@ -25,12 +25,12 @@ def _file(home: Path) -> AccountFile:
 
 
 def lab_name(home: Path) -> str:
-    """Name of the lab that an account's instances make up: two folders are two accounts, on one engine."""
+    """Return the name of the lab that an account's instances make up: two folders are two accounts, on one engine."""
     return f"rehearsal-{hashlib.sha256(str(home).encode()).hexdigest()[:6]}"
 
 
 def rehearse(home: Path, base_image: str, port: int = 0) -> Rehearsal:
-    """The service, to be entered.
+    """Build the service, which runs while it is entered.
 
     Args:
         home: Where ``clusters/`` lies.
@@ -41,7 +41,7 @@ def rehearse(home: Path, base_image: str, port: int = 0) -> Rehearsal:
 
 
 def endpoint(named: str, home: Path, base_image: str) -> str:
-    """The URL that ``sl_endpoint`` stands for: itself, or that of a rehearsal in this process.
+    """Return the URL that ``sl_endpoint`` stands for: itself, or that of a rehearsal in this process.
 
     Args:
         named: What ``sl_endpoint`` says.
@@ -53,7 +53,7 @@ def endpoint(named: str, home: Path, base_image: str) -> str:
 
 @functools.cache
 def _begun(home: Path, base_image: str) -> str:
-    """Runs until the process ends."""
+    """Start, once, a rehearsal that runs until the process ends; return its URL."""
     return rehearse(home, base_image).__enter__().xmlrpc
 
 

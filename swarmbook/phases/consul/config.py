@@ -49,7 +49,7 @@ class Wanted:
 def agent_config(
     params: Params, node: Node, role: str, servers: list[str], nameservers: tuple[str, ...], modern: bool
 ) -> dict[str, Any]:
-    """One agent's configuration, without anything secret.
+    """Build one agent's configuration, without anything secret.
 
     Args:
         params: The parameters.
@@ -93,7 +93,7 @@ def agent_config(
 
 
 def document(cluster: str, image: str, server_secret: str, client_secret: str) -> dict[str, Any]:
-    """The stack file: two global services, distinguished by a node label.
+    """Build the stack file: two global services, distinguished by a node label.
 
     Args:
         cluster: The cluster's name.
@@ -155,7 +155,7 @@ def _agent_rules(node: str, role: str) -> str:
 
 
 def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
-    """Names in an agent's certificate; only servers carry ``server.DC.consul``, by which clients know a server."""
+    """List the names in an agent's certificate; only a server's has ``server.DC.consul``, by which clients know it."""
     names = [node.name, node.private_address, node.public_address, "127.0.0.1", "localhost", "consul.service.consul"]
     return [*dict.fromkeys(names), *([f"server.{datacenter}.consul"] if role == "server" else [])]
 
@@ -163,7 +163,7 @@ def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
 def wanted(
     book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: Sequence[str], modern: bool, image: str
 ) -> Wanted:
-    """Consul as it should be.
+    """Return Consul as it should be.
 
     Args:
         book: The open book.

@@ -29,12 +29,12 @@ class Listener:
 
     @classmethod
     def read(cls, line: str) -> Listener:
-        """Protocol, state, queues, local address and port, peer, process."""
+        """Parse a line: protocol, state, queues, local address and port, peer, process."""
         address, _, port = line.split()[4].rpartition(":")
         return cls(address.partition("%")[0], port, line[:200])
 
     def in_the_way_of(self, config: Mapping[str, Any]) -> bool:
-        """Whether it listens where an agent has to.
+        """Tell whether it listens where an agent has to.
 
         Args:
             config: The agent's configuration.
@@ -87,7 +87,7 @@ ss -Hltunp | as listeners""",
 
 
 def on_node(image: bool = False, label: str = "", drained: bool = False) -> Probe[NodeState]:
-    """What of Consul lies on a node.
+    """Find what Consul has on a node.
 
     Args:
         image: Whether its engine has the image: that is known from its API.

@@ -216,7 +216,7 @@ def _lasting(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stale(state: NodeState, config: Mapping[str, Any], private: Mapping[str, bytes]) -> list[str]:
-    """Files on a node that are not as wanted."""
+    """List the files on a node that are not as wanted."""
     stale = [file for file, content in private.items() if state.files.get(file) != hashlib.sha256(content).hexdigest()]
     return [*stale, *([_CONFIG] if _lasting(state.config) != _lasting(config) else [])]
 
@@ -235,7 +235,7 @@ def _refuse_taken_ports(name: str, state: NodeState, config: Mapping[str, Any]) 
 
 
 def _version(engine: Engine, image: str) -> tuple[int, ...]:
-    """Version of the Consul in an image: it says what the agents' files have to look like."""
+    """Return the version of the Consul in an image: it says what the agents' files have to look like."""
     text = engine.image_labels(image).get("swarmbook.consul.version", "1.8")
     return tuple(int(part) for part in text.split("."))
 

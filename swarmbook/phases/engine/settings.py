@@ -69,7 +69,7 @@ def refuse_driver(host: str, driver: str, version: str, under: Sequence[str]) ->
 
 
 def settings_for(params: Params, node: Node, nameservers: tuple[str, ...]) -> dict[str, Any]:
-    """What daemon.json has to say on a node.
+    """Build what daemon.json has to say on a node.
 
     Args:
         params: The parameters.
@@ -157,5 +157,5 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
 
 
 def drop_in_for(start_line: str, port: int) -> str:
-    """The unit's own start line with the API's address added; systemd wants it emptied first."""
+    """Render the unit's own start line with the API's address added; systemd wants it emptied first."""
     return f"[Service]\nExecStart=\nExecStart={start_line} -H tcp://0.0.0.0:{port}\n"

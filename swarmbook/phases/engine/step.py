@@ -81,7 +81,7 @@ class Wanted:
 
 
 def api_names(node: Node) -> list[str]:
-    """Subject alternative names of an engine's certificate: name, private, public, loopback."""
+    """List the subject alternative names of an engine's certificate: name, private, public, loopback."""
     return list(dict.fromkeys([node.name, node.private_address, node.public_address, "127.0.0.1"]))
 
 
@@ -277,7 +277,7 @@ def _start(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
 
 
 def _later(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
-    """Restarts come when every node is prepared, one after the other."""
+    """Do nothing yet: restarts come when every node is prepared, one after the other."""
 
 
 _APPLY: Mapping[Action, Callable[[Book, Host, Wanted, Engine], None]] = {
@@ -292,7 +292,7 @@ _APPLY: Mapping[Action, Callable[[Book, Host, Wanted, Engine], None]] = {
 
 
 def _restart(book: Book, host: Host) -> None:
-    """Restart an engine; ends when every task that ran there runs again, and is healthy where it has a healthcheck."""
+    """Restart an engine, and wait until each task that ran there runs again, healthy where it has a healthcheck."""
     ran = host.ask(tasks)
     # Cleanly, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
     stop = sh("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null")
@@ -355,7 +355,7 @@ def _bring_up(book: Book, host: Host) -> None:
 
 
 def _ask_api(book: Book, node: Node) -> str:
-    """What our client gets, and what one without a certificate of our CA gets."""
+    """Say what our client gets from the API, and what one without a certificate of our CA gets."""
     try:
         book.engine(node.name).ping()
     except SwarmbookError as error:

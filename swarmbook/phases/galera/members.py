@@ -118,7 +118,7 @@ class Galera:
 
 
 def nobody_serves(members: Mapping[str, Member]) -> WorldError:
-    """The error for data without a member in service: it carries the positions that a person needs to decide."""
+    """Build the error for data without a member in service: it carries the positions that a person needs to decide."""
     positions = "\n".join(
         f"{name}: {member.position or 'no position'}, {'running' if member.running else 'stopped'}"
         for name, member in members.items()
@@ -134,7 +134,7 @@ def nobody_serves(members: Mapping[str, Member]) -> WorldError:
 
 
 def of_service(service: str, *more: str) -> Script:
-    """``docker ps`` for the containers of a service.
+    """Build the ``docker ps`` for the containers of a service.
 
     Args:
         service: Its full name.
@@ -162,7 +162,7 @@ docker exec "$c" galera-status 2>/dev/null | as wsrep
 
 
 def found_on(params: Params, node: str, *, image: bool = True, spec: str = "", port: bool = True) -> Probe[Member]:
-    """The member on a node.
+    """Ask how the member on a node is.
 
     Args:
         params: The parameters.
@@ -184,7 +184,7 @@ def found_on(params: Params, node: str, *, image: bool = True, spec: str = "", p
 
 
 def read_member(facts: Facts, *, image: bool, spec: str) -> Member:
-    """A member from the facts of :func:`found_on`.
+    """Read a member from the facts of :func:`found_on`.
 
     Raises:
         ValueError: A fact is not what it should be.
@@ -237,7 +237,7 @@ def _wsrep(text: str) -> Wsrep | None:
 
 
 def _transfer(log: Sequence[str]) -> str:
-    """How a member got its data, and how long that took, from the milestones in its log."""
+    """Say how a member got its data, and how long that took, by the milestones in its log."""
     start = next((line for line in log if "galera: founding" in line or "galera: joining" in line), None)
     end = next((line for line in log if "Synchronized with group" in line), None)
     if start is None or end is None:

@@ -20,7 +20,7 @@ REUNION_S = 60
 
 
 def token(cluster: str) -> tuple[str, str]:
-    """Name and rules of the token by which members announce themselves to Consul.
+    """Return the name and rules of the token by which members announce themselves to Consul.
 
     Args:
         cluster: The parameter ``mariadb_cluster_name``.
@@ -29,7 +29,7 @@ def token(cluster: str) -> tuple[str, str]:
 
 
 def plan_galera(made: Parts, seen: Galera) -> list[Change]:
-    """Changes that bring the cluster to what is wanted.
+    """Plan the changes that bring the cluster to what is wanted.
 
     Args:
         made: What the swarm has to be given.
@@ -96,7 +96,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
 
 
 def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:
-    """How the cluster is founded, when no member is in service."""
+    """Plan how the cluster is founded, when no member is in service."""
     founder = members[first]
     others = {
         name: member for name, member in members.items() if name != first and (member.data or member.bootstrapped)

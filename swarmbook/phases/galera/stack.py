@@ -20,22 +20,22 @@ _DATA = "/var/lib/galera"
 
 
 def member_name(params: Params, node: str) -> str:
-    """Name of the member on a node: its alias on the overlay, its ``wsrep_node_name``, its certificate's name."""
+    """Return the name of a node's member: its alias on the overlay, its ``wsrep_node_name``, its certificate's name."""
     return f"{params.mariadb_cluster_name}-{node}"
 
 
 def service_name(params: Params, node: str) -> str:
-    """Full name of the swarm service that runs the member on a node."""
+    """Return the full name of the swarm service that runs the member on a node."""
     return f"{params.mariadb_cluster_name}_{node}"
 
 
 def volume_name(params: Params) -> str:
-    """The named volume that holds a member's data, one of the same name on each node."""
+    """Return the name of the volume that holds a member's data: each node has one of that name."""
     return f"{params.mariadb_cluster_name}-data"
 
 
 def data_folder(params: Params) -> str:
-    """Where a member's data lies on its node."""
+    """Return the folder in which a member's data lies on its node."""
     return (
         f"{params.mariadb_data_path}/{params.mariadb_cluster_name}"
         if params.mariadb_data_path
@@ -65,7 +65,7 @@ class Parts:
 
 
 def certificate_names(params: Params, node: Node) -> list[str]:
-    """Names in a member's certificate: its own, the cluster's, and those by which it is reached from outside."""
+    """List the names in a member's certificate: its own, the cluster's, and those by which outsiders reach it."""
     cluster = params.mariadb_cluster_name
     names = [
         member_name(params, node.name),
@@ -81,7 +81,7 @@ def certificate_names(params: Params, node: Node) -> list[str]:
 
 
 def parts(book: Book) -> Parts:
-    """Everything that members need, for every member of the parameters."""
+    """Build everything that members need, for every member of the parameters."""
     params, cluster = book.params, book.params.mariadb_cluster_name
     image = image_name("galera", book.params.lab_base_image)
     shared = {
@@ -167,7 +167,7 @@ def _service(params: Params, node: Node, image: str, names: Mapping[str, str], s
 
 
 def document(made: Parts, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """The stack file for some of the members, or all.
+    """Build the stack file for some of the members, or all.
 
     Args:
         made: What :func:`parts` gave.

@@ -47,7 +47,10 @@ def states_shown(book: Book) -> Iterator[None]:
 
 
 def _ask(book: Book, since: float) -> Mapping[str, Sequence[Moment]]:
-    """Of each member what its log says; nothing where a node does not answer: the step's table, or its error, says that."""
+    """Ask for what each member's log says.
+
+    Return nothing when a node does not answer: the step's table, or its error, says that.
+    """
     try:
         return book.fleet.each(
             lambda host: host.ask(_shifts(service_name(book.params, host.name), since), quiet=True, timeout_s=10),
@@ -58,7 +61,7 @@ def _ask(book: Book, since: float) -> Mapping[str, Sequence[Moment]]:
 
 
 def _shifts(service: str, since: float) -> Probe[Sequence[Moment]]:
-    """Galera's own words on a member's states, of the last seconds."""
+    """Ask for Galera's own words on a member's states, of the last seconds."""
     script = sh(
         "for c in $(@!{running} -q); do docker logs --timestamps --since @{since} $c 2>&1 | sed -nE @{shift}; done | as shifts",
         running=of_service(service),
@@ -69,7 +72,7 @@ def _shifts(service: str, since: float) -> Probe[Sequence[Moment]]:
 
 
 def read_shifts(output: str) -> list[Moment]:
-    """When a member came to which state, from lines of a timestamp of Docker's and a word of Galera's."""
+    """Read when a member came to which state, from lines of a timestamp of Docker's and a word of Galera's."""
     found = []
     for line in output.splitlines():
         at, _, word = line.partition(" ")
@@ -81,7 +84,7 @@ def read_shifts(output: str) -> list[Moment]:
 def course(
     samples: Sequence[tuple[float, str, str]], shifts: Mapping[str, Sequence[Moment]]
 ) -> list[tuple[float, str, str]]:
-    """Every member's states in the order of time, by seconds since the first sample.
+    """List every member's states in the order of time, by seconds since the first sample.
 
     Args:
         samples: Seconds since 1970, member, state: as seen from outside, a little late, and blind while a member receives its data.

@@ -95,7 +95,7 @@ class Bootstrap(Step[Galera, Parts]):
             work.update([c.host for c in todo.take(Action.UPDATE_MEMBER)])
 
     def _give_the_swarm(self, book: Book, wanted: Parts, todo: Todo) -> None:
-        """Secrets, the config with the server's settings, and the members' token."""
+        """Create the secrets, the config with the server's settings, and the members' token."""
         cluster = wanted.params.mariadb_cluster_name
         manager = require_swarm(book)
         client = book.engine(manager)
@@ -154,7 +154,7 @@ class Bootstrap(Step[Galera, Parts]):
 
 
 def _there(network: str) -> Probe[bool]:
-    """Whether the swarm has a network."""
+    """Ask whether the swarm has a network."""
     return Probe(
         sh("docker network inspect --format '{{.Id}}' @{network} 2>/dev/null | as found", network=network),
         lambda facts: any(facts["found"]),
@@ -162,7 +162,7 @@ def _there(network: str) -> Probe[bool]:
 
 
 def _has_token(book: Book) -> bool | None:
-    """Whether Consul has the members' token; None where it could not be asked."""
+    """Tell whether Consul has the members' token; None where it could not be asked."""
     name, rules = token(book.params.mariadb_cluster_name)
     try:
         return token_mark(book.cluster.name, name, rules) in known_tokens(api(book, book.ready()[0]))

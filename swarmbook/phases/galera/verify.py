@@ -40,7 +40,7 @@ _SCHEMA = "swarmbook_verify"
 
 @contextlib.contextmanager
 def connect(book: Book, name: str, *, tls: bool = True, database: str | None = None) -> Iterator[Any]:
-    """A connection to the member on a node, as root, through SSH: it needs no published port.
+    """Connect to the member on a node, as root, through SSH: it needs no published port.
 
     Args:
         book: The open book.
@@ -99,7 +99,7 @@ class Place:
 
 
 def place_of(service: str) -> Probe[Place]:
-    """Where the container of a service runs; overlay addresses are not reached from the node itself."""
+    """Ask where the container of a service runs; overlay addresses are not reached from the node itself."""
     script = sh(
         """c=$(@!{containers} -q | head -n 1)
 [ -n "$c" ] || { @!{containers} -a --format '{{.Status}}' | head -n 1 | as ended; exit; }

@@ -29,7 +29,7 @@ _FAILED_LOG = "failed-start.log"
 
 
 def init_scripts(params: Params) -> dict[str, bytes]:
-    """The user's scripts by name, read before anything is touched.
+    """Read the user's scripts, by name, before anything is touched.
 
     Raises:
         UsageError: The folder is not there.
@@ -218,7 +218,7 @@ class Work:
     # -- within --------------------------------------------------------------------------------------------------
 
     def _ask(self, names: list[str]) -> dict[str, Member]:
-        """How members are now, once their image and service are known to be there."""
+        """Ask how members are now, once their image and service are known to be there."""
         return self._book.fleet.each(lambda host: host.ask(found_on(self._params, host.name), quiet=True), names)
 
     def _deploy(self, names: list[str]) -> None:
@@ -262,7 +262,7 @@ class Work:
 
 
 def last_words(book: Book, name: str) -> str:
-    """The last lines that matter of a member's log, of the container that ended last.
+    """Return the last lines that matter of a member's log, of the container that ended last.
 
     Args:
         book: The open book.

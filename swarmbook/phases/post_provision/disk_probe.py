@@ -67,7 +67,7 @@ class Disk:
 
 
 def gib(size: int) -> str:
-    """Bytes for people."""
+    """Format bytes for people."""
     return f"{size / 2**40:.1f} TiB" if size >= 2**40 else f"{size / 2**30:.0f} GiB"
 
 
@@ -106,7 +106,7 @@ cat @{guard} 2>/dev/null | as guard
 
 
 def second_disk(device: str, engine: str = "") -> Probe[Disk]:
-    """A node's second disk.
+    """Look for a node's second disk, and what is on it.
 
     Args:
         device: The disk; empty to look for it: one that carries a layout of ours, or the only empty one.
@@ -134,7 +134,7 @@ class _Found:
 
 
 def read_disk(facts: Facts, device: str) -> Disk:
-    """A node's second disk from the facts of :func:`second_disk`.
+    """Read a node's second disk from the facts of :func:`second_disk`.
 
     Args:
         facts: What the node has answered.
@@ -169,7 +169,7 @@ def read_disk(facts: Facts, device: str) -> Disk:
 
 
 def _choose(read_in: Mapping[str, Disk], raw: Sequence[Mapping[str, Any]], common: Disk) -> Disk:
-    """The one with a layout of ours; else the only empty one; else none, with all that were looked at."""
+    """Choose the one with a layout of ours; else the only empty one; else none, with all that were looked at."""
     ours = [disk for disk in read_in.values() if layouts.matching(disk.content)]
     fixed = {disk["name"] for disk in raw if not disk["ro"] and not disk["rm"] and disk["type"] != "loop"}
     empty = [
@@ -195,7 +195,10 @@ def _in_words(disk: Disk) -> str:
 
 
 def _by_id(name: str, ids: Sequence[Sequence[str]]) -> str:
-    """The name that stays: by model and serial number, rather than by a number that says nothing; the kernel's where there is none."""
+    """Return the name that stays: by model and serial number, rather than by a number that says nothing.
+
+    Where there is none, it is the kernel's.
+    """
     links = [link for link, real in ids if real == name]
     return min(
         links,
@@ -250,7 +253,7 @@ def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
 
 
 def _content(found: _Found, tree: Mapping[str, Any]) -> _Content:
-    """What is on a disk, from below; the node on top; and whether the last layer is not whole."""
+    """Return what is on a disk, from below; the node on top; and whether the last layer is not whole."""
     values = found.signatures.get(tree["name"], {})
     parts = [child for child in tree.get("children", ()) if child["type"] == "part"]
     if "PTTYPE" not in values and not parts:
@@ -269,7 +272,7 @@ def _content(found: _Found, tree: Mapping[str, Any]) -> _Content:
 
 
 def _upon(found: _Found, node: Mapping[str, Any]) -> _Content:
-    """What is on a device that is not partitioned."""
+    """Return what is on a device that is not partitioned."""
     name = node["name"]
     values = found.signatures.get(name, {})
     if values.get("code") == "9":
@@ -292,7 +295,7 @@ def _upon(found: _Found, node: Mapping[str, Any]) -> _Content:
 
 
 def _volumes(found: _Found, node: Mapping[str, Any]) -> _Content:
-    """What is on a physical volume; as far as LVM's commands are there to tell."""
+    """Return what is on a physical volume; as far as LVM's commands are there to tell."""
     name = node["name"]
     group = next((group for pv, group in found.words("pvs") if pv == name), "")
     if not group:

@@ -51,7 +51,7 @@ class Wanted:
 
 
 def _named(book: Book) -> dict[str, str]:
-    """The disk of each node: the parameter's, else the one that the provider says; empty where it has to be found."""
+    """Return the disk of each node: the parameter's, else the provider's; empty where it has to be found."""
     chosen = book.params.docker_disk
     return {node.name: node.disk if chosen == "auto" else chosen for node in book.nodes}
 
@@ -130,7 +130,7 @@ lay_out = LayOut()
 
 
 def wanted_disks(params: Params, seen: Mapping[str, Disk]) -> Wanted:
-    """How the disks should be.
+    """Return how the disks should be.
 
     Raises:
         WorldError: A disk is missing or cannot be identified, or the kernel or the engine cannot carry the layout.

@@ -59,7 +59,7 @@ class Layout:
         return self.layers[-1].partition(":")[0] if self.options else ""
 
     def on(self, bare: bool) -> tuple[str, ...]:
-        """The layers on a disk; a bare one is a device of which the kernel reads no partitions."""
+        """Return the layers on a disk; a bare one is a device of which the kernel reads no partitions."""
         return self.layers[1:] if bare else self.layers
 
 
@@ -87,7 +87,7 @@ AUTO = ("lvm-btrfs", "lvm-xfs", "btrfs")
 
 
 def finished(content: Sequence[str], unfinished: bool = False) -> tuple[str, ...]:
-    """What of a disk's content is whole.
+    """Return what of a disk's content is whole.
 
     Args:
         content: What is on the disk, from below.
@@ -97,7 +97,7 @@ def finished(content: Sequence[str], unfinished: bool = False) -> tuple[str, ...
 
 
 def matching(content: Sequence[str]) -> list[Layout]:
-    """Layouts that this is, or is the beginning of; none for an empty disk, and none for what is not ours."""
+    """List the layouts that this is, or is the beginning of; none for an empty disk, and none for what is not ours."""
     if not content:
         return []
     layers = tuple(content)
@@ -108,7 +108,7 @@ def matching(content: Sequence[str]) -> list[Layout]:
 
 
 def choose(asked: str, kernel: Sequence[str], content: Sequence[str], unfinished: bool = False) -> Layout | None:
-    """The layout for a disk.
+    """Choose the layout for a disk.
 
     Args:
         asked: The parameter ``storage_layout``, but not ``existing``.
@@ -135,17 +135,17 @@ _MOUNT_LINE = rf"\|^[^#]*[[:space:]]{MOUNT_POINT}[[:space:]]|d"
 
 
 def _real(disk: str) -> Script:
-    """Shell word for the device behind a path."""
+    """Return the shell word for the device behind a path."""
     return sh("$(readlink -f @{disk})", disk=disk)
 
 
 def _partition(disk: str) -> Script:
-    """Shell word for the one partition: names differ (sdb1, nvme0n1p1), and the kernel says which it is."""
+    """Return the shell word for the one partition: names differ (sdb1, nvme0n1p1), and the kernel says which it is."""
     return sh("""$(lsblk -nrpo NAME,TYPE @!{disk} | awk '$2 == "part" { print $1; exit }')""", disk=_real(disk))
 
 
 def where(layout: Layout, disk: str, bare: bool) -> Script:
-    """Shell word for the device that carries the file system."""
+    """Return the shell word for the device that carries the file system."""
     if DATA in layout.layers:
         return sh("/dev/docker/data")
     return _real(disk) if bare else _partition(disk)
@@ -169,7 +169,7 @@ lvchange -q -y --metadataprofile docker-thinpool docker/thinpool"""
 
 
 def make_commands(layout: Layout, disk: str, layers: Sequence[str], bare: bool) -> list[Script]:
-    """Commands that put layers onto a disk, one a layer; each may be repeated.
+    """List the commands that put layers onto a disk, one for each layer; each may be repeated.
 
     Args:
         layout: Of which the layers are.
@@ -201,7 +201,7 @@ def make_commands(layout: Layout, disk: str, layers: Sequence[str], bare: bool) 
 
 
 def mount_commands(layout: Layout, disk: str, bare: bool, how: str) -> list[Script]:
-    """Commands that enter the file system in fstab, hold the engine back until it is mounted, and mount it.
+    """List the commands that enter the file system in fstab, hold the engine back until it is mounted, and mount it.
 
     Args:
         layout: The layout.
@@ -255,7 +255,7 @@ for try in 1 2 3 4 5; do [ -n "$(parts)" ] || break; @!{settle}; blockdev --rere
 
 
 def undo_commands(disk: str) -> list[Script]:
-    """Commands that take a layout of ours away and leave the disk empty; may be repeated.
+    """List the commands that take a layout of ours away and leave the disk empty; they may be repeated.
 
     Args:
         disk: Path of the disk.
@@ -290,7 +290,7 @@ fi
 
 
 def wipe_commands(disk: str) -> list[Script]:
-    """Commands that empty a disk, whatever is on it: mounts, swap, volume groups, arrays, partitions.
+    """List the commands that empty a disk, whatever is on it: mounts, swap, volume groups, arrays, partitions.
 
     Args:
         disk: Path of the disk.

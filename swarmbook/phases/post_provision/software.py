@@ -66,11 +66,11 @@ class Wanted:
     packages: Mapping[str, tuple[str, ...]]
 
     def missing(self, host: str, system: System) -> tuple[str, ...]:
-        """Packages that a node lacks."""
+        """List the packages that a node lacks."""
         return tuple(package for package in self.packages[host] if package not in system.installed)
 
     def stale(self, system: System) -> str:
-        """Why a system has to be brought up to date; empty where it need not."""
+        """Say why a system has to be brought up to date; empty where it need not."""
         if not self.update:
             return ""
         if system.updates:
@@ -81,7 +81,7 @@ class Wanted:
 
 
 def wanted_packages(params: Params, seen: Mapping[str, System]) -> Wanted:
-    """What every node should have.
+    """Return what every node should have.
 
     Raises:
         WorldError: A node runs a system that the book does not know.
@@ -120,7 +120,7 @@ def _of_family(params: Params, family: Family) -> Script:
 
 
 def packages_on(params: Params) -> Probe[System]:
-    """What a node runs, and which packages it has; nothing is fetched for it.
+    """Ask what a node runs, and which packages it has; nothing is fetched for it.
 
     Args:
         params: Their ``packages`` and ``system_update`` say what is asked.
@@ -210,7 +210,7 @@ class Software(Step[Mapping[str, System], Wanted]):
 
 
 def command_for(family: Family, change: Change) -> Script:
-    """What a change runs on its node."""
+    """Return what a change runs on its node."""
     if change.action is Action.UPDATE:
         return sh("@!{refresh} && @!{upgrade}", refresh=family.refresh, upgrade=family.upgrade)
     return family.install_command(change.things)

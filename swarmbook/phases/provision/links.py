@@ -56,7 +56,7 @@ class Heard:
 
 
 def _listen(own: str, free: Sequence[Port]) -> Probe[str]:
-    """Listen at the free ports in the background; gives the folder in which what arrives is kept.
+    """Listen at the free ports in the background; answer with the folder in which what arrives is kept.
 
     Args:
         own: The node's private address.
@@ -161,7 +161,7 @@ def _try(
 
 
 def _collect(folder: str) -> Probe[frozenset[tuple[str, str]]]:
-    """Port and name of what arrived; ends the listeners, and takes the folder away."""
+    """Collect the port and name of what arrived; end the listeners, and take the folder away."""
     script = sh(
         """cd @{folder} 2>/dev/null && for port in [0-9]*; do [ -e "$port" ] && sort -u "$port" | sed "s/^/$port /"; done | as arrived
 for pid in $(cat @{folder}/pids 2>/dev/null); do kill -- -$pid 2>/dev/null; done

@@ -96,7 +96,7 @@ class Facts:
 
 
 def wanted_ports(params: Params) -> list[Port]:
-    """Every port that the nodes use among themselves, or show."""
+    """List every port that the nodes use among themselves, or show."""
     both, mariadb = ("tcp", "udp"), [Port("tcp", params.mariadb_port, "MariaDB")] if params.mariadb_port else []
     return [
         Port("tcp", params.docker_api_port, "the engine's API"),
@@ -112,7 +112,7 @@ def wanted_ports(params: Params) -> list[Port]:
 
 
 def read_facts(said: Answer, began: float, ended: float) -> Facts:
-    """What a node has answered.
+    """Read what a node has answered.
 
     Args:
         said: The facts of :func:`about_node`.
@@ -153,7 +153,7 @@ def read_facts(said: Answer, began: float, ended: float) -> Facts:
 
 
 def about_node(others: Sequence[str], clock: Callable[[], float] = time.time) -> Probe[Facts]:
-    """What a node says about itself, and where it finds the others' names.
+    """Ask what a node says about itself, and where it finds the others' names.
 
     Args:
         others: Names of the other nodes.
@@ -170,7 +170,7 @@ def _ask(host: Host, nodes: Sequence[Node]) -> Facts:
 
 
 def held(ports: Iterable[Port], facts: Facts, address: str) -> dict[Port, str]:
-    """Which of these ports are already taken where the nodes would listen, and by which process."""
+    """Return which of these ports are already taken where the nodes would listen, and by which process."""
     found = {}
     for port in ports:
         for listener in facts.listeners:
@@ -183,7 +183,7 @@ def held(ports: Iterable[Port], facts: Facts, address: str) -> dict[Port, str]:
 
 
 def judge(params: Params, nodes: Sequence[Node], seen: Mapping[str, Facts], heard: Mapping[str, Heard]) -> list[Check]:
-    """What was found, held against what is needed; pure.
+    """Compare what was found with what is needed; pure.
 
     Args:
         params: The parameters.

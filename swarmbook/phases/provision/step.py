@@ -88,7 +88,7 @@ class Key(Step[KeyFile, str]):
 
 
 def _source(book: Book) -> Path | None:
-    """The key that is named; from the book's folder, wherever the kernel runs."""
+    """Return the path of the key that is named; from the book's folder, wherever the kernel runs."""
     named = book.params.ssh_key_file
     return book.cluster.root / Path(named).expanduser() if named else None
 
@@ -232,7 +232,10 @@ def _things(book: Book) -> tuple[str, ...]:
 
 
 def _folder(cluster: Cluster) -> list[str]:
-    """The cluster's folder, if it holds more than the lock of this command; a run that got no further than the key leaves one too."""
+    """Name the cluster's folder, if it holds more than the lock of this command.
+
+    A run that got no further than the key leaves one too.
+    """
     folder = cluster.folder
     kept = {path.name for path in folder.iterdir()} - {"lock", "lock.json"} if folder.is_dir() else set()
     return [f"folder {folder} with the cluster's keys, certificates and secrets"] if kept else []

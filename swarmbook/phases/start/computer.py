@@ -94,7 +94,7 @@ def _here(root: Path) -> list[Check]:
 
 
 def _at_least(value: float, wanted: int) -> str:
-    """The same words each time it is enough: an executed notebook is compared with the one before."""
+    """Return the same word each time it is enough: an executed notebook is compared with the one before."""
     return "enough" if value >= wanted else f"{value:.1f} GiB"
 
 

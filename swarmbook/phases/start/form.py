@@ -37,7 +37,7 @@ def _yaml(value: Any) -> str:
 
 
 def rewrite(text: str, values: Mapping[str, Any]) -> str:
-    """A parameter file with other values; comments, order, and what stays the same are left as they are.
+    """Rewrite a parameter file with other values; comments, order, and what stays the same are left as they are.
 
     Args:
         text: The file.
@@ -100,11 +100,11 @@ class Form:
         return w.VBox([w.HBox([self.fields[name], help]), self.notes[name]])
 
     def values(self) -> dict[str, Any]:
-        """What is typed, read as YAML is; what cannot be read stays text, and is a mistake then."""
+        """Return what is typed, read as YAML is; what cannot be read stays text, and is a mistake then."""
         return {name: _read(name, field.value) for name, field in self.fields.items()}
 
     def check(self) -> bool:
-        """Show below each field what is wrong with it; whether all is fine."""
+        """Show below each field what is wrong with it; tell whether all is fine."""
         wrong: dict[str, str] = {}
         for mistake in mistakes_in(self.values()):
             wrong.setdefault(mistake.key, f"✘ {mistake.what}; {mistake.fix}")

@@ -41,7 +41,7 @@ class ConsulApi:
         self._session.headers[_HEADER] = token.reveal()
 
     def request(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
-        """A request, whatever its answer's status.
+        """Send a request; return its answer, whatever the status.
 
         Raises:
             WorldError: No answer, or not over TLS with a certificate of our CA.
@@ -49,7 +49,7 @@ class ConsulApi:
         return self._send(method, path, {}, body, query)
 
     def as_stranger(self, path: str) -> int:
-        """The status that a read without the token gets."""
+        """Return the status that a read without the token gets."""
         return self._send("GET", path, {_HEADER: None}, None, {}).status_code  # None takes the session's away
 
     def _send(
@@ -71,7 +71,7 @@ class ConsulApi:
             ) from None
 
     def get(self, path: str, **query: str) -> Any:
-        """A read's JSON.
+        """Return a read's JSON.
 
         Raises:
             WorldError: Consul answered with an error; carries its words.
@@ -79,7 +79,7 @@ class ConsulApi:
         return self._checked("GET", path, None, **query).json()
 
     def put(self, path: str, body: Any = None, **query: str) -> Any:
-        """A write's JSON."""
+        """Return a write's JSON."""
         return self._checked("PUT", path, body, **query).json()
 
     def _checked(self, method: str, path: str, body: Any, **query: str) -> requests.Response:
@@ -94,14 +94,14 @@ class ConsulApi:
         return answer
 
     def leader(self) -> str:
-        """The raft leader's address, or nothing: none is elected, or Consul does not answer."""
+        """Return the raft leader's address, or nothing: none is elected, or Consul does not answer."""
         try:
             return str(self.get("status/leader"))
         except WorldError:
             return ""
 
     def read_back(self, key: str, value: str, timeout_s: float = 5) -> str:
-        """What this very server has stored under a key: a stale read asks no other; raft may be a moment late."""
+        """Read what this very server has stored under a key: a stale read asks no other; raft may be a moment late."""
         limit = time.monotonic() + timeout_s
         while True:
             answer = self.request("GET", f"kv/{key}", raw="", stale="")
@@ -111,13 +111,13 @@ class ConsulApi:
 
 
 def api(book: Book, name: str) -> ConsulApi:
-    """The API of one node's agent, asked with the management token."""
+    """Return the API of one node's agent, asked with the management token."""
     token = book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
     return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority.file, token)
 
 
 def accessor(cluster: str, name: str) -> str:
-    """A token's public id, the same on every run, so that it is found again."""
+    """Return a token's public id, the same on every run, so that it is found again."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"swarmbook:{cluster}:{name}"))
 
 
@@ -126,12 +126,12 @@ def _rules_mark(rules: str) -> str:
 
 
 def token_mark(cluster: str, name: str, rules: str) -> str:
-    """What :func:`known_tokens` lists for a token whose policy has these rules."""
+    """Return what :func:`known_tokens` lists for a token whose policy has these rules."""
     return accessor(cluster, name) + _rules_mark(rules)
 
 
 def known_tokens(consul: ConsulApi) -> frozenset[str]:
-    """Marks of the tokens that are there; the rules' hash ends their description."""
+    """List the marks of the tokens that are there; the rules' hash ends their description."""
     answer = consul.request("GET", "acl/tokens")
     return (
         frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json())
@@ -141,7 +141,7 @@ def known_tokens(consul: ConsulApi) -> frozenset[str]:
 
 
 def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
-    """Have a policy and a token of the same name that carries it; safe to repeat.
+    """Write a policy, and a token of the same name that carries it; safe to repeat.
 
     Args:
         book: The open book.

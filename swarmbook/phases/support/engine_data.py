@@ -8,7 +8,7 @@ MOUNT_POINT = "/var/lib/docker"
 
 
 def devicemapper_in(version: str) -> bool:
-    """Whether an engine of this version still has the devicemapper driver; it went with 25.
+    """Tell whether an engine of this version still has the devicemapper driver; it went with 25.
 
     Args:
         version: As the engine or its package has it, such as ``20.10.24+dfsg1`` or ``5:27.3.1-1``.

@@ -27,7 +27,7 @@ _FREE_MIB: Probe[int] = Probe(
 
 
 def missing_images(engines: Mapping[str, Engine], wanted: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    """Which of the wanted tags each engine lacks.
+    """List which of the wanted tags each engine lacks.
 
     Args:
         engines: By node.
@@ -41,7 +41,7 @@ def missing_images(engines: Mapping[str, Engine], wanted: Mapping[str, Iterable[
 
 
 def nodes_without_image(engines: Mapping[str, Engine], tag: str) -> list[str]:
-    """Names of the nodes whose engine does not have an image."""
+    """List the names of the nodes whose engine does not have an image."""
     return [name for name, lacking in missing_images(engines, {name: [tag] for name in engines}).items() if lacking]
 
 

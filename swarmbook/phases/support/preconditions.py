@@ -26,7 +26,7 @@ _AGENTS: Probe[tuple[str, ...]] = Probe(
 
 
 def require_swarm(book: Book) -> str:
-    """The first manager by the parameters that answers as one.
+    """Return the first manager by the parameters that answers as one.
 
     Args:
         book: The open book.

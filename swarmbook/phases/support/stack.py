@@ -61,14 +61,14 @@ def _yaml(document: Mapping[str, Any]) -> str:
 
 
 def stamp(cluster: str, service: Mapping[str, Any]) -> dict[str, Any]:
-    """A service with its labels: the cluster's, and the hash of what it says."""
+    """Return a service with its labels: the cluster's, and the hash of what it says."""
     digest = hashlib.sha256(json.dumps(service, sort_keys=True).encode()).hexdigest()[:16]
     deploy = {**service.get("deploy", {}), "labels": {SPEC_LABEL: digest, CLUSTER_LABEL: cluster}}
     return {**service, "deploy": deploy}
 
 
 def file(cluster: str, name: str, document: Mapping[str, Any]) -> str:
-    """A stack file as ``docker stack deploy`` reads it.
+    """Render a stack file as ``docker stack deploy`` reads it.
 
     Args:
         cluster: The cluster's name.
@@ -100,7 +100,7 @@ def deploy(
 
 
 def specs(engine: Engine, stack: str) -> dict[str, str]:
-    """The hash on each service of a stack, by name without the stack's.
+    """Return the hash on each service of a stack, by name without the stack's.
 
     Args:
         engine: A manager's.
@@ -110,12 +110,12 @@ def specs(engine: Engine, stack: str) -> dict[str, str]:
 
 
 def salt_of(cluster: Cluster) -> bytes:
-    """What keys the hashes in the names of a cluster's secrets."""
+    """Return what keys the hashes in the names of a cluster's secrets."""
     return cluster.secret("secret-name-salt").reveal().encode()
 
 
 def secret_name(salt: bytes, name: str, content: str | bytes) -> str:
-    """The name of a swarm secret: a secret cannot be changed, so its content's hash is part of its name.
+    """Return the name of a swarm secret: a secret cannot be changed, so its content's hash is part of its name.
 
     Args:
         salt: Keys the hash (:func:`salt_of`), so that a weak secret of the operator's own cannot be tried out on it.
@@ -127,7 +127,7 @@ def secret_name(salt: bytes, name: str, content: str | bytes) -> str:
 
 
 def secret_base(name: str) -> str:
-    """A swarm secret's name without the hash of its content."""
+    """Return a swarm secret's name without the hash of its content."""
     return name.rpartition("-")[0]
 
 

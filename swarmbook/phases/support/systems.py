@@ -43,15 +43,15 @@ class Family:
     lists: str
 
     def packages(self, purposes: Iterable[str]) -> tuple[str, ...]:
-        """Names of the packages for purposes, each once."""
+        """List the names of the packages for purposes, each once."""
         return tuple(dict.fromkeys(self.names[purpose] for purpose in purposes))
 
     def which(self, packages: Iterable[str]) -> Script:
-        """Prints which of some packages are installed."""
+        """Return the script that prints which of some packages are installed."""
         return sh(self.installed, packages=packages)
 
     def install_command(self, packages: Iterable[str]) -> Script:
-        """Installs packages, on fresh lists."""
+        """Return the script that installs packages, on fresh lists."""
         return sh("@!{refresh} && @!{install}", refresh=self.refresh, install=sh(self.install, packages=packages))
 
 
@@ -100,13 +100,13 @@ _SUPPORTED = (
 
 
 def read_os_release(lines: Iterable[str]) -> dict[str, str]:
-    """Values of os-release, of which each text is cut at 200 characters."""
+    """Parse the values of os-release, of which each text is cut at 200 characters."""
     pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
     return {key: " ".join(shlex.split(value, comments=True))[:200] for key, _, value in pairs}
 
 
 def family_of(host: str, system: Mapping[str, str]) -> Family:
-    """The family of a system.
+    """Return the family of a system.
 
     Args:
         host: For the message.
@@ -138,7 +138,7 @@ _KEYS = {"debian": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "rhel": "060A61C5
 
 
 def install_engine(host: str, system: Mapping[str, str], source: str) -> list[Script]:
-    """Commands that install the engine.
+    """List the commands that install the engine.
 
     Args:
         host: For the message.

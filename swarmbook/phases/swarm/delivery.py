@@ -24,12 +24,12 @@ class Images:
     names: Mapping[str, Mapping[str, str]]
 
     def tags(self, node: str) -> tuple[str, ...]:
-        """Tags that a node should have."""
+        """List the tags that a node should have."""
         return tuple(self.names[node])
 
 
 def wanted_images(params: Params) -> Images:
-    """Consul's image for every node, and MariaDB's for those that will carry a member."""
+    """Return Consul's image for every node, and MariaDB's for those that will carry a member."""
     members = params.members()
     return Images({
         node: {

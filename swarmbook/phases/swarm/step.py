@@ -48,7 +48,7 @@ class Swarm:
     id: str = ""
 
     def node(self, name: str) -> SwarmNode | None:
-        """A node's entry, by what the node itself says its id is."""
+        """Return a node's entry, by what the node itself says its id is."""
         return self.nodes.get(self.local[name].id)
 
 
@@ -99,7 +99,7 @@ def observe(book: Book) -> Swarm:
 
 
 def _stranded(names: list[str], local: Mapping[str, Local]) -> WorldError:
-    """The error for nodes that are in a swarm, or were, and none that manages it."""
+    """Build the error for nodes that are in a swarm, or were, none of which manages it."""
     seen = "\n".join(
         f"{name}: {local[name].state}" + (f": {local[name].error}" if local[name].error else "") for name in names
     )
@@ -254,7 +254,7 @@ def _init(own: str, pool: str) -> Script:
 
 
 def _leader(params: Params, seen: Swarm) -> str:
-    """A manager that is ready to take commands."""
+    """Return a manager that is ready to take commands."""
     if not seen.id:
         return params.managers()[0]
     ready = (
@@ -277,7 +277,7 @@ def _join_all(book: Book, joins: list[Change], address: Mapping[str, str], leade
 
 
 def _join(book: Book, name: str, own: str, remote: str, token: str) -> None:
-    """Over the API: on a command line the token could be read by everybody on the node."""
+    """Join over the API: on a command line, every user of the node could read the token."""
     register(token)
     listen = f"{own}:{_PORT}"
     started = time.monotonic()
@@ -313,7 +313,7 @@ def _settle(book: Book) -> None:
 
 
 def swarm_checks(params: Params, seen: Swarm) -> list[Check]:
-    """Every node's role and state, one leader, and no node too many."""
+    """Check every node's role and state, one leader, and no node too many."""
     rows = []
     managers = params.managers()
     for name in params.nodes:
@@ -352,7 +352,7 @@ def _card(name: str, node: SwarmNode | None) -> Card:
 
 @look()
 def nodes_table(book: Book) -> CheckTable:
-    """Every node's role, state, manager status, engine and labels."""
+    """Show every node's role, state, manager status, engine and labels."""
     require_swarm(book)
     seen = observe(book)
     rows = swarm_checks(book.params, seen)
