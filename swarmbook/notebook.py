@@ -21,6 +21,10 @@ __all__ = ["open_book"]
 def open_book(phase: str, namespace: MutableMapping[str, Any]) -> Book:
     """Open one phase of the book on the parameters of its notebook.
 
+    Example:
+        >>> book = open_book("05", globals())  # doctest: +SKIP
+        >>> swarm.nodes_table(book)  # doctest: +SKIP
+
     Args:
         phase: Number of the notebook, such as ``"04"``.
         namespace: The notebook's variables: ``globals()``.

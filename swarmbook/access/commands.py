@@ -29,6 +29,10 @@ class Script(str):
 def sh(template: str, /, **values: object) -> Script:
     """Build a command from a template; ``@{name}`` stands for a value, quoted.
 
+    Example:
+        >>> sh("docker rm -f @{names}", names=["one", "two; reboot"])
+        "docker rm -f one 'two; reboot'"
+
     Args:
         template: Shell code; a literal. Docker's ``{{.Name}}`` and the shell's ``${name}`` stand as they are.
         values: A text or number becomes one word, a list of them as many words; a :class:`Script` is one word too

@@ -44,6 +44,10 @@ class Fleet:
     def each(self, work: Callable[[Host], T], names: Iterable[str] | None = None) -> dict[str, T]:
         """Do something on many hosts at once.
 
+        Example:
+            >>> book.fleet.each(lambda host: host.run(sh("uname -r")).stdout.strip())  # doctest: +SKIP
+            {'sw1': '6.1.0-28-amd64', 'sw2': '6.1.0-28-amd64', 'sw3': '6.1.0-28-amd64'}
+
         Args:
             work: Called with each host.
             names: On which; all by default.
@@ -74,6 +78,10 @@ K = TypeVar("K")
 
 def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
     """Do something for several named things at once; all are finished before an error is raised.
+
+    Example:
+        >>> fan_out(len, {"sw1": "two", "sw2": "three"})
+        {'sw1': 3, 'sw2': 5}
 
     Raises:
         SwarmbookError: The first error in order; its ``where`` names the others that failed as well.

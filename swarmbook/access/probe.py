@@ -57,6 +57,14 @@ Facts = Mapping[str, Sequence[str]]
 class Probe(Generic[T]):
     """A question and how its answer is read.
 
+    Example:
+        >>> free = Probe(sh("df --output=avail -B1 / | tail -n 1 | as free"), lambda facts: number(facts["free"][0].strip()))
+        >>> free.answer("free\\n  41943040\\n", "sw1")
+        41943040
+        >>> free.answer("free\\n  a lot\\n", "sw1")
+        Traceback (most recent call last):
+        swarmbook.access.probe.Refused: the answer of sw1 is not what it should be; nothing was done with it...
+
     Args:
         script: Without :data:`PROLOGUE`, which :meth:`command` puts before it.
         read: Pure; from the facts to a type, or an error of :func:`refuse`.

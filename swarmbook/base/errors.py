@@ -75,6 +75,8 @@ class SwarmbookError(Exception):
 
     Example:
         >>> raise WorldError("the disk of n1 is full", where="n1", code=Code.DISK_FULL)
+        Traceback (most recent call last):
+        swarmbook.base.errors.WorldError: the disk of n1 is full...
     """
 
     exit_code = 3

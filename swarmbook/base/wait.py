@@ -30,6 +30,11 @@ def wait_for(
 ) -> T:
     """Poll until a probe is satisfied.
 
+    Example:
+        >>> states = iter(["Joiner", "Joined", "Synced"])
+        >>> wait_for("sw2 is Synced", lambda: ((state := next(states)) == "Synced", state), timeout_s=5)
+        'Synced'
+
     Args:
         what: What is waited for, for the message.
         probe: Returns whether it is there, and what was seen.

@@ -215,6 +215,11 @@ class Chain:
 def read_chain(data: bytes) -> Chain:
     """Read a ledger, each line held against the one before.
 
+    Example:
+        >>> chain = read_chain(Path("tests/unit/kept/run-format-1/ledger.jsonl").read_bytes())
+        >>> chain.events[0]["event"]
+        'run'
+
     Raises:
         BrokenChain: Names the first line that does not fit.
     """

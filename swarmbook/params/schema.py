@@ -222,6 +222,10 @@ def phase_params(phase: str) -> list[str]:
 def load_params(path: str | Path) -> Params:
     """Read a parameter file.
 
+    Example:
+        >>> load_params("params/lab.yaml").nodes
+        ['sw1', 'sw2', 'sw3']
+
     Args:
         path: A flat YAML file.
 

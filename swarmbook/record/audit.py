@@ -76,6 +76,11 @@ class _Misfit(Exception):
 def audit(folder: Path, root: Path, named: str | None = None) -> Report:
     """Audit a run's folder; it may be a copy, anywhere.
 
+    Example:
+        >>> signers = "tests/unit/kept/run-format-1.allowed_signers"
+        >>> audit(Path("tests/unit/kept/run-format-1"), Path("."), signers).exit_code
+        0
+
     Args:
         folder: The run's folder.
         root: The book's folder, for the default allowed_signers.

@@ -108,6 +108,11 @@ def _short(text: str) -> str:
 def compare_folders(before: Path, after: Path) -> Comparison:
     """Compare two runs by their ledgers.
 
+    Example:
+        >>> run = Path("tests/unit/kept/run-format-1")
+        >>> compare_folders(run, run).differences
+        ()
+
     Args:
         before: Folder of the earlier run.
         after: Folder of the later one.

@@ -30,6 +30,11 @@ Event = Mapping[str, Any]
 def read_record(folder: Path) -> Record:
     """Read what a run's folder tells, also where parts of it are missing or damaged.
 
+    Example:
+        >>> record = read_record(Path("tests/unit/kept/run-format-1"))
+        >>> record.status, [chapter.number for chapter in record.chapters]
+        ('failed', ['02', '03', '05'])
+
     Args:
         folder: One folder of ``runs/CLUSTER``.
 

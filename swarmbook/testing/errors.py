@@ -14,9 +14,10 @@ class raises:
     """Expect an error with a code.
 
     Example:
-        >>> with raises(Code.KEY_GONE) as caught:
-        ...     host.connection()
-        >>> assert caught.value.where
+        >>> with raises(Code.PARAMETERS_NOT_READ, "nowhere.yaml") as caught:
+        ...     load_params("nowhere.yaml")
+        >>> caught.value.exit_code
+        2
 
     Args:
         code: Its code.
