@@ -16,7 +16,9 @@ from typing import Any
 
 from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode
 from swarmbook.access.node import Endpoint
+from swarmbook.access.pki import Leaf
 from swarmbook.access.probe import understood
+from swarmbook.access.tls import NamedAdapter, NamedContext
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.known import recognise
@@ -221,13 +223,14 @@ class Engine:
 _HERE = "this computer"
 
 
-def connect(name: str, end: Endpoint, pki: Path) -> Engine:
-    """Reach a node's engine: its certificate is checked against the cluster's CA, and ours is shown.
+def connect(name: str, end: Endpoint, authority: Path, operator: Leaf) -> Engine:
+    """Reach a node's engine: its certificate has to be of the engines' CA and name the node, and ours is shown.
 
     Args:
         name: The node.
         end: Where its API is reached from here.
-        pki: Folder with ``ca.pem``, ``client.pem`` and ``client.key``.
+        authority: File of the engines' CA.
+        operator: The operator's certificate.
 
     Raises:
         EngineUnavailable: It does not answer, or not with a certificate of our CA.
@@ -235,20 +238,18 @@ def connect(name: str, end: Endpoint, pki: Path) -> Engine:
     import docker
     import docker.tls
 
-    tls = docker.tls.TLSConfig(
-        client_cert=(str(pki / "client.pem"), str(pki / "client.key")),
-        ca_cert=str(pki / "ca.pem"),
-        verify=True,  # without it docker-py takes any certificate
-    )
+    tls = docker.tls.TLSConfig(ca_cert=str(authority), verify=True)  # without it docker-py takes any certificate
     try:
+        context = NamedContext.of(name, authority.read_bytes(), operator)
         client = docker.DockerClient(base_url=f"tcp://{end}", tls=tls, timeout=_TIMEOUT_S, version=_API_VERSION)
+        client.api.mount("https://", NamedAdapter(context))
         client.api.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         _ping(client)
     except (docker.errors.DockerException, OSError) as error:
         raise EngineUnavailable(
             f"the engine's API on {name} does not answer",
             where=f"{name} ({end})",
-            wanted="Docker's API over mutual TLS, with a certificate of the cluster's CA",
+            wanted=f"Docker's API over mutual TLS, with a certificate of the engines' CA for {name}",
             seen=str(error),
             next="swarmbook run PARAMS --only 03",
         ) from None

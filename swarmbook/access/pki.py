@@ -1,23 +1,73 @@
-"""The cluster's own CA and its leaf certificates (EC P-256), kept in ``clusters/NAME/pki``."""
+"""The cluster's authorities, one for each purpose, and what they sign (EC P-256); kept in ``clusters/NAME/pki/PURPOSE``.
+
+A certificate is worth something for its purpose only: no verifier trusts more than one authority. An authority is
+replaced with an overlap. Its folder says how far that is::
+
+    authority.json    {"issuing": 1, "trusted": [1]}      the state, replaced as a whole
+    ca-1.pem ca-1.key                                     the generations
+    ca.pem                                                all that verifiers are given: the trusted generations
+    NAME.pem NAME.key                                     what was signed
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from enum import Enum
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from swarmbook.base.files import write_atomic, write_private
 
-__all__ = ["Authority", "Leaf", "describe", "reason_to_renew"]
+__all__ = ["Authority", "Leaf", "Purpose", "Stage", "Use", "days_left", "describe", "operator", "reason_to_renew"]
 
 _CA_DAYS = 1825  # leaves live a year at most; a CA that dies as soon would take every one of them with it
+_STATE = "authority.json"
+_OPERATOR = "operator"
+_OPERATOR_LIFE = timedelta(hours=12)  # longer than any run, and than a working day
+_EARLY = timedelta(minutes=5)  # clocks of nodes differ a little
+
+
+class Purpose(str, Enum):
+    """What an authority's certificates are worth something for; also the name of its folder."""
+
+    #: The Docker Engines' API: a server certificate for each engine, a client certificate for the operator alone.
+    ENGINE = "engine"
+    #: Consul's RPC and HTTPS API.
+    CONSUL = "consul"
+    #: Replication and state transfer among Galera's members.
+    REPLICATION = "replication"
+    #: The database, as its clients see it.
+    DATABASE = "database"
+
+
+class Use(Enum):
+    """As what a certificate may be shown: its extended key usage."""
+
+    SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
+    CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)
+    #: A peer listens and dials with the same certificate: Consul's agents, Galera's members.
+    PEER = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+
+
+class Stage(str, Enum):
+    """How far the replacement of an authority is."""
+
+    #: One generation, which signs and is trusted.
+    STEADY = "steady"
+    #: The next generation is trusted besides, and signs nothing yet.
+    INTRODUCED = "introduced"
+    #: The next generation signs; the last one is still trusted.
+    ISSUING = "issuing"
 
 
 @dataclass(frozen=True)
@@ -26,49 +76,140 @@ class Leaf:
 
     name: str
     certificate: bytes
-    key: bytes
+    key: bytes = field(repr=False)
 
 
 class Authority:
-    """The CA of one cluster; made at first use.
+    """The authority of one purpose of one cluster; made at first use.
 
     Args:
-        folder: Where CA and leaves lie.
-        common_name: Name in the CA's subject.
+        folder: Where it and what it signed lie.
+        common_name: Name in its subject.
+        before: Folder of an authority, ``ca.pem`` and ``ca.key``, that is still trusted wherever this one is to be; if
+            one lies there when this one is made, it is its first generation, and on its way out.
     """
 
-    def __init__(self, folder: Path, common_name: str) -> None:
+    def __init__(self, folder: Path, common_name: str, before: Path | None = None) -> None:
         self.folder = folder
-        key_path = folder / "ca.key"
-        if not key_path.exists():
-            key = ec.generate_private_key(ec.SECP256R1())
-            write_atomic(folder / "ca.pem", _pem(_self_signed(key, common_name)), 0o644)
-            write_private(key_path, _key_pem(key))
-        loaded = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        self._common_name = common_name
+        if not self._whole():
+            if before is not None and (before / "ca.key").exists():
+                write_private(folder / "ca-0.key", (before / "ca.key").read_bytes())
+                write_atomic(folder / "ca-0.pem", (before / "ca.pem").read_bytes())
+                self._make(1)
+                self._set(0, [0, 1])
+            else:
+                self._make(1)
+                self._set(1, [1])
+        self._load()
+
+    # -- its generations -------------------------------------------------------------------------------------------
+
+    def _whole(self) -> bool:
+        """Tell whether all is there that its state names: a kill may have come in between."""
+        if not (self.folder / _STATE).exists():
+            return False
+        state = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+        return (self.folder / f"ca-{state['issuing']}.key").exists() and all(
+            (self.folder / f"ca-{number}.pem").exists() for number in state["trusted"]
+        )
+
+    def _make(self, generation: int) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        write_atomic(self.folder / f"ca-{generation}.pem", _pem(_self_signed(key, f"{self._common_name} {generation}")))
+        write_private(self.folder / f"ca-{generation}.key", _key_pem(key))
+
+    def _set(self, issuing: int, trusted: Sequence[int]) -> None:
+        write_atomic(self.folder / _STATE, json.dumps({"issuing": issuing, "trusted": list(trusted)}))
+
+    def _load(self) -> None:
+        state = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+        self._issuing, self._trusted = int(state["issuing"]), [int(number) for number in state["trusted"]]
+        loaded = serialization.load_pem_private_key(
+            (self.folder / f"ca-{self._issuing}.key").read_bytes(), password=None
+        )
         assert isinstance(loaded, ec.EllipticCurvePrivateKey)
         self._key = loaded
-        self.certificate = self.file.read_bytes()
+        #: PEM of the generation that signs.
+        self.certificate = (self.folder / f"ca-{self._issuing}.pem").read_bytes()
         self._certificate = x509.load_pem_x509_certificate(self.certificate)
+        #: PEM of all generations that verifiers trust.
+        self.bundle = b"".join((self.folder / f"ca-{number}.pem").read_bytes() for number in self._trusted)
+        if not self.file.exists() or self.file.read_bytes() != self.bundle:
+            write_atomic(self.file, self.bundle)
+
+    @classmethod
+    def there(cls, folder: Path) -> bool:
+        """Tell whether a folder holds an authority."""
+        return (folder / _STATE).exists()
 
     @property
     def file(self) -> Path:
-        """The CA's certificate."""
+        """The certificates that verifiers trust."""
         return self.folder / "ca.pem"
 
-    def leaf(self, name: str, names: list[str], *, days: int, renew_days: int) -> Leaf:
-        """Return a certificate for both server and client use, taken from the folder or made.
+    @property
+    def stage(self) -> Stage:
+        """How far its replacement is."""
+        if len(self._trusted) == 1:
+            return Stage.STEADY
+        return Stage.ISSUING if self._issuing == max(self._trusted) else Stage.INTRODUCED
+
+    def replace(self) -> None:
+        """Begin to replace it: make the next generation, trusted besides. One that is being replaced goes on."""
+        if self.stage is Stage.STEADY:
+            self._make(self._issuing + 1)
+            self._set(self._issuing, [self._issuing, self._issuing + 1])
+            self._load()
+
+    def advance(self) -> bool:
+        """Go on to the next stage, once all verifiers and holders have what this one gives them.
+
+        Returns:
+            Whether there was one; then verifiers and holders have to be given what it gives.
+        """
+        stage, newest = self.stage, max(self._trusted)
+        if stage is Stage.STEADY:
+            return False
+        self._set(newest, self._trusted if stage is Stage.INTRODUCED else [newest])
+        self._load()
+        if stage is Stage.ISSUING:  # what was replaced can sign nothing any more
+            for file in self.folder.glob("ca-*.*"):
+                if file.stem != f"ca-{newest}":
+                    file.unlink()
+        return True
+
+    # -- what it signs ---------------------------------------------------------------------------------------------
+
+    def leaf(self, name: str, names: list[str], use: Use, *, life: timedelta, renew: timedelta) -> Leaf:
+        """Return a certificate from the folder, or sign one; it never outlives its authority.
 
         Args:
             name: Common name, and the file's name.
             names: Subject alternative names: host names and addresses.
-            days: Life of a new certificate, days.
-            renew_days: A kept one that ends sooner than this is replaced.
+            use: As what it may be shown.
+            life: Of a new certificate.
+            renew: A kept one that ends sooner than this is replaced.
         """
         certificate_file, key_file = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         if certificate_file.exists() and key_file.exists():
             kept = certificate_file.read_bytes()
-            if reason_to_renew(kept, self.certificate, names, renew_days) is None:
+            if reason_to_renew(kept, self.certificate, names, use, renew) is None:
                 return Leaf(name, kept, key_file.read_bytes())
+        leaf = self.sign(name, names, use, life)
+        write_private(key_file, leaf.key)
+        write_atomic(certificate_file, leaf.certificate)
+        return leaf
+
+    def sign(self, name: str, names: list[str], use: Use, life: timedelta) -> Leaf:
+        """Sign a certificate that is kept nowhere; it never outlives its authority.
+
+        Args:
+            name: Common name.
+            names: Subject alternative names: host names and addresses.
+            use: As what it may be shown.
+            life: How long it lives.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(timezone.utc)
         certificate = (
@@ -77,57 +218,83 @@ class Authority:
             .issuer_name(self._certificate.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))  # clocks of nodes differ a little
-            .not_valid_after(now + timedelta(days=days))
+            .not_valid_before(now - _EARLY)
+            .not_valid_after(min(now + life, self._certificate.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(use.value), critical=False)
             .add_extension(
                 x509.SubjectAlternativeName([_general_name(n) for n in dict.fromkeys(names)]), critical=False
-            )
-            .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-                critical=False,
             )
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        leaf = Leaf(name, _pem(certificate), _key_pem(key))
-        write_private(key_file, leaf.key)
-        write_atomic(certificate_file, leaf.certificate)
-        return leaf
+        return Leaf(name, _pem(certificate), _key_pem(key))
 
 
-def reason_to_renew(certificate: bytes, authority: bytes, names: list[str], renew_days: int) -> str | None:
-    """Say why a certificate has to be replaced; None if it does not.
+def operator(engines: Authority) -> Leaf:
+    """Sign what opens the engines' API: for the operator alone, for hours, and kept nowhere.
+
+    Args:
+        engines: The authority for :attr:`Purpose.ENGINE`.
+    """
+    return engines.sign(_OPERATOR, [_OPERATOR], Use.CLIENT, _OPERATOR_LIFE)
+
+
+def reason_to_renew(certificate: bytes, authority: bytes, names: list[str], use: Use, renew: timedelta) -> str | None:
+    """Say why a certificate has to be replaced; None if it need not be.
 
     Args:
         certificate: PEM, or anything that was found in its place.
-        authority: PEM of the CA that should have signed it.
-        names: Names and addresses it has to carry.
-        renew_days: Days before its end at which it is replaced.
+        authority: PEM of the authority that should have signed it.
+        names: Names and addresses it has to carry, and no others.
+        use: As what it may be shown.
+        renew: Time before its end at which it is replaced.
     """
     try:
         parsed = x509.load_pem_x509_certificate(certificate)
-        parsed.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+        issuer = x509.load_pem_x509_certificate(authority)
+        parsed.verify_directly_issued_by(issuer)
     except (ValueError, TypeError):
         return "not a certificate of this CA"
     except InvalidSignature:
         return "signed by another CA"
+    # One that ends with its authority is not replaced for that: the next one would end as soon.
     left = parsed.not_valid_after_utc - datetime.now(timezone.utc)
-    if left < timedelta(days=renew_days):
+    if left < renew and parsed.not_valid_after_utc < issuer.not_valid_after_utc:
         return f"ends in {max(left.days, 0)} days"
-    try:
-        missing = sorted(set(names) - set(describe(certificate)))
-    except x509.ExtensionNotFound:  # the CA's own certificate, say
-        missing = sorted(set(names))
-    return f"does not name {', '.join(missing)}" if missing else None
+    if _uses(parsed) != set(use.value):
+        return "may be shown as something else"
+    found, wanted = set(describe(certificate)), set(names)
+    if wanted - found:
+        return f"does not name {', '.join(sorted(wanted - found))}"
+    return f"names {', '.join(sorted(found - wanted))}" if found - wanted else None
+
+
+def _uses(certificate: x509.Certificate) -> set[ObjectIdentifier]:
+    with contextlib.suppress(x509.ExtensionNotFound):
+        return set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    return set()
 
 
 def describe(certificate: bytes) -> list[str]:
     """List the alternative names in a PEM certificate."""
-    extension = x509.load_pem_x509_certificate(certificate).extensions.get_extension_for_class(
-        x509.SubjectAlternativeName
-    )
-    return [str(entry.value) for entry in extension.value]
+    with contextlib.suppress(x509.ExtensionNotFound):
+        extension = x509.load_pem_x509_certificate(certificate).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+        return [str(entry.value) for entry in extension.value]
+    return []
+
+
+def days_left(certificate: bytes) -> int:
+    """Count the whole days until a PEM certificate ends; below 0 if it has.
+
+    Args:
+        certificate: PEM; of several certificates the first counts.
+    """
+    left = x509.load_pem_x509_certificate(certificate).not_valid_after_utc - datetime.now(timezone.utc)
+    return left.days
 
 
 def _general_name(name: str) -> x509.GeneralName:
@@ -141,22 +308,26 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    """Return what a key may be used for: a CA's signs certificates, a leaf's signs handshakes."""
+    return x509.KeyUsage(
+        digital_signature=not signs, key_cert_sign=signs, crl_sign=signs, content_commitment=False,
+        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
 def _self_signed(key: ec.EllipticCurvePrivateKey, common_name: str) -> x509.Certificate:
     now = datetime.now(timezone.utc)
-    usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
     return (
         x509.CertificateBuilder()
         .subject_name(_name(common_name))
         .issuer_name(_name(common_name))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_before(now - _EARLY)
         .not_valid_after(now + timedelta(days=_CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_usage(signs=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )

@@ -119,6 +119,11 @@ def watch(cluster: Path) -> None:
 
 def _refresh() -> None:
     """Read what is new in the watched folders; a stat each when nothing is."""
+    for folder in [folder for folder in _watched if folder.name == "pki"]:  # an authority's folder for each purpose
+        with contextlib.suppress(OSError):
+            for below in folder.iterdir():
+                if below.is_dir():
+                    _watched.setdefault(below, {})
     for folder, files in _watched.items():
         try:
             changed = os.stat(folder).st_mtime_ns

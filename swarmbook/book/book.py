@@ -6,12 +6,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.docker_api import Engine, connect
 from swarmbook.access.fleet import Fleet, fan_out
 from swarmbook.access.node import Endpoint, Node
-from swarmbook.access.pki import Authority, Leaf
+from swarmbook.access.pki import Authority, Leaf, Purpose, Use, operator
+from swarmbook.base.errors import EngineUnavailable
 from swarmbook.book.display import display
 from swarmbook.model.rundir import RunFolder
 from swarmbook.model.transcript import Transcript
@@ -73,22 +75,43 @@ class Book:
             self._fleet = Fleet(self.cluster, self.nodes, self.transcript, lambda: self._asking)
         return self._fleet
 
-    @property
-    def authority(self) -> Authority:
-        """The cluster's CA."""
-        return Authority(self.cluster.pki_folder, f"swarmbook {self.cluster.name} CA")
+    def authority(self, purpose: Purpose) -> Authority:
+        """Return the cluster's authority for a purpose.
 
-    def leaf(self, name: str, names: list[str]) -> Leaf:
-        """Return a certificate of the cluster's CA; the parameters say how long it lives, and when it is renewed."""
-        return self.authority.leaf(
-            name, names, days=self.params.certificate_days, renew_days=self.params.certificate_renew_days
-        )
+        A cluster that was made with one authority for everything goes on trusting that one until all have the new one;
+        but for the engines: they are reached through SSH, so theirs changes at once.
+        """
+        folder = self.cluster.pki_folder
+        before = None if purpose is Purpose.ENGINE else folder
+        return Authority(folder / purpose.value, f"swarmbook {self.cluster.name} {purpose.value} CA", before)
+
+    def leaf(self, purpose: Purpose, name: str, names: list[str], use: Use) -> Leaf:
+        """Return a certificate for a purpose; the parameters say how long it lives, and when it is renewed."""
+        params = self.params
+        life, renew = timedelta(days=params.certificate_days), timedelta(days=params.certificate_renew_days)
+        return self.authority(purpose).leaf(name, names, use, life=life, renew=renew)
 
     def engine(self, name: str) -> Engine:
         """Return the Docker SDK's client for a node's engine, over mutual TLS; it is kept open."""
         if name not in self._engines:
-            self._engines[name] = connect(name, self.reach(name, self.params.docker_api_port), self.cluster.pki_folder)
+            if not Authority.there(self.cluster.pki_folder / Purpose.ENGINE.value):
+                raise EngineUnavailable(
+                    f"the engine's API on {name} is not set up yet",
+                    where=name,
+                    wanted="an authority for the engines",
+                    seen="none",
+                    next="swarmbook run PARAMS --only 03",
+                )
+            engines = self.authority(Purpose.ENGINE)
+            end = self.reach(name, self.params.docker_api_port)
+            self._engines[name] = connect(name, end, engines.file, operator(engines))
         return self._engines[name]
+
+    def forget_engines(self) -> None:
+        """Close the clients of all engines: the next one shows a certificate of the authority as it is then."""
+        for client in self._engines.values():
+            client.close()
+        self._engines.clear()
 
     def reach(self, name: str, port: int) -> Endpoint:
         """Return where a port of a node is reached from here; where it is not reached otherwise, through SSH.
@@ -149,8 +172,7 @@ class Book:
 
     def close(self) -> None:
         """Close every connection."""
-        for client in self._engines.values():
-            client.close()
+        self.forget_engines()
         self._open_tunnels.close()
         if self._fleet is not None:
             self._fleet.close()

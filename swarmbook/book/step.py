@@ -21,6 +21,7 @@ from swarmbook.book.result import StepResult
 from swarmbook.model.change import Change
 from swarmbook.model.checks import Check, CheckTable, Table
 from swarmbook.model.phases import PHASES
+from swarmbook.model.plan import Plan
 from swarmbook.params import Params
 from swarmbook.show.changes import refuse, sentence
 from swarmbook.show.drawing import timeline
@@ -91,6 +92,14 @@ class Step(ABC, Generic[Seen, Wanted]):
     def forecast(self, ahead: Forecast, seen: Seen, changes: list[Change]) -> None:
         """Note, in a plan-only run, what the changes mean for the steps to come."""
 
+    def advance(self, book: Book) -> bool:
+        """Go on to the next stage, once all is as wanted; most steps have one only.
+
+        Returns:
+            Whether there is one, and so whether to begin again.
+        """
+        return False
+
     def files(self, book: Book, wanted: Wanted) -> Mapping[str, str]:
         """Return the files that the run's folder keeps, by name, whether or not anything was changed."""
         return {}
@@ -105,7 +114,7 @@ class Step(ABC, Generic[Seen, Wanted]):
     def __call__(self, book: Book) -> StepResult:
         """Observe, plan, apply what differs under the cluster's lock, observe again, verify.
 
-        A step that finds nothing to change reads once.
+        A step that finds nothing to change reads once. One that goes by stages (:meth:`advance`) does so for each.
 
         Raises:
             ConfirmationMissing: A change costs or destroys, and its word was not given.
@@ -114,26 +123,35 @@ class Step(ABC, Generic[Seen, Wanted]):
         """
         course = _Course(book)
         with course:
+            done, wanted, seen = self._once(book, held_plan())
+            checks = self.verify(wanted, seen)
+            while all(check.ok for check in checks) and self.advance(book):
+                # What a later stage does, the plan of the first one stands for.
+                changes, wanted, seen = self._once(book)
+                done += changes
+                checks = self.verify(wanted, seen)
+            book.keep_files(self.files(book, wanted))
+        return course.result(done, CheckTable(checks), self.hosts(book))
+
+    def _once(self, book: Book, held: Plan | None = None) -> tuple[list[Change], Wanted, Seen]:
+        with book.asking():
+            seen = self.observe(book)
+        with book.cluster.staged() as keep:
+            wanted = self.want(book, seen)
+            changes = self.plan(wanted, seen)
+            if held is not None:
+                refuse(held, book.phase, self.name, held.mismatch(book.phase, self.name, changes))
+            if changes:
+                confirm(book, changes)
+                book.transcript.planned(self.name, [(change, sentence(change)) for change in changes])
+                with book.cluster.lock(f"{book.phase}: {self.name}"):
+                    keep()
+                    self.apply(book, wanted, seen, changes)
+        if changes:
             with book.asking():
                 seen = self.observe(book)
-            with book.cluster.staged() as keep:
-                wanted = self.want(book, seen)
-                changes = self.plan(wanted, seen)
-                if (held := held_plan()) is not None:
-                    refuse(held, book.phase, self.name, held.mismatch(book.phase, self.name, changes))
-                if changes:
-                    confirm(book, changes)
-                    book.transcript.planned(self.name, [(change, sentence(change)) for change in changes])
-                    with book.cluster.lock(f"{book.phase}: {self.name}"):
-                        keep()
-                        self.apply(book, wanted, seen, changes)
-            if changes:
-                with book.asking():
-                    seen = self.observe(book)
-                wanted = self.want(book, seen)
-            book.keep_files(self.files(book, wanted))
-            checks = self.verify(wanted, seen)
-        return course.result(changes, CheckTable(checks), self.hosts(book))
+            wanted = self.want(book, seen)
+        return changes, wanted, seen
 
 
 @dataclass(frozen=True)

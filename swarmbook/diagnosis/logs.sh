@@ -47,6 +47,7 @@ else
     section 'swarm: networks, overlay peers' 'docker network ls; docker network inspect $(docker network ls -q --filter driver=overlay) --format "{{.Name}} {{json .IPAM.Config}} {{json .Options}} peers {{json .Peers}}"'
     ask_consul='export CONSUL_HTTP_TOKEN_FILE=/run/consul/agent-token CONSUL_CACERT=/run/consul/ca.pem
         export CONSUL_HTTP_ADDR=https://127.0.0.1:$(grep -o "\"https\": *[0-9]*" /run/consul/node.json | grep -o "[0-9]*$" | head -n 1)
+        export CONSUL_TLS_SERVER_NAME=$(sed -n "s/.*\"node_name\": *\"\([^\"]*\)\".*/\1/p" /run/consul/node.json)
         consul members; ! grep -q "\"server\": *true" /run/consul/node.json || consul operator raft list-peers'
     count=0
     # Only ids are taken into commands: an image chooses its labels itself, and they are shown, never run.

@@ -48,11 +48,12 @@ class Action(str, Enum):
     FSTAB = "fstab"  # device, options
     GUARD = "guard"  # device
     # 03: engines, the swarm, images
-    ISSUE = "issue"  # name of a certificate that stays here
+    ISSUE = "issue"  # name of a certificate that stays here; only in records of earlier versions
     INSTALL_ENGINE = "install-engine"  # where it comes from: system or docker
     CERTIFICATE = "certificate"  # names that it carries
+    REPLACE_AUTHORITY = "replace-authority"  # what its certificates are for
     SETTINGS = "settings"  # the file
-    LISTEN = "listen"  # port
+    LISTEN = "listen"  # which address, port
     ENABLE = "enable"
     START = "start"
     RESTART = "restart"

@@ -70,6 +70,11 @@ def _why(words: str) -> Callable[[Change], str]:
     return lambda change: _with(words)(change) + (f" ({change.because})" if change.because else "")
 
 
+def _listens(change: Change) -> str:
+    *where, port = change.things  # the port alone in records of earlier versions
+    return f"API on its {where[0]}, port {port}" if where else f"API on port {port}"
+
+
 def _priced(words: str) -> Callable[[Change], str]:
     return lambda change: ", ".join([words, *change.things])
 
@@ -100,9 +105,10 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.INSTALL_ENGINE: lambda change: (
         "engine installed" + (" from Docker's repository" if change.things == ("docker",) else "")
     ),
+    Action.REPLACE_AUTHORITY: _with("{} CA replaced, with an overlap"),
     Action.CERTIFICATE: _why("certificate put in place"),
     Action.SETTINGS: _with("daemon.json merged"),
-    Action.LISTEN: _with("API on port {}"),
+    Action.LISTEN: _listens,
     Action.ENABLE: _with("starts at boot"),
     Action.START: _with("engine started"),
     Action.RESTART: _with("engine restarted"),

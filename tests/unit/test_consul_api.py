@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from swarmbook.access.node import Endpoint
+from swarmbook.access.pki import Authority
 from swarmbook.base.secrets import Secret
 from swarmbook.phases.support.consul_api import ConsulApi
 
@@ -23,7 +24,8 @@ def test_a_stranger_has_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return answer
 
     monkeypatch.setattr(requests.Session, "send", send)
-    consul = ConsulApi("sw1", Endpoint("127.0.0.1", 8501), tmp_path / "ca.pem", Secret("token", "a-token"))
+    authority = Authority(tmp_path, "consul CA")
+    consul = ConsulApi("sw1", Endpoint("127.0.0.1", 8501), authority.file, Secret("token", "a-token"))
     consul.request("GET", "kv/key")
     assert consul.as_stranger("kv/key") == 200
     consul.request("GET", "kv/key")

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.access.node import Node
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.base.errors import WorldError
 from swarmbook.params import Params
 from swarmbook.phases.engine import step
+from swarmbook.phases.engine.api import api_address, api_names
 from swarmbook.phases.engine.probe import Engine
-from swarmbook.phases.engine.step import api_names, drop_in_for, merge_settings, settings_for
+from swarmbook.phases.engine.step import drop_in_for, merge_settings, settings_for
 
 MakeNode = Callable[..., Node]
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8)
@@ -110,17 +111,23 @@ def test_addresses_in_the_file_cannot_stand_beside_those_on_the_command_line(our
 
 
 def test_the_drop_in_empties_the_start_line_first() -> None:
-    text = drop_in_for("/usr/sbin/dockerd -H fd:// $DOCKER_OPTS", 2376)
+    text = drop_in_for("/usr/sbin/dockerd -H fd:// $DOCKER_OPTS", Endpoint("10.9.0.1", 2376))
     assert text.splitlines() == [
         "[Service]",
         "ExecStart=",
-        "ExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS -H tcp://0.0.0.0:2376",
+        "ExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS -H tcp://10.9.0.1:2376",
     ]
 
 
 def test_names_of_the_certificate(node: MakeNode) -> None:
-    assert api_names(node()) == ["sw1", "10.9.0.1", "192.0.2.1", "127.0.0.1"]
-    assert api_names(node(public_address="10.9.0.1")) == ["sw1", "10.9.0.1", "127.0.0.1"]
+    """Not the loopback, where tunnels to every node end, nor the public address, where it does not listen."""
+    assert api_names(node()) == ["sw1", "10.9.0.1"]
+
+
+def test_where_an_engine_listens(node: MakeNode) -> None:
+    """Never on all addresses: the private one of a lab machine, else the loopback alone."""
+    assert api_address(node(), 2376) == "10.9.0.1"
+    assert api_address(node(tunnel=True), 2376) == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

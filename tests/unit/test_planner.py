@@ -11,6 +11,7 @@ import yaml
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.node import Node
+from swarmbook.access.pki import Purpose, Use
 from swarmbook.access.ssh_keys import generate_key
 from swarmbook.base.errors import ConfirmationMissing, OutOfOrder, PlanMismatch, UsageError
 from swarmbook.book.book import Book
@@ -236,9 +237,11 @@ def test_the_folder_is_left_as_it_is(cluster: Cluster) -> None:
     with cluster.untouched():
         assert cluster.secret("one").reveal() == kept
         other = cluster.secret("two").reveal()
-        Book("03", Params(nodes=["sw1", "sw2"], swarm_managers=1), cluster=cluster).leaf("client", ["x"])
+        Book("03", Params(nodes=["sw1", "sw2"], swarm_managers=1), cluster=cluster).leaf(
+            Purpose.CONSUL, "sw1", ["x"], Use.PEER
+        )
         aside = cluster.pki_folder.parent
-        assert (aside / "pki" / "client.key").exists() and aside.stat().st_mode & 0o077 == 0
+        assert (aside / "pki" / "consul" / "sw1.key").exists() and aside.stat().st_mode & 0o077 == 0
     assert not aside.exists()
     assert {path: path.read_bytes() for path in cluster.folder.rglob("*") if path.is_file()} == before
     assert cluster.secret("two").reveal() != other

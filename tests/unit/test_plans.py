@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,8 +17,8 @@ import pytest
 import yaml
 
 from swarmbook.access.docker_types import SwarmNode
-from swarmbook.access.node import Node
-from swarmbook.access.pki import Authority, Leaf
+from swarmbook.access.node import Endpoint, Node
+from swarmbook.access.pki import Authority, Leaf, Use
 from swarmbook.base import errors
 from swarmbook.model.change import Change
 from swarmbook.model.health import EngineBefore, Role, SwarmState
@@ -27,6 +28,7 @@ from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
 from swarmbook.phases.consul.probe import Listener, NodeState
 from swarmbook.phases.engine import step as engine
+from swarmbook.phases.engine.api import api_names
 from swarmbook.phases.engine.probe import Engine
 from swarmbook.phases.engine.settings import drop_in_for, merge_settings, settings_for
 from swarmbook.phases.galera.members import Galera, Member, Position, Wsrep
@@ -159,9 +161,10 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Authori
         ca = Authority(folder / authority, "swarmbook lab CA")
         return ca, ca.leaf(
             f"{node.name}-{days}-{len(names or [])}",
-            engine.api_names(node) if names is None else names,
-            days=days,
-            renew_days=0,
+            api_names(node) if names is None else names,
+            Use.SERVER,
+            life=timedelta(days=days),
+            renew=timedelta(0),
         )
 
     return make
@@ -192,8 +195,8 @@ def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, 
                     else json.dumps(dict(settings))
                 )
             start_line = raw.get("start_line", "")
-            port = params.docker_api_port
-            drop_in = drop_in_for(start_line, port) if raw.get("drop_in") == "wanted" else raw.get("drop_in", "")
+            api = Endpoint(machine.private_address, params.docker_api_port)
+            drop_in = drop_in_for(start_line, api) if raw.get("drop_in") == "wanted" else raw.get("drop_in", "")
             beside = (
                 {"authority": authority.certificate.decode(), "key": hashlib.sha256(leaf.key).hexdigest()}
                 if raw.get("certificate")
@@ -214,7 +217,7 @@ def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, 
                 name: engine.configure._target(params, machine, seen[name], leaf)
                 for name, (machine, leaf) in leaves.items()
             }
-            wanted = engine.Wanted(params, authority.certificate, targets)
+            wanted = engine.Wanted(params, authority.certificate, authority.bundle, targets)
             return engine.configure.plan(wanted, seen)
 
         return plan

@@ -12,6 +12,7 @@ import shlex
 import urllib.parse
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmbook.access.cluster import Cluster
-from swarmbook.access.pki import Authority
+from swarmbook.access.pki import Authority, Use
 from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
@@ -171,7 +172,8 @@ def test_a_cluster_s_later_secrets_and_keys_are_known(home: Path) -> None:
     cluster.register_secrets()
     resolve("late", "generate", cluster.folder / "secrets", lambda: "made-by-a-kernel")
     secrets._known.clear()  # another process made it
-    leaf = Authority(cluster.folder / "pki", "test CA").leaf("sw1", ["sw1"], days=3, renew_days=1)
+    authority = Authority(cluster.folder / "pki" / "consul", "test CA")
+    leaf = authority.leaf("sw1", ["sw1"], Use.PEER, life=timedelta(days=3), renew=timedelta(days=1))
     body = "".join(line for line in leaf.key.decode().splitlines() if "---" not in line)
     assert mask("x made-by-a-kernel y") == f"x {MASK} y"
     assert mask(leaf.certificate.decode()) == leaf.certificate.decode()

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmbook.access.node import Node
-from swarmbook.access.pki import Leaf
+from swarmbook.access.pki import Purpose, Stage, Use
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
 
-__all__ = ["FOLDER", "STACK", "Wanted", "agent_config", "document", "wanted"]
+__all__ = ["FOLDER", "PUBLIC_CA", "STACK", "Wanted", "agent_config", "document", "wanted"]
 
 STACK = "consul"
 #: What lies here on a node is that node's own; what all share comes as swarm secrets.
 FOLDER = "/etc/swarmbook/consul"
+#: Within it: for the containers of a node that ask its agent, which read it again for each call.
+PUBLIC_CA = "public/consul-ca.pem"
 _DNS_RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n'
 
 
@@ -31,6 +33,7 @@ class Wanted:
         document: The stack file.
         configs: Each agent's configuration, by node.
         private: Contents of the other files of each node.
+        stage: How far the replacement of Consul's CA is.
         secrets: The swarm's secrets: contents by full name.
         tokens: By name: the cluster's secret that holds it, and its policy's rules.
     """
@@ -41,6 +44,7 @@ class Wanted:
     private: Mapping[str, Mapping[str, bytes]] = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
     tokens: Mapping[str, tuple[str, str]]
+    stage: Stage = Stage.STEADY
 
 
 # -- what is wanted ----------------------------------------------------------------------------------------------------
@@ -156,8 +160,8 @@ def _agent_rules(node: str, role: str) -> str:
 
 def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
     """List the names in an agent's certificate; only a server's has ``server.DC.consul``, by which clients know it."""
-    names = [node.name, node.private_address, node.public_address, "127.0.0.1", "localhost", "consul.service.consul"]
-    return [*dict.fromkeys(names), *([f"server.{datacenter}.consul"] if role == "server" else [])]
+    names = [node.name, node.private_address, "consul.service.consul"]
+    return [*names, *([f"server.{datacenter}.consul"] if role == "server" else [])]
 
 
 def wanted(
@@ -186,15 +190,16 @@ def wanted(
     salt = stack.salt_of(book.cluster)
     names = {role: stack.secret_name(salt, f"consul-{role}", content) for role, content in keys.items()}
     configs, private, tokens = {}, {}, {"dns": (dns.name, _DNS_RULES)}
-    authority = book.authority.certificate
+    authority = book.authority(Purpose.CONSUL)
     for name, node in nodes.items():
         role = "server" if name in managers else "client"
         agent = book.cluster.secret(f"consul-agent-{name}-token", make=secrets.token)
-        leaf: Leaf = book.leaf(f"consul-{name}", certificate_names(node, role, params.datacenter))
+        leaf = book.leaf(Purpose.CONSUL, name, certificate_names(node, role, params.datacenter), Use.PEER)
         configs[name] = agent_config(params, node, role, servers, nameservers.get(name, ()), modern)
         private[name] = {
             "tokens.json": json.dumps({"acl": {"tokens": {"agent": agent.reveal(), "default": dns.reveal()}}}).encode(),
-            "ca.pem": authority,
+            "ca.pem": authority.bundle,
+            PUBLIC_CA: authority.bundle,
             "cert.pem": leaf.certificate,
             "key.pem": leaf.key,
         }
@@ -206,4 +211,5 @@ def wanted(
         private,
         {names[r]: keys[r] for r in keys},
         tokens,
+        authority.stage,
     )

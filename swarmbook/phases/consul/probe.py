@@ -11,11 +11,11 @@ from typing import Any
 
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, name
-from swarmbook.phases.consul.config import FOLDER, STACK
+from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK
 
 __all__ = ["Listener", "NodeState", "on_node"]
 
-_FILES = ("tokens.json", "ca.pem", "cert.pem", "key.pem")
+_FILES = ("tokens.json", "ca.pem", "cert.pem", "key.pem", PUBLIC_CA)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.docker_api import Engine
 from swarmbook.access.hosts import Host
+from swarmbook.access.pki import Purpose
 from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
@@ -24,9 +25,10 @@ from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
 from swarmbook.params import Params
 from swarmbook.phases.consul.agents import wait_for_agents, wait_for_container, wait_for_updates
-from swarmbook.phases.consul.config import FOLDER, STACK, Wanted, wanted
+from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK, Wanted, wanted
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.authorities import advance, replacement
 from swarmbook.phases.support.consul_api import api, known_tokens, policy_token, token_mark
 from swarmbook.phases.support.images import ensure_images, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
@@ -129,7 +131,7 @@ class Deploy(Step[Agents, Wanted]):
             service = wanted.document["services"][role]["deploy"]["labels"][stack.SPEC_LABEL]
             if state.label != role:
                 changes.append(Change(name, Action.LABEL, (f"consul={role}",)))
-            elif stale and state.running:
+            elif set(stale) - {PUBLIC_CA} and state.running:
                 changes.append(Change(name, Action.RESTART_AGENT, (state.running,)))
             elif not state.running and not state.drained and seen.specs.get(role) == service:
                 # Its node has just come back, say. One that is deployed is waited for anyway.
@@ -141,12 +143,13 @@ class Deploy(Step[Agents, Wanted]):
         for name, (_, rules) in wanted.tokens.items():
             if token_mark(wanted.cluster, name, rules) not in seen.tokens:
                 changes.append(Change("cluster", Action.TOKEN, (name,)))
-        return changes
+        return changes + replacement(Purpose.CONSUL, wanted.stage)
 
     def apply(self, book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> None:
         manager = require_swarm(book)
         engine = book.engine(manager)
         with Todo(changes) as todo:
+            todo.take(Action.REPLACE_AUTHORITY)  # by stages: `advance`
             ensure_images(book, {c.host: ["consul"] for c in todo.take(Action.IMAGES)})
             if not seen.version:  # no node had the image, so nothing said which settings its Consul reads
                 image = image_name("consul", book.params.lab_base_image)
@@ -195,6 +198,9 @@ class Deploy(Step[Agents, Wanted]):
             equal("cluster", "tokens and policies", len(wanted.tokens), len(known)),
         ]
 
+    def advance(self, book: Book) -> bool:
+        return advance(book, Purpose.CONSUL)
+
     def files(self, book: Book, wanted: Wanted) -> Mapping[str, str]:
         return {f"stack-{STACK}.yaml": stack.file(wanted.cluster, STACK, wanted.document)}
 
@@ -242,12 +248,12 @@ def _version(engine: Engine, image: str) -> tuple[int, ...]:
 
 def _put(host: Host, wanted: Wanted, paths: tuple[str, ...], *, formed: bool) -> None:
     for path in paths:
-        file = posixpath.basename(path)
+        file = posixpath.relpath(path, FOLDER)
         config = dict(wanted.configs[host.name])
         if formed:  # a server that comes later must not expect to form a cluster
             config.pop("bootstrap_expect", None)
         content = json.dumps(config, indent=2).encode() if file == _CONFIG else wanted.private[host.name][file]
-        host.put(path, content, mode=0o600)
+        host.put(path, content, mode=0o644 if file == PUBLIC_CA else 0o600)
 
 
 def _label(change: Change) -> Script:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarmbook.access.commands import sh
-from swarmbook.access.node import Node
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.params import Params
@@ -156,6 +156,6 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
     return json.dumps(merged, indent=2, sort_keys=True) + "\n"
 
 
-def drop_in_for(start_line: str, port: int) -> str:
+def drop_in_for(start_line: str, api: Endpoint) -> str:
     """Render the unit's own start line with the API's address added; systemd wants it emptied first."""
-    return f"[Service]\nExecStart=\nExecStart={start_line} -H tcp://0.0.0.0:{port}\n"
+    return f"[Service]\nExecStart=\nExecStart={start_line} -H tcp://{api}\n"

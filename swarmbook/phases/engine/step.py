@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import socket
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
-from swarmbook.access.pki import Leaf, reason_to_renew
+from swarmbook.access.pki import Authority, Leaf, Purpose, Stage, Use, reason_to_renew
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import EngineUnavailable, SwarmbookError
+from swarmbook.base.errors import EngineUnavailable
 from swarmbook.base.wait import wait_for
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
@@ -23,6 +22,7 @@ from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import EngineBefore
 from swarmbook.params import Params
+from swarmbook.phases.engine.api import api_address, api_names, ask_api, try_api
 from swarmbook.phases.engine.probe import DROP_IN, ENGINE, Engine, tasks
 from swarmbook.phases.engine.settings import (
     FOLDER,
@@ -32,16 +32,15 @@ from swarmbook.phases.engine.settings import (
     refuse_driver,
     settings_for,
 )
+from swarmbook.phases.support.authorities import advance, replacement
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.systems import install_engine
 
-__all__ = ["Target", "Wanted", "api_names", "configure"]
+__all__ = ["Target", "Wanted", "configure"]
 
 _BEFORE = f"{SETTINGS}.before-swarmbook"
 #: Says what the engine was before the book came (:class:`EngineBefore`).
 _RECORD = "/etc/swarmbook/engine-before"
-#: The operator's own certificate.
-_CLIENT = "client"
 
 
 @dataclass(frozen=True)
@@ -69,20 +68,17 @@ class Wanted:
 
     Args:
         params: The parameters.
-        authority: PEM of the cluster's CA.
+        issuer: PEM of the generation of the engines' CA that signs.
+        trusted: PEM of all generations of it that an engine trusts.
         targets: By node.
-        client: Why the operator's certificate has to be issued; None where it need not.
+        stage: How far the replacement of the engines' CA is.
     """
 
     params: Params
-    authority: bytes
+    issuer: bytes
+    trusted: bytes
     targets: Mapping[str, Target]
-    client: str | None = None
-
-
-def api_names(node: Node) -> list[str]:
-    """List the subject alternative names of an engine's certificate: name, private, public, loopback."""
-    return list(dict.fromkeys([node.name, node.private_address, node.public_address, "127.0.0.1"]))
+    stage: Stage = Stage.STEADY
 
 
 class Configure(Step[Mapping[str, Engine], Wanted]):
@@ -92,27 +88,24 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
 
     def observe(self, book: Book) -> Mapping[str, Engine]:
         # The nodes first: out of order, the inventory says so.
-        known = bool(book.nodes) and (book.cluster.pki_folder / f"{_CLIENT}.pem").exists()
+        known = bool(book.nodes) and Authority.there(book.cluster.pki_folder / Purpose.ENGINE.value)
 
         def one(host: Host) -> Engine:
             engine = host.ask(ENGINE)
             ready = known and engine.active and engine.certificate
-            return replace(engine, api=_ask_api(book, host.node)) if ready else engine
+            return replace(engine, api=ask_api(book, host.node)) if ready else engine
 
         return book.fleet.each(one)
 
     def want(self, book: Book, seen: Mapping[str, Engine]) -> Wanted:
-        authority = book.authority.certificate
-        kept = book.cluster.pki_folder / f"{_CLIENT}.pem"
-        days, client = book.params.certificate_renew_days, ["swarmbook"]
-        reason = reason_to_renew(kept.read_bytes(), authority, client, days) if kept.exists() else "there is none"
-        book.leaf(_CLIENT, client)
+        authority = book.authority(Purpose.ENGINE)
         nodes = {node.name: node for node in book.nodes}
-        targets = {
-            name: self._target(book.params, nodes[name], engine, book.leaf(f"engine-{name}", api_names(nodes[name])))
-            for name, engine in seen.items()
-        }
-        return Wanted(book.params, authority, targets, reason)
+
+        def leaf(name: str) -> Leaf:
+            return book.leaf(Purpose.ENGINE, name, api_names(nodes[name]), Use.SERVER)
+
+        targets = {name: self._target(book.params, nodes[name], engine, leaf(name)) for name, engine in seen.items()}
+        return Wanted(book.params, authority.certificate, authority.bundle, targets, authority.stage)
 
     @staticmethod
     def _target(params: Params, node: Node, engine: Engine, leaf: Leaf) -> Target:
@@ -122,14 +115,12 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
             node,
             leaf,
             merge_settings(node.name, engine.settings, settings_for(params, node, engine.nameservers)),
-            drop_in_for(engine.start_line, params.docker_api_port) if engine.start_line else None,
+            _drop_in(params, node, engine.start_line) if engine.start_line else None,
             () if engine.version else tuple(install_engine(node.name, release, params.docker_source)),
         )
 
     def plan(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Change]:
         changes = []
-        if wanted.client is not None:
-            changes.append(Change("here", Action.ISSUE, (_CLIENT,), because=wanted.client))
         for name, engine in seen.items():
             mine = _plan(wanted, wanted.targets[name], engine)
             if mine and engine.active:
@@ -137,11 +128,10 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
             elif not engine.active:
                 mine.append(Change(name, Action.START))
             changes += mine
-        return changes
+        return changes + replacement(Purpose.ENGINE, wanted.stage)
 
     def apply(self, book: Book, wanted: Wanted, seen: Mapping[str, Engine], changes: list[Change]) -> None:
-        hosts = by_host(changes)
-        hosts.pop("here", None)  # what is issued here is kept before anything is applied
+        hosts = by_host(change for change in changes if change.action is not Action.REPLACE_AUTHORITY)
         refuse_unknown([change for mine in hosts.values() for change in mine], _APPLY)
 
         def prepare(host: Host) -> None:
@@ -177,6 +167,9 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
             ]
         return rows
 
+    def advance(self, book: Book) -> bool:
+        return advance(book, Purpose.ENGINE)
+
     def assume(self, ahead: Forecast, params: Params, seen: Mapping[str, Engine] | None) -> Mapping[str, Engine]:
         # What its data lies on is for 02 to make: that may not have mounted the disk yet.
         return {name: replace((seen or {}).get(name) or Engine(), under=()) for name in params.nodes}
@@ -203,21 +196,30 @@ def _plan(wanted: Wanted, target: Target, engine: Engine) -> list[Change]:
         changes.append(Change(name, Action.INSTALL_ENGINE, (params.docker_source,)))
     names = api_names(target.node)
     beside = (engine.authority.encode(), engine.key) == (
-        wanted.authority,
+        wanted.trusted,
         hashlib.sha256(target.leaf.key).hexdigest(),
     )
     if engine.certificate.encode() != target.leaf.certificate or not beside:
-        reason = reason_to_renew(engine.certificate.encode(), wanted.authority, names, params.certificate_renew_days)
-        why = reason or ("another one was issued" if beside else "its key or its CA is gone")
+        renew = timedelta(days=params.certificate_renew_days)
+        reason = reason_to_renew(engine.certificate.encode(), wanted.issuer, names, Use.SERVER, renew)
+        why = reason or ("another one was issued" if beside else "its key or its CA is not as wanted")
         because = why if engine.certificate else ""
         changes.append(Change(name, Action.CERTIFICATE, tuple(names), because=because))
     if engine.settings != target.settings:
         changes.append(Change(name, Action.SETTINGS, (SETTINGS,)))
     if target.drop_in is None or engine.drop_in != target.drop_in:
-        changes.append(Change(name, Action.LISTEN, (str(params.docker_api_port),)))
+        port = params.docker_api_port
+        # Not the address itself: in a plan of machines that are still to come it is not known.
+        where = "loopback" if target.node.tunnelled(port) else "private address"
+        changes.append(Change(name, Action.LISTEN, (where, str(port))))
     if not engine.enabled:
         changes.append(Change(name, Action.ENABLE))
     return changes
+
+
+def _drop_in(params: Params, node: Node, start_line: str) -> str:
+    port = params.docker_api_port
+    return drop_in_for(start_line, Endpoint(api_address(node, port), port))
 
 
 # -- apply -------------------------------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ def _install(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
 
 def _put_certificate(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     leaf = wanted.targets[host.name].leaf
-    host.put(f"{FOLDER}/ca.pem", wanted.authority)
+    host.put(f"{FOLDER}/ca.pem", wanted.trusted)
     host.put(f"{FOLDER}/key.pem", leaf.key, mode=0o600)
     host.put(f"{FOLDER}/cert.pem", leaf.certificate)
 
@@ -265,7 +267,7 @@ was=@{was}
 def _listen(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     # The line of an engine that was installed just now is not known yet.
     line = engine.start_line or host.ask(ENGINE).start_line
-    host.put(DROP_IN, drop_in_for(line, wanted.params.docker_api_port))
+    host.put(DROP_IN, _drop_in(wanted.params, host.node, line))
 
 
 def _enable(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
@@ -344,46 +346,8 @@ def _bring_up(book: Book, host: Host) -> None:
         )
     wait_for(
         f"the engine's API on {host.name} answers",
-        lambda: _try_api(book, host.name),
+        lambda: try_api(book, host.name),
         timeout_s=min(60, book.params.wait_timeout),
         where=host.name,
         next=f"swarmbook ssh {host.name} journalctl -u docker -n 50",
     )
-
-
-# -- the API -----------------------------------------------------------------------------------------------------------
-
-
-def _ask_api(book: Book, node: Node) -> str:
-    """Say what our client gets from the API, and what one without a certificate of our CA gets."""
-    try:
-        book.engine(node.name).ping()
-    except SwarmbookError as error:
-        return f"refused us: {error.seen}"
-    refused = _refuses_strangers(book.reach(node.name, book.params.docker_api_port))
-    return "answers us, refuses strangers" if refused else "answers strangers too"
-
-
-def _refuses_strangers(end: Endpoint) -> bool:
-    context = ssl.create_default_context()
-    # This plays the stranger: only the answer matters.
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with (
-            socket.create_connection((end.host, end.port), timeout=10) as raw,
-            context.wrap_socket(raw) as stranger,
-        ):
-            stranger.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            return not stranger.recv(1)
-    except OSError:  # an alert: certificate required
-        return True
-
-
-def _try_api(book: Book, name: str) -> tuple[bool, str]:
-    try:
-        book.engine(name).ping()
-    except SwarmbookError as error:
-        return False, str(error.seen)
-    except OSError as error:
-        return False, str(error)
-    return True, "answers"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from swarmbook.access.pki import Purpose
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.base.words import subject
@@ -11,6 +12,7 @@ from swarmbook.model.change import Action, Change
 from swarmbook.phases.galera.members import Galera, Member, nobody_serves
 from swarmbook.phases.galera.stack import Parts, data_folder
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.authorities import replacement
 
 __all__ = ["REUNION_S", "plan_galera", "token"]
 
@@ -92,7 +94,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
             changes.append(Change(name, Action.UPDATE_MEMBER))
         elif not member.synced and serving:
             changes.append(Change(name, Action.AWAIT_MEMBER))
-    return changes
+    return changes + replacement(Purpose.REPLICATION, made.stage)
 
 
 def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from swarmbook.access.node import Node
+from swarmbook.access.pki import Purpose, Stage, Use
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.machines.images import image_name
@@ -17,6 +19,8 @@ from swarmbook.phases.support import stack
 __all__ = ["Parts", "data_folder", "document", "member_name", "parts", "service_name", "volume_name"]
 
 _DATA = "/var/lib/galera"
+#: Where 04 puts the CA of Consul's agents, for all that ask the agent of their node.
+_CONSUL_CA = "/etc/swarmbook/consul/public"
 
 
 def member_name(params: Params, node: str) -> str:
@@ -54,6 +58,7 @@ class Parts:
         secrets: Content by full name; never shown.
         settings: Name and content of the swarm config with server settings.
         externals: Names of secrets that each service uses, by node.
+        stage: How far the replacement of the replication's CA is.
     """
 
     params: Params
@@ -62,10 +67,15 @@ class Parts:
     secrets: Mapping[str, bytes] = field(repr=False)
     settings: tuple[str, str]
     externals: Mapping[str, tuple[str, ...]]
+    stage: Stage = Stage.STEADY
 
 
 def certificate_names(params: Params, node: Node) -> list[str]:
-    """List the names in a member's certificate: its own, the cluster's, and those by which outsiders reach it."""
+    """List the names by which clients know a member: its own, the database's, and those by which outsiders reach it.
+
+    ``localhost`` stands for the database at the near end of a tunnel: every member holds all of it, so a client that does
+    not name a member means any.
+    """
     cluster = params.mariadb_cluster_name
     names = [
         member_name(params, node.name),
@@ -73,8 +83,7 @@ def certificate_names(params: Params, node: Node) -> list[str]:
         f"{cluster}.service.consul",
         node.name,
         node.private_address,
-        node.public_address,
-        "127.0.0.1",
+        *([] if ip_address(node.public_address).is_loopback else [node.public_address]),
         "localhost",
     ]
     return list(dict.fromkeys(names))
@@ -84,8 +93,10 @@ def parts(book: Book) -> Parts:
     """Build everything that members need, for every member of the parameters."""
     params, cluster = book.params, book.params.mariadb_cluster_name
     image = image_name("galera", book.params.lab_base_image)
+    replication = book.authority(Purpose.REPLICATION)
     shared = {
-        "ca.pem": book.authority.certificate,
+        "ca.pem": replication.bundle,
+        "client_ca.pem": book.authority(Purpose.DATABASE).bundle,
         "root_password": book.cluster.secret(f"{cluster}-root-password", params.mariadb_root_password)
         .reveal()
         .encode(),
@@ -100,16 +111,25 @@ def parts(book: Book) -> Parts:
     nodes = {node.name: node for node in book.nodes}
     salt = stack.salt_of(book.cluster)
     for name in params.members():
-        leaf = book.leaf(member_name(params, name), certificate_names(params, nodes[name]))
-        files = {**shared, "cert.pem": leaf.certificate, "key.pem": leaf.key}
+        member = member_name(params, name)
+        # A donor checks the joiner by this name, so a member has no other.
+        peer = book.leaf(Purpose.REPLICATION, member, [member], Use.PEER)
+        server = book.leaf(Purpose.DATABASE, member, certificate_names(params, nodes[name]), Use.SERVER)
+        files = {
+            **shared,
+            "cert.pem": peer.certificate,
+            "key.pem": peer.key,
+            "server_cert.pem": server.certificate,
+            "server_key.pem": server.key,
+        }
         names = {}
         for target, content in files.items():
-            owner = cluster if target in shared else member_name(params, name)
+            owner = cluster if target in shared else member
             names[target] = stack.secret_name(salt, f"{owner}-{target.replace('_', '-').replace('.', '-')}", content)
             contents[names[target]] = content
         services[name] = stack.stamp(book.cluster.name, _service(params, nodes[name], image, names, settings_name))
         externals[name] = tuple(names.values())
-    return Parts(params, book.cluster.name, services, contents, (settings_name, settings), externals)
+    return Parts(params, book.cluster.name, services, contents, (settings_name, settings), externals, replication.stage)
 
 
 def _service(params: Params, node: Node, image: str, names: Mapping[str, str], settings: str) -> dict[str, Any]:
@@ -138,6 +158,8 @@ def _service(params: Params, node: Node, image: str, names: Mapping[str, str], s
             if params.mariadb_data_path
             else {"type": "volume", "source": "data", "target": _DATA},
             {"type": "tmpfs", "target": "/run/galera"},
+            # The announcer reads it for each call, so a member need not restart when Consul's CA is replaced.
+            {"type": "bind", "source": _CONSUL_CA, "target": "/etc/swarmbook/consul-ca", "read_only": True},
         ],
         # mariadbd flushes its buffer pool before it ends; killed half way it would have to recover, and could not join by IST.
         "stop_grace_period": "180s",

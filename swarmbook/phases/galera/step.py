@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from swarmbook.access.commands import sh
+from swarmbook.access.pki import Purpose
 from swarmbook.access.probe import Probe
 from swarmbook.base import secrets
 from swarmbook.base.errors import OutOfOrder, WorldError
@@ -22,6 +23,7 @@ from swarmbook.phases.galera.stack import Parts, document, member_name, parts
 from swarmbook.phases.galera.states import states_shown
 from swarmbook.phases.galera.work import Work, init_scripts
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.authorities import advance
 from swarmbook.phases.support.consul_api import api, known_tokens, policy_token, token_mark
 from swarmbook.phases.support.images import ensure_images, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
@@ -77,6 +79,7 @@ class Bootstrap(Step[Galera, Parts]):
 
     def apply(self, book: Book, wanted: Parts, seen: Galera, changes: list[Change]) -> None:
         with states_shown(book), Todo(changes) as todo:
+            todo.take(Action.REPLACE_AUTHORITY)  # by stages: `advance`
             scripts = init_scripts(wanted.params) if Action.BOOTSTRAP in todo else {}
             work = Work(book, wanted, seen)
             ensure_images(book, {c.host: ["galera"] for c in todo.take(Action.IMAGES)})
@@ -140,6 +143,9 @@ class Bootstrap(Step[Galera, Parts]):
                 equal(name, "bootstrap mark", "used up" if founded else "none", mark),
             ]
         return rows
+
+    def advance(self, book: Book) -> bool:
+        return advance(book, Purpose.REPLICATION)
 
     def files(self, book: Book, wanted: Parts) -> Mapping[str, str]:
         cluster = wanted.params.mariadb_cluster_name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ import pymysql
 
 from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.pki import Purpose
 from swarmbook.access.probe import Facts, Probe, address
+from swarmbook.access.tls import NamedContext
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, WorldError
 from swarmbook.book.book import Book
@@ -21,7 +22,7 @@ from swarmbook.book.display import show_picture
 from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable, equal
 from swarmbook.phases.galera.members import of_service
-from swarmbook.phases.galera.stack import service_name
+from swarmbook.phases.galera.stack import member_name, service_name
 from swarmbook.show.drawing import Card, Part, topology
 
 __all__ = ["connect", "replication", "state"]
@@ -53,7 +54,8 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
         WorldError: It does not run, or does not let us in.
     """
     host = book.fleet[name]
-    context = ssl.create_default_context(cafile=str(book.authority.file)) if tls else None
+    authority = book.authority(Purpose.DATABASE)
+    context = NamedContext.of(member_name(book.params, name), authority.bundle) if tls else None
     password = book.cluster.secret(
         f"{book.params.mariadb_cluster_name}-root-password", book.params.mariadb_root_password
     )
@@ -82,7 +84,7 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
         book.transcript.record(
             name,  # typed here, recorded with its node, so that the order is the same every time
             # Not the port of this forward, which is gone by the time the record is read.
-            f"mariadb --host=127.0.0.1 --port=3306 --user=root --ssl-ca={book.authority.file} --ssl-verify-server-cert -p   # from here, through SSH",
+            f"mariadb --protocol=tcp --host=localhost --port=3306 --user=root --ssl-ca={authority.file} --ssl-verify-server-cert -p   # from here, through SSH",
             0,
             0.0,
         )

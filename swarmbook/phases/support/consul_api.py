@@ -12,6 +12,8 @@ from typing import Any
 import requests
 
 from swarmbook.access.node import Endpoint
+from swarmbook.access.pki import Purpose
+from swarmbook.access.tls import NamedAdapter, NamedContext
 from swarmbook.base import secrets
 from swarmbook.base.errors import WorldError
 from swarmbook.base.secrets import Secret
@@ -28,7 +30,7 @@ class ConsulApi:
     Args:
         name: The node whose agent is asked.
         end: Where its HTTPS API is reached from here.
-        ca: File of the CA that its certificate must come from.
+        ca: File of the CA that its certificate must come from; it has to name the node.
         token: Sent as a header.
     """
 
@@ -38,6 +40,7 @@ class ConsulApi:
         self._session = requests.Session()
         self._session.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         self._session.verify = str(ca)
+        self._session.mount("https://", NamedAdapter(NamedContext.of(name, ca.read_bytes())))
         self._session.headers[_HEADER] = token.reveal()
 
     def request(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
@@ -113,7 +116,7 @@ class ConsulApi:
 def api(book: Book, name: str) -> ConsulApi:
     """Return the API of one node's agent, asked with the management token."""
     token = book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
-    return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority.file, token)
+    return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority(Purpose.CONSUL).file, token)
 
 
 def accessor(cluster: str, name: str) -> str:
