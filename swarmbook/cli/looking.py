@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 
 from swarmbook.access.cluster import Cluster, home
-from swarmbook.access.node import Endpoint, Node
+from swarmbook.access.node import Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
 from swarmbook.cli.common import example, known_secrets, open_book, with_json, with_parameters
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params
 
-__all__ = ["env", "explain", "logs", "ls", "scp", "show_params", "ssh", "status"]
+__all__ = ["explain", "logs", "ls", "scp", "show_params", "ssh", "status"]
 
 
 @click.command(epilog=example("swarmbook status params/lab.yaml --json"))
@@ -130,7 +130,8 @@ def the_cluster(name: str | None) -> Cluster:
 which_cluster = click.option("--cluster", metavar="NAME", help="Name of the cluster. Needed only if there are several.")
 
 
-def _node(cluster: Cluster, name: str) -> Node:
+def one_node(cluster: Cluster, name: str) -> Node:
+    """Return a node of a cluster by name."""
     for node in cluster.nodes:
         if node.name == name:
             return node
@@ -156,7 +157,7 @@ def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -
         if port is None:
             raise UsageError("which port?", wanted="a node and a port", next=f"swarmbook ls {node} 8501")
         found = the_cluster(cluster)
-        to = _node(found, node)
+        to = one_node(found, node)
         if to.tunnelled(port):
             from swarmbook.diagnosis.status import by_ssh
 
@@ -187,7 +188,7 @@ def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -
 def ssh(node: str, command: tuple[str, ...], cluster: str | None) -> None:
     """Log in to a node, or run a command there."""
     found = the_cluster(cluster)
-    _exec(["ssh", "-F", str(found.ssh_config), _node(found, node).name, *command])
+    _exec(["ssh", "-F", str(found.ssh_config), one_node(found, node).name, *command])
 
 
 @click.command(
@@ -205,37 +206,6 @@ def _exec(command: list[str]) -> None:
         os.execvp(command[0], command)
     except FileNotFoundError:
         raise UsageError(f"{command[0]} is not installed here", next="install OpenSSH's client") from None
-
-
-@click.command(epilog=example('eval "$(swarmbook env sw1)" && docker node ls'))
-@click.argument("node")
-@which_cluster
-@click.option("--unset", is_flag=True, help="Print the commands that unset the variables again.")
-def env(node: str, cluster: str | None, unset: bool) -> None:
-    """Print the shell commands that set variables to point docker at a node, over mutual TLS."""
-    from swarmbook.base.files import write_atomic, write_private
-    from swarmbook.diagnosis.status import by_ssh
-
-    if unset:
-        click.echo("unset DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH")
-        return
-    found = the_cluster(cluster)
-    to = _node(found, node)
-    through = to.tunnelled(2376)
-    end = Endpoint("127.0.0.1", 2376) if through else to.reach(2376)
-    pki, folder = found.folder / "pki", found.folder / "docker"
-    if not (pki / "client.pem").exists():
-        raise OutOfOrder(
-            "run 03 first: the engines' API is not set up", where=str(pki), next="swarmbook run PARAMS --from 03"
-        )
-    # The names that the docker command looks for.
-    write_atomic(folder / "ca.pem", (pki / "ca.pem").read_bytes())
-    write_atomic(folder / "cert.pem", (pki / "client.pem").read_bytes())
-    write_private(folder / "key.pem", (pki / "client.key").read_bytes())
-    click.echo(f"export DOCKER_HOST=tcp://{end}\nexport DOCKER_TLS_VERIFY=1\nexport DOCKER_CERT_PATH='{folder}'")
-    if through:
-        click.echo(f"# first, in a terminal of its own: {by_ssh(found, to, [2376])}")
-    click.echo(f'# eval "$(swarmbook env {node})"')
 
 
 @click.command("params", epilog=example("swarmbook params --json"))

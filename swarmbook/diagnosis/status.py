@@ -186,11 +186,7 @@ def how_to_reach(book: Book) -> str:
     params, folder = book.params, book.cluster.folder
     node = book.cluster.nodes[0]
     lines = [f'  docker    eval "$(swarmbook env {node.name})" && docker node ls']
-    through = [
-        port
-        for port in (params.docker_api_port, params.consul_https_port, params.mariadb_port)
-        if port and node.tunnelled(port)
-    ]
+    through = [port for port in (params.consul_https_port, params.mariadb_port) if port and node.tunnelled(port)]
     if through:
         lines.insert(
             0,
@@ -207,13 +203,15 @@ def how_to_reach(book: Book) -> str:
         else "YOUR-TOKEN-FILE"
     )
     lines.append(
-        f'  consul    curl --cacert {folder}/pki/ca.pem -H "X-Consul-Token: $(cat {token})" https://{consul}/v1/agent/members'
+        f"  consul    curl --cacert {folder}/pki/consul/ca.pem --resolve {node.name}:{consul.port}:{consul.host} "
+        f'-H "X-Consul-Token: $(cat {token})" https://{node.name}:{consul.port}/v1/agent/members'
     )
     if params.mariadb_port:
         end = reach(params.mariadb_port)
         kept = f"{folder}/secrets/{params.mariadb_cluster_name}-root-password"
         lines.append(
-            f"  mariadb   mariadb --host={end.host} --port={end.port} --user=root --ssl-ca={folder}/pki/ca.pem --ssl-verify-server-cert -p"
+            f"  mariadb   mariadb --protocol=tcp --host={'localhost' if end.host == '127.0.0.1' else end.host} "
+            f"--port={end.port} --user=root --ssl-ca={folder}/pki/database/ca.pem --ssl-verify-server-cert -p"
         )
         if params.mariadb_root_password == "generate":  # noqa: S105 - the reference, not a password
             lines.append(f"            its password: cat {kept}")

@@ -359,9 +359,9 @@ class Lab:
     def secret(self, name: str) -> str:
         return (self.folder / "secrets" / name).read_text().strip()
 
-    @property
-    def ca(self) -> Path:
-        return self.folder / "pki" / "ca.pem"
+    def ca(self, purpose: str) -> Path:
+        """What clients are given to trust: ``consul``, ``database``, ``engine`` or ``replication``."""
+        return self.folder / "pki" / purpose / "ca.pem"
 
     def end(self, node: str, port: int) -> str:
         """How a port of a node is reached, by ``swarmbook ls``; asked again when the inventory has changed."""

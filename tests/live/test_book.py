@@ -27,6 +27,7 @@ import requests
 import yaml
 
 from swarmbook.access.cluster import Cluster
+from swarmbook.access.tls import NamedAdapter, NamedContext
 from swarmbook.model.ledger import read_run
 
 from .conftest import COMMAND_S, Lab, Watch, program, until
@@ -66,8 +67,10 @@ def steps(path: Path) -> Iterator[dict[str, Any]]:
 def secrets_of(lab: Lab) -> dict[str, bytes]:
     """Every secret as it could show up somewhere, by a name for the message: as it is, and in base64."""
     found = {path.name: path.read_bytes().strip() for path in (lab.folder / "secrets").iterdir()}
-    for path in lab.folder.glob("pki/*.key"):
-        found[path.name] = path.read_bytes().splitlines()[1][-20:]  # behind a head that all keys share
+    for path in lab.folder.glob("pki/*/*.key"):
+        found[f"{path.parent.name}/{path.name}"] = path.read_bytes().splitlines()[1][
+            -20:
+        ]  # behind a head that all keys share
     found["id_ed25519"] = b"".join((lab.folder / "id_ed25519").read_bytes().splitlines()[1:-1])[
         216:256
     ]  # where OpenSSH's format has the seed
@@ -92,9 +95,10 @@ def login(
     """A client of the port that is published, which trusts this cluster's CA alone and checks the host's name."""
     host, _, port = lab.end(node, SQL).partition(":")
     secret = f"{cluster}-root-password" if user == "root" else f"{cluster}-password"
-    context = ssl.create_default_context(cafile=str(lab.ca)) if tls else None
+    assert host == "127.0.0.1"  # by which a certificate names nothing
+    context = ssl.create_default_context(cafile=str(lab.ca("database"))) if tls else None
     connection = pymysql.connect(
-        host=host, port=int(port), user=user, password=lab.secret(secret), ssl=context, ssl_disabled=not tls,
+        host="localhost", port=int(port), user=user, password=lab.secret(secret), ssl=context, ssl_disabled=not tls,
         autocommit=True, connect_timeout=60, read_timeout=120, **options,
     )  # fmt: skip
     with contextlib.closing(connection):
@@ -366,7 +370,7 @@ def test_ls_ssh_scp(lab: Lab, tmp_path: Path) -> None:
 
 def test_env(lab: Lab) -> None:
     lab.need()
-    exports = lab.swarmbook("env", "sw2").expect(0, "export DOCKER_HOST=tcp://127.0.0.1:", "DOCKER_TLS_VERIFY=1").out
+    exports = lab.swarmbook("env", "sw2").expect(0, "export DOCKER_HOST=tcp://172.", "DOCKER_TLS_VERIFY=1").out
     lab.swarmbook("env", "sw2", "--unset").expect(0, "unset DOCKER_HOST")
     if shutil.which("docker") is None:
         pytest.skip("no docker command here")
@@ -384,9 +388,10 @@ def test_env(lab: Lab) -> None:
 def test_consul_api(lab: Lab) -> None:
     lab.need()
     with requests.Session() as session:
-        session.trust_env, session.verify = False, str(lab.ca)
+        session.trust_env, session.verify = False, str(lab.ca("consul"))
         token = {"X-Consul-Token": lab.secret("consul-management-token")}
         for node in NODES:
+            session.mount("https://", NamedAdapter(NamedContext.of(node, lab.ca("consul").read_bytes())))
             api = f"https://{lab.end(node, CONSUL)}/v1"
             members = session.get(f"{api}/agent/members", headers=token, timeout=60).json()
             assert sorted((member["Name"], member["Status"]) for member in members) == [(name, 1) for name in NODES]
@@ -404,8 +409,15 @@ def test_consul_api(lab: Lab) -> None:
                 f"{api}/health/service/galera", params={"passing": "1"}, headers=token, timeout=60
             ).json()
             assert len(healthy) == 3, healthy
-        with pytest.raises(requests.exceptions.SSLError):  # the world's CAs did not sign this
-            session.get(f"{api}/agent/members", headers=token, timeout=60, verify=True)
+        other = NamedAdapter(NamedContext.of("sw1", lab.ca("consul").read_bytes()))
+        session.mount("https://", other)
+        with pytest.raises(requests.exceptions.SSLError):  # another node, behind this one's port
+            session.get(f"https://{lab.end('sw2', CONSUL)}/v1/agent/members", headers=token, timeout=60)
+    with (
+        requests.Session() as session,
+        pytest.raises(requests.exceptions.SSLError),
+    ):  # the world's CAs did not sign this
+        session.get(f"{api}/agent/members", headers=token, timeout=60, verify=True)
 
 
 # -- the database ------------------------------------------------------------------------------------------------------

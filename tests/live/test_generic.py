@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from .conftest import Lab, free_ports
+from .conftest import Lab, Running, free_ports, program
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,13 +45,20 @@ def test_what_is_wrong_with_a_host_is_told_before_anything_is_changed(lab: Lab) 
 
 
 def test_the_whole_book(lab: Lab) -> None:
-    lab.book("run").expect(0, "ssh_config -N -L 2376:127.0.0.1:2376")
+    lab.book("run").expect(0, "ssh_config -N -L 8501:127.0.0.1:8501")
     assert lab.summary()["status"] == "completed"
     lab.book("run").expect(0)
     assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
-    lab.swarmbook("env", "h1").expect(
-        0, "DOCKER_HOST=tcp://127.0.0.1:2376", "# first, in a terminal of its own: ssh -F"
+    exports = lab.swarmbook("env", "h1").expect(
+        0, "DOCKER_HOST=unix:///", "# first, in a terminal of its own: swarmbook tunnel h1"
     )
+    tunnel = Running([*program("swarmbook"), "tunnel", "h1"], lab.env, lab.home, lab.home / "tunnel.txt")
+    try:
+        tunnel.until(lambda: "Ctrl-C ends it" in tunnel.said)
+        listed = lab.call(["sh", "-c", f"{exports.out}\ndocker node ls --format '{{{{.Hostname}}}}'"]).expect(0)
+        assert sorted(listed.out.split()) == ["h1", "h2"]
+    finally:
+        tunnel.send(signal.SIGINT).expect(0, "ended")
     lab.book("status").expect(0, "Synced, Primary")
 
 

@@ -1,0 +1,102 @@
+"""The docker command on a node: `env` and `tunnel`."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import time
+
+import click
+
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.node import Node
+from swarmbook.base.errors import OutOfOrder
+from swarmbook.cli.common import example
+from swarmbook.cli.looking import one_node, the_cluster, which_cluster
+
+__all__ = ["env", "tunnel"]
+
+_PORT = 2376
+_VARIABLES = "DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH"
+
+
+@click.command(epilog=example('eval "$(swarmbook env sw1)" && docker node ls'))
+@click.argument("node")
+@which_cluster
+@click.option("--unset", is_flag=True, help="Print the commands that unset the variables again.")
+def env(node: str, cluster: str | None, unset: bool) -> None:
+    """Print the shell commands that set variables to point docker at a node.
+
+    Where the engine can be reached from here, that is over mutual TLS, with a certificate for the next 12 hours; else
+    through SSH, by `swarmbook tunnel NODE`.
+    """
+    from swarmbook.access.engine_socket import socket_path
+
+    if unset:
+        click.echo(f"unset {_VARIABLES}")
+        return
+    found = the_cluster(cluster)
+    to = one_node(found, node)
+    if _reached(to):
+        folder = _certificates(found)
+        click.echo(f"export DOCKER_HOST=tcp://{to.private_address}:{_PORT}\nexport DOCKER_TLS_VERIFY=1")
+        click.echo(f"export DOCKER_CERT_PATH={shlex.quote(str(folder))}")
+    else:
+        click.echo("unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH")
+        click.echo(f"export DOCKER_HOST={shlex.quote(f'unix://{socket_path(found.name, node)}')}")
+        click.echo(f"# first, in a terminal of its own: swarmbook tunnel {node} --cluster {found.name}")
+    click.echo(f'# eval "$(swarmbook env {node})"')
+
+
+def _reached(node: Node) -> bool:
+    if node.tunnelled(_PORT):
+        return False
+    try:
+        # Its certificate names this address, and not the one at which a lab publishes its port.
+        socket.create_connection((node.private_address, _PORT), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _certificates(cluster: Cluster) -> str:
+    """Write the files that the docker command looks for, by its names."""
+    from swarmbook.access.pki import Authority, Purpose, operator
+    from swarmbook.base.files import write_atomic, write_private
+
+    folder = cluster.folder / "pki" / Purpose.ENGINE.value
+    if not Authority.there(folder):
+        raise OutOfOrder(
+            "run 03 first: the engines' API is not set up", where=str(folder), next="swarmbook run PARAMS --from 03"
+        )
+    engines = Authority(folder, "")
+    ours = operator(engines)
+    files = cluster.folder / "docker"
+    write_atomic(files / "ca.pem", engines.bundle)
+    write_private(files / "key.pem", ours.key)
+    write_atomic(files / "cert.pem", ours.certificate)
+    return str(files)
+
+
+@click.command(epilog=example("swarmbook tunnel sw1"))
+@click.argument("node")
+@which_cluster
+def tunnel(node: str, cluster: str | None) -> None:
+    """Bring a node's engine to a socket on this computer, through SSH, until it is interrupted."""
+    from swarmbook.access.engine_socket import serve, socket_path
+    from swarmbook.access.hosts import Host
+    from swarmbook.model.transcript import Transcript
+
+    found = the_cluster(cluster)
+    host = Host(one_node(found, node), found, Transcript())
+    path = socket_path(found.name, node)
+    with serve(path, host):
+        click.echo(f"the engine of {node} answers here: export DOCKER_HOST=unix://{path}")
+        click.echo("Ctrl-C ends it")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            click.echo("ended", err=True)
+        finally:
+            host.close()
