@@ -28,7 +28,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from swarmbook.base.files import write_atomic, write_private
 
-__all__ = ["Authority", "Leaf", "Purpose", "Stage", "Use", "days_left", "describe", "operator", "reason_to_renew"]
+__all__ = [
+    "Authority",
+    "Leaf",
+    "Purpose",
+    "Stage",
+    "Use",
+    "days_left",
+    "describe",
+    "end_of",
+    "operator",
+    "reason_to_renew",
+]
 
 _CA_DAYS = 1825  # leaves live a year at most; a CA that dies as soon would take every one of them with it
 _STATE = "authority.json"
@@ -147,6 +158,11 @@ class Authority:
     def file(self) -> Path:
         """The certificates that verifiers trust."""
         return self.folder / "ca.pem"
+
+    @property
+    def generations(self) -> tuple[int, ...]:
+        """The numbers of the generations that verifiers trust."""
+        return tuple(self._trusted)
 
     @property
     def stage(self) -> Stage:
@@ -293,8 +309,12 @@ def days_left(certificate: bytes) -> int:
     Args:
         certificate: PEM; of several certificates the first counts.
     """
-    left = x509.load_pem_x509_certificate(certificate).not_valid_after_utc - datetime.now(timezone.utc)
-    return left.days
+    return (end_of(certificate) - datetime.now(timezone.utc)).days
+
+
+def end_of(certificate: bytes) -> datetime:
+    """Return when a PEM certificate ends."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
 
 
 def _general_name(name: str) -> x509.GeneralName:

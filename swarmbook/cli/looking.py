@@ -28,6 +28,7 @@ def status(params: Params, as_json: bool) -> None:
     """Show the state of every node, and how to reach the cluster."""
     from swarmbook.diagnosis.status import how_to_reach, status_table
     from swarmbook.diagnosis.status import status as ask
+    from swarmbook.phases import certificates
 
     book = open_book(params)
     if not book.cluster.exists():
@@ -42,7 +43,8 @@ def status(params: Params, as_json: bool) -> None:
     click.echo(
         json.dumps(table.to_json(), indent=2)
         if as_json
-        else f"{table.to_text()}\n\nHow to reach it:\n{how_to_reach(book)}"
+        else f"{table.to_text()}\n\nCertificates end in: {certificates.summary(book.cluster)}\n"
+        f"\nHow to reach it:\n{how_to_reach(book)}"
     )
     book.close()
     sys.exit(3 if not all(row.reachable for row in rows) else 0 if all(row.fine for row in rows) else 1)

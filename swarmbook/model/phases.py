@@ -77,7 +77,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
             builds="swarm",
         ),
         Phase("04", "deploy_consul", Kind.BUILD, ("consul:deploy", "consul:prove"), _CONSUL, builds="consul"),
-        Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers"), _CONSUL, verifies=True),
+        Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers", "certificates:left"), _CONSUL, verifies=True),
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap",), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),

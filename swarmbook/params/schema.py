@@ -149,8 +149,8 @@ class Params(BaseModel):
     docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
     swarm_managers: int = _p(3, "00 03 05", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers")
     swarm_address_pool: str = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
-    certificate_days: int = _p(365, "03 04 07", "lifetime of a certificate, days", ge=1, le=365)
-    certificate_renew_days: int = _p(30, "03 04 07", "renew a certificate this many days before it expires", ge=0)
+    certificate_days: int = _p(365, "03 04 05 07", "lifetime of a certificate, days", ge=1, le=365)
+    certificate_renew_days: int = _p(30, "03 04 05 07", "renew a certificate this many days before it expires", ge=0)
     consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
     consul_management_token: SecretReference = _p(
