@@ -76,6 +76,7 @@ class Action(str, Enum):
     CONFIG = "config"  # name
     MAKE_FOLDER = "make-folder"  # path or volume
     SET_ASIDE = "set-aside"  # path
+    WITHDRAW_MARK = "withdraw-mark"  # path of the data folder
     BOOTSTRAP = "bootstrap"
     AWAIT_FIRST = "await-first"
     REUNITE = "reunite"  # seconds

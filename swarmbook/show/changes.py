@@ -127,6 +127,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.CREATE_NETWORK: lambda change: "overlay {}, {}, MTU {}".format(*change.things),
     Action.CONFIG: _with("swarm config {}"),
     Action.MAKE_FOLDER: _with("data folder made"),
+    Action.WITHDRAW_MARK: _with("left-over bootstrap mark withdrawn"),
     Action.SET_ASIDE: _with("half-made bootstrap set aside"),
     Action.BOOTSTRAP: _with("cluster bootstrapped"),
     Action.AWAIT_FIRST: _why("first member waited for"),

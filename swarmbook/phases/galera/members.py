@@ -116,6 +116,12 @@ class Galera:
     token: bool | None = None
     strays: tuple[str, ...] = field(default=())
 
+    @property
+    def founder(self) -> str:
+        """The node of the member that founded the cluster, or began to; else of the first, which would."""
+        began = (name for name, member in self.members.items() if member.bootstrapped or member.used)
+        return next(began, next(iter(self.members)))
+
 
 def nobody_serves(members: Mapping[str, Member]) -> WorldError:
     """Build the error for data without a member in service: it carries the positions that a person needs to decide."""

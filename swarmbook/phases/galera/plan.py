@@ -76,7 +76,9 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
         changes.append(Change("cluster", Action.TOKEN, (token(params.mariadb_cluster_name)[0],)))
     folder = (data_folder(params),)
     changes += [Change(name, Action.MAKE_FOLDER, folder) for name, member in members.items() if not member.folder]
-    first, *_ = members
+    # Left over of a founding that failed; no member would take it for one of now.
+    changes += [Change(name, Action.WITHDRAW_MARK, folder) for name, member in members.items() if member.mark]
+    first = seen.founder
     serving = any(member.synced for member in members.values())
     if not serving:
         founding = _plan_first(first, members, folder)

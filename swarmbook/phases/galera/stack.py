@@ -188,19 +188,26 @@ def _service(params: Params, node: Node, image: str, names: Mapping[str, str], s
     return service
 
 
-def document(made: Parts, names: Iterable[str] | None = None) -> dict[str, Any]:
+def _with_founding(service: Mapping[str, Any], founding: str) -> dict[str, Any]:
+    more = {"GALERA_FOUNDING": founding} if founding else {}
+    return {**service, "environment": {**service["environment"], **more}}
+
+
+def document(made: Parts, names: Iterable[str] | None = None, *, founding: str = "") -> dict[str, Any]:
     """Build the stack file for some of the members, or all.
 
     Args:
         made: What :func:`parts` gave.
         names: Nodes of the members to name; all by default.
+        founding: What the mark of the member that founds the cluster holds. It is no part of what a service should be:
+            the next deployment leaves it out.
     """
     params = made.params
     names = list(made.services if names is None else names)
     used = sorted({secret for name in names for secret in made.externals[name]})
     whole: dict[str, Any] = {
         "version": "3.12",
-        "services": {name: dict(made.services[name]) for name in names},
+        "services": {name: _with_founding(made.services[name], founding) for name in names},
         "networks": {"overlay": {"external": True, "name": params.overlay_network}},
         "secrets": {name: {"external": True} for name in used},
         "configs": {made.settings[0]: {"external": True}},

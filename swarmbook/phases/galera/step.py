@@ -85,6 +85,8 @@ class Bootstrap(Step[Galera, Parts]):
             ensure_images(book, {c.host: ["galera"] for c in todo.take(Action.IMAGES)})
             self._give_the_swarm(book, wanted, todo)
             work.make_folders({c.host: c.things[0] for c in todo.take(Action.MAKE_FOLDER)})
+            for change in todo.take(Action.WITHDRAW_MARK):
+                work.withdraw(change.host, change.things[0])
             for change in todo.take(Action.SET_ASIDE):
                 work.set_aside(change.host, change.things[0])
             for change in todo.take(Action.BOOTSTRAP):
@@ -122,7 +124,7 @@ class Bootstrap(Step[Galera, Parts]):
         params = wanted.params
         uuids = {member.wsrep.uuid if member.wsrep else "" for member in seen.members.values()}
         rows = []
-        first, *_ = seen.members
+        first = seen.founder
         for name, member in seen.members.items():
             wsrep = member.wsrep or Wsrep("down", "down")
             founded = name == first

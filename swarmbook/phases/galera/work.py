@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -102,7 +103,8 @@ class Work:
     def found(self, first: str, scripts: Mapping[str, bytes]) -> None:
         """Put the mark, start the first member, wait until it is Synced.
 
-        Its first start uses the mark up before it does anything else.
+        The mark holds an id that only this deployment of the service knows, so that a mark which was left over founds
+        nothing. The first start uses it up before it does anything else; if the service is not deployed, it is withdrawn.
 
         Args:
             first: The node.
@@ -115,9 +117,19 @@ class Work:
             host.put(f"{folder}/init.d/{name}", content, mode=0o644)
         # Not if a start that we did not see has used the mark up meanwhile: a second one would lie beside data, and be
         # refused for ever.
-        host.run(sh("cd @{folder} && { [ -e bootstrap.used ] || touch bootstrap; }", folder=folder))
+        founding = uuid.uuid4().hex
+        put = sh(
+            "cd @{folder} && { [ ! -e bootstrap.used ] || { echo used; exit 0; }; } && echo @{founding} > bootstrap",
+            folder=folder,
+            founding=founding,
+        )
+        if host.run(put).stdout.strip() != "used":
+            try:
+                self._deploy([first], founding=founding)
+            except SwarmbookError:
+                self.withdraw(first, folder)
+                raise
         try:
-            self._deploy([first])
             self.wait([first], bootstrapping=True)
         except SwarmbookError:
             self._keep_log(first)
@@ -125,6 +137,15 @@ class Work:
             # aside.
             self._remove_service(first)
             raise
+
+    def withdraw(self, name: str, folder: str) -> None:
+        """Take away a bootstrap mark that was not used up.
+
+        Args:
+            name: The node.
+            folder: Its data folder.
+        """
+        self._book.fleet[name].run(sh("rm -f @{mark}", mark=f"{folder}/bootstrap"))
 
     def join(self, names: list[str]) -> None:
         """Start joiners in waves, never more at once than there are members to donate.
@@ -221,9 +242,10 @@ class Work:
         """Ask how members are now, once their image and service are known to be there."""
         return self._book.fleet.each(lambda host: host.ask(found_on(self._params, host.name), quiet=True), names)
 
-    def _deploy(self, names: list[str]) -> None:
+    def _deploy(self, names: list[str], *, founding: str = "") -> None:
         cluster = self._params.mariadb_cluster_name
-        stack.deploy(self._book, self._manager, cluster, document(self._made), document(self._made, names))
+        only = document(self._made, names, founding=founding)
+        stack.deploy(self._book, self._manager, cluster, document(self._made), only)
 
     def _failed(self, name: str, bootstrapping: bool) -> WorldError:
         hint = "" if bootstrapping else "; the donor's log may say more than the joiner's"
