@@ -17,8 +17,11 @@ from swarmbook.base.errors import WaitTimeout, WorldError
 from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.health import EngineBefore
 from swarmbook.params import Params
-from swarmbook.phases import destroy as module
-from swarmbook.phases.destroy import COMMANDS, Remains, destroy, plan_destroy, refuse_blind, remains_on
+from swarmbook.phases.destroy import destroy
+from swarmbook.phases.destroy import step as module
+from swarmbook.phases.destroy.commands import COMMANDS
+from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind
+from swarmbook.phases.destroy.remains import Remains, remains_on
 from swarmbook.show.changes import sentence
 
 from .doubles import Fleet, Host

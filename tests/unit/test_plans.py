@@ -27,6 +27,7 @@ from swarmbook.phases import destroy, galera, overlay
 from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
 from swarmbook.phases.consul.probe import Listener, NodeState
+from swarmbook.phases.destroy.remains import Remains
 from swarmbook.phases.engine import step as engine
 from swarmbook.phases.engine.api import api_names
 from swarmbook.phases.engine.probe import Engine
@@ -344,7 +345,7 @@ def test_galera(file: Path) -> None:
 def test_destroy(file: Path) -> None:
     def prepare(params: Params, case: Any) -> Plan:
         remains = {
-            name: destroy.Remains(
+            name: Remains(
                 **{
                     key: tuple(value) if isinstance(value, list) else EngineBefore(value) if key == "before" else value
                     for key, value in (raw or {}).items()

@@ -1,0 +1,63 @@
+"""What goes, and what stays; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from swarmbook.base.errors import WorldError
+from swarmbook.model.change import Action, Change, Word
+from swarmbook.model.health import EngineBefore
+from swarmbook.phases.destroy.remains import HELD, RECORD, Remains
+
+__all__ = ["plan_destroy", "refuse_blind"]
+
+
+def refuse_blind(host: str, remains: Remains) -> None:
+    """Refuse to go on where an engine that held other things does not run: nothing says what in it is the book's."""
+    # What comes before the engine is set back has taken the book's things out of it; the record alone is left then.
+    if remains.up or set(remains.files) <= {RECORD} or _before(remains).ours:
+        return
+    raise WorldError(
+        f"the engine on {host} does not run, so what the book put into it cannot be listed; nothing was removed",
+        where=host,
+        wanted="a running engine: it held other things before the book came, and they stay",
+        seen="docker.service is not active",
+        next=f"swarmbook ssh {host} systemctl start docker; its log: swarmbook ssh {host} journalctl -u docker -n 50",
+    )
+
+
+def _before(remains: Remains) -> EngineBefore:
+    """Return what the engine was; without a record it is taken for one that held other things."""
+    return remains.before or EngineBefore.RUNNING
+
+
+def _short(containers: Iterable[str]) -> tuple[str, ...]:
+    """Return the containers' names without the ids of tasks, which are others after every restart."""
+    return tuple(sorted({container.partition(".")[0] for container in containers}))
+
+
+def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
+    """Plan the changes that take it all away; their things are what the operator is asked to confirm."""
+    changes = []
+    services = tuple(sorted({service for remains in seen.values() for service in remains.services}))
+    if services:
+        changes.append(Change("cluster", Action.REMOVE_SERVICES, services))
+    for host, remains in seen.items():
+        if remains.swarm:
+            changes.append(Change(host, Action.LEAVE_SWARM))
+        if remains.containers:
+            changes.append(Change(host, Action.REMOVE_CONTAINERS, _short(remains.containers)))
+        if remains.volumes:
+            changes.append(Change(host, Action.REMOVE_VOLUMES, remains.volumes))
+        if remains.data:
+            changes.append(Change(host, Action.REMOVE_DATA, (remains.data,)))
+        if remains.images:
+            changes.append(Change(host, Action.REMOVE_IMAGES, remains.images))
+        if remains.files:
+            before = _before(remains)
+            changes.append(Change(host, Action.SET_BACK_ENGINE, (before.value, *(HELD if before.ours else ()))))
+            changes.append(Change(host, Action.REMOVE_FILES, remains.files))
+        if remains.disk:
+            changes.append(Change(host, Action.UNDO_LAYOUT, (remains.disk, *remains.layers)))
+    return [replace(change, word=Word.DESTROY) for change in changes]

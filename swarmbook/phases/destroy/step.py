@@ -1,0 +1,134 @@
+"""Phase 90: take away everything the book put on the machines, and keep the machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from swarmbook.access.commands import sh
+from swarmbook.access.hosts import Host
+from swarmbook.access.probe import Probe, names
+from swarmbook.base.wait import wait_for
+from swarmbook.book.book import Book
+from swarmbook.book.forecast import Forecast
+from swarmbook.book.step import Step, look
+from swarmbook.model.change import Action, Change, by_host, refuse_unknown
+from swarmbook.model.checks import Check, Table, equal
+from swarmbook.phases.destroy.commands import COMMANDS
+from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind
+from swarmbook.phases.destroy.remains import Remains, remains_on
+from swarmbook.phases.post_provision import layouts
+from swarmbook.phases.post_provision.disk_probe import second_disk
+from swarmbook.show.changes import sentence
+
+__all__ = ["destroy", "doomed"]
+
+
+def _observe(book: Book) -> dict[str, Remains]:
+    if not book.cluster.exists():
+        return {}
+    probe = remains_on(book.cluster.name, book.params.mariadb_data_path)
+
+    def one(host: Host) -> Remains:
+        remains = host.ask(probe)
+        refuse_blind(host.name, remains)
+        if not book.params.undo_storage:
+            return remains
+        named = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk
+        disk = host.ask(second_disk(named))
+        ours = bool(layouts.matching(disk.content))
+        return replace(remains, disk=disk.device, layers=tuple(disk.content)) if ours else remains
+
+    return book.fleet.each(one)
+
+
+def _tasks(*flags: str) -> Probe[tuple[str, ...]]:
+    # An engine that gives no answer has not stopped them, nor removed them.
+    script = sh(
+        """tasks=$(docker ps @{flags} --filter label=com.docker.swarm.service.name --format '{{.Names}}') || exit 1
+echo "$tasks" | as tasks""",
+        flags=flags,
+    )
+    return Probe(script, lambda facts: names(facts["tasks"]))
+
+
+#: Containers of the swarm's services on a node: those that run, and those that are there.
+_RUNNING, _THERE = _tasks(), _tasks("--all")
+#: Seconds. More than the 180 that a member is given to stop; after its own grace, the engine kills a task.
+_STOPPED_WITHIN = 200
+
+
+def _none(host: Host, tasks: Probe[tuple[str, ...]], what: str, next: str) -> None:
+    def look() -> tuple[bool, str]:
+        left = host.ask(tasks, quiet=True)
+        return not left, ", ".join(left)
+
+    wait_for(
+        f"the services' containers on {host.name} {what}", look, timeout_s=_STOPPED_WITHIN, where=host.name, next=next
+    )
+
+
+class Destroy(Step[Mapping[str, Remains], None]):
+    """Take swarm, services, data, images, certificates and the engines' state away; the machines stay.
+
+    Raises:
+        ConfirmationMissing: The parameter ``confirm`` is not ``DESTROY``.
+    """
+
+    name = "destroy"
+    asks_nodes = False
+
+    def observe(self, book: Book) -> Mapping[str, Remains]:
+        return _observe(book)
+
+    def want(self, book: Book, seen: Mapping[str, Remains]) -> None:
+        return None
+
+    def plan(self, wanted: None, seen: Mapping[str, Remains]) -> list[Change]:
+        return plan_destroy(seen)
+
+    def apply(self, book: Book, wanted: None, seen: Mapping[str, Remains], changes: list[Change]) -> None:
+        hosts = by_host(changes)
+        services = [service for change in hosts.pop("cluster", []) for service in change.things]
+        refuse_unknown([change for mine in hosts.values() for change in mine], COMMANDS)
+        if services:
+            manager = next(host for host, remains in seen.items() if remains.services)
+            # Asked to stop cleanly first: a member flushes its buffer pool. Leaving the swarm would kill what has not ended.
+            book.fleet[manager].run(sh("docker service rm @{names} >/dev/null", names=services), check=False)
+            book.fleet.each(
+                lambda host: _none(host, _RUNNING, "have stopped", "run 90 again: it kills those that are left"),
+                [host for host, remains in seen.items() if remains.up],
+            )
+
+        def one(host: Host) -> None:
+            for change in hosts[host.name]:
+                for command in COMMANDS[change.action](change, seen[host.name]):
+                    host.run(command, timeout_s=max(120, book.params.wait_timeout))
+                if change.action is Action.LEAVE_SWARM:
+                    _none(host, _THERE, "are gone", f"swarmbook ssh {host.name} docker ps -a; then run 90 again")
+
+        book.fleet.each(one, list(hosts))
+
+    def verify(self, wanted: None, seen: Mapping[str, Remains]) -> list[Check]:
+        return [
+            equal(
+                host,
+                "what is left of the book",
+                "nothing",
+                "; ".join(sentence(change) for change in plan_destroy({host: remains})) or "nothing",
+            )
+            for host, remains in seen.items()
+        ]
+
+    def forecast(self, ahead: Forecast, seen: Mapping[str, Remains], changes: list[Change]) -> None:
+        ahead.absent |= set(seen)  # the engines' state goes: what comes after this finds them as 02 left them
+
+
+destroy = Destroy()
+
+
+@look()
+def doomed(book: Book) -> Table:
+    """Name all that 90 would remove; nothing is touched."""
+    changes = plan_destroy(_observe(book))
+    return Table(["where", "will be removed"], [[change.host, sentence(change)] for change in changes])
