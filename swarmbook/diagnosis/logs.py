@@ -25,7 +25,7 @@ from swarmbook.book.book import Book
 from swarmbook.diagnosis.symptoms import Line, Section, pick
 from swarmbook.machines.providers import provider_for
 from swarmbook.model.transcript import Transcript
-from swarmbook.phases.galera.stack import data_folder
+from swarmbook.phases.support.member_data import data_folder
 
 __all__ = ["Collected", "NodeLogs", "collect", "parse_since", "since_text"]
 

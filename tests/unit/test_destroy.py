@@ -19,8 +19,8 @@ from swarmbook.model.health import EngineBefore
 from swarmbook.params import Params
 from swarmbook.phases.destroy import destroy
 from swarmbook.phases.destroy import step as module
-from swarmbook.phases.destroy.commands import COMMANDS
-from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind
+from swarmbook.phases.destroy.commands import COMMANDS, _empty
+from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind, refuse_mounted
 from swarmbook.phases.destroy.remains import Remains, remains_on
 from swarmbook.show.changes import sentence
 
@@ -52,7 +52,7 @@ def test_every_action_of_a_plan_has_its_commands() -> None:
 
 
 def test_what_was_approved_is_what_is_named() -> None:
-    assert commands(Action.REMOVE_DATA, "/srv/galera data") == ["rm -rf '/srv/galera data'"]
+    assert commands(Action.REMOVE_DATA, "/srv/galera data") == ["rm -rf --one-file-system '/srv/galera data'"]
     assert commands(Action.REMOVE_VOLUMES, "a", "b") == ["docker volume rm -f a b >/dev/null"]
     assert commands(Action.REMOVE_IMAGES, "swarmbook/galera:1") == ["docker rmi -f swarmbook/galera:1 >/dev/null"]
     assert commands(Action.REMOVE_FILES, "/etc/swarmbook") == ["rm -rf /etc/swarmbook"]
@@ -68,7 +68,7 @@ def test_an_engine_that_held_other_things_keeps_them() -> None:
     running = "\n".join(commands(Action.SET_BACK_ENGINE, "running"))
     held = "\n".join(commands(Action.SET_BACK_ENGINE, "held"))
     for folder in emptied:
-        assert f"find {folder} -mindepth 1 -delete" in ours
+        assert f"find {folder} -xdev -mindepth 1 -delete" in ours
         assert f"find {folder}" not in running + held and f"{folder}/*" not in running + held
     assert "systemctl disable" in ours and "systemctl disable" in held and "systemctl disable" not in running
     assert "systemctl restart docker.service" in running and "restart" not in ours + held
@@ -95,6 +95,35 @@ def test_an_engine_that_cannot_be_asked_is_not_taken_for_an_empty_one(before: En
     refuse_blind("sw1", replace(down, before=EngineBefore.ABSENT))
     refuse_blind("sw1", replace(down, files=("/etc/swarmbook",)))  # killed after it was set back
     refuse_blind("sw1", Remains())
+
+
+def test_nothing_is_emptied_across_a_mount() -> None:
+    mounted = replace(SEEN, mounts=("/var/lib/docker/volumes/x/_data",))
+    with pytest.raises(WorldError, match="mounted below the engine's folders") as refused:
+        refuse_mounted("sw1", mounted)
+    assert "umount /var/lib/docker/volumes/x/_data" in str(refused.value.next)
+    refuse_mounted("sw1", SEEN)
+    refuse_mounted("sw1", replace(mounted, before=EngineBefore.HELD))  # nothing is emptied there
+
+
+def test_emptying_a_folder_leaves_what_is_mounted_below_it(tmp_path: Path) -> None:
+    """As 90 runs it, with a findmnt that says so: the mount came after the plan."""
+    folder = tmp_path / "docker"
+    for file in ("volumes/theirs/_data/x", "image/y"):
+        (folder / file).parent.mkdir(parents=True)
+        (folder / file).touch()
+    (tmp_path / "findmnt").write_text(
+        f'#!/bin/sh\n[ -z "$MOUNTED" ] || echo {folder}/volumes/theirs/_data\necho {folder}\n'
+    )
+    (tmp_path / "findmnt").chmod(0o755)
+
+    def run(mounted: str) -> subprocess.CompletedProcess[str]:
+        path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MOUNTED": mounted}
+        return subprocess.run(["sh", "-c", _empty(str(folder))], env=path, capture_output=True, text=True, check=False)
+
+    refused = run("yes")
+    assert refused.returncode == 1 and "still mounted" in refused.stderr and (folder / "image/y").exists()
+    assert run("").returncode == 0 and list(folder.iterdir()) == []
 
 
 FAKES = {"systemctl": "exit 0", "docker": 'case "$*" in "$FAILS"*) echo "no answer" >&2; exit 1 ;; esac; echo x'}

@@ -16,7 +16,7 @@ from swarmbook.phases.support import stack
 
 __all__ = ["FOLDER", "PUBLIC_CA", "STACK", "Wanted", "agent_config", "document", "wanted"]
 
-STACK = "consul"
+STACK = stack.CONSUL
 #: What lies here on a node is that node's own; what all share comes as swarm secrets.
 FOLDER = "/etc/swarmbook/consul"
 #: Within it: for the containers of a node that ask its agent, which read it again for each call.

@@ -42,7 +42,7 @@ def _remove_volumes(change: Change, remains: Remains) -> list[Script]:
 
 
 def _remove_data(change: Change, remains: Remains) -> list[Script]:
-    return [sh("rm -rf @{path}", path=path) for path in change.things]
+    return [sh("rm -rf --one-file-system @{path}", path=path) for path in change.things]
 
 
 def _remove_images(change: Change, remains: Remains) -> list[Script]:
@@ -69,14 +69,23 @@ def _set_back(change: Change, remains: Remains) -> list[Script]:
         script += [
             sh("systemctl disable -q --now docker.service docker.socket containerd.service 2>/dev/null || true"),
             sh("umount -q /var/lib/docker/overlay2/*/merged /var/run/docker/netns/* 2>/dev/null || true"),
-            *(
-                sh("find @{folder} -mindepth 1 -delete 2>/dev/null || rm -rf @{folder}/*", folder=folder)
-                for folder in emptied
-            ),
+            *(_empty(folder) for folder in emptied),
             sh("rmdir /opt/containerd 2>/dev/null || true"),
             _UNDO_NETWORK,
         ]
     return [lines(*script)]
+
+
+def _empty(folder: str) -> Script:
+    """Empty a folder of an engine; what is mounted below it, and not by the engine, ends this before anything goes."""
+    return sh(
+        """left=$(findmnt -rn -o TARGET | awk -v below=@{below} 'index($0, below) == 1')
+[ -z "$left" ] || { echo "still mounted: $left" >&2; exit 1; }
+btrfs subvolume delete @{folder}/btrfs/subvolumes/* >/dev/null 2>&1 || true
+[ ! -d @{folder} ] || find @{folder} -xdev -mindepth 1 -delete""",
+        below=f"{folder}/",
+        folder=folder,
+    )
 
 
 def _remove_files(change: Change, remains: Remains) -> list[Script]:

@@ -10,11 +10,23 @@ from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.health import EngineBefore
 from swarmbook.phases.destroy.remains import HELD, RECORD, Remains
 
-__all__ = ["plan_destroy", "refuse_blind"]
+__all__ = ["plan_destroy", "refuse_blind", "refuse_mounted"]
+
+
+def refuse_mounted(host: str, remains: Remains) -> None:
+    """Refuse to empty an engine's folders while something is mounted below them: it would be emptied with them."""
+    if remains.mounts and _before(remains).ours:
+        raise WorldError(
+            f"another file system is mounted below the engine's folders on {host}; nothing was removed",
+            where=host,
+            wanted=f"nothing mounted below {', '.join(HELD)} but by the engine",
+            seen=", ".join(remains.mounts),
+            next=f"swarmbook ssh {host} umount {remains.mounts[0]}; then run 90 again",
+        )
 
 
 def refuse_blind(host: str, remains: Remains) -> None:
-    """Refuse to go on where an engine that held other things does not run: nothing says what in it is the book's."""
+    """Refuse to go on where an engine that holds other things does not run: nothing says what in it is the book's."""
     # What comes before the engine is set back has taken the book's things out of it; the record alone is left then.
     if remains.up or set(remains.files) <= {RECORD} or _before(remains).ours:
         return
@@ -28,8 +40,14 @@ def refuse_blind(host: str, remains: Remains) -> None:
 
 
 def _before(remains: Remains) -> EngineBefore:
-    """Return what the engine was; without a record it is taken for one that held other things."""
-    return remains.before or EngineBefore.RUNNING
+    """Return what the engine is set back to: what it was, or what keeps that which has come into it since.
+
+    Without a record it is taken for one that held other things.
+    """
+    before = remains.before or EngineBefore.RUNNING
+    if before.ours and remains.theirs:
+        return EngineBefore.RUNNING if remains.running else EngineBefore.HELD
+    return before
 
 
 def _short(containers: Iterable[str]) -> tuple[str, ...]:

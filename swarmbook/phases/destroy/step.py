@@ -15,10 +15,12 @@ from swarmbook.book.step import Step, look
 from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, Table, equal
 from swarmbook.phases.destroy.commands import COMMANDS
-from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind
+from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind, refuse_mounted
 from swarmbook.phases.destroy.remains import Remains, remains_on
 from swarmbook.phases.post_provision import layouts
 from swarmbook.phases.post_provision.disk_probe import second_disk
+from swarmbook.phases.support import stack
+from swarmbook.phases.support.member_data import data_folder
 from swarmbook.show.changes import sentence
 
 __all__ = ["destroy", "doomed"]
@@ -27,11 +29,14 @@ __all__ = ["destroy", "doomed"]
 def _observe(book: Book) -> dict[str, Remains]:
     if not book.cluster.exists():
         return {}
-    probe = remains_on(book.cluster.name, book.params.mariadb_data_path)
+    params = book.params
+    data = data_folder(params) if params.mariadb_data_path else ""
+    probe = remains_on(book.cluster.name, data, (stack.CONSUL, params.mariadb_cluster_name))
 
     def one(host: Host) -> Remains:
         remains = host.ask(probe)
         refuse_blind(host.name, remains)
+        refuse_mounted(host.name, remains)
         if not book.params.undo_storage:
             return remains
         named = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk

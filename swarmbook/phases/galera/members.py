@@ -14,7 +14,8 @@ from swarmbook.access.probe import Facts, Probe, container_id
 from swarmbook.base.errors import WorldError
 from swarmbook.model.health import Component, GaleraState
 from swarmbook.params import Params
-from swarmbook.phases.galera.stack import data_folder, service_name
+from swarmbook.phases.galera.stack import service_name
+from swarmbook.phases.support.member_data import data_folder
 
 __all__ = ["Galera", "Member", "Position", "Wsrep", "found_on", "nobody_serves", "of_service"]
 

@@ -10,9 +10,10 @@ from swarmbook.base.errors import WorldError
 from swarmbook.base.words import subject
 from swarmbook.model.change import Action, Change
 from swarmbook.phases.galera.members import Galera, Member, nobody_serves
-from swarmbook.phases.galera.stack import Parts, data_folder
+from swarmbook.phases.galera.stack import Parts
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacement
+from swarmbook.phases.support.member_data import data_folder
 
 __all__ = ["REUNION_S", "plan_galera", "token"]
 

@@ -15,8 +15,9 @@ from swarmbook.book.book import Book
 from swarmbook.machines.images import image_name
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.member_data import data_folder, volume_name
 
-__all__ = ["Parts", "data_folder", "document", "member_name", "parts", "service_name", "volume_name"]
+__all__ = ["Parts", "document", "member_name", "parts", "service_name"]
 
 _DATA = "/var/lib/galera"
 #: Where 04 puts the CA of Consul's agents, for all that ask the agent of their node.
@@ -31,20 +32,6 @@ def member_name(params: Params, node: str) -> str:
 def service_name(params: Params, node: str) -> str:
     """Return the full name of the swarm service that runs the member on a node."""
     return f"{params.mariadb_cluster_name}_{node}"
-
-
-def volume_name(params: Params) -> str:
-    """Return the name of the volume that holds a member's data: each node has one of that name."""
-    return f"{params.mariadb_cluster_name}-data"
-
-
-def data_folder(params: Params) -> str:
-    """Return the folder in which a member's data lies on its node."""
-    return (
-        f"{params.mariadb_data_path}/{params.mariadb_cluster_name}"
-        if params.mariadb_data_path
-        else f"/var/lib/docker/volumes/{volume_name(params)}/_data"
-    )
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_serves, of_service
 from swarmbook.phases.galera.plan import REUNION_S
-from swarmbook.phases.galera.stack import Parts, data_folder, document, service_name
+from swarmbook.phases.galera.stack import Parts, document, service_name
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.member_data import MARK, data_folder
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["Work", "init_scripts", "last_words"]
@@ -75,7 +76,12 @@ class Work:
 
         def one(name: str, folder: str) -> None:
             if for_path:
-                command = sh("mkdir -p @{folder}", folder=folder)
+                command = sh(
+                    "mkdir -p @{folder} && echo @{cluster} > @{mark}",
+                    folder=folder,
+                    cluster=self._made.cluster,
+                    mark=f"{folder}/{MARK}",
+                )
             else:
                 volume = Path(folder).parent.name  # the engine keeps a volume's files in VOLUME/_data
                 command = sh("docker volume create --label @{label} @{volume} >/dev/null", label=label, volume=volume)

@@ -36,6 +36,8 @@ __all__ = [
 #: On every service: hash of its part of the file, by which a second run sees that nothing has changed.
 SPEC_LABEL = "swarmbook.spec"
 CLUSTER_LABEL = "swarmbook.cluster"
+#: Consul's stack; Galera's is named by a parameter.
+CONSUL = "consul"
 _FOLDER = "/etc/swarmbook/stacks"
 
 
