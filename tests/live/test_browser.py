@@ -244,6 +244,7 @@ def test_destroying_wants_the_word_in_its_box(lab: Lab, address: str, page: Any)
             lab.machine("b1").try_sh("ls /etc/swarmbook")[0] != 0
             and lab.machine("b2").try_sh("ls /etc/swarmbook")[0] != 0
         ),
+        why=lambda: "\n".join(page.locator(".jp-OutputArea-output").all_inner_texts()),
     )
 
 
