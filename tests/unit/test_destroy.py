@@ -126,7 +126,10 @@ def test_emptying_a_folder_leaves_what_is_mounted_below_it(tmp_path: Path) -> No
     assert run("").returncode == 0 and list(folder.iterdir()) == []
 
 
-FAKES = {"systemctl": "exit 0", "docker": 'case "$*" in "$FAILS"*) echo "no answer" >&2; exit 1 ;; esac; echo x'}
+FAKES = {
+    "systemctl": "exit 0",
+    "docker": 'case "$*" in "$FAILS"*) echo "no answer" >&2; exit 1 ;; "ps -a "*) echo x/running/lab/ ;; volume*) echo x/lab/ ;; *) echo x ;; esac',
+}
 
 
 @pytest.fixture
