@@ -113,7 +113,15 @@ def document(cluster: str, image: str, server_secret: str, client_secret: str) -
                 "image": image,
                 "networks": ["host"],
                 "secrets": [{"source": secret, "target": "keys.json", "mode": 0o400}],
-                "volumes": [f"{FOLDER}:{FOLDER}:ro", "data:/consul/data"],
+                # Keys and tokens are copied to where the agent reads them, which is no disk.
+                "volumes": [
+                    f"{FOLDER}:{FOLDER}:ro",
+                    "data:/consul/data",
+                    *({"type": "tmpfs", "target": target} for target in ("/run/consul", "/tmp")),  # noqa: S108
+                ],
+                "read_only": True,
+                "cap_drop": ["ALL"],
+                "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"],
                 "stop_grace_period": "20s",
                 # The long start period is for an agent whose token the book has not made yet.
                 "healthcheck": {
@@ -178,15 +186,10 @@ def wanted(
     """
     params = book.params
     gossip = book.cluster.secret("consul-gossip-key", params.consul_gossip_key, secrets.gossip_key)
-    management = book.cluster.secret("consul-management-token", params.consul_management_token, secrets.token)
     dns = book.cluster.secret("consul-dns-token", make=secrets.token)
     nodes = {node.name: node for node in book.nodes}
     servers = [nodes[name].private_address for name in nodes if name in managers]
-    first = {"initial_management": management.reveal()} if modern else {"master": management.reveal()}
-    keys = {
-        "server": json.dumps({"encrypt": gossip.reveal(), "acl": {"tokens": first}}),
-        "client": json.dumps({"encrypt": gossip.reveal()}),
-    }
+    keys = dict.fromkeys(("server", "client"), json.dumps({"encrypt": gossip.reveal()}))
     salt = stack.salt_of(book.cluster)
     names = {role: stack.secret_name(salt, f"consul-{role}", content) for role, content in keys.items()}
     configs, private, tokens = {}, {}, {"dns": (dns.name, _DNS_RULES)}

@@ -24,6 +24,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
 from swarmbook.params import Params
+from swarmbook.phases.consul.acl import begin
 from swarmbook.phases.consul.agents import wait_for_agents, wait_for_container, wait_for_updates
 from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK, Wanted, wanted
 from swarmbook.phases.consul.probe import NodeState, on_node
@@ -172,6 +173,7 @@ class Deploy(Step[Agents, Wanted]):
                 stack.deploy(book, manager, STACK, wanted.document)
                 changed = [name for name in deployed if name.removeprefix(f"{STACK}_") in seen.specs]
                 wait_for_updates(book, manager, changed)
+            begin(book, servers[0])
             for change in todo.take(Action.RESTART_AGENT):  # one after the other, so that raft keeps its majority
                 _restart(book.fleet[change.host], change.things[0])
                 wait_for_agents(book, {name: api(book, name) for name in servers})

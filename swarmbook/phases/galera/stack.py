@@ -144,10 +144,14 @@ def _service(params: Params, node: Node, image: str, names: Mapping[str, str], s
             {"type": "bind", "source": data_folder(params), "target": _DATA}
             if params.mariadb_data_path
             else {"type": "volume", "source": "data", "target": _DATA},
-            {"type": "tmpfs", "target": "/run/galera"},
+            *({"type": "tmpfs", "target": target} for target in ("/run/galera", "/run/mysqld", "/tmp")),  # noqa: S108
             # The announcer reads it for each call, so a member need not restart when Consul's CA is replaced.
             {"type": "bind", "source": _CONSUL_CA, "target": "/etc/swarmbook/consul-ca", "read_only": True},
         ],
+        # The entrypoint is root, to read secrets and to drop to the user of the server, which keeps nothing of these.
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"],
         # mariadbd flushes its buffer pool before it ends; killed half way it would have to recover, and could not join by IST.
         "stop_grace_period": "180s",
         "healthcheck": {

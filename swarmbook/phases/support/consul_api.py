@@ -35,7 +35,7 @@ class ConsulApi:
     """
 
     def __init__(self, name: str, end: Endpoint, ca: Path, token: Secret) -> None:
-        self._name = name
+        self._name, self._end, self._ca = name, end, ca
         self._base = f"https://{end}/v1"
         self._session = requests.Session()
         self._session.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
@@ -50,6 +50,14 @@ class ConsulApi:
             WorldError: No answer, or not over TLS with a certificate of our CA.
         """
         return self._send(method, path, {}, body, query)
+
+    def holding(self, token: Secret) -> ConsulApi:
+        """Return the same agent's API, asked with another token."""
+        return ConsulApi(self._name, self._end, self._ca, token)
+
+    def begin_acl(self) -> requests.Response:
+        """Ask for the first token, which Consul gives once, to the first that asks."""
+        return self._send("PUT", "acl/bootstrap", {_HEADER: None}, None, {})
 
     def as_stranger(self, path: str) -> int:
         """Return the status that a read without the token gets."""
@@ -84,6 +92,14 @@ class ConsulApi:
     def put(self, path: str, body: Any = None, **query: str) -> Any:
         """Return a write's JSON."""
         return self._checked("PUT", path, body, **query).json()
+
+    def delete(self, path: str) -> None:
+        """Delete what lies at a path.
+
+        Raises:
+            WorldError: Consul answered with an error; carries its words.
+        """
+        self._checked("DELETE", path, None)
 
     def _checked(self, method: str, path: str, body: Any, **query: str) -> requests.Response:
         answer = self.request(method, path, body, **query)
