@@ -1,0 +1,333 @@
+"""What an attacker tried on live clusters, tried again: each of these got in before.
+
+One lab of a manager and two workers, built once. An attacker has what a worker or a container of it has: its keys, its root, its words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import shlex
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from swarmbook.access.pki import Authority, Leaf, Purpose, operator
+
+from .conftest import Lab
+
+NODES = ["a1", "a2", "a3"]
+SQL = 3308
+#: How long a server that lets a client in may leave it without a word, seconds.
+QUIET_S = 3
+#: What an attack leaves on a machine if it got in.
+OWNED = "/root/owned"
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    return make_lab(NODES, swarm_managers=1, lab_disk_gb=3, mariadb_port=SQL)
+
+
+def member(lab: Lab, node: str) -> str:
+    return lab.machine(node).sh(f"docker ps -q --filter label=com.docker.swarm.service.name=galera_{node}")
+
+
+def unharmed(lab: Lab) -> None:
+    owned = [node for node in NODES if lab.machine(node).try_sh(f"ls {OWNED}")[0] == 0]
+    assert not owned, f"the attack got in: {owned}"
+
+
+# -- founding is once --------------------------------------------------------------------------------------------------
+
+
+def test_a_mark_that_was_left_over_founds_no_second_cluster(lab: Lab) -> None:
+    """Of a founding whose deployment failed, say. Before, the member that was to join founded a cluster of its own."""
+    lab.book("run", "--to", "06").expect(0)
+    machine = lab.machine("a2")
+    folder = "/var/lib/docker/volumes/galera-data/_data"
+    machine.sh(
+        f"docker volume create --label swarmbook.cluster={lab.name} galera-data && echo left-over > {folder}/bootstrap"
+    )
+    lab.book("run", "--from", "07").expect(0)
+    assert machine.try_sh(f"ls {folder}/bootstrap")[0] != 0
+    status = "docker exec {id} galera-status"
+    uuids = {
+        json.loads(lab.machine(node).sh(status.format(id=member(lab, node))))["cluster_state_uuid"] for node in NODES
+    }
+    assert len(uuids) == 1
+
+
+def test_a_member_takes_no_mark_that_its_service_was_not_given(lab: Lab, stolen: dict[str, Leaf]) -> None:
+    """The container itself refuses, whatever 07 has looked at."""
+    machine = lab.machine("a3")
+    image = machine.sh("docker images --format '{{.Repository}}:{{.Tag}}' swarmbook/galera | head -n 1")
+    files = {"root_password": b"x"}
+    for kind, names in (
+        ("replication", ("ca", "cert", "key")),
+        ("database", ("client_ca", "server_cert", "server_key")),
+    ):
+        contents = lab.ca(kind).read_bytes(), stolen[kind].certificate, stolen[kind].key
+        files |= {f"{name}.pem": content for name, content in zip(names, contents, strict=True)}
+    machine.sh(
+        "mkdir -p /root/fresh /root/secrets && echo left-over > /root/fresh/bootstrap\n"
+        + "\n".join(
+            f"printf %s {shlex.quote(content.decode())} > /root/secrets/{name}" for name, content in files.items()
+        )
+    )
+    start = (
+        "timeout 60 docker run --rm -v /root/fresh:/var/lib/galera -v /root/secrets:/run/secrets:ro -e GALERA_CLUSTER=galera "
+        f"-e GALERA_MEMBER=galera-a2 -e GALERA_PEERS=galera -e GALERA_SUBNET=172.16.0.0/12 {{more}} {image}"
+    )
+    try:
+        for more in ("", "-e GALERA_FOUNDING=another"):
+            code, said = machine.try_sh(start.format(more=more))
+            assert code == 1 and "it is not of this deployment, so no cluster is founded" in said, said
+        assert (
+            machine.sh("cat /root/fresh/bootstrap") == "left-over"
+            and machine.try_sh("ls /root/fresh/data/mysql")[0] != 0
+        )
+    finally:
+        machine.sh("rm -rf /root/fresh /root/secrets")
+
+
+def test_another_order_of_the_members_changes_nothing(lab: Lab) -> None:
+    lab.book("run", "--only", "07", galera_nodes=["a2", "a1", "a3"]).expect(0)
+    assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
+
+
+# -- certificates say what one may do ----------------------------------------------------------------------------------
+
+
+def leaf_of(lab: Lab, purpose: Purpose, name: str) -> Leaf:
+    folder = lab.folder / "pki" / purpose.value
+    return Leaf(name, (folder / f"{name}.pem").read_bytes(), (folder / f"{name}.key").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def stolen(lab: Lab) -> dict[str, Leaf]:
+    """What lies on a worker, by its purpose."""
+    return {
+        "engine": leaf_of(lab, Purpose.ENGINE, "a2"),
+        "consul": leaf_of(lab, Purpose.CONSUL, "a2"),
+        "replication": leaf_of(lab, Purpose.REPLICATION, "galera-a2"),
+        "database": leaf_of(lab, Purpose.DATABASE, "galera-a2"),
+    }
+
+
+@contextlib.contextmanager
+def chain(tmp_path: Path, leaf: Leaf) -> Iterator[Path]:
+    file = tmp_path / "leaf.pem"
+    file.touch(mode=0o600)
+    file.write_bytes(leaf.key + leaf.certificate)
+    yield file
+    file.unlink()
+
+
+def let_in(address: str, port: int, file: Path, *, before: bytes = b"", say: bytes = b"") -> bool:
+    """Whether a server goes on with a client that shows this: it answers, or waits; a client it refuses gets an alert."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(file)
+    with socket.create_connection((address, port), timeout=30) as raw:
+        raw.sendall(before)
+        try:
+            with context.wrap_socket(raw) as stream:
+                stream.settimeout(QUIET_S)
+                stream.sendall(say)
+                return bool(stream.recv(1))
+        except TimeoutError:
+            return True
+        except (ssl.SSLError, ConnectionError):
+            return False
+
+
+def replicates(lab: Lab, node: str, leaf: Leaf) -> bool:
+    """Whether a member's replication port speaks with this: asked from a container on the overlay, where it is reached."""
+    machine, id = lab.machine(node), member(lab, node)
+    pem = (leaf.key + leaf.certificate).decode()
+    said = machine.sh(
+        f"printf %s {shlex.quote(pem)} | docker exec -i {id} sh -c 'cat > /tmp/stolen.pem'\n"
+        f"docker exec {id} sh -c '(sleep {QUIET_S}) | timeout 20 openssl s_client -connect galera-a1:4567 -cert /tmp/stolen.pem "
+        "-key /tmp/stolen.pem -quiet 2>/dev/null | head -c 8 | wc -c; rm /tmp/stolen.pem'"
+    )
+    return int(said.split()[-1]) > 0
+
+
+AT = ("engine", "consul", "replication")
+
+
+@pytest.mark.parametrize(("shown", "at"), list(itertools.product(["engine", "consul", "replication", "database"], AT)))
+def test_a_certificate_is_worth_something_for_its_purpose_only(
+    lab: Lab, stolen: dict[str, Leaf], tmp_path: Path, shown: str, at: str
+) -> None:
+    """Before, each of them was root on every node: the engine took any, and so did raft and the replication."""
+    lab.need()
+    address = next(n for n in json.loads((lab.folder / "cluster.json").read_text())["nodes"] if n["name"] == "a1")[
+        "private_address"
+    ]
+    if at == "replication":
+        found = replicates(lab, "a2", stolen[shown])
+    else:
+        with chain(tmp_path, stolen[shown]) as file:
+            found = (
+                let_in(address, 2376, file, say=b"GET /info HTTP/1.0\r\n\r\n")
+                if at == "engine"
+                else let_in(address, 8300, file, before=b"\x03")  # RPC over TLS
+            )
+    # The engine's own certificate is a server's: nothing that lies on a node opens an engine.
+    assert found is (shown == at and at != "engine")
+
+
+def test_the_operator_opens_the_engine(lab: Lab, tmp_path: Path) -> None:
+    """So that the test above can tell."""
+    address = next(n for n in json.loads((lab.folder / "cluster.json").read_text())["nodes"] if n["name"] == "a1")[
+        "private_address"
+    ]
+    with chain(tmp_path, operator(Authority(lab.folder / "pki" / "engine", ""))) as file:
+        assert let_in(address, 2376, file, say=b"GET /info HTTP/1.0\r\n\r\n")
+
+
+def test_an_engine_listens_where_it_must_only(lab: Lab) -> None:
+    for node in NODES:
+        listening = lab.machine(node).sh("ss -Hltn sport = :2376").split()
+        assert not listening[3].startswith(("0.0.0.0", "*", "[::]")), listening
+
+
+def test_no_key_of_an_engine_or_a_peer_is_in_reach_of_the_database(lab: Lab) -> None:
+    """As the server's own user, who is whom a fault in MariaDB makes of a client."""
+    for node in NODES:
+        held = lab.machine(node).sh(
+            f"docker exec -u mysql {member(lab, node)} sh -c 'cat /run/galera/tls/*.pem /dev/shm/galera-tls/*.pem 2>/dev/null'"
+        )
+        assert held.count("BEGIN PRIVATE KEY") == 2, "replication's and the database's own"
+        for purpose, name in ((Purpose.ENGINE, node), (Purpose.CONSUL, node)):
+            key = leaf_of(lab, purpose, name).key.decode().splitlines()[1]
+            assert key not in held
+
+
+# -- containers may do little ------------------------------------------------------------------------------------------
+
+
+def test_the_server_cannot_have_root_write_elsewhere(lab: Lab) -> None:
+    """Root writes the announcement's body and the health's mark; before, into a folder of the server's."""
+    for attack in (
+        "ln -sf /etc/owned /run/galera/announce.json",
+        "ln -sf /etc/owned /run/galera/ready",
+        "ln -sf /etc/owned /run/galera/tls/key.pem",
+        "touch /etc/owned /usr/local/bin/owned",
+    ):
+        assert lab.machine("a2").try_sh(f"docker exec -u mysql {member(lab, 'a2')} sh -c {shlex.quote(attack)}")[0] != 0
+
+
+def test_containers_have_few_powers_and_a_root_that_cannot_be_written(lab: Lab) -> None:
+    for node in NODES:
+        for id in lab.machine(node).sh("docker ps -q --filter label=com.docker.swarm.service.name").split():
+            found = json.loads(lab.machine(node).sh(f"docker inspect {id}"))[0]["HostConfig"]
+            assert found["ReadonlyRootfs"] and found["CapDrop"] == ["ALL"] and not found["Privileged"], found
+            powers = lab.machine(node).sh(f"docker exec {id} sh -c 'grep -h CapEff /proc/[0-9]*/status'").split()[1::2]
+            assert all(int(power, 16) & (1 << 21) == 0 for power in powers), "CAP_SYS_ADMIN"
+
+
+def test_no_key_of_consul_is_on_a_disk_but_roots(lab: Lab) -> None:
+    """Before, its entrypoint copied them into the container's layer."""
+    for node in NODES:
+        kept = lab.machine(node).sh("grep -rlE 'BEGIN [A-Z ]*PRIVATE KEY' /var/lib/docker/overlay2 2>/dev/null || true")
+        assert not [line for line in kept.splitlines() if "/diff/run/" in line or "/diff/consul" in line], kept
+
+
+def test_no_management_token_is_in_a_servers_settings(lab: Lab) -> None:
+    token = lab.secret("consul-management-token")
+    for node in NODES:
+        machine = lab.machine(node)
+        for id in machine.sh("docker ps -q --filter label=com.docker.swarm.service.name=consul_server").split():
+            held = machine.sh(
+                f"docker exec {id} sh -c 'cat /run/consul/* /run/secrets/* /etc/swarmbook/consul/* 2>/dev/null'"
+            )
+            assert '"encrypt"' in held and token not in held
+
+
+# -- hosts and images are not believed ---------------------------------------------------------------------------------
+
+
+def test_a_worker_that_lies_about_its_id_runs_nothing_on_the_manager(lab: Lab) -> None:
+    machine = lab.machine("a3")
+    machine.sh(
+        "mv /usr/bin/docker /usr/bin/docker.true && cat > /usr/bin/docker <<'END'\n"
+        "#!/bin/sh\n"
+        """case "$*" in *info*) /usr/bin/docker.true "$@" | sed 's#[a-z0-9]\{25\}#&; touch /root/owned#' ;; """
+        '*) exec /usr/bin/docker.true "$@" ;; esac\nEND\nchmod 755 /usr/bin/docker'
+    )
+    try:
+        done = lab.book("run", "--only", "03")
+        assert done.code == 3 and "the answer of a3 is not what it should be" in done.said, done
+        unharmed(lab)
+    finally:
+        machine.sh("mv /usr/bin/docker.true /usr/bin/docker")
+
+
+def test_an_image_that_lies_in_its_labels_runs_nothing_on_its_node(lab: Lab) -> None:
+    machine = lab.machine("a2")
+    image = machine.sh("docker images --format '{{.Repository}}:{{.Tag}}' swarmbook/consul | head -n 1")
+    label = f"x z;touch${{IFS}}{OWNED};:a:b:c"
+    said = r"printf '\033]52;c;b3duZWQ=\007\033]0;owned\007\033[31mERROR: red\n'; sleep 600"
+    machine.sh(
+        f"docker run -d --name liar --label com.docker.swarm.service.name={shlex.quote(label)} "
+        f"--label com.docker.stack.namespace={shlex.quote(label)} --entrypoint sh {image} -c {shlex.quote(said)}"
+    )
+    try:
+        done = lab.book("logs", "--out", str(lab.home / "logs-of-attack"))
+        assert done.code in (0, 3), done
+        unharmed(lab)
+        everything = done.said + "".join(
+            file.read_text(errors="replace") for file in (lab.home / "logs-of-attack").rglob("*") if file.is_file()
+        )
+        assert "\x1b]" not in everything and "\x07" not in everything
+    finally:
+        machine.sh("docker rm -f liar")
+
+
+# -- nothing is deleted unasked ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alone(make_lab: Callable[..., Lab]) -> Lab:
+    return make_lab(["d1"], swarm_managers=1, lab_disk_gb=3, mariadb_port=0, mariadb_data_path="/srv/db")
+
+
+def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -> None:
+    alone.book("run", "--to", "01").expect(0)
+    machine = alone.machine("d1")
+    machine.sh("mkdir -p /srv/db && echo mine > /srv/db/mine && mkdir -p /srv/other && echo other > /srv/other/file")
+    alone.book("run").expect(0)
+    machine.sh(
+        "docker volume create blog && echo text > /var/lib/docker/volumes/blog/_data/post\n"
+        "mkdir -p /root/disk /var/lib/docker/kept && echo far > /root/disk/far && mount --bind /root/disk /var/lib/docker/kept"
+    )
+    theirs = "sha256sum /srv/db/mine /srv/other/file /var/lib/docker/volumes/blog/_data/post /root/disk/far"
+    before = machine.sh(theirs)
+
+    alone.book("destroy", "--yes").expect(0)
+    assert machine.sh(theirs) == before
+    assert machine.try_sh("ls /srv/db/galera")[0] != 0, "the members' own folder is gone"
+    assert machine.try_sh("ls /etc/swarmbook")[0] != 0
+    machine.sh(
+        "umount /var/lib/docker/kept && systemctl start docker && docker volume rm blog && systemctl stop docker docker.socket"
+    )
+
+
+def test_an_engine_is_not_emptied_across_a_mount(alone: Lab) -> None:
+    machine = alone.machine("d1")
+    machine.sh("rm -rf /var/lib/docker/* /var/lib/containerd/*")
+    alone.book("run", "--to", "03").expect(0)
+    machine.sh("mkdir -p /var/lib/docker/kept && mount --bind /root/disk /var/lib/docker/kept")
+    refused = alone.book("destroy", "--yes")
+    assert refused.code == 3 and "mounted below the engine's folders" in refused.said, refused
+    assert machine.sh("cat /root/disk/far") == "far"
+    machine.sh("umount /var/lib/docker/kept")
+    alone.book("destroy", "--yes").expect(0)
+    assert machine.sh("cat /root/disk/far") == "far" and machine.sh("ls -A /var/lib/docker") == ""
