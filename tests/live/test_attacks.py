@@ -259,7 +259,7 @@ def test_a_worker_that_lies_about_its_id_runs_nothing_on_the_manager(lab: Lab) -
     machine.sh(
         "mv /usr/bin/docker /usr/bin/docker.true && cat > /usr/bin/docker <<'END'\n"
         "#!/bin/sh\n"
-        """case "$*" in *info*) /usr/bin/docker.true "$@" | sed 's#[a-z0-9]\{25\}#&; touch /root/owned#' ;; """
+        r"""case "$*" in *info*) /usr/bin/docker.true "$@" | sed 's#[a-z0-9]\{25\}#&; touch /root/owned#' ;; """
         '*) exec /usr/bin/docker.true "$@" ;; esac\nEND\nchmod 755 /usr/bin/docker'
     )
     try:
