@@ -22,7 +22,7 @@ from swarmbook.access.channel import MOST, Output, TooMuch, execute
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.node import Endpoint, Node, known_name
-from swarmbook.access.probe import Probe
+from swarmbook.access.probe import MOST_ANSWER, Probe
 from swarmbook.base.activity import doing
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
@@ -261,9 +261,11 @@ class Host:
 
         Raises:
             Refused: The answer is not what it should be.
-            CommandFailed: It ran out of time.
+            CommandFailed: It ran out of time, or said too much.
         """
-        return probe.answer(self._run(probe.command, timeout_s=timeout_s, quiet=quiet).stdout, self.name)
+        return probe.answer(
+            self._run(probe.command, timeout_s=timeout_s, quiet=quiet, most=MOST_ANSWER).stdout, self.name
+        )
 
     def put(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Write a file on the node as root: sent aside, given its mode, renamed.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Facts, Probe, name
+from swarmbook.access.probe import Facts, Probe, name, nameserver
 from swarmbook.phases.consul.config import FOLDER, STACK
 
 __all__ = ["Listener", "NodeState", "on_node"]
@@ -111,7 +111,7 @@ def on_node(image: bool = False, label: str = "", drained: bool = False) -> Prob
             image=image,
             drained=drained,
             running=name(running) if running else "",
-            nameservers=tuple(facts["nameservers"]),
+            nameservers=tuple(nameserver(line) for line in facts["nameservers"] if line.strip()),
             listeners=() if running else tuple(Listener.read(line) for line in facts["listeners"] if line),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Probe
+from swarmbook.access.probe import Probe, container_id
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, UsageError, WaitTimeout, WorldError
 from swarmbook.base.wait import wait_for
@@ -250,7 +250,8 @@ class Work:
         service = service_name(self._params, name)
         self._book.fleet[self._manager].run(sh("docker service rm @{service} >/dev/null", service=service), check=False)
         running = Probe(
-            sh("@!{running} -q | as running", running=of_service(service)), lambda facts: " ".join(facts["running"])
+            sh("@!{running} -q | as running", running=of_service(service)),
+            lambda facts: " ".join(container_id(line) for line in facts["running"] if line),
         )
         wait_for(
             f"the member on {name} has stopped",

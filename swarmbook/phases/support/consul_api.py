@@ -11,9 +11,12 @@ from typing import Any
 
 import requests
 
+from swarmbook.access.answers import bound
 from swarmbook.access.node import Endpoint
+from swarmbook.access.probe import understood
 from swarmbook.base import secrets
 from swarmbook.base.errors import WorldError
+from swarmbook.base.plain import plain_data
 from swarmbook.base.secrets import Secret
 from swarmbook.book.book import Book
 
@@ -33,9 +36,10 @@ class ConsulApi:
     """
 
     def __init__(self, name: str, end: Endpoint, ca: Path, token: Secret) -> None:
-        self._name = name
+        self.name = name
         self._base = f"https://{end}/v1"
         self._session = requests.Session()
+        bound(self._session)
         self._session.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         self._session.verify = str(ca)
         self._session.headers[_HEADER] = token.reveal()
@@ -63,11 +67,11 @@ class ConsulApi:
             )
         except requests.RequestException as error:
             raise WorldError(
-                f"Consul on {self._name} does not answer",
+                f"Consul on {self.name} does not answer",
                 where=self._base,
                 wanted="its HTTPS API",
                 seen=str(error),
-                next=f"swarmbook ssh {self._name} docker service logs --tail 20 consul_server",
+                next=f"swarmbook ssh {self.name} docker service logs --tail 20 consul_server",
             ) from None
 
     def get(self, path: str, **query: str) -> Any:
@@ -76,17 +80,19 @@ class ConsulApi:
         Raises:
             WorldError: Consul answered with an error; carries its words.
         """
-        return self._checked("GET", path, None, **query).json()
+        with understood(self.name):
+            return plain_data(self._checked("GET", path, None, **query).json())
 
     def put(self, path: str, body: Any = None, **query: str) -> Any:
         """Return a write's JSON."""
-        return self._checked("PUT", path, body, **query).json()
+        with understood(self.name):
+            return plain_data(self._checked("PUT", path, body, **query).json())
 
     def _checked(self, method: str, path: str, body: Any, **query: str) -> requests.Response:
         answer = self.request(method, path, body, **query)
         if answer.status_code >= 400:
             raise WorldError(
-                f"Consul on {self._name} refused {method} {path}",
+                f"Consul on {self.name} refused {method} {path}",
                 where=self._base,
                 seen=f"{answer.status_code} {answer.text.strip()[:300]}",
                 next="swarmbook run PARAMS --from 04",
@@ -133,11 +139,10 @@ def token_mark(cluster: str, name: str, rules: str) -> str:
 def known_tokens(consul: ConsulApi) -> frozenset[str]:
     """List the marks of the tokens that are there; the rules' hash ends their description."""
     answer = consul.request("GET", "acl/tokens")
-    return (
-        frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json())
-        if answer.ok
-        else frozenset()
-    )
+    if not answer.ok:
+        return frozenset()
+    with understood(consul.name):
+        return frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json())
 
 
 def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
@@ -154,9 +159,10 @@ def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: s
     started = time.monotonic()
     mark = _rules_mark(rules)
     policy = {"Name": name, "Description": f"swarmbook {mark}", "Rules": rules}
-    known = {entry["Name"]: entry["ID"] for entry in consul.get("acl/policies")}
+    with understood(consul.name):
+        known = {entry["Name"]: uuid.UUID(entry["ID"]) for entry in consul.get("acl/policies")}
     if name in known:
-        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": known[name]})
+        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": str(known[name])})
     else:
         consul.put("acl/policy", policy)
     accessor_id = accessor(book.cluster.name, name)
