@@ -108,11 +108,12 @@ class Probe(Generic[T]):
 
 
 @contextlib.contextmanager
-def understood(host: str) -> Iterator[None]:
+def understood(host: str, next: str = "") -> Iterator[None]:
     """Refuse an answer that cannot be read.
 
     Args:
         host: Who gave it, for the message.
+        next: What to do where it is no node.
 
     Raises:
         Refused: It is not what it should be.
@@ -133,7 +134,7 @@ def understood(host: str) -> Iterator[None]:
             f"the answer of {host} is not what it should be; nothing was done with it",
             where=host,
             seen=f"{type(error).__name__}: {str(error)[:300]}",
-            next=f"swarmbook ssh {host}, and look at what answers there",
+            next=next or f"swarmbook ssh {host}, and look at what answers there",
             code=Code.ANSWER_REFUSED,
         ) from None
 

@@ -118,12 +118,13 @@ def _write(path: Path, out: Path, params: Params) -> None:
 
 
 def _serve(port: int) -> None:
+    from swarmbook.machines.rehearsal.door import shown_to_slcli
     from swarmbook.machines.rehearsal.service import rehearse
 
     service = rehearse(home(), str(Params().lab_base_image), port)
     service.cloud.watch = lambda call: say(f"{call.name}{f' {call.id}' if call.id is not None else ''}", err=True)
-    with service:
-        say(service.slcli, nl=False)
+    with service, shown_to_slcli(home(), service.xmlrpc, service.key) as file:
+        say(f"# REHEARSAL: only you can read the settings; for example:\nslcli -C {file} vs list")
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

@@ -84,7 +84,7 @@ def test_one_without_end_is_refused(serve: Serve, session: requests.Session) -> 
 
 
 def test_one_that_never_ends_is_refused(serve: Serve, session: requests.Session) -> None:
-    with pytest.raises(requests.ConnectionError, match="no end after 0.5 s"):
+    with pytest.raises(requests.ConnectionError, match=r"no end after 0\.5 s"):
         session.get(serve(drop_by_drop), timeout=30)
 
 
