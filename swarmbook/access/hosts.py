@@ -33,6 +33,8 @@ __all__ = ["Host", "Output"]
 
 T = TypeVar("T")
 _CONNECT_S = 10
+#: Seconds for `timeout` over there to end a command, before we hang up.
+GRACE_S = 5.0
 _NO_EXIT = -1  # paramiko's word for a command that ended without an exit code: by a signal, or with its connection
 
 
@@ -201,7 +203,7 @@ class Host:
         try:
             with shown:
                 channel = self.connection().transport.open_session(timeout=_CONNECT_S)
-                output = execute(channel, wrapped, timeout_s + 5, most)
+                output = execute(channel, wrapped, timeout_s + GRACE_S, most)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
                 raise EOFError("it was closed before the command ended")
         except TooMuch:

@@ -53,8 +53,8 @@ def host_key(folder: Path) -> str:
 class Server:
     """An sshd of our own, on a free port, that lets one key in. It needs no root: who runs the tests is who logs in."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.key = folder, host_key(folder)
+    def __init__(self, folder: Path, **more: object) -> None:
+        self.folder, self.key, self.more = folder, host_key(folder), more
         self.authorized = folder / "authorized_keys"
         self.authorized.touch()
         self.process: subprocess.Popen[bytes] | None = None
@@ -68,7 +68,7 @@ class Server:
         settings = {
             "Port": port, "ListenAddress": "127.0.0.1", "HostKey": self.folder / "host_key", "AuthorizedKeysFile": self.authorized, "PidFile": "none",
             "UsePAM": "no", "StrictModes": "no", "PermitRootLogin": "prohibit-password", "PasswordAuthentication": "no", "Subsystem": "sftp internal-sftp",
-            "MaxStartups": 100,
+            "MaxStartups": 100, **self.more,
         }  # fmt: skip
         if os.geteuid() != 0:
             # Host asks for sudo where it logs in as someone other than root; here that is the same person again.

@@ -11,6 +11,7 @@ from typing import Any
 
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, name, nameserver
+from swarmbook.base.plain import plain_data
 from swarmbook.phases.consul.config import FOLDER, STACK
 
 __all__ = ["Listener", "NodeState", "on_node"]
@@ -105,7 +106,7 @@ def on_node(image: bool = False, label: str = "", drained: bool = False) -> Prob
         config = "".join(facts.get("config", ()))
         running = "".join(facts["running"]).strip()
         return NodeState(
-            config=json.loads(base64.b64decode(config, validate=True)) if config else {},
+            config=plain_data(json.loads(base64.b64decode(config, validate=True))) if config else {},
             files=files,
             label=label,
             image=image,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from swarmbook.access.commands import lines, sh
 from swarmbook.access.probe import Facts, Probe, line, name, nameserver, word
+from swarmbook.base.plain import plain
 from swarmbook.phases.engine.settings import DRIVER_FACTS, FOLDER, SETTINGS
 from swarmbook.phases.support.systems import OS_RELEASE, read_os_release
 
@@ -84,7 +85,7 @@ def _read(facts: Facts) -> Engine:
         return "".join(facts[fact]).strip()
 
     def text(fact: str) -> str:
-        return base64.b64decode(one(fact), validate=True).decode(errors="replace")
+        return plain(base64.b64decode(one(fact), validate=True).decode(errors="replace"))
 
     info = json.loads(one("info") or "null") or {}
     if not _VERSION.fullmatch(one("version")):

@@ -218,7 +218,8 @@ def _position(lines: Sequence[str]) -> Position | None:
     values = dict(line.split(" ", 1) for line in lines)
     if not _UUID.fullmatch(values["uuid"]):
         raise ValueError(f"no uuid: {values['uuid'][:80]!r}")
-    return Position(values["uuid"], int(values["seqno"]))
+    seqno = values["seqno"]
+    return Position(values["uuid"], -1 if seqno == "-1" else number(seqno))
 
 
 def _wsrep(text: str) -> Wsrep | None:
