@@ -22,7 +22,7 @@ def bound(session: requests.Session, most: int = MOST, whole_s: float = _WHOLE_S
     """Bound every answer that a session gets from now on, but for those that its caller reads piece by piece; follow no redirect.
 
     Args:
-        session: Whoever asks.
+        session: The one that asks.
         most: Bytes of an answer, as it is unpacked.
         whole_s: Seconds from its first byte to its last.
     """
@@ -41,4 +41,4 @@ def bound(session: requests.Session, most: int = MOST, whole_s: float = _WHOLE_S
         response._content = bytes(body)  # where requests itself puts what it has read
 
     session.hooks["response"].append(read)
-    session.max_redirects = 0  # who is asked answers, or nobody: nobody else is sent our token
+    session.max_redirects = 0  # our token goes to the one that was asked, and to no other

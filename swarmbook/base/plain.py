@@ -15,7 +15,7 @@ __all__ = ["plain", "plain_data"]
 #: A colour, as programs print it for people: nothing is lost with it.
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 # C0 but for the newline and the tab, DEL, C1; marks that change the direction of what follows; line ends that only some
-# programs know; characters that nobody sees (but for those that join letters); halves of characters, which cannot be written.
+# programs know; characters without a shape (but for those that join letters); halves of characters, which cannot be written.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -29,7 +29,7 @@ def plain(text: str) -> str:
         'red, and \\x1b]0;a title\\x07\n'
 
     Args:
-        text: Whatever somebody else has said. Colours are left out, a carriage return before a newline too; any other
+        text: Of any origin. Colours are left out, a carriage return before a newline too; any other
             control character is written as Python would, so that it can be seen.
     """
     if text.isascii() and text.isprintable():

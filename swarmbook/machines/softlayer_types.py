@@ -16,7 +16,7 @@ _LONGEST, _MOST = 4096, 1000
 
 
 def said(text: object) -> str:
-    """Read a text of the service's; whoever has access to the account chooses many of them."""
+    """Read a text of the service's; users of the account choose many of them."""
     read = plain(str(text))
     if len(read) > _LONGEST:
         raise ValueError(f"a text of {len(read)} characters: {read[:80]!r}")

@@ -1,4 +1,4 @@
-"""A flat YAML mapping, read with the line of each key, so that a mistake can be told where it is."""
+"""A flat YAML mapping, read with the line of each key, so that a mistake is reported where it is."""
 
 from __future__ import annotations
 

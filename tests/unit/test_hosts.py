@@ -216,7 +216,7 @@ def test_a_command_that_prints_without_end_is_cut_off(fleet: Callable[..., Fleet
 
 
 def test_a_deadline_counts_while_bytes_flow(fleet: Callable[..., Fleet]) -> None:
-    """A host need not end a command that it was told to end: `timeout` over there is its own word."""
+    """A host may ignore our `timeout`: over there, it is only a word."""
     connection = fleet()["sw1"].connection()
     began = time.monotonic()
     with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""Answers over HTTP are bounded in bytes and in seconds, and nobody is sent on to somebody else."""
+"""Answers over HTTP are bounded in bytes and in seconds, and no redirect is followed."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_every_probe_is_lied_to() -> None:
     assert not stale, f"no probe is built there: {stale}"
 
 
-#: ``MARKER`` becomes the path of a file that nobody is to make.
+#: ``MARKER`` becomes the path of a file that must not appear.
 PAYLOADS = [
     "; touch MARKER", "$(touch MARKER)", "`touch MARKER`", "| touch MARKER", "&& touch MARKER", "'; touch MARKER; '", '"; touch MARKER; "', "x\ntouch MARKER", "x\r\ntouch MARKER",
     "-oProxyCommand=touch MARKER", "--format={{.}}", "x z;touch${IFS}MARKER", "aaaaaaaaaaaaaaaaaaaaaaaaa\n; touch MARKER", "sw1; touch MARKER", "10.0.0.1; touch MARKER", "fe80::1%; touch MARKER",
@@ -331,7 +331,7 @@ def test_a_host_that_never_ends(host: Host, liar: Server, monkeypatch: pytest.Mo
 
 
 def test_a_host_whose_logs_are_a_bomb() -> None:
-    """The script's mark is known to whoever runs it: sections without end, and lines on which a pattern would work for hours."""
+    """A host knows the mark of the script that it runs: sections without end, and lines on which a pattern would work for hours."""
     mark = "@@0123456789abcdef"
     many = _sections("".join(f"{mark} engine: {n}\tx\ny\n" for n in range(5000)), mark)
     assert len(many) == 300

@@ -74,11 +74,11 @@ def test_nothing_of_it_gets_out(payload: str) -> None:
     console = Console(stream, tty=True)
     console.note(payload)
     (command,) = transcript.since(0)
-    error.seen = payload  # some errors are told more on their way
-    with pytest.raises(WorldError) as told:
+    error.seen = payload  # some errors get more words on their way
+    with pytest.raises(WorldError) as caught:
         raise error
     for shown in (
-        str(told.value), error.what, error.where, table.to_text(), str(table.to_html()), str(table.to_json()[0].values()),
+        str(caught.value), error.what, error.where, table.to_text(), str(table.to_html()), str(table.to_json()[0].values()),
         command.text, command.tail, stream.getvalue(), str(escape(payload)), str(tag("p", payload, title=payload)),
     ):  # fmt: skip
         assert harmless(shown or ""), shown

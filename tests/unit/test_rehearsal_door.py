@@ -1,4 +1,4 @@
-"""A rehearsal lets in whoever knows its key, and nobody else of this computer: its instances are machines with root's rights."""
+"""A rehearsal lets in a caller with its key, and no other user of this computer: its instances are machines with root's rights."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def asked(rehearsal: Rehearsal, headers: dict[str, str], body: bytes = b"") -> i
 
 
 def test_a_page_that_calls_by_a_name_of_its_own(rehearsal: Rehearsal) -> None:
-    """DNS rebinding: the browser of whoever rehearses asks, and its page reads the answer."""
+    """DNS rebinding: the browser of the person who rehearses asks, and its page reads the answer."""
     port = rehearsal.url.rpartition(":")[2]
     for name in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1.evil.example:{port}", ""):
         assert asked(rehearsal, {"Host": name, "Content-Length": "0"}) == 421, name

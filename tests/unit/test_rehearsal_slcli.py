@@ -127,7 +127,7 @@ def test_over_rest(slcli: Callable[..., Any], cloud: Cloud) -> None:
 
 
 def test_started_by_hand(tmp_path: Path) -> None:
-    """What it names is the file that slcli wants, and nobody else may read it."""
+    """What it names is the file that slcli wants, and only its owner may read it."""
     command = [str(Path(sys.executable).with_name("swarmbook")), "rehearse", "--serve"]
     with subprocess.Popen(
         command,

@@ -73,7 +73,7 @@ class Cloud:
         file: Where the account is kept, when it is to outlive this process; with what is in there, it may misbehave more.
 
     Attributes:
-        api_key: The key that :data:`~swarmbook.machines.rehearsal.door.USERNAME` calls with; drawn anew for each.
+        api_key: The key that :data:`~swarmbook.machines.rehearsal.door.USERNAME` calls with; drawn for each cloud.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Cloud:
         return value if isinstance(value, Answer) else Answer(value)
 
     def _let_in(self, call: Call) -> None:
-        """Refuse whoever does not know the key: before anything is kept of the call, counted, or injected into it."""
+        """Refuse a call without the key: before anything is kept of the call, counted, or injected into it."""
         known = secrets.compare_digest(call.api_key.encode(), self.api_key.encode())
         if not known or call.username not in (USERNAME, "apikey"):
             raise ServiceError("SoftLayer_Exception_InvalidApiToken", "Invalid API token.", 401)

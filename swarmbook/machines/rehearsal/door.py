@@ -1,4 +1,4 @@
-"""Who may call a rehearsal: whoever knows a key that is drawn anew by every process that serves one.
+"""Who may call a rehearsal: a caller with its key, which every process that serves one draws for itself.
 
 An instance is a machine with all the rights of this computer's engine, so another user of this computer must not order one.
 A key is passed on within its process; what has to be read by another one, ``slcli`` say, lies in a file of mode 0600.

@@ -122,7 +122,7 @@ def read_facts(said: Answer, began: float, ended: float) -> Facts:
 
 
 def _moment(text: str) -> float:
-    """Parse seconds since 1970; what is no number is greater than nothing, and would be behind nobody."""
+    """Parse seconds since 1970. Python reads `nan` as a number too, and a clock of nan would differ from none."""
     if not _SECONDS.fullmatch(text):
         raise ValueError(f"no time: {text[:80]!r}")
     return float(text)
