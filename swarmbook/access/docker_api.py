@@ -10,19 +10,20 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode
+from swarmbook.access.answers import bound
+from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode, labels, object_names
 from swarmbook.access.node import Endpoint
 from swarmbook.access.pki import Leaf
-from swarmbook.access.probe import understood
+from swarmbook.access.probe import number, understood
 from swarmbook.access.tls import NamedAdapter, NamedContext
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.known import recognise
-from swarmbook.model.health import SwarmState
 
 __all__ = [
     "Engine",
@@ -40,6 +41,10 @@ _LOCAL_TIMEOUT_S = 600
 #: What the phases know how to talk to: engines from 20.10 on.
 _API_VERSION = "1.41"
 _CHUNK = 1 << 20
+#: Characters of what an engine says is wrong.
+_MOST_WORDS = 4000
+#: Seconds that an engine may take with an image once all of it was sent, however much it says meanwhile.
+_UNPACK_S = 600
 
 
 class Engine:
@@ -87,7 +92,7 @@ class Engine:
             ) from None
 
     def _refused(self, what: str, error: Exception, code: Code) -> WorldError:
-        words = str(getattr(error, "explanation", None) or error)
+        words = str(getattr(error, "explanation", None) or error)[:_MOST_WORDS]
         return WorldError(f"{what} failed", where=self.name, seen=words, next=self._next, code=recognise(words) or code)
 
     @property
@@ -109,15 +114,8 @@ class Engine:
         """Return what the engine says about itself."""
         with self.asked("docker info"):
             found = self.client.api.info()
-        swarm = found.get("Swarm") or {}
-        return Info(
-            version=str(found.get("ServerVersion") or ""),
-            cgroup_version=str(found.get("CgroupVersion") or ""),
-            storage_driver=str(found.get("Driver") or ""),
-            swarm=SwarmState.read(str(swarm.get("LocalNodeState") or "inactive")),
-            node_id=str(swarm.get("NodeID") or ""),
-            manager=bool(swarm.get("ControlAvailable")),
-        )
+        with understood(self.name):
+            return Info.from_json(found)
 
     # -- images ------------------------------------------------------------------------------------------------
 
@@ -131,7 +129,9 @@ class Engine:
         Raises:
             WorldError: It has no such image (``not-found``).
         """
-        return dict((self._known_image(tag).get("Config") or {}).get("Labels") or {})
+        found = self._known_image(tag)
+        with understood(self.name):
+            return labels((found.get("Config") or {}).get("Labels"))
 
     def image_size(self, tag: str) -> int:
         """Return the size of an image in bytes.
@@ -139,7 +139,9 @@ class Engine:
         Raises:
             WorldError: It has no such image (``not-found``).
         """
-        return int(self._known_image(tag)["Size"])
+        found = self._known_image(tag)
+        with understood(self.name):
+            return number(found["Size"])
 
     def _image(self, tag: str) -> dict[str, Any] | None:
         try:
@@ -170,26 +172,23 @@ class Engine:
         """Return the services of a stack by name, without the stack's name in front."""
         with self.asked(f"docker stack services {stack}"):
             found = self.client.api.services(filters={"label": f"com.docker.stack.namespace={stack}"})
-        services = [
-            Service(
-                id=str(entry["ID"]),
-                name=str(entry["Spec"]["Name"]),
-                labels=dict(entry["Spec"].get("Labels") or {}),
-                update=str((entry.get("UpdateStatus") or {}).get("State") or ""),
-            )
-            for entry in found
-        ]
+        with understood(self.name):
+            services = [Service.from_json(entry) for entry in found]
         return {service.name.removeprefix(f"{stack}_"): service for service in services}
 
     def secrets(self) -> frozenset[str]:
         """Return the names of the swarm's secrets."""
         with self.asked("docker secret ls"):
-            return frozenset(str(entry["Spec"]["Name"]) for entry in self.client.api.secrets())
+            found = self.client.api.secrets()
+        with understood(self.name):
+            return object_names(found)
 
     def configs(self) -> frozenset[str]:
         """Return the names of the swarm's configs."""
         with self.asked("docker config ls"):
-            return frozenset(str(entry["Spec"]["Name"]) for entry in self.client.api.configs())
+            found = self.client.api.configs()
+        with understood(self.name):
+            return object_names(found)
 
     def create_secret(self, name: str, content: bytes, labels: Mapping[str, str]) -> None:
         """Create a secret of the swarm: over the API, since on a command line or in a file it could be read."""
@@ -204,8 +203,9 @@ class Engine:
     def join_tokens(self) -> JoinTokens:
         """Return the tokens that a node needs to join the engine's swarm."""
         with self.asked("docker swarm join-token"):
-            found = self.client.api.inspect_swarm()["JoinTokens"]
-        return JoinTokens(manager=str(found["Manager"]), worker=str(found["Worker"]))
+            found = self.client.api.inspect_swarm()
+        with understood(self.name):
+            return JoinTokens.from_json(found)
 
     def join_swarm(self, remote: str, token: str, *, listen: str, advertise: str) -> None:
         """Join a swarm: over the API, since on a command line the token could be read by everybody on the node.
@@ -244,6 +244,7 @@ def connect(name: str, end: Endpoint, authority: Path, operator: Leaf) -> Engine
         client = docker.DockerClient(base_url=f"tcp://{end}", tls=tls, timeout=_TIMEOUT_S, version=_API_VERSION)
         client.api.mount("https://", NamedAdapter(context))
         client.api.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
+        bound(client.api)
         _ping(client)
     except (docker.errors.DockerException, OSError) as error:
         raise EngineUnavailable(
@@ -294,10 +295,18 @@ def send_images(source: Engine, names: Sequence[str], targets: Mapping[str, Engi
 
     def load(name: str) -> None:
         chunks = iter(queues[name].get, None)
+        sent: list[float] = []
+
+        def sending() -> Iterator[bytes]:
+            yield from chunks
+            sent.append(time.monotonic())
+
         try:
-            for event in targets[name].client.api.load_image(chunks):
+            for event in targets[name].client.api.load_image(sending()):
                 if "error" in event:
-                    failures[name] = str(event["error"])
+                    failures[name] = str(event["error"])[:_MOST_WORDS]
+                if sent and time.monotonic() - sent[0] > _UNPACK_S:
+                    raise TimeoutError(f"it has all of the image, and is not done with it after {_UNPACK_S} s")
         except Exception as error:  # whatever it was, the reader must not be left waiting at a full queue
             failures[name] = str(error)
         for _ in chunks:  # an iterator that has met its end stays at its end

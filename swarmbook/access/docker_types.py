@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarmbook.access.probe import name, node_id
+from swarmbook.access.probe import name, node_id, word
+from swarmbook.base.plain import plain
 from swarmbook.model.health import Role, SwarmState
 
-__all__ = ["Info", "JoinTokens", "Service", "SwarmNode"]
+__all__ = ["Info", "JoinTokens", "Service", "SwarmNode", "labels", "object_names"]
+
+_TOKEN = re.compile(r"SWMTKN-1-[0-9a-z]{40,60}-[0-9a-z]{20,30}")
+#: Labels of one thing, and characters of one: ours are far below, an image may carry what it likes.
+_MOST_LABELS, _LONGEST_LABEL = 1000, 16 << 10
+
+
+def labels(found: Mapping[str, Any] | None) -> dict[str, str]:
+    """Read labels: an image, or who may change a node, chooses what they say.
+
+    Raises:
+        ValueError: They are more, or longer, than labels are.
+    """
+    read = {plain(str(key)): plain(str(value)) for key, value in (found or {}).items()}
+    if len(read) > _MOST_LABELS or any(len(text) > _LONGEST_LABEL for pair in read.items() for text in pair):
+        raise ValueError(f"{len(read)} labels, or one of more than {_LONGEST_LABEL} characters")
+    return read
+
+
+def object_names(found: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Read the names of a swarm's secrets or configs."""
+    return frozenset(name(str(entry["Spec"]["Name"])) for entry in found)
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,24 @@ class Info:
     swarm: SwarmState
     node_id: str
     manager: bool
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Info:
+        """Read what ``docker info`` says.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: It is not what it should be.
+        """
+        swarm = found.get("Swarm") or {}
+        id = str(swarm.get("NodeID") or "")
+        return cls(
+            version=word(str(found.get("ServerVersion") or "")),
+            cgroup_version=word(str(found.get("CgroupVersion") or "")),
+            storage_driver=word(str(found.get("Driver") or "")),
+            swarm=SwarmState.read(str(swarm.get("LocalNodeState") or "inactive")),
+            node_id=node_id(id) if id else "",
+            manager=swarm.get("ControlAvailable") is True,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,11 +112,11 @@ class SwarmNode:
             node_id(entry["ID"]),
             name(hostname) if hostname else "",
             Role(spec["Role"]),
-            str((entry.get("Status") or {}).get("State") or "unknown"),
-            str(spec.get("Availability") or ""),
-            "leader" if status.get("Leader") else str(status.get("Reachability") or ""),
-            str((described.get("Engine") or {}).get("EngineVersion") or ""),
-            {str(key): str(value) for key, value in (spec.get("Labels") or {}).items()},
+            word(str((entry.get("Status") or {}).get("State") or "unknown")),
+            word(str(spec.get("Availability") or "")),
+            "leader" if status.get("Leader") else word(str(status.get("Reachability") or "")),
+            word(str((described.get("Engine") or {}).get("EngineVersion") or "")),
+            labels(spec.get("Labels")),
         )
 
 
@@ -95,6 +136,21 @@ class Service:
     labels: Mapping[str, str]
     update: str
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Service:
+        """Read what the engine's API says of a service.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: It is not what it should be.
+        """
+        spec = entry["Spec"]
+        return cls(
+            id=node_id(str(entry["ID"])),
+            name=name(str(spec["Name"])),
+            labels=labels(spec.get("Labels")),
+            update=word(str((entry.get("UpdateStatus") or {}).get("State") or "")),
+        )
+
 
 @dataclass(frozen=True)
 class JoinTokens:
@@ -102,6 +158,18 @@ class JoinTokens:
 
     manager: str = field(repr=False)
     worker: str = field(repr=False)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> JoinTokens:
+        """Read what the engine's API says of its swarm.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is not what it should be; the message repeats none of it.
+        """
+        manager, worker = str(found["JoinTokens"]["Manager"]), str(found["JoinTokens"]["Worker"])
+        if not (_TOKEN.fullmatch(manager) and _TOKEN.fullmatch(worker)):
+            raise ValueError("no join tokens")
+        return cls(manager, worker)
 
     def of(self, role: Role) -> str:
         """Return the token that makes a node a manager or a worker."""

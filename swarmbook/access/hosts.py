@@ -6,7 +6,6 @@ This module and :mod:`swarmbook.access.ssh_keys` are the only ones that know fab
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import secrets
 import select
@@ -16,14 +15,14 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from swarmbook.access.channel import MOST, Output, TooMuch, execute
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.node import Endpoint, Node, known_name
-from swarmbook.access.probe import Probe
+from swarmbook.access.probe import MOST_ANSWER, Probe
 from swarmbook.base.activity import doing
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
@@ -34,20 +33,9 @@ __all__ = ["Host", "Output"]
 
 T = TypeVar("T")
 _CONNECT_S = 10
+#: Seconds for `timeout` over there to end a command, before we hang up.
+GRACE_S = 5.0
 _NO_EXIT = -1  # paramiko's word for a command that ended without an exit code: by a signal, or with its connection
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a command gave."""
-
-    exit: int
-    stdout: str
-    stderr: str
-
-    @property
-    def ok(self) -> bool:
-        return self.exit == 0
 
 
 class Host:
@@ -177,7 +165,15 @@ class Host:
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def run(self, command: Script, *, check: bool = True, timeout_s: float = 60, quiet: bool = False) -> Output:
+    def run(
+        self,
+        command: Script,
+        *,
+        check: bool = True,
+        timeout_s: float = 60,
+        quiet: bool = False,
+        most: int = MOST,
+    ) -> Output:
         """Run a shell command as root.
 
         Args:
@@ -185,19 +181,20 @@ class Host:
             check: Raise when it exits non-zero.
             timeout_s: Seconds after which it is ended, over there too.
             quiet: Leave it out of the transcript (polls).
+            most: Bytes that it may print.
 
         Raises:
-            CommandFailed: It exited non-zero, or ran out of time; or it was killed, also where ``check`` is off: it has given no answer.
+            CommandFailed: It exited non-zero, or ran out of time; or it was killed or printed too much, also where ``check`` is off: it has given no answer.
             HostUnreachable: The connection broke.
         """
         self._refuse_changes()
-        return self._run(command, check=check, timeout_s=timeout_s, quiet=quiet)
+        return self._run(command, check=check, timeout_s=timeout_s, quiet=quiet, most=most)
 
     def _refuse_changes(self) -> None:
         if self._only_asked():
             raise AssertionError(f"{self.name} is only asked now: a step that observes changes nothing")
 
-    def _run(self, command: Script, *, check: bool = True, timeout_s: float, quiet: bool) -> Output:
+    def _run(self, command: Script, *, check: bool = True, timeout_s: float, quiet: bool, most: int = MOST) -> Output:
         started = time.monotonic()
         wrapped = f"timeout -k 5 {timeout_s:g} sh -c {shlex.quote(command)}"
         if self.node.user != "root":
@@ -206,9 +203,18 @@ class Host:
         try:
             with shown:
                 channel = self.connection().transport.open_session(timeout=_CONNECT_S)
-                output = _exec(channel, wrapped, timeout_s + 5)
+                output = execute(channel, wrapped, timeout_s + GRACE_S, most)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
                 raise EOFError("it was closed before the command ended")
+        except TooMuch:
+            raise CommandFailed(
+                f"a command on {self.name} printed too much; it was cut off, and nothing was done with what it printed",
+                where=f"{self.name}: {mask(command)[:500]}",
+                wanted=f"at most {most >> 10:,} KiB",
+                seen=f"more, after {time.monotonic() - started:.1f} s",
+                next=f"log in and look at what prints that: swarmbook ssh {self.name}",
+                code=Code.OUTPUT_TOO_LONG,
+            ) from None
         except TimeoutError:
             output = Output(124, "", "no answer")
         except SwarmbookError:
@@ -257,9 +263,11 @@ class Host:
 
         Raises:
             Refused: The answer is not what it should be.
-            CommandFailed: It ran out of time.
+            CommandFailed: It ran out of time, or said too much.
         """
-        return probe.answer(self._run(probe.command, timeout_s=timeout_s, quiet=quiet).stdout, self.name)
+        return probe.answer(
+            self._run(probe.command, timeout_s=timeout_s, quiet=quiet, most=MOST_ANSWER).stdout, self.name
+        )
 
     def put(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Write a file on the node as root: sent aside, given its mode, renamed.
@@ -318,29 +326,6 @@ class Host:
                 yield int(server.server_address[1])
             finally:
                 server.shutdown()
-
-
-def _exec(channel: Any, command: str, timeout_s: float) -> Output:
-    """Run on a raw channel: fabric's own runner polls its threads, which costs 9 ms a command."""
-    channel.settimeout(timeout_s)
-    with contextlib.closing(channel):
-        channel.exec_command(command)
-        channel.shutdown_write()
-        out, err = io.BytesIO(), io.BytesIO()
-        reader = threading.Thread(target=_drain, args=(channel.recv_stderr, err), daemon=True)
-        reader.start()
-        _drain(channel.recv, out)
-        reader.join(timeout_s)
-        if not channel.status_event.wait(timeout_s):
-            raise TimeoutError
-        return Output(
-            channel.recv_exit_status(), out.getvalue().decode(errors="replace"), err.getvalue().decode(errors="replace")
-        )
-
-
-def _drain(read: Callable[[int], bytes], into: io.BytesIO) -> None:
-    while chunk := read(65536):
-        into.write(chunk)
 
 
 def _relay(one: Any, other: Any) -> None:

@@ -15,25 +15,31 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
 from typing import Generic, TypeVar
 
 from swarmbook.access.commands import Script
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
+from swarmbook.base.plain import plain
 
 __all__ = [
+    "MOST_ANSWER",
     "Facts",
     "Probe",
     "Refused",
     "address",
     "container_id",
+    "device",
+    "line",
     "name",
+    "nameserver",
     "network",
     "node_id",
     "number",
     "read_facts",
     "understood",
+    "word",
 ]
 
 T = TypeVar("T")
@@ -44,6 +50,13 @@ PROLOGUE = """as() { echo "$1"; sed -e 's/^/ /' -e '$a\\'; }\n"""
 _NODE_ID = re.compile(r"[0-9a-z]{25}")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+~:-]{0,79}")
+_DEVICE = re.compile(r"/dev/[A-Za-z0-9][A-Za-z0-9_.:/@+=#%-]{0,250}")
+_NAMESERVER = re.compile(r"[0-9A-Fa-f.:]{2,45}(%[A-Za-z0-9_.-]{1,15})?")
+
+#: Bytes of an answer. The longest of a healthy cluster, of 50 nodes with certificates and labels, is below a quarter of it.
+MOST_ANSWER = 1 << 20
+_LINE = 200
 
 
 class Refused(WorldError):
@@ -89,27 +102,39 @@ class Probe(Generic[T]):
             Refused: It is not what it should be.
         """
         with understood(host):
+            if len(output) > MOST_ANSWER:
+                raise ValueError(f"{len(output)} characters")
             return self.read(read_facts(output))
 
 
 @contextlib.contextmanager
-def understood(host: str) -> Iterator[None]:
+def understood(host: str, next: str = "") -> Iterator[None]:
     """Refuse an answer that cannot be read.
 
     Args:
         host: Who gave it, for the message.
+        next: What to do where it is no node.
 
     Raises:
         Refused: It is not what it should be.
     """
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+    # RecursionError: JSON of ten thousand brackets. ArithmeticError: a number that is infinite.
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        StopIteration,
+        RecursionError,
+        ArithmeticError,
+    ) as error:
         raise Refused(
             f"the answer of {host} is not what it should be; nothing was done with it",
             where=host,
             seen=f"{type(error).__name__}: {str(error)[:300]}",
-            next=f"swarmbook ssh {host}, and look at what answers there",
+            next=next or f"swarmbook ssh {host}, and look at what answers there",
             code=Code.ANSWER_REFUSED,
         ) from None
 
@@ -161,8 +186,35 @@ def names(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(name(line) for line in lines if line)
 
 
-def number(text: str, most: int = 1 << 62) -> int:
+def word(text: str) -> str:
+    """Parse a word or a version, as programs print them; nothing is one, too."""
+    return _match(_WORD, text, "word") if text else ""
+
+
+def line(text: str) -> str:
+    """Parse words that are shown to a person and go nowhere else: one line, cut."""
+    return " ".join(plain(text).split())[:_LINE]
+
+
+def device(text: str) -> str:
+    """Parse the path of a device."""
+    found = _match(_DEVICE, text, "device")
+    if ".." in found.split("/"):
+        raise ValueError(f"no device: {text[:80]!r}")
+    return found
+
+
+def nameserver(text: str) -> str:
+    """Parse the address of a name server as resolv.conf has it: IPv4, or IPv6 with the link that it is on."""
+    found = _match(_NAMESERVER, next(iter(text.split()), ""), "name server")
+    ip_address(found.partition("%")[0])
+    return found
+
+
+def number(text: str | int, most: int = 1 << 62) -> int:
     """Parse a count or a size that is not negative."""
+    if isinstance(text, float):
+        raise ValueError(f"no whole number: {text}")
     value = int(text)
     if not 0 <= value <= most:
         raise ValueError(f"not between 0 and {most}: {value}")

@@ -49,6 +49,7 @@ class Code(str, Enum):
 
     # What a host says.
     ANSWER_REFUSED = "answer-refused"
+    OUTPUT_TOO_LONG = "output-too-long"
 
     # Machines.
     ADDRESS_UNKNOWN = "address-unknown"

@@ -32,6 +32,7 @@ import contextlib
 from typing import Any
 
 from swarmbook.base.codes import Code
+from swarmbook.base.plain import plain
 
 __all__ = [
     "ERROR_MIME",
@@ -93,11 +94,9 @@ class SwarmbookError(Exception):
         code: Code | None = None,
     ) -> None:
         super().__init__(what)
-        self.what = what
-        self.where = where
-        self.wanted = wanted
-        self.seen = seen
-        self.next = next
+        # Much of it is what a host, an engine or a service has said.
+        self.what = plain(what)
+        self.where, self.wanted, self.seen, self.next = (text and plain(text) for text in (where, wanted, seen, next))
         if code is not None:
             self.code = Code(code)
 
@@ -120,7 +119,7 @@ class SwarmbookError(Exception):
                 head, *rest = str(value).rstrip().splitlines() or [""]
                 lines.append(f"  {label + ':':<8}{head}")
                 lines.extend(f"          {line}" for line in rest)
-        return "\n".join(lines)
+        return plain("\n".join(lines))
 
     def __reduce__(self) -> tuple[Any, ...]:  # whole when it crosses a process border
         return (_rebuild, (type(self), self.what, self.where, self.wanted, self.seen, self.next, self.code))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from swarmbook.base.plain import plain
+
 __all__ = ["Markup", "escape", "joined", "tag"]
 
 #: Elements that are closed where they are opened, if nothing is in them.
@@ -18,7 +20,7 @@ class Markup(str):
 
 
 def escape(value: object) -> Markup:
-    """Return a value as markup: markup as it is, everything else as text.
+    """Return a value as markup: markup as it is, everything else as plain text.
 
     Example:
         >>> escape("<b>")
@@ -26,7 +28,7 @@ def escape(value: object) -> Markup:
         >>> escape(tag("b", "<b>"))
         '<b>&lt;b&gt;</b>'
     """
-    return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
+    return value if isinstance(value, Markup) else Markup(html.escape(plain(str(value))))
 
 
 def joined(parts: Iterable[object], between: object = "") -> Markup:

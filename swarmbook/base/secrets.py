@@ -32,8 +32,8 @@ __all__ = [
     "resolve", "token", "watch",
 ]  # fmt: skip
 
-#: What a reference looks like, as a regular expression.
-REFERENCE = r"^(generate|env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
+#: What a reference looks like, as a regular expression of pydantic's; its paths are those of :mod:`swarmbook.params.kinds`.
+REFERENCE = r"^(generate|env:[A-Za-z_][A-Za-z0-9_]*|file:[\p{L}\p{N}_./~][\p{L}\p{M}\p{N}_./~@%+,:= -]*)$"
 _reference = re.compile(r"(env|file):(.+)")
 _known: set[str] = set()
 _finder, _found_by = Finder(), set[str]()

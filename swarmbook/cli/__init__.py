@@ -14,6 +14,7 @@ import click
 from swarmbook import __version__
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.cli import engines, looking, records, running
+from swarmbook.cli.common import say
 from swarmbook.cli.rehearsing import lab_hosts, rehearse_command
 from swarmbook.cli.starting import init
 
@@ -29,10 +30,10 @@ class _Group(click.Group):
         except SwarmbookError as error:
             if os.environ.get("SWARMBOOK_DEBUG"):
                 raise
-            click.echo(f"{type(error).__name__}: {error}", err=True)
+            say(f"{type(error).__name__}: {error}", err=True)
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):  # the second one: at a question
-            click.echo("interrupted", err=True)
+            say("interrupted", err=True)
             ctx.exit(130)
 
 

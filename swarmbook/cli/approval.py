@@ -10,6 +10,7 @@ import click
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import ConfirmationMissing, UsageError
 from swarmbook.base.words import many
+from swarmbook.cli.common import say
 from swarmbook.model.change import Word
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.record.evidence import user
@@ -47,13 +48,13 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
     approvals = []
     for word, changes in plan.words().items():
         things = [f"{change.host}: {sentence(change)}" for change in changes]
-        click.echo(_HEADS.get(word, _HEAD), err=err)
+        say(_HEADS.get(word, _HEAD), err=err)
         for thing in things:
-            click.echo(f"  {thing}", err=err)
+            say(f"  {thing}", err=err)
         if word is Word.ORDER:
             new = [cost for cost in plan.costs if cost.new]
             monthly = sum(cost.monthly for cost in new)
-            click.echo(
+            say(
                 f"  {many(len(new), 'machine')}, "
                 + (f"{monthly:.2f} a month" if monthly else f"{sum(cost.hourly for cost in new):.3f} an hour"),
                 err=err,

@@ -8,14 +8,26 @@ from typing import Any
 
 import click
 
+from swarmbook.base.plain import plain
 from swarmbook.params import Params, load_params
 
-__all__ = ["example", "known_secrets", "open_book", "with_json", "with_parameters"]
+__all__ = ["example", "known_secrets", "open_book", "say", "with_json", "with_parameters"]
 
 
 def example(text: str) -> str:
     """Format a command's epilog."""
     return f"\b\nExample:\n  {text}"
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text: all that a command prints goes through here, since much of it is what hosts and records say.
+
+    Args:
+        text: Of any origin; nothing in it moves the cursor or sets a title.
+        err: To standard error.
+        nl: With a newline at its end.
+    """
+    click.echo(plain(text), err=err, nl=nl)
 
 
 def with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ import click
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.node import Node
 from swarmbook.base.errors import OutOfOrder
-from swarmbook.cli.common import example
+from swarmbook.cli.common import example, say
 from swarmbook.cli.looking import one_node, the_cluster, which_cluster
 
 __all__ = ["env", "tunnel"]
@@ -33,19 +33,19 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
     from swarmbook.access.engine_socket import socket_path
 
     if unset:
-        click.echo(f"unset {_VARIABLES}")
+        say(f"unset {_VARIABLES}")
         return
     found = the_cluster(cluster)
     to = one_node(found, node)
     if _reached(to):
         folder = _certificates(found)
-        click.echo(f"export DOCKER_HOST=tcp://{to.private_address}:{_PORT}\nexport DOCKER_TLS_VERIFY=1")
-        click.echo(f"export DOCKER_CERT_PATH={shlex.quote(str(folder))}")
+        say(f"export DOCKER_HOST=tcp://{to.private_address}:{_PORT}\nexport DOCKER_TLS_VERIFY=1")
+        say(f"export DOCKER_CERT_PATH={shlex.quote(str(folder))}")
     else:
-        click.echo("unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH")
-        click.echo(f"export DOCKER_HOST={shlex.quote(f'unix://{socket_path(found.name, node)}')}")
-        click.echo(f"# first, in a terminal of its own: swarmbook tunnel {node} --cluster {found.name}")
-    click.echo(f'# eval "$(swarmbook env {node})"')
+        say("unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH")
+        say(f"export DOCKER_HOST={shlex.quote(f'unix://{socket_path(found.name, node)}')}")
+        say(f"# first, in a terminal of its own: swarmbook tunnel {node} --cluster {found.name}")
+    say(f'# eval "$(swarmbook env {node})"')
 
 
 def _reached(node: Node) -> bool:
@@ -91,12 +91,12 @@ def tunnel(node: str, cluster: str | None) -> None:
     host = Host(one_node(found, node), found, Transcript())
     path = socket_path(found.name, node)
     with serve(path, host):
-        click.echo(f"the engine of {node} answers here: export DOCKER_HOST=unix://{path}")
-        click.echo("Ctrl-C ends it")
+        say(f"the engine of {node} answers here: export DOCKER_HOST=unix://{path}")
+        say("Ctrl-C ends it")
         try:
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
-            click.echo("ended", err=True)
+            say("ended", err=True)
         finally:
             host.close()

@@ -14,7 +14,7 @@ from swarmbook.access.cluster import Cluster, home
 from swarmbook.access.node import Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
-from swarmbook.cli.common import example, known_secrets, open_book, with_json, with_parameters
+from swarmbook.cli.common import example, known_secrets, open_book, say, with_json, with_parameters
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params
 
@@ -40,7 +40,7 @@ def status(params: Params, as_json: bool) -> None:
         )
     rows = ask(book)
     table = status_table(rows)
-    click.echo(
+    say(
         json.dumps(table.to_json(), indent=2)
         if as_json
         else f"{table.to_text()}\n\nCertificates end in: {certificates.summary(book.cluster)}\n"
@@ -94,14 +94,14 @@ def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | 
             next="--out FOLDER",
         ) from None
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=2))
+        say(json.dumps(found.to_json(), indent=2))
     else:
         for node in found.nodes:
-            click.echo(
+            say(
                 f"{os.path.relpath(node.file)}  {node.size // 1024 + 1} KiB"
                 + (f"  {node.trouble}" if node.trouble else "")
             )
-        click.echo(
+        say(
             "\n".join(
                 ["\nThe lines that matter:", *(f"  {line}" for line in found.lines)]
                 if found.lines
@@ -168,7 +168,7 @@ def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -
                 wanted="a tunnel, in a terminal of its own",
                 next=by_ssh(found, to, [port]),
             )
-        click.echo(str(to.reach(port)))
+        say(str(to.reach(port)))
         return
 
     def by_jump(node: Node) -> str:
@@ -180,7 +180,7 @@ def ls(node: str | None, port: int | None, cluster: str | None, as_json: bool) -
         ["node", "id", "private", "ssh", *(f"port {port}" for port in ports)],
         [[n.name, n.id, n.private_address, by_jump(n), *(n.reach(p) for p in ports)] for n in nodes],
     )
-    click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
+    say(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, epilog=example("swarmbook ssh sw1 docker ps"))
@@ -228,7 +228,7 @@ def show_params(as_json: bool) -> None:
         for name, field in Params.model_fields.items()
     ]
     table = Table(["name", "type", "default", "notebooks", "meaning"], rows)
-    click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
+    say(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
 
 
 @click.command(epilog=example("swarmbook explain disk-not-empty"))
@@ -243,7 +243,7 @@ def explain(name: str | None, as_json: bool) -> None:
     name = next((failure.name for failure in known() if name in failure.codes), name) if name not in failures else name
     if name is None:
         table = Table(["name", "what"], [[failure.name, failure.title] for failure in failures.values()])
-        click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
+        say(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
         return
     if name not in failures:
         close = difflib.get_close_matches(name, failures, n=1)
@@ -252,7 +252,7 @@ def explain(name: str | None, as_json: bool) -> None:
         )
     failure = failures[name]
     if as_json:
-        click.echo(
+        say(
             json.dumps(
                 {
                     "name": name,
@@ -265,4 +265,4 @@ def explain(name: str | None, as_json: bool) -> None:
             )
         )
     else:
-        click.echo(f"{failure.title}\n\nWhat it usually means\n{failure.means}\n\nHow to fix it\n{failure.fix}")
+        say(f"{failure.title}\n\nWhat it usually means\n{failure.means}\n\nHow to fix it\n{failure.fix}")

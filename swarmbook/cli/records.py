@@ -11,7 +11,7 @@ import click
 
 from swarmbook.access.cluster import home
 from swarmbook.base.errors import WorldError
-from swarmbook.cli.common import example, with_json
+from swarmbook.cli.common import example, say, with_json
 
 __all__ = ["audit", "diff", "report"]
 
@@ -43,9 +43,9 @@ def report(run: Path, before: Path | None, out: Path | None) -> None:
         held = hold(run, home())
         signature = held.signature if held.exit_code == 0 else f"does not fit: {held.finding}"
     try:
-        click.echo(os.path.relpath(write_report(run, before=before, out=out, signature=signature)))
+        say(os.path.relpath(write_report(run, before=before, out=out, signature=signature)))
         if STAMP.fullmatch(run.resolve().name):
-            click.echo(os.path.relpath(write_index(run.resolve().parent)))
+            say(os.path.relpath(write_index(run.resolve().parent)))
     except OSError as error:
         raise WorldError(
             "the report could not be written", where=str(run), seen=error.strerror or str(error), next=f"df -h {run}"
@@ -65,7 +65,7 @@ def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
     from swarmbook.record.audit import audit as hold
 
     report = hold(folder, home(), allowed_signers)
-    click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
+    say(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
     sys.exit(report.exit_code)
 
 
@@ -81,5 +81,5 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
     from swarmbook.record.diff import compare_folders
 
     found = compare_folders(before, after)
-    click.echo(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
+    say(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
     sys.exit(found.exit_code)

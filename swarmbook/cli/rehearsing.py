@@ -11,7 +11,7 @@ import click
 
 from swarmbook.access.cluster import home
 from swarmbook.base.errors import ForeignData, UsageError
-from swarmbook.cli.common import example, with_parameters
+from swarmbook.cli.common import example, say, with_parameters
 from swarmbook.params import Params, load_params
 
 if TYPE_CHECKING:
@@ -76,12 +76,12 @@ def rehearse_command(
         params = load_params(path)
         written = out or path.with_name(f"{path.stem}.rehearsal.yaml")
         _write(path, written, params)
-        click.echo(
+        say(
             f"{written}: {path}, but cluster {params.cluster}-rehearsal, sl_endpoint rehearsal\nnext: swarmbook run {written}"
         )
     if faults or behave or up is not None:
         up_s, injected = set_up(home(), up_s=up, faults=faults, behave=behave)
-        click.echo(
+        say(
             f"an instance takes {up_s:g} s at least; {'injected faults: ' + '; '.join(injected) if injected else 'no faults are injected'}"
         )
     if serve:
@@ -118,18 +118,17 @@ def _write(path: Path, out: Path, params: Params) -> None:
 
 
 def _serve(port: int) -> None:
+    from swarmbook.machines.rehearsal.door import shown_to_slcli
     from swarmbook.machines.rehearsal.service import rehearse
 
     service = rehearse(home(), str(Params().lab_base_image), port)
-    service.cloud.watch = lambda call: click.echo(
-        f"{call.name}{f' {call.id}' if call.id is not None else ''}", err=True
-    )
-    with service:
-        click.echo(service.slcli, nl=False)
+    service.cloud.watch = lambda call: say(f"{call.name}{f' {call.id}' if call.id is not None else ''}", err=True)
+    with service, shown_to_slcli(home(), service.xmlrpc, service.key) as file:
+        say(f"# REHEARSAL: only you can read the settings; for example:\nslcli -C {file} vs list")
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            click.echo("rehearsal ended; its account and its machines stay", err=True)
+            say("rehearsal ended; its account and its machines stay", err=True)
 
 
 @click.command(
@@ -145,4 +144,4 @@ def lab_hosts(params: Params, down: bool) -> None:
     from swarmbook.machines.lab.hosts import stand_up, take_down
 
     lines = take_down(params, home()) if down else stand_up(params, home())
-    click.echo("\n".join(lines) or ("nothing to remove" if down else "they exist already"))
+    say("\n".join(lines) or ("nothing to remove" if down else "they exist already"))

@@ -14,7 +14,7 @@ from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
 from swarmbook.base.words import subject
-from swarmbook.cli.common import example, with_json, with_parameters
+from swarmbook.cli.common import example, say, with_json, with_parameters
 from swarmbook.cli.session import Session
 from swarmbook.model.phases import PHASES, Kind, numbers_of
 from swarmbook.model.plan import Plan, read_plan
@@ -227,7 +227,7 @@ def plan(
     made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
     if out is not None:
         made.save(out)
-    click.echo(made.canonical().decode() if as_json else plan_text(made), nl=not as_json)
+    say(made.canonical().decode() if as_json else plan_text(made), nl=not as_json)
     sys.exit(1 if check and (made.changes or any(step.unknown for step in made.steps)) else 0)
 
 
@@ -243,7 +243,7 @@ def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) 
     except SwarmbookError as error:
         if not quiet:
             raise
-        click.echo(f"{params.cluster}: not verified: {error.what}" + (f" ({error.where})" if error.where else ""))
+        say(f"{params.cluster}: not verified: {error.what}" + (f" ({error.where})" if error.where else ""))
         sys.exit(error.exit_code)
 
 
@@ -256,7 +256,7 @@ def _takes_away(command: Callable[..., Any]) -> Callable[..., Any]:
 def destroy(params: Params, **options: Any) -> None:
     """Remove everything that was built, including the data; keep the machines (90)."""
     if not Cluster(params.cluster).exists():
-        click.echo("Nothing to destroy.")
+        say("Nothing to destroy.")
         return
     Session(params, _COMMANDS["destroy"], "destroy", **options).run()
 
@@ -291,6 +291,6 @@ def prune() -> None:
 
     client = local_engine()
     removed = remove_images(client) if client else []
-    click.echo("\n".join(f"removed {name}" for name in removed) or "No images to remove.")
+    say("\n".join(f"removed {name}" for name in removed) or "No images to remove.")
     if stop_own_engine():
-        click.echo("stopped the Docker Engine that swarmbook had started")
+        say("stopped the Docker Engine that swarmbook had started")

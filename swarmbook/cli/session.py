@@ -12,14 +12,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.base.words import many
 from swarmbook.cli.approval import approve
-from swarmbook.cli.common import known_secrets, open_book
+from swarmbook.cli.common import known_secrets, open_book, say
 from swarmbook.model.phases import PHASES, Kind
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.model.rundir import RunFolder
@@ -104,7 +102,7 @@ class Session:
             and not plan.changes
             and all(PHASES[number].kind is Kind.TAKE_AWAY for number in self.numbers)
         ):
-            click.echo(f"Nothing to {'cancel' if '91' in self.numbers else 'destroy'}.")
+            say(f"Nothing to {'cancel' if '91' in self.numbers else 'destroy'}.")
             return
         words = (
             {step.phase: change.word.value for step, change in plan.changes if change.word} if plan is not None else {}
@@ -123,13 +121,13 @@ class Session:
             )
         result = self._execute(cluster, chapters, plan, approvals)
         if self.as_json:
-            click.echo(json.dumps(result.to_json(), indent=2))
+            say(json.dumps(result.to_json(), indent=2))
         elif self.quiet:
-            click.echo(result.line(self.params.cluster))
+            say(result.line(self.params.cluster))
         elif result.exit_code == 0 and PHASES[self.numbers[-1]].serves and cluster.exists():
             from swarmbook.diagnosis.status import how_to_reach
 
-            click.echo("\nHow to reach it:\n" + how_to_reach(open_book(self.params)))
+            say("\nHow to reach it:\n" + how_to_reach(open_book(self.params)))
         sys.exit(result.exit_code)
 
     def _execute(

@@ -11,7 +11,7 @@ import click
 from swarmbook.access.cluster import home
 from swarmbook.base.errors import UsageError
 from swarmbook.base.words import many
-from swarmbook.cli.common import example, with_json
+from swarmbook.cli.common import example, say, with_json
 
 __all__ = ["init"]
 
@@ -35,11 +35,11 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
         target = folder or home()
         found = differences(target)
         if as_json:
-            click.echo(json.dumps([{"path": d.path, "what": d.what, "diff": list(d.lines)} for d in found], indent=2))
+            say(json.dumps([{"path": d.path, "what": d.what, "diff": list(d.lines)} for d in found], indent=2))
         else:
             for difference in found:
-                click.echo("\n".join([f"{difference.path}: {difference.what}", *difference.lines, ""]))
-            click.echo(
+                say("\n".join([f"{difference.path}: {difference.what}", *difference.lines, ""]))
+            say(
                 f"{many(len(found), 'file')} {'differs' if len(found) == 1 else 'differ'}"
                 if found
                 else "same as this version ships"
@@ -49,11 +49,11 @@ def init(folder: Path | None, diff: bool, as_json: bool) -> None:
         raise UsageError("which folder?", wanted="a folder", next="swarmbook init mybook")
     written = copy_to(folder)
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "written": written}))
+        say(json.dumps({"folder": str(folder), "written": written}))
     else:
-        click.echo(
+        say(
             f"{folder}: {many(len(written), 'file')} written"
             if written
             else f"{folder}: all files exist already; swarmbook init {folder} --diff compares them"
         )
-        click.echo(f"next: cd {folder} && swarmbook run params/lab.yaml")
+        say(f"next: cd {folder} && swarmbook run params/lab.yaml")

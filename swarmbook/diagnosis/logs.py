@@ -20,6 +20,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, UsageError
 from swarmbook.base.files import write_atomic
+from swarmbook.base.plain import plain
 from swarmbook.base.secrets import mask
 from swarmbook.book.book import Book
 from swarmbook.diagnosis.symptoms import Line, Section, pick
@@ -35,6 +36,11 @@ _MOST = 512 * 1024  # bytes of one node's file
 _TAIL = 400  # lines of one log
 _PROVIDER_S = 10
 _POLL_S = 0.2
+#: A healthy node's script prints less by its own bounds; a node need not keep to them.
+_MOST_SAID = 32 << 20
+_MOST_SECTIONS = 300
+_LONGEST_LINE = 8000
+_LONGEST_NAME = 200
 _TRUNCATED = "[... {} characters left out ...]"
 
 
@@ -125,11 +131,20 @@ def _sections(output: str, mark: str) -> list[Section]:
     """Mask the script's output, and split it into sections."""
     found = []
     # Masked as a whole first: nothing is cut before it was looked at.
-    for part in mask(output).split(f"{mark} ")[1:]:
+    for part in mask(plain(output)).split(f"{mark} ")[1 : _MOST_SECTIONS + 1]:
         head, _, text = part.partition("\n")
         name, _, command = head.partition("\t")
-        found.append(Section(name, command.replace("\x01", "\n  ").strip(), text.rstrip("\n")))
+        command = command[:_LONGEST_LINE].replace("\t", "\n  ").strip()
+        found.append(Section(name[:_LONGEST_NAME], command, _whole_lines(text)))
     return found
+
+
+def _whole_lines(text: str) -> str:
+    """Leave out what no person reads, and no pattern should be tried on; logs.sh does so too, on a node that runs it as it is."""
+    return "\n".join(
+        line if len(line) <= _LONGEST_LINE else f"[a line of {len(line)} characters left out]"
+        for line in text.rstrip("\n").split("\n")
+    )
 
 
 def _page(node: str, sections: Sequence[Section], when: str) -> str:
@@ -165,7 +180,7 @@ def _page(node: str, sections: Sequence[Section], when: str) -> str:
 
 
 def _ask(host: Host, script: Script, mark: str) -> tuple[list[Section], str]:
-    output = host.run(script, check=False, timeout_s=_NODE_S, quiet=True)
+    output = host.run(script, check=False, timeout_s=_NODE_S, quiet=True, most=_MOST_SAID)
     sections = _sections(output.stdout, mark)
     if output.exit == 124:
         return sections, f"not everything came within {_NODE_S} s"
@@ -182,7 +197,7 @@ def _states(book: Book) -> dict[str, str]:
         try:
             states.update(provider_for(book).states())
         except Exception as error:  # whatever it meets: this is asked because something is broken already
-            states[""] = f"cannot be asked: {(mask(str(error)) or type(error).__name__).splitlines()[0]}"
+            states[""] = f"cannot be asked: {(mask(plain(str(error))) or type(error).__name__).splitlines()[0]}"
 
     # A thread of its own that is not joined: the provider may be what hangs.
     asking = threading.Thread(target=ask, daemon=True)
@@ -263,7 +278,7 @@ def collect(
         silent = sections[0].source == "node"
         if trouble and not silent:
             sections = [Section("node: answered in part", "", trouble), *sections]
-        page = mask(_page(name, sections, when))
+        page = mask(plain(_page(name, sections, when)))
         write_atomic(folder / f"{name}.txt", page, mode=0o600)
         answers[name] = (sections, trouble)
         nodes.append(
@@ -290,4 +305,4 @@ def _answer(
         return [], mask(
             f"{type(error).__name__}: {error.what}" + (f" ({error.seen.splitlines()[0]})" if error.seen else "")
         )
-    return [], mask(f"{type(error).__name__}: {error}")
+    return [], mask(plain(f"{type(error).__name__}: {error}"))

@@ -12,7 +12,7 @@ bound() {
 
 # section NAME COMMAND: the command as a person would type it.
 section() {
-    printf '%s %s\t%s\n' "$MARK" "$1" "$(printf %s "$2" | tr '\n' '\001')"
+    printf '%s %s\t%s\n' "$MARK" "$1" "$(printf %s "$2" | tr '\n' '\t')"
     { timeout -k 2 8 sh -c "$2" 2>&1; code=$?; [ "$code" -eq 0 ] || echo "[exit $code]"; } | bound
 }
 

@@ -202,9 +202,10 @@ def how_to_reach(book: Book) -> str:
         if params.consul_management_token == "generate"  # noqa: S105 - the reference, not a token
         else "YOUR-TOKEN-FILE"
     )
+    # curl reads the header from its input: on its command line, every user of this computer could read the token.
     lines.append(
-        f"  consul    curl --cacert {folder}/pki/consul/ca.pem --resolve {node.name}:{consul.port}:{consul.host} "
-        f'-H "X-Consul-Token: $(cat {token})" https://{node.name}:{consul.port}/v1/agent/members'
+        f"  consul    sed 's/^/X-Consul-Token: /' {token} | curl -H @- --cacert {folder}/pki/consul/ca.pem "
+        f"--resolve {node.name}:{consul.port}:{consul.host} https://{node.name}:{consul.port}/v1/agent/members"
     )
     if params.mariadb_port:
         end = reach(params.mariadb_port)

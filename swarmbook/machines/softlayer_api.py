@@ -16,21 +16,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from swarmbook.access.answers import bound
+from swarmbook.access.probe import understood
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OrderUncertain, ProviderError, UsageError
 from swarmbook.base.secrets import mask, register
-from swarmbook.machines.softlayer_types import AccountKey, Instance, Offering, Price, Spec
+from swarmbook.machines.rehearsal.door import USERNAME
+from swarmbook.machines.softlayer_types import AccountKey, Instance, Offering, Price, Spec, dollars, said
 
 __all__ = [
     "CLOSED_OFF",
-    "REHEARSAL_API_KEY",
-    "REHEARSAL_USERNAME",
     "SoftLayerApi",
 ]
 
 T = TypeVar("T")
-#: What a rehearsal (an endpoint on this computer) is called with: a real account's key is never sent there.
-REHEARSAL_USERNAME, REHEARSAL_API_KEY = "rehearsal", "REHEARSAL" + "0" * 55
 _INSTANCE = (
     "mask[id,hostname,domain,primaryIpAddress,primaryBackendIpAddress,provisionDate,powerState[keyName],"
     "activeTransaction[id,transactionStatus[name,friendlyName]],tagReferences[tag[name]],userData[value]]"
@@ -46,6 +45,7 @@ class SoftLayerApi:
 
     Args:
         endpoint: URL of the service; empty: what ``~/.softlayer`` says, else the public one.
+        rehearsal_key: What a rehearsal (an endpoint on this computer) is called with: a real account's key is never sent there.
         timeout_s: Seconds that a single call may take.
         sleep: Pauses between tries.
 
@@ -54,7 +54,12 @@ class SoftLayerApi:
     """
 
     def __init__(
-        self, endpoint: str = "", *, timeout_s: float = 60, sleep: Callable[[float], None] = time.sleep
+        self,
+        endpoint: str = "",
+        rehearsal_key: str = "",
+        *,
+        timeout_s: float = 60,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         import SoftLayer
         from SoftLayer import auth, config, consts, transports
@@ -76,7 +81,15 @@ class SoftLayerApi:
             )
         username, api_key = settings.get("username"), settings.get("api_key")
         if self.rehearsal:
-            username, api_key = REHEARSAL_USERNAME, REHEARSAL_API_KEY
+            username, api_key = USERNAME, rehearsal_key
+            if not rehearsal_key:
+                raise UsageError(
+                    "no rehearsal of this folder is served there, and a real key is never sent to this computer itself",
+                    where=f"sl_endpoint {self.endpoint}",
+                    wanted="the key of a rehearsal, in a file that `swarmbook rehearse --serve` writes in this folder",
+                    next="sl_endpoint: rehearsal, which needs no process beside it",
+                    code=Code.CREDENTIALS_MISSING,
+                )
         if not username or not api_key:
             raise UsageError(
                 "no credentials for SoftLayer",
@@ -93,6 +106,7 @@ class SoftLayerApi:
             proxy=None if self.rehearsal else settings.get("proxy"),
             verify=settings.get("verify", True),
         )
+        bound(transport.client)
         transport.client.trust_env = not self.rehearsal  # no proxy for what is on this computer
         self._transport = transport
         self._client = SoftLayer.BaseClient(auth=auth.BasicAuthentication(username, api_key), transport=transport)
@@ -109,9 +123,10 @@ class SoftLayerApi:
     def offering(self) -> Offering:
         """Return what can be ordered."""
         found = self._read("what can be ordered", lambda: self._client.call("Virtual_Guest", "getCreateObjectOptions"))
-        places = [entry["template"]["datacenter"]["name"] for entry in found.get("datacenters", ())]
-        systems = [entry["template"]["operatingSystemReferenceCode"] for entry in found.get("operatingSystems", ())]
-        return Offering(tuple(sorted(places)), tuple(sorted(systems)))
+        with self._understood():
+            places = [entry["template"]["datacenter"]["name"] for entry in found.get("datacenters", ())]
+            systems = [entry["template"]["operatingSystemReferenceCode"] for entry in found.get("operatingSystems", ())]
+            return Offering(tuple(sorted(map(said, places))), tuple(sorted(map(said, systems))))
 
     def price(self, spec: Spec) -> Price:
         """Return what an instance costs: the service checks the order, and does not place it."""
@@ -119,7 +134,8 @@ class SoftLayerApi:
             f"the price of {spec.hostname}", lambda: self._guests.order_guest(spec.arguments(), test=True)
         )
         fee = "hourlyRecurringFee" if spec.hourly else "recurringFee"
-        total = sum(float(price.get(fee) or 0) for price in found["prices"])
+        with self._understood():
+            total = sum(dollars(price.get(fee) or 0) for price in found["prices"])
         return Price(total, 0.0) if spec.hourly else Price(0.0, total)
 
     def keys(self, label: str) -> list[AccountKey]:
@@ -128,9 +144,9 @@ class SoftLayerApi:
         found = self._read(
             "the account's SSH keys", lambda: self._client.call("Account", "getSshKeys", mask=_KEY, filter=only)
         )
-        return [
-            _key(entry) for entry in found if label in ("", entry.get("label"))
-        ]  # a filter that the service does not understand is ignored in silence
+        with self._understood():
+            # A filter that the service does not understand is ignored in silence.
+            return [AccountKey.from_json(entry) for entry in found if label in ("", entry.get("label"))]
 
     def instances(self, domain: str, tag: str) -> list[Instance]:
         """List the account's instances in a domain or with a tag, in the order of their ids."""
@@ -150,7 +166,11 @@ class SoftLayerApi:
             "the account's instances",
             lambda: self._client.call("Account", "getVirtualGuests", mask=_INSTANCE, filter=criteria, iter=True),
         )
-        return [_instance(entry) for entry in found]
+        with self._understood():
+            return [Instance.from_json(entry) for entry in found]
+
+    def _understood(self) -> contextlib.AbstractContextManager[None]:
+        return understood("SoftLayer", f"look at what answers at {self.endpoint}; then run it again")
 
     # -- writing: never tried twice ----------------------------------------------------------------------------
 
@@ -297,33 +317,3 @@ def _words(error: Exception) -> str:
     """Return what the service or the network said, shortened, without secrets."""
     code = getattr(error, "faultCode", type(error).__name__)
     return mask(f"{code}: {getattr(error, 'faultString', None) or error}")[:500]
-
-
-def _key(entry: Mapping[str, Any]) -> AccountKey:
-    return AccountKey(
-        int(entry["id"]),
-        str(entry["label"]),
-        str(entry.get("fingerprint", "")),
-        str(entry.get("key", "")),
-        str(entry.get("notes") or ""),
-    )
-
-
-def _instance(entry: Mapping[str, Any]) -> Instance:
-    transaction = (entry.get("activeTransaction") or {}).get("transactionStatus") or {}
-    return Instance(
-        id=int(entry["id"]),
-        hostname=str(entry.get("hostname", "")),
-        domain=str(entry.get("domain", "")),
-        public_address=str(entry.get("primaryIpAddress") or ""),
-        private_address=str(entry.get("primaryBackendIpAddress") or ""),
-        provisioned=bool(entry.get("provisionDate")),
-        power=str((entry.get("powerState") or {}).get("keyName", "")),
-        transaction=str(
-            transaction.get("friendlyName")
-            or transaction.get("name")
-            or ("busy" if entry.get("activeTransaction") else "")
-        ),
-        tags=tuple(reference["tag"]["name"] for reference in entry.get("tagReferences") or ()),
-        marks=tuple(str(data.get("value", "")) for data in entry.get("userData") or ()),
-    )

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["AccountKey", "Instance", "Offering", "Price", "Spec"]
+from swarmbook.access.probe import address, number
+from swarmbook.base.plain import plain
+
+__all__ = ["AccountKey", "Instance", "Offering", "Price", "Spec", "dollars", "said"]
+
+#: Characters of a text, and things of one kind that one instance may have.
+_LONGEST, _MOST = 4096, 1000
+
+
+def said(text: object) -> str:
+    """Read a text of the service's; users of the account choose many of them."""
+    read = plain(str(text))
+    if len(read) > _LONGEST:
+        raise ValueError(f"a text of {len(read)} characters: {read[:80]!r}")
+    return read
+
+
+def dollars(text: object) -> float:
+    """Read a price."""
+    value = float(str(text))
+    if not 0 <= value < 1e7:
+        raise ValueError(f"no price: {value}")
+    return value
+
+
+def _whole(id: object) -> int:
+    return number(str(id))
+
+
+def _bounded(found: object) -> list[Any]:
+    listed: list[Any] = list(found or ())  # type: ignore[call-overload]
+    if len(listed) > _MOST:
+        raise ValueError(f"{len(listed)} things of one instance")
+    return listed
 
 
 @dataclass(frozen=True)
@@ -95,6 +128,29 @@ class Instance:
     tags: tuple[str, ...]
     marks: tuple[str, ...]
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Instance:
+        """Read what the service says of an instance.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: It is not what it should be.
+        """
+        public, private = entry.get("primaryIpAddress") or "", entry.get("primaryBackendIpAddress") or ""
+        doing = (entry.get("activeTransaction") or {}).get("transactionStatus") or {}
+        busy = "busy" if entry.get("activeTransaction") else ""
+        return cls(
+            id=_whole(entry["id"]),
+            hostname=said(entry.get("hostname", "")),
+            domain=said(entry.get("domain", "")),
+            public_address=address(public) if public else "",
+            private_address=address(private) if private else "",
+            provisioned=bool(entry.get("provisionDate")),
+            power=said((entry.get("powerState") or {}).get("keyName", "")),
+            transaction=said(doing.get("friendlyName") or doing.get("name") or busy),
+            tags=tuple(said(reference["tag"]["name"]) for reference in _bounded(entry.get("tagReferences"))),
+            marks=tuple(said(data.get("value", "")) for data in _bounded(entry.get("userData"))),
+        )
+
     @property
     def fqdn(self) -> str:
         """Its full name."""
@@ -110,6 +166,21 @@ class AccountKey:
     fingerprint: str
     text: str
     notes: str
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> AccountKey:
+        """Read what the service says of a key.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: It is not what it should be.
+        """
+        return cls(
+            _whole(entry["id"]),
+            said(entry["label"]),
+            said(entry.get("fingerprint", "")),
+            said(entry.get("key", "")),
+            said(entry.get("notes") or ""),
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CheckFailed
 from swarmbook.base.markup import Markup, tag
+from swarmbook.base.plain import plain
 from swarmbook.base.secrets import mask
 from swarmbook.base.words import many
 
@@ -55,7 +56,7 @@ class Table:
 
     def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         self.columns = list(columns)
-        self.rows = [[mask(str(cell)) for cell in row] for row in rows]
+        self.rows = [[mask(plain(str(cell))) for cell in row] for row in rows]
 
     @property
     def frame(self) -> pandas.DataFrame:
@@ -108,7 +109,10 @@ class CheckTable(Table):
         return [check for check in self.checks if not check.ok]
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [{k: mask(v) if isinstance(v, str) else v for k, v in check.to_json().items()} for check in self.checks]
+        return [
+            {k: mask(plain(v)) if isinstance(v, str) else v for k, v in check.to_json().items()}
+            for check in self.checks
+        ]
 
     def raise_for_failures(self, next: str) -> None:
         """Raise when a check failed.

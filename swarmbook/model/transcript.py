@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from swarmbook.base.plain import plain
 from swarmbook.base.secrets import mask
 from swarmbook.model.change import Change
 from swarmbook.model.checks import Check
@@ -48,8 +49,8 @@ class Transcript:
 
     def record(self, host: str, text: str, exit: int, seconds: float, output: str = "") -> None:
         """Add a command, masked."""
-        tail = mask("\n".join(output.strip().splitlines()[-5:]))[-800:] if exit else ""
-        command = Command(host, mask(text), exit, round(seconds, 3), tail, time.time() - seconds)
+        tail = mask("\n".join(plain(output).strip().splitlines()[-5:]))[-800:] if exit else ""
+        command = Command(host, mask(plain(text)), exit, round(seconds, 3), tail, time.time() - seconds)
         with self._guard:
             self._commands.append(command)
             self._ended.append(time.monotonic())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -131,13 +130,6 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
                 ipaddress.ip_address(value)
             except ValueError:
                 yield Mistake(0, key, f"{value!r} is not an address", "an address such as 9.9.9.9, or empty")
-    if p.mariadb_data_path and not re.match(r"^/[\w./-]+$", p.mariadb_data_path):
-        yield Mistake(
-            0,
-            "mariadb_data_path",
-            f"{p.mariadb_data_path!r} is not an absolute path",
-            "a folder on the node such as /srv/mariadb, or empty",
-        )
     if p.mariadb_cluster_name == "consul":
         yield Mistake(
             0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera"

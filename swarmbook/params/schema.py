@@ -8,13 +8,11 @@ A parameter never holds a secret, only a reference to one (see :mod:`swarmbook.b
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import ParameterError
@@ -22,19 +20,37 @@ from swarmbook.base.secrets import REFERENCE
 from swarmbook.base.words import many
 from swarmbook.model.phases import PHASES
 from swarmbook.params.checks import Mistake, cross_checks
+from swarmbook.params.flat import read_flat
+from swarmbook.params.kinds import (
+    WORDS,
+    Address,
+    AddressEntry,
+    Database,
+    DiskDevice,
+    Domain,
+    Endpoint,
+    HostEntry,
+    HostFolder,
+    HostLogin,
+    Image,
+    Label,
+    LocalPath,
+    Name,
+    Network,
+    Package,
+    Port,
+    RentedDomain,
+    SecretReference,
+    Size,
+    SystemCode,
+    User,
+    Word,
+)  # fmt: skip
 
 __all__ = [
     "Mistake", "Params", "differing", "load_params", "mistakes_in", "params_from_namespace", "params_from_record", "phase_params",
 ]  # fmt: skip
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
-SecretReference = Annotated[str, StringConstraints(pattern=REFERENCE)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*[kKmMgG]$")]
-Address = Annotated[str, StringConstraints(pattern=r"^([0-9a-fA-F:.]+)?$")]
-_LOGIN = r"([A-Za-z_][A-Za-z0-9_.-]*@)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?"
-HostEntry = Annotated[str, StringConstraints(pattern=rf"^[a-z][a-z0-9-]*={_LOGIN}$")]
-AddressEntry = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*=[0-9.]+$")]
 _ALL = tuple(PHASES)
 
 
@@ -64,10 +80,10 @@ class Params(BaseModel):
         ge=0,
         le=1000,
     )
-    lab_base_image: str = _p(
+    lab_base_image: Image = _p(
         "debian:trixie-slim", "01 03 04 05 06 07 91", "base of the images; mmdebstrap builds one if pulling fails"
     )
-    ssh_key_file: str = _p(
+    ssh_key_file: LocalPath = _p(
         "",
         "00 01",
         "private SSH key for the nodes, without a passphrase; a relative path starts at the book's folder; empty: swarmbook generates a key",
@@ -80,29 +96,23 @@ class Params(BaseModel):
     private_addresses: list[AddressEntry] = _p(
         [], "01", "NAME=ADDRESS where other nodes reach a host; default: its address in hosts, or the one it sends from"
     )
-    ssh_jump: str = _p(
-        "", "01", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none", pattern=rf"^({_LOGIN})?$"
-    )
-    sl_endpoint: str = _p(
+    ssh_jump: HostLogin = _p("", "01", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none")
+    sl_endpoint: Endpoint = _p(
         "",
         "00 01 91",
         "URL of SoftLayer's API; empty: the one in ~/.softlayer, or else the public one; rehearsal: lab machines, nothing is rented",
     )
-    sl_domain: str = _p(
+    sl_domain: RentedDomain = _p(
         "",
         "01 91",
         "domain of the instances, such as example.com",
-        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$",
     )
     sl_region: Name = _p("dal10", "01", "datacenter in which the instances are ordered")
     sl_cpu: int = _p(2, "01", "cores per instance", ge=1, le=64)
     sl_memory: int = _p(4096, "01", "memory per instance, MB", ge=1024, le=262144)
     sl_billing: Literal["hourly", "monthly"] = _p("hourly", "01", "how instances are billed: hourly or monthly")
-    sl_os: str = _p(
-        "UBUNTU_22_64",
-        "01",
-        "reference code of the operating system; checked against what the account offers",
-        pattern=r"^[A-Za-z0-9_]+$",
+    sl_os: SystemCode = _p(
+        "UBUNTU_22_64", "01", "reference code of the operating system; checked against what the account offers"
     )
     sl_os_disk: int = _p(25, "01", "size of the system disk, GB", ge=25, le=2000)
     sl_docker_disk: int = _p(100, "01", "size of the second disk, for Docker, GB", ge=10, le=2000)
@@ -114,20 +124,18 @@ class Params(BaseModel):
     sl_ssh_interface: Literal["public", "private"] = _p(
         "public", "01", "address at which this computer reaches the nodes: public or private"
     )
-    sl_ssh_key_label: str = _p(
-        "", "01 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER", pattern=r"^[A-Za-z0-9_.@-]*$"
-    )
+    sl_ssh_key_label: Label = _p("", "01 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER")
     sl_wait_timeout: int = _p(
         1800, "01 91", "time limit for an order or a cancellation to complete, seconds", ge=10, le=14400
     )
     system_update: bool = _p(False, "02", "upgrade the system's packages first")
-    packages: list[str] = _p([], "02", "packages to install in addition to those that the storage layout needs")
+    packages: list[Package] = _p([], "02", "packages to install in addition to those that the storage layout needs")
     storage_layout: Literal["auto", "lvm-btrfs", "btrfs", "lvm-xfs", "lvm-thin", "existing"] = _p(
         "auto",
         "02",
         "layout of the second disk: lvm-btrfs, btrfs, lvm-xfs, lvm-thin, existing (leave it alone); auto: chosen by what the kernel supports",
     )
-    docker_disk: str = _p(
+    docker_disk: DiskDevice = _p(
         "auto",
         "02 90",
         "device of the second disk on every node; auto: the one that the provider names, or else the only empty one",
@@ -143,12 +151,12 @@ class Params(BaseModel):
     )
     dns_primary: Address = _p("", "03 04", "upstream name server; empty: those that the node itself uses")
     dns_secondary: Address = _p("", "03 04", "second upstream name server; empty: none")
-    dns_search_domain: str = _p("service.consul", "03", "search domain of the containers; empty: none")
+    dns_search_domain: Domain = _p("service.consul", "03", "search domain of the containers; empty: none")
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
     docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
     swarm_managers: int = _p(3, "00 03 05", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers")
-    swarm_address_pool: str = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
+    swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
     certificate_days: int = _p(365, "03 04 05 07", "lifetime of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 05 07", "renew a certificate this many days before it expires", ge=0)
     consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
@@ -157,26 +165,26 @@ class Params(BaseModel):
         "generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
     )
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
-    overlay_subnet: str = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
+    overlay_subnet: Network = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(
         0, "01 06", "MTU of the overlay, bytes; 0: the smallest MTU of the nodes, minus 50 for VXLAN", ge=0, le=9000
     )
     mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
     galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that run a Galera member; empty: all")
     mariadb_port: int = _p(0, "01 07 08", "port of each member on its host; 0: not published", ge=0, le=65535)
-    mariadb_data_path: str = _p("", "07 90", "folder for the data on the node; empty: a named volume")
-    mariadb_init_scripts: str = _p("", "07", "local folder of *.sql, *.sql.gz and *.sh, run once on the first member")
-    mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
-    mariadb_database: str = _p(
-        "app", "07 08", "database created at the bootstrap", pattern=r"^([A-Za-z][A-Za-z0-9_]{0,63})?$"
+    mariadb_data_path: HostFolder = _p("", "07 90", "folder for the data on the node; empty: a named volume")
+    mariadb_init_scripts: LocalPath = _p(
+        "", "07", "local folder of *.sql, *.sql.gz and *.sh, run once on the first member"
     )
-    mariadb_user: str = _p("app", "07 08", "user of mariadb_database", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
+    mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
+    mariadb_database: Database = _p("app", "07 08", "database created at the bootstrap")
+    mariadb_user: User = _p("app", "07 08", "user of mariadb_database")
     mariadb_password: SecretReference = _p("generate", "07", "mariadb_user's password: generate, env:NAME or file:PATH")
     mariadb_root_password: SecretReference = _p("generate", "07 08", "root's password: generate, env:NAME or file:PATH")
     undo_storage: bool = _p(
         False, "90", "also remove the second disk's layout: mount, fstab line, volumes, partition table"
     )
-    confirm: str = _p(
+    confirm: Word = _p(
         "", "01 02 90 91", "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (91)"
     )
 
@@ -254,7 +262,7 @@ def load_params(path: str | Path) -> Params:
             next="save it as UTF-8",
             code=Code.PARAMETERS_NOT_READ,
         ) from None
-    values, lines, mistakes = _read(text)
+    values, lines, mistakes = read_flat(text)
     params, more = _validate(values)
     mistakes += [Mistake(lines.get(m.key, 1), m.key, m.what, m.fix) for m in more]
     _raise(mistakes, str(path))
@@ -318,47 +326,6 @@ def _raise(mistakes: list[Mistake], source: str) -> None:
     )
 
 
-def _read(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:
-    """Read a flat YAML mapping's values and line numbers; PyYAML alone keeps the last of two equal keys, silently."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        # What it quotes may be a secret that was put where a reference belongs: an alias, to YAML, when it begins with `*`.
-        problem = re.sub(r" '..+'", "", getattr(error, "problem", None) or "it does not parse")
-        return (
-            {},
-            {},
-            [Mistake((mark.line + 1) if mark else 1, "(file)", f"not YAML: {problem}", "one 'name: value' a line")],
-        )
-    if root is None:
-        return {}, {}, []
-    if not isinstance(root, yaml.MappingNode):
-        return {}, {}, [Mistake(1, "(file)", "not a mapping", "one 'name: value' a line")]
-    values: dict[str, Any] = {}
-    lines: dict[str, int] = {}
-    mistakes: list[Mistake] = []
-    loader = yaml.SafeLoader("")
-    for key_node, value_node in root.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
-        if key in lines:
-            mistakes.append(Mistake(line, key, f"given twice (first in line {lines[key]})", "keep one of the two"))
-            continue
-        lines[key] = line
-        try:
-            values[key] = loader.construct_object(value_node, deep=True)
-        except Exception:  # PyYAML lets ValueError, KeyError and others through; its words would repeat the value, which may be a secret
-            mistakes.append(
-                Mistake(
-                    line,
-                    key,
-                    "not readable as a value",
-                    "use plain scalars and lists only; put quotes around text that starts with a special character",
-                )
-            )
-    return values, lines, mistakes
-
-
 def _validate(
     values: Mapping[str, Any], names: Iterable[str] = Params.model_fields
 ) -> tuple[Params | None, list[Mistake]]:
@@ -393,8 +360,10 @@ def _mistake(key: str, item: Any) -> Mistake:
         )
     field = Params.model_fields[key]
     at = "".join(f"[{part}]" for part in item["loc"][1:])
-    secret = field.annotation is SecretReference or REFERENCE in str(field.metadata)
+    secret = any(getattr(limit, "pattern", "") == REFERENCE for limit in field.metadata)
     # A value that should have been a reference may well be the secret itself: it is not repeated.
     seen = "" if secret else f" (seen: {item['input']!r})"
     fix = f"{field.description}; default {field.default!r}"
-    return Mistake(0, key, f"{at}{' ' if at else ''}{item['msg'].lower()}{seen}", fix)
+    wanted = WORDS.get(item.get("ctx", {}).get("pattern", ""))
+    what = f"not {wanted}" if wanted else item["msg"].lower()
+    return Mistake(0, key, f"{at}{' ' if at else ''}{what}{seen}", fix)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.hosts import Host
-from swarmbook.access.probe import Facts, Probe, network
+from swarmbook.access.probe import Facts, Probe, network, number, word
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
 from swarmbook.book.book import Book
@@ -72,7 +72,7 @@ def links(address: str) -> Probe[tuple[tuple[str, ...], int]]:
     def read(facts: Facts) -> tuple[tuple[str, ...], int]:
         routes, interfaces = (json.loads("".join(facts[name])) for name in ("routes", "addresses"))
         mtu = next(i["mtu"] for i in interfaces if any(a.get("local") == address for a in i["addr_info"]))
-        return tuple(network(r["dst"]) for r in routes if r["dst"] != "default"), int(mtu)
+        return tuple(network(r["dst"]) for r in routes if r["dst"] != "default"), number(mtu, 1 << 20)
 
     return Probe(_LINKS, read)
 
@@ -84,8 +84,8 @@ def network_named(name: str) -> Probe[Network | None]:
         found = json.loads("".join(facts["network"]) or "[]")
         if not found:
             return None
-        mtu = int((found[0]["Options"] or {}).get(_MTU_OPTION, _ETHERNET)) - VXLAN_BYTES
-        return Network(name, network(found[0]["IPAM"]["Config"][0]["Subnet"]), mtu, str(found[0]["Driver"]))
+        mtu = number((found[0]["Options"] or {}).get(_MTU_OPTION, _ETHERNET), 1 << 20) - VXLAN_BYTES
+        return Network(name, network(found[0]["IPAM"]["Config"][0]["Subnet"]), mtu, word(str(found[0]["Driver"])))
 
     return Probe(sh("docker network inspect @{name} 2>/dev/null | as network", name=name), read)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from swarmbook.base.plain import plain
 from swarmbook.base.secrets import mask
 from swarmbook.base.words import cut, many
 from swarmbook.model import states
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Console"]
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _TITLE = 38
 SIGN_OF_LIFE_S = 15.0
 
@@ -138,7 +137,7 @@ class Console:
             return
         self._said = time.monotonic()
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        text = mask(_ANSI.sub("", text)).encode(encoding, "replace").decode(encoding)
+        text = mask(plain(text)).encode(encoding, "replace").decode(encoding)
         try:
             if self._bar is not None:
                 self._bar.write(text, file=self.stream)

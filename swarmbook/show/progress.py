@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from swarmbook.base import activity
+from swarmbook.base.plain import plain
 from swarmbook.base.secrets import mask
 from swarmbook.base.words import cut
 from swarmbook.show.widgets import somebody_watches
@@ -48,7 +49,7 @@ class Progress:
 
                 if get_ipython() is None:
                     return
-                data = {"text/plain": mask(text)}
+                data = {"text/plain": mask(plain(text))}
                 if self._handle is None:
                     self._handle = display(data, raw=True, display_id=True)
                 else:

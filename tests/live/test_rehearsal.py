@@ -27,13 +27,10 @@ def slcli(lab: Lab, *arguments: str) -> Done:
     log = lab.home / "served.txt"
     running = lab.start("rehearse", "--out", "params/again.yaml", "--serve", log=log)
     try:
-        running.until(lambda: "timeout = 60" in running.said)
-        settings = lab.home / "slcli.conf"
-        settings.write_text(
-            "[softlayer]\n" + running.said.partition("[softlayer]\n")[2].partition("timeout")[0] + "timeout = 60\n"
-        )
+        running.until(lambda: "slcli -C " in running.said and " vs list" in running.said)
+        settings = running.said.partition("slcli -C ")[2].partition(" vs list")[0]
         return lab.call(
-            [*program("slcli"), "-C", str(settings), "--format", "json", *arguments],
+            [*program("slcli"), "-C", settings, "--format", "json", *arguments],
             env={"HOME": str(lab.home), "PYTHONWARNINGS": "ignore"},
         )
     finally:

@@ -24,8 +24,8 @@ NODES = [
     {"ID": "b2" + 23 * "x", "Spec": {"Role": "worker", "Availability": "drain"}, "Status": {"State": "down"}},
 ]  # fmt: skip
 SERVICES = [
-    {"ID": "s1", "Spec": {"Name": "galera_n1", "Labels": {"swarmbook.spec": "abc"}}, "UpdateStatus": {"State": "updating"}},
-    {"ID": "s2", "Spec": {"Name": "galera_n2"}},
+    {"ID": 25 * "s", "Spec": {"Name": "galera_n1", "Labels": {"swarmbook.spec": "abc"}}, "UpdateStatus": {"State": "updating"}},
+    {"ID": 25 * "t", "Spec": {"Name": "galera_n2"}},
 ]  # fmt: skip
 
 
@@ -95,6 +95,10 @@ def make() -> Iterator[Callable[[Answers], tuple[Engine, Daemon]]]:
 Make = Callable[[Answers], tuple[Engine, Daemon]]
 
 
+#: Made up.
+TOKENS = [f"SWMTKN-1-{letter * 50}-{letter * 25}" for letter in "mw"]
+
+
 def test_a_swarm_in_our_types(make: Make) -> None:
     engine, _ = make(
         {
@@ -102,8 +106,8 @@ def test_a_swarm_in_our_types(make: Make) -> None:
             "GET /services": (200, SERVICES),
             "GET /secrets": (200, [{"Spec": {"Name": "s-1"}}]),
             "GET /configs": (200, []),
-            "GET /swarm": (200, {"JoinTokens": {"Manager": "SWMTKN-m", "Worker": "SWMTKN-w"}}),
-            "GET /info": (200, {"ServerVersion": "26.1", "CgroupVersion": "2", "Driver": "overlay2", "Swarm": {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "a1"}}),
+            "GET /swarm": (200, {"JoinTokens": {"Manager": TOKENS[0], "Worker": TOKENS[1]}}),
+            "GET /info": (200, {"ServerVersion": "26.1", "CgroupVersion": "2", "Driver": "overlay2", "Swarm": {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "a" * 25}}),
         }
     )  # fmt: skip
     engine.ping()
@@ -118,7 +122,7 @@ def test_a_swarm_in_our_types(make: Make) -> None:
     }
     assert engine.secrets() == {"s-1"} and engine.configs() == frozenset()
     tokens = engine.join_tokens()
-    assert tokens.of(Role.WORKER) == "SWMTKN-w" and "SWMTKN" not in repr(tokens)
+    assert tokens.of(Role.WORKER) == TOKENS[1] and "SWMTKN" not in repr(tokens)
     assert (engine.about().manager, engine.about().cgroup_version, engine.about().swarm) == (True, "2", "active")
 
 

@@ -61,3 +61,18 @@ def test_a_reader_sees_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "replace", watched)
     write_private(file, "new")
     assert (seen, file.read_text()) == (["old"], "new")
+
+
+def test_the_name_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename lies in the folder: where that is not synced, a power cut takes it back."""
+    synced, order, fsync, replace = [], [], os.fsync, os.replace
+
+    def watched(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        order.append(f"sync {synced[-1].name}" if synced[-1].is_dir() else "sync file")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    monkeypatch.setattr(os, "replace", lambda *names: (order.append("rename"), replace(*names)))
+    write_atomic(tmp_path / "a" / "b" / "file", "new")
+    assert order == [f"sync {tmp_path.name}", "sync a", "sync file", "rename", "sync b"]

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from swarmbook.access import hosts
+from swarmbook.access.channel import execute
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.fleet import Fleet, fan_out
 from swarmbook.access.hosts import Host, Output
@@ -52,8 +53,8 @@ def host_key(folder: Path) -> str:
 class Server:
     """An sshd of our own, on a free port, that lets one key in. It needs no root: who runs the tests is who logs in."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.key = folder, host_key(folder)
+    def __init__(self, folder: Path, **more: object) -> None:
+        self.folder, self.key, self.more = folder, host_key(folder), more
         self.authorized = folder / "authorized_keys"
         self.authorized.touch()
         self.process: subprocess.Popen[bytes] | None = None
@@ -67,7 +68,7 @@ class Server:
         settings = {
             "Port": port, "ListenAddress": "127.0.0.1", "HostKey": self.folder / "host_key", "AuthorizedKeysFile": self.authorized, "PidFile": "none",
             "UsePAM": "no", "StrictModes": "no", "PermitRootLogin": "prohibit-password", "PasswordAuthentication": "no", "Subsystem": "sftp internal-sftp",
-            "MaxStartups": 100,
+            "MaxStartups": 100, **self.more,
         }  # fmt: skip
         if os.geteuid() != 0:
             # Host asks for sudo where it logs in as someone other than root; here that is the same person again.
@@ -202,6 +203,33 @@ def test_a_time_out_ends_the_command_over_there(fleet: Callable[..., Fleet], tmp
     until(lambda: not running(mark), why=f"it goes on over there: {running(mark)}")
     assert not (tmp_path / "went-on").exists()
     assert host.run("echo again").stdout == "again\n"
+
+
+def test_a_command_that_prints_without_end_is_cut_off(fleet: Callable[..., Fleet]) -> None:
+    """Seen: 650 MiB in 8 s, all of it kept."""
+    host = fleet()["sw1"]
+    for flood in ("yes", "yes >&2", "yes & yes >&2"):
+        with raises(Code.OUTPUT_TOO_LONG, "sw1", "printed too much") as caught:
+            host.run(flood, check=False, timeout_s=60, most=3 << 20)
+        assert caught.value.wanted == "at most 3,072 KiB"
+    assert host.run("echo again").stdout == "again\n"
+
+
+def test_a_deadline_counts_while_bytes_flow(fleet: Callable[..., Fleet]) -> None:
+    """A host may ignore our `timeout`: over there, it is only a word."""
+    connection = fleet()["sw1"].connection()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        execute(connection.transport.open_session(), "while :; do echo x; sleep 0.05; done", 1, 1 << 20)
+    assert time.monotonic() - began < 30, "silence of a second was never waited for"
+
+
+def test_what_a_host_prints_is_plain(fleet: Callable[..., Fleet]) -> None:
+    said = fleet()["sw1"].run(
+        r"printf '\033]52;c;aWQ=\007\033[2J\033[31mred\033[0m\r\n\rx\233'; printf '\302\2332J\342\200\256' >&2"
+    )
+    assert said.stdout == r"\x1b]52;c;aWQ=\x07\x1b[2Jred" + "\n" + r"\rx" + "\ufffd"
+    assert said.stderr == r"\x9b2J\u202e"
 
 
 def running(mark: str) -> list[bytes]:
@@ -550,7 +578,7 @@ def test_a_secret_is_masked_before_output_is_cut(node: MakeNode, monkeypatch: py
             type("T", (), {"open_session": lambda self, timeout: None})()
         ),
     )
-    monkeypatch.setattr(hosts, "_exec", lambda *_: Output(1, "", f"{secret}{'x' * 1480}"))
+    monkeypatch.setattr(hosts, "execute", lambda *_: Output(1, "", f"{secret}{'x' * 1480}"))
     with pytest.raises(CommandFailed) as caught:
         host.run("false")
     assert "vvvvvv" not in str(caught.value)

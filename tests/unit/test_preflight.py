@@ -10,10 +10,12 @@ import pytest
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.probe import Refused
 from swarmbook.access.probe import read_facts as said
+from swarmbook.base.codes import Code
 from swarmbook.model.checks import Check
 from swarmbook.params import Params
 from swarmbook.phases.provision.links import Heard, Port
-from swarmbook.phases.provision.preflight_checks import Facts, Listener, about_node, judge, read_facts, wanted_ports
+from swarmbook.phases.provision.preflight_checks import judge, wanted_ports
+from swarmbook.phases.provision.preflight_probe import Facts, Listener, about_node, read_facts
 
 NODES = [
     Node(f"s{n}", f"id{n}", f"10.0.0.{n}", f"10.0.0.{n}", Endpoint(f"10.0.0.{n}", 22), f"ssh-ed25519 K{n}")
@@ -225,3 +227,11 @@ def test_one_node_alone() -> None:
     assert [
         check for check in judge(PARAMS.view("01"), only, {"s1": SEEN["s1"]}, {"s1": Heard(mtu=1500)}) if not check.ok
     ] == []
+
+
+def test_nodes_that_agree_with_each_other_may_all_be_wrong() -> None:
+    """Certificates are made here, and begin five minutes ago: on nodes that are 15 minutes behind, none would be valid."""
+    all_behind = {name: replace(facts, clock=(-900.0, 0.1)) for name, facts in SEEN.items()}
+    wrong = [check for check in judge(PARAMS.view("01"), NODES, all_behind, HEARD) if not check.ok]
+    assert {(check.host, check.name) for check in wrong} == {("s1", "clock, from here"), ("s2", "clock, from here")}
+    assert "900 s behind it" in wrong[0].seen and wrong[0].code is Code.CLOCKS_DIFFER

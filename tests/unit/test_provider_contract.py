@@ -30,7 +30,7 @@ class TestSoftLayer(ProviderContract):
             cluster = Cluster(name, tmp_path)
             cluster.folder.mkdir(parents=True, exist_ok=True)
             generate_key(cluster.key_file, name)
-            apis.append(SoftLayerApi(rehearsal.xmlrpc, timeout_s=60))
+            apis.append(SoftLayerApi(rehearsal.xmlrpc, rehearsal.key, timeout_s=60))
             letter = "n" if name == "one" else "m"
             params = Params(
                 cluster=name,

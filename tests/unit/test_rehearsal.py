@@ -13,7 +13,7 @@ import pytest
 import SoftLayer
 from SoftLayer import auth, transports
 
-from swarmbook.machines.rehearsal import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
+from swarmbook.machines.rehearsal import USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
 from swarmbook.machines.rehearsal.faults import ServiceError
 from swarmbook.machines.rehearsal.query import apply_mask, parse_mask, select
 
@@ -59,13 +59,13 @@ def connect(rehearsal: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     made: list[Any] = []
 
-    def make(wire: str = "xmlrpc", timeout: float = 5, key: str = API_KEY, username: str = USERNAME) -> Any:
+    def make(wire: str = "xmlrpc", timeout: float = 5, key: str = "", username: str = USERNAME) -> Any:
         kind, login = {
             "xmlrpc": (transports.XmlRpcTransport, auth.BasicAuthentication), "rest": (transports.RestTransport, auth.BasicHTTPAuthentication),
         }[wire]  # fmt: skip
         transport = kind(endpoint_url=getattr(rehearsal, wire), timeout=timeout)
         made.append(transport)
-        return SoftLayer.BaseClient(auth=login(username, key), transport=transport)
+        return SoftLayer.BaseClient(auth=login(username, key or rehearsal.key), transport=transport)
 
     yield make
     for transport in made:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swarmbook.machines.rehearsal import API_KEY, USERNAME, AccountFile, Cloud, Fault, MemoryMachines, ServiceError
+from swarmbook.machines.rehearsal import USERNAME, AccountFile, Cloud, Fault, MemoryMachines, ServiceError
 from swarmbook.machines.rehearsal import service as rehearsal
 from swarmbook.machines.rehearsal.cloud import Call
 
@@ -25,7 +25,7 @@ def ask(cloud: Cloud, name: str, *args: object, id: int | None = None) -> object
         if "getVirtualGuests" in name
         else ""
     )
-    return cloud.call(Call(name, id, args, mask, username=USERNAME, api_key=API_KEY)).value
+    return cloud.call(Call(name, id, args, mask, username=USERNAME, api_key=cloud.api_key)).value
 
 
 def test_what_one_process_ordered_another_one_cancels(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from swarmbook.machines.rehearsal import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
+from swarmbook.machines.rehearsal import USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm5hn7tLcyTyPHwZ1cWu9oTqGQ2nXm3Qd0p0r3m1cPZ someone"
 #: The walkthrough's order, with a system that is offered.
@@ -34,11 +34,11 @@ def slcli(cloud: Cloud, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Runs it with a home and an environment of its own, and gives what it printed."""
     with Rehearsal(cloud) as rehearsal:
 
-        def run(*arguments: str, exit: int = 0, wire: str = "xmlrpc", key: str = API_KEY) -> Any:
+        def run(*arguments: str, exit: int = 0, wire: str = "xmlrpc", key: str = "") -> Any:
             lines = [
                 "[softlayer]",
                 f"username = {USERNAME}",
-                f"api_key = {key}",
+                f"api_key = {key or cloud.api_key}",
                 f"endpoint_url = {getattr(rehearsal, wire)}",
                 "timeout = 10",
             ]
@@ -127,7 +127,7 @@ def test_over_rest(slcli: Callable[..., Any], cloud: Cloud) -> None:
 
 
 def test_started_by_hand(tmp_path: Path) -> None:
-    """What it prints is the file that slcli wants."""
+    """What it names is the file that slcli wants, and only its owner may read it."""
     command = [str(Path(sys.executable).with_name("swarmbook")), "rehearse", "--serve"]
     with subprocess.Popen(
         command,
@@ -137,9 +137,10 @@ def test_started_by_hand(tmp_path: Path) -> None:
     ) as process:
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(6)]
-            file = tmp_path / "slcli.conf"
-            file.write_text("".join(lines))
+            lines = [process.stdout.readline() for _ in range(2)]
+            file = Path(lines[1].split()[2])
+            assert file.is_relative_to(tmp_path) and file.stat().st_mode & 0o777 == 0o600
+            assert file.read_text().split("api_key = ")[1].split()[0] not in "".join(lines)
             environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SLCLI_CONFIG": str(file)}
             slcli = str(Path(sys.executable).with_name("slcli"))
             done = subprocess.run(
@@ -154,6 +155,7 @@ def test_started_by_hand(tmp_path: Path) -> None:
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0
+    assert not file.exists()
 
 
 def test_refusals_reach_the_person(slcli: Callable[..., Any], cloud: Cloud) -> None:

@@ -29,9 +29,10 @@ from swarmbook.book.book import Book
 from swarmbook.cli.session import Session
 from swarmbook.machines.providers import costs_money, provider_for
 from swarmbook.machines.providers.softlayer import SoftLayerProvider
-from swarmbook.machines.rehearsal import API_KEY, USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
+from swarmbook.machines.rehearsal import USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
 from swarmbook.machines.rehearsal.cloud import ROOT_PASSWORD
-from swarmbook.machines.softlayer_api import REHEARSAL_API_KEY, REHEARSAL_USERNAME, SoftLayerApi
+from swarmbook.machines.rehearsal.door import shown_to_slcli
+from swarmbook.machines.softlayer_api import SoftLayerApi
 from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
@@ -61,6 +62,13 @@ def rehearsal(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
     with Rehearsal(cloud) as rehearsal:
         yield rehearsal
+
+
+@pytest.fixture
+def kept(rehearsal: Rehearsal, home: Path) -> Iterator[None]:
+    """The key lies in the home, as `swarmbook rehearse --serve` puts it there."""
+    with shown_to_slcli(home, rehearsal.xmlrpc, rehearsal.key):
+        yield
 
 
 @pytest.fixture
@@ -107,7 +115,7 @@ def provider(
     def make(
         timeout_s: float = 60, phase: str = "01", settle_s: float = 60, book: Book | None = None, **other: Any
     ) -> SoftLayerProvider:
-        apis.append(SoftLayerApi(rehearsal.xmlrpc, timeout_s=timeout_s, sleep=lambda seconds: None))
+        apis.append(SoftLayerApi(rehearsal.xmlrpc, rehearsal.key, timeout_s=timeout_s, sleep=lambda seconds: None))
         book = book or Book(phase, params(**other), cluster=cluster)
         return SoftLayerProvider(book, api=apis[-1], scan=scans, settle_s=settle_s, first_s=0.01, slowest_s=0.05)
 
@@ -252,7 +260,7 @@ def test_roots_password_is_never_asked_for(
     for path in home.rglob("*"):
         if path.is_file():
             text = path.read_text(errors="replace")
-            assert ROOT_PASSWORD not in text and REHEARSAL_API_KEY not in text, path
+            assert ROOT_PASSWORD not in text and cloud.api_key not in text, path
 
 
 # -- an order is never repeated ------------------------------------------------------------------------------------------
@@ -402,7 +410,7 @@ def test_a_key_that_the_account_has_under_another_label(
     provider: Callable[..., SoftLayerProvider], cloud: Cloud, home: Path
 ) -> None:
     public = (home / "clusters" / "lab" / "id_ed25519.pub").read_text()
-    SoftLayerApi(provider()._api.endpoint).register_key(public, "laptop", "mine")
+    SoftLayerApi(provider()._api.endpoint, cloud.api_key).register_key(public, "laptop", "mine")
     with pytest.raises(ProviderError, match="already exists") as caught:
         provider().provision([Change("sw1", Action.ORDER)])
     assert "sl_ssh_key_label: laptop" in str(caught.value) and not cloud.guests
@@ -473,7 +481,7 @@ def test_the_services_no_is_kept(
         one.provision(one.plan(NAMES, one.machines()))
     for word in words:
         assert word in str(caught.value)
-    assert REHEARSAL_API_KEY not in str(caught.value)
+    assert cloud.api_key not in str(caught.value)
     assert cloud.guests == {} and len(ordered(cloud)) <= 3
 
 
@@ -637,14 +645,16 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rehearsal:
 
 
 def test_a_rehearsal_never_gets_a_real_key(monkeypatch: pytest.MonkeyPatch, rehearsal: Rehearsal, cloud: Cloud) -> None:
-    assert (REHEARSAL_USERNAME, REHEARSAL_API_KEY) == (USERNAME, API_KEY)
+    with raises(Code.CREDENTIALS_MISSING, "rehearsal"):
+        SoftLayerApi(rehearsal.xmlrpc)
+    assert cloud.calls == []
     monkeypatch.setenv("SL_USERNAME", "me")
     monkeypatch.setenv("SL_API_KEY", "a-very-real-key")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    api = SoftLayerApi(rehearsal.rest)
+    api = SoftLayerApi(rehearsal.rest, rehearsal.key)
     assert api.keys("any") == [] and api.rehearsal
-    assert [(call.username, call.api_key) for call in cloud.calls] == [(USERNAME, API_KEY)]
+    assert [(call.username, call.api_key) for call in cloud.calls] == [(USERNAME, rehearsal.key)]
     api.close()
 
 
@@ -691,6 +701,7 @@ def test_the_steps(steps: Callable[..., Book], cloud: Cloud, home: Path) -> None
 
 
 def test_the_question(
+    kept: None,
     params: Callable[..., Params],
     rehearsal: Rehearsal,
     home: Path,

@@ -37,7 +37,7 @@ def pauses() -> list[float]:
 
 @pytest.fixture
 def api(pauses: list[float]) -> Iterator[SoftLayerApi]:
-    api = SoftLayerApi("http://127.0.0.1:9/xmlrpc/v3.1", sleep=pauses.append)
+    api = SoftLayerApi("http://127.0.0.1:9/xmlrpc/v3.1", "a-key", sleep=pauses.append)
     yield api
     api.close()
 

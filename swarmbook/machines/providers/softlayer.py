@@ -80,7 +80,7 @@ class SoftLayerProvider:
     @cached_property
     def _api(self) -> SoftLayerApi:
         p = self._book.params
-        return self._given or SoftLayerApi(endpoint(p.sl_endpoint, self._book.cluster.root, p.lab_base_image))
+        return self._given or SoftLayerApi(*endpoint(p.sl_endpoint, self._book.cluster.root, p.lab_base_image))
 
     def _wait_for(
         self,
@@ -173,7 +173,8 @@ class SoftLayerProvider:
         if self._book.params.sl_endpoint == "rehearsal":
             return [engine_outlook()]
         try:
-            seen = f"for {SoftLayerApi(self._book.params.sl_endpoint).endpoint}"
+            p = self._book.params
+            seen = f"for {SoftLayerApi(*endpoint(p.sl_endpoint, self._book.cluster.root, p.lab_base_image)).endpoint}"
         except UsageError as error:
             return [Check("here", "credentials", "of an account", f"{error.what}; {error.next}", False)]
         return [Check("here", "credentials", "of an account", seen, True)]

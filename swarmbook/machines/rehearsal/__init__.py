@@ -14,8 +14,20 @@ error texts are made up, and say REHEARSAL where a person may meet them.
 
 from swarmbook.machines.rehearsal.account import Account, AccountFile
 from swarmbook.machines.rehearsal.cloud import Cloud
+from swarmbook.machines.rehearsal.door import USERNAME
 from swarmbook.machines.rehearsal.faults import Fault, ServiceError
 from swarmbook.machines.rehearsal.machines import Condition, Machines, MemoryMachines
-from swarmbook.machines.rehearsal.server import API_KEY, USERNAME, Rehearsal
+from swarmbook.machines.rehearsal.server import Rehearsal
 
-__all__ = ["API_KEY", "USERNAME", "Account", "AccountFile", "Cloud", "Condition", "Fault", "Machines", "MemoryMachines", "Rehearsal", "ServiceError"]
+__all__ = [
+    "USERNAME",
+    "Account",
+    "AccountFile",
+    "Cloud",
+    "Condition",
+    "Fault",
+    "Machines",
+    "MemoryMachines",
+    "Rehearsal",
+    "ServiceError",
+]

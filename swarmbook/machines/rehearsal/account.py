@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 import filelock
 
+from swarmbook.base.files import write_private
 from swarmbook.machines.rehearsal.faults import Fault, FaultPlan
 from swarmbook.machines.rehearsal.guests import Guest
 
@@ -88,7 +88,7 @@ class AccountFile:
         Raises:
             ValueError: The file holds no account.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with filelock.FileLock(self.path.with_suffix(".lock"), timeout=60):
             account = self._read()
             try:
@@ -103,13 +103,13 @@ class AccountFile:
             # An account that was emptied, and its file with it, begins with other ids: what still serves the old one knows those as ended.
             return Account(last=1_000_000 + int(time.time()) % 10_000_000 * 20, up_s=self._up_s)
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"REHEARSAL: {self.path} is no account: {error}. Remove the file, and with it the account.") from None
+            raise ValueError(
+                f"REHEARSAL: {self.path} is no account: {error}. Remove the file, and with it the account."
+            ) from None
 
     def _write(self, account: Account) -> None:
         if account == Account(last=account.last, up_s=self._up_s):
             self.path.unlink(missing_ok=True)
             return
         text = json.dumps(account.to_json(), indent=1)
-        aside = self.path.with_suffix(".new")
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, self.path)
+        write_private(self.path, text)

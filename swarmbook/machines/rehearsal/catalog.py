@@ -50,7 +50,11 @@ class Item:
             "itemCategory": {"id": self.id, "categoryCode": self.category}, "prices": [self.price()],
         }  # fmt: skip
         if self.category == "os":
-            found["softwareDescription"] = {"id": self.id, "referenceCode": self.value, "longDescription": self.description}
+            found["softwareDescription"] = {
+                "id": self.id,
+                "referenceCode": self.value,
+                "longDescription": self.description,
+            }
         return found
 
 
@@ -61,14 +65,37 @@ def _items() -> Iterator[Item]:
     }  # fmt: skip
     rows: list[tuple[str, str, str, str, str, str]] = []
     rows += [("os", f"OS_{code}", name, code, "0", "0") for code, name in systems.items()]
-    rows += [("guest_core", f"GUEST_CORES_{n}", f"{n} x 2.0 GHz or higher Cores", str(n), f"{n * 0.02:.2f}".lstrip("0"), str(n * 14)) for n in (1, 2, 4, 8, 16)]
-    rows += [("ram", f"RAM_{n}_GB", f"{n} GB", str(n * 1024), f"{n * 0.01:.2f}".lstrip("0"), str(n * 7)) for n in (1, 2, 4, 8, 16, 32)]
+    rows += [
+        (
+            "guest_core",
+            f"GUEST_CORES_{n}",
+            f"{n} x 2.0 GHz or higher Cores",
+            str(n),
+            f"{n * 0.02:.2f}".lstrip("0"),
+            str(n * 14),
+        )
+        for n in (1, 2, 4, 8, 16)
+    ]
+    rows += [
+        ("ram", f"RAM_{n}_GB", f"{n} GB", str(n * 1024), f"{n * 0.01:.2f}".lstrip("0"), str(n * 7))
+        for n in (1, 2, 4, 8, 16, 32)
+    ]
     for place in ("LOCAL", "SAN"):
         rows += [
-            ("guest_disk", f"GUEST_DISK_{n}_GB_{place}", f"{n} GB ({place})", f"{n}:{place}", "0" if n == 25 else f"{n * 0.0001:.3f}".lstrip("0"), str(n // 10))
+            (
+                "guest_disk",
+                f"GUEST_DISK_{n}_GB_{place}",
+                f"{n} GB ({place})",
+                f"{n}:{place}",
+                "0" if n == 25 else f"{n * 0.0001:.3f}".lstrip("0"),
+                str(n // 10),
+            )
             for n in (25, 100, 150, 200, 300)
         ]
-    rows += [("port_speed", f"{n}_MBPS", f"{n} Mbps Public & Private Network Uplinks", str(n), "0", "0") for n in (10, 100, 1000)]
+    rows += [
+        ("port_speed", f"{n}_MBPS", f"{n} Mbps Public & Private Network Uplinks", str(n), "0", "0")
+        for n in (10, 100, 1000)
+    ]
     for number, (category, key, description, value, hourly, monthly) in enumerate(rows, 1):
         yield Item(number, category, key, f"{description} (REHEARSAL)", value, hourly, monthly)
 
@@ -81,7 +108,9 @@ class Catalog:
         vlans: The account's networks.
     """
 
-    def __init__(self, datacenters: tuple[str, ...] = ("ams03", "dal05", "dal10", "fra02"), vlans: tuple[Vlan, ...] = ()) -> None:
+    def __init__(
+        self, datacenters: tuple[str, ...] = ("ams03", "dal05", "dal10", "fra02"), vlans: tuple[Vlan, ...] = ()
+    ) -> None:
         self.datacenters = datacenters
         self.vlans = vlans or (Vlan(2000001, 1101, "PUBLIC", "dal10"), Vlan(2000002, 1102, "PRIVATE", "dal10"))
         self.items = tuple(_items())
@@ -90,17 +119,29 @@ class Catalog:
         """Return a datacenter by name."""
         if name not in self.datacenters:
             raise ServiceError("SoftLayer_Exception_Public", f"REHEARSAL: there is no datacenter {name}.")
-        return {"id": 100 + self.datacenters.index(name), "name": name, "longName": f"REHEARSAL {name}", "priceGroups": []}
+        return {
+            "id": 100 + self.datacenters.index(name),
+            "name": name,
+            "longName": f"REHEARSAL {name}",
+            "priceGroups": [],
+        }
 
     def options(self) -> dict[str, Any]:
         """Return what ``Virtual_Guest::getCreateObjectOptions`` gives."""
 
         def of(category: str, template: Any) -> list[dict[str, Any]]:
-            return [{"itemPrice": item.price(), "template": template(item.value)} for item in self.items if item.category == category]
+            return [
+                {"itemPrice": item.price(), "template": template(item.value)}
+                for item in self.items
+                if item.category == category
+            ]
 
         def disks(value: str) -> dict[str, Any]:
             size, place = value.split(":")
-            return {"blockDevices": [{"device": device, "diskImage": {"capacity": int(size)}} for device in ("0", "2")], "localDiskFlag": place == "LOCAL"}
+            return {
+                "blockDevices": [{"device": device, "diskImage": {"capacity": int(size)}} for device in ("0", "2")],
+                "localDiskFlag": place == "LOCAL",
+            }
 
         return {
             "datacenters": [{"template": {"datacenter": {"name": name}}} for name in self.datacenters],
@@ -146,18 +187,26 @@ class Catalog:
         for key in ("hostname", "domain"):
             if not spec.get(key):
                 raise ServiceError(
-                    "SoftLayer_Exception_MissingCreationProperty", f"Property '{key}' must be set to create an instance of SoftLayer_Virtual_Guest."
+                    "SoftLayer_Exception_MissingCreationProperty",
+                    f"Property '{key}' must be set to create an instance of SoftLayer_Virtual_Guest.",
                 )
         for key, space in (("primaryNetworkComponent", "PUBLIC"), ("primaryBackendNetworkComponent", "PRIVATE")):
             wanted = ((spec.get(key) or {}).get("networkVlan") or {}).get("id")
-            if wanted is not None and not any(v.id == int(wanted) and v.space == space and v.datacenter == place for v in self.vlans):
-                raise ServiceError("SoftLayer_Exception_Public", f"REHEARSAL: no {space.lower()} VLAN {wanted} in {place}.")
+            if wanted is not None and not any(
+                v.id == int(wanted) and v.space == space and v.datacenter == place for v in self.vlans
+            ):
+                raise ServiceError(
+                    "SoftLayer_Exception_Public", f"REHEARSAL: no {space.lower()} VLAN {wanted} in {place}."
+                )
         kind = "LOCAL" if spec.get("localDiskFlag") else "SAN"
         wanted_items = [
             ("os", str(spec.get("operatingSystemReferenceCode", ""))),
             ("guest_core", str(spec.get("startCpus") or "")),
             ("ram", str(spec.get("maxMemory") or "")),
-            *(("guest_disk", f"{disk['diskImage']['capacity']}:{kind}") for disk in spec.get("blockDevices") or [{"diskImage": {"capacity": 25}}]),
+            *(
+                ("guest_disk", f"{disk['diskImage']['capacity']}:{kind}")
+                for disk in spec.get("blockDevices") or [{"diskImage": {"capacity": 25}}]
+            ),
             ("port_speed", str((spec.get("networkComponents") or [{"maxSpeed": 100}])[0]["maxSpeed"])),
         ]
         return [self._item(*wanted).price() for wanted in wanted_items]

@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,15 +16,14 @@ from typing import Any
 
 from swarmbook.machines.rehearsal.account import Account, AccountFile
 from swarmbook.machines.rehearsal.catalog import Catalog
+from swarmbook.machines.rehearsal.door import USERNAME, new_key
 from swarmbook.machines.rehearsal.faults import CALL_KINDS, Fault, FaultPlan, ServiceError, refusal
 from swarmbook.machines.rehearsal.guests import Guest, guest_document
 from swarmbook.machines.rehearsal.machines import Condition, Machines
 from swarmbook.machines.rehearsal.query import apply_mask, parse_mask, select
 
-__all__ = ["API_KEY", "USERNAME", "Answer", "Call", "Cloud"]
+__all__ = ["Answer", "Call", "Cloud"]
 
-#: Who may call, unless set otherwise. A real key must never be sent here.
-USERNAME, API_KEY = "rehearsal", "REHEARSAL" + "0" * 55
 #: Root's password on every instance: there to detect anything that asks for it.
 ROOT_PASSWORD = "REHEARSAL-root-password"  # noqa: S105
 
@@ -71,8 +71,9 @@ class Cloud:
         catalog: What is offered.
         faults: How it misbehaves.
         file: Where the account is kept, when it is to outlive this process; with what is in there, it may misbehave more.
-        username: Who may call.
-        api_key: With which key.
+
+    Attributes:
+        api_key: The key that :data:`~swarmbook.machines.rehearsal.door.USERNAME` calls with; drawn for each cloud.
     """
 
     def __init__(
@@ -82,8 +83,6 @@ class Cloud:
         catalog: Catalog | None = None,
         faults: Iterable[Fault] = (),
         file: AccountFile | None = None,
-        username: str = USERNAME,
-        api_key: str = API_KEY,
     ) -> None:
         self.machines = machines
         self.catalog = catalog or Catalog()
@@ -91,7 +90,7 @@ class Cloud:
         self.calls: list[Call] = []
         self.pause: Callable[[float], object] = time.sleep
         self.watch: Callable[[Call], object] = lambda call: None
-        self._who = (username, api_key)
+        self.api_key = new_key()
         self._guard = threading.RLock()
         self._file = file
         self._begun: set[int] = set()
@@ -101,8 +100,12 @@ class Cloud:
             "Account::getCurrentUser": lambda call: {"id": 1, "username": "REHEARSAL"},
             "Account::getSshKeys": lambda call: self._list(call, "sshKeys", list(self.keys.values())),
             "Account::getVirtualGuests": lambda call: self._list(call, "virtualGuests", self._documents()),
-            "Account::getHourlyVirtualGuests": lambda call: self._list(call, "virtualGuests", [g for g in self._documents() if g["hourlyBillingFlag"]]),
-            "Account::getMonthlyVirtualGuests": lambda call: self._list(call, "virtualGuests", [g for g in self._documents() if not g["hourlyBillingFlag"]]),
+            "Account::getHourlyVirtualGuests": lambda call: self._list(
+                call, "virtualGuests", [g for g in self._documents() if g["hourlyBillingFlag"]]
+            ),
+            "Account::getMonthlyVirtualGuests": lambda call: self._list(
+                call, "virtualGuests", [g for g in self._documents() if not g["hourlyBillingFlag"]]
+            ),
             "Account::getNetworkVlans": lambda call: self._list(call, "networkVlans", self._networks()),
             "Security_Ssh_Key::createObject": self._add_key,
             "Security_Ssh_Key::getObject": lambda call: self._masked(call, self._key(call)),
@@ -112,7 +115,9 @@ class Cloud:
             "Virtual_Guest::createObject": lambda call: self._order([call.args[0]])[0].receipt(),
             "Virtual_Guest::createObjects": lambda call: [guest.receipt() for guest in self._order(call.args[0])],
             "Virtual_Guest::getObject": lambda call: self._masked(call, self._document(self._guest(call))),
-            "Virtual_Guest::getBlockDevices": lambda call: self._masked(call, self._document(self._guest(call))["blockDevices"]),
+            "Virtual_Guest::getBlockDevices": lambda call: self._masked(
+                call, self._document(self._guest(call))["blockDevices"]
+            ),
             "Virtual_Guest::getBandwidthAllotmentDetail": lambda call: {},
             "Virtual_Guest::getBillingCycleBandwidthUsage": lambda call: [],
             "Virtual_Guest::getReverseDomainRecords": lambda call: [],
@@ -126,11 +131,15 @@ class Cloud:
             "Product_Order::verifyOrder": lambda call: {**self._checked(call.args[0]), "orderId": None},
             "Product_Order::placeOrder": self._place_order,
             "Product_Package::getAllObjects": lambda call: self._list(call, "", self.catalog.packages()),
-            "Product_Package::getItems": lambda call: self._list(call, "items", [item.document() for item in self.catalog.items]),
+            "Product_Package::getItems": lambda call: self._list(
+                call, "items", [item.document() for item in self.catalog.items]
+            ),
             "Product_Package::getActivePresets": lambda call: [],
             "Product_Package::getAccountRestrictedActivePresets": lambda call: [],
             "Product_Package::getRegions": lambda call: self.catalog.regions(),
-            "Location::getDatacenters": lambda call: self._list(call, "", [self.catalog.datacenter(name) for name in self.catalog.datacenters]),
+            "Location::getDatacenters": lambda call: self._list(
+                call, "", [self.catalog.datacenter(name) for name in self.catalog.datacenters]
+            ),
             "Network_Pod::getAllObjects": lambda call: self._list(call, "", []),
         }
 
@@ -141,6 +150,7 @@ class Cloud:
             ServiceError: The service refuses.
             HttpFailure: There is no answer of the API.
         """
+        self._let_in(call)
         with self._held():
             self.calls.append(call)
             self.watch(call)
@@ -149,8 +159,6 @@ class Cloud:
             self.pause(fault.seconds)
         elif fault is not None and fault.kind != "lost-answer":
             raise refusal(fault)
-        if (call.username, call.api_key) != self._who and (call.username, call.api_key) != ("apikey", self._who[1]):
-            raise ServiceError("SoftLayer_Exception_InvalidApiToken", "Invalid API token.", 401)
         handler = self._handlers.get(call.name)
         if handler is None:
             raise ServiceError("SoftLayer_Exception", f"REHEARSAL: {call.name} is not rehearsed.", 404)
@@ -159,6 +167,12 @@ class Cloud:
         if fault is not None and fault.kind == "lost-answer":
             self.pause(fault.seconds)
         return value if isinstance(value, Answer) else Answer(value)
+
+    def _let_in(self, call: Call) -> None:
+        """Refuse a call without the key: before anything is kept of the call, counted, or injected into it."""
+        known = secrets.compare_digest(call.api_key.encode(), self.api_key.encode())
+        if not known or call.username not in (USERNAME, "apikey"):
+            raise ServiceError("SoftLayer_Exception_InvalidApiToken", "Invalid API token.", 401)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
@@ -215,7 +229,14 @@ class Cloud:
         if any(key["fingerprint"] == fingerprint for key in self.keys.values()):
             raise ServiceError("SoftLayer_Exception_Public", "SSH Key already exists.")
         id = self._number()
-        key: dict[str, Any] = {"id": id, "label": label, "key": text, "fingerprint": fingerprint, "notes": str(given.get("notes") or ""), "createDate": _now()}
+        key: dict[str, Any] = {
+            "id": id,
+            "label": label,
+            "key": text,
+            "fingerprint": fingerprint,
+            "notes": str(given.get("notes") or ""),
+            "createDate": _now(),
+        }
         self.keys[id] = key
         return dict(key)
 
@@ -244,7 +265,11 @@ class Cloud:
             # Its machine may be up before its time; a person is to see how it comes up.
             if part < 0.5:
                 return Condition(doing="Assign Host")
-            return Condition(doing="Setup Operating System", public_address=condition.public_address, private_address=condition.private_address)
+            return Condition(
+                doing="Setup Operating System",
+                public_address=condition.public_address,
+                private_address=condition.private_address,
+            )
         if condition.running and not guest.never_up and not guest.ready:
             guest.ready = _now()
         return condition
@@ -256,8 +281,14 @@ class Cloud:
                 self.machines.end(guest.id)
                 self._ended.add(guest.id)
         elif guest.id not in self._begun:
-            disks = [int(disk["diskImage"]["capacity"]) for disk in guest.spec.get("blockDevices") or [] if disk["device"] == "2"]
-            keys = tuple(self.keys[key["id"]]["key"] for key in guest.spec.get("sshKeys") or [] if key["id"] in self.keys)
+            disks = [
+                int(disk["diskImage"]["capacity"])
+                for disk in guest.spec.get("blockDevices") or []
+                if disk["device"] == "2"
+            ]
+            keys = tuple(
+                self.keys[key["id"]]["key"] for key in guest.spec.get("sshKeys") or [] if key["id"] in self.keys
+            )
             self.machines.begin(guest.id, guest.hostname, keys, disks[0] if disks else 0)
             self._begun.add(guest.id)
 
@@ -277,7 +308,9 @@ class Cloud:
     def _networks(self) -> list[dict[str, Any]]:
         found = self.catalog.networks()
         for vlan in found:
-            vlan["virtualGuestCount"] = sum(guest.spec["datacenter"]["name"] == vlan["datacenter"]["name"] for guest in self.guests.values())
+            vlan["virtualGuestCount"] = sum(
+                guest.spec["datacenter"]["name"] == vlan["datacenter"]["name"] for guest in self.guests.values()
+            )
         return found
 
     def _order(self, specs: Iterable[Mapping[str, Any]]) -> list[Guest]:
@@ -303,11 +336,18 @@ class Cloud:
 
     def _tags(self) -> list[dict[str, Any]]:
         names = sorted({tag for guest in self.guests.values() for tag in guest.tags})
-        return [{"id": at, "name": name, "referenceCount": sum(name in guest.tags for guest in self.guests.values())} for at, name in enumerate(names, 1)]
+        return [
+            {"id": at, "name": name, "referenceCount": sum(name in guest.tags for guest in self.guests.values())}
+            for at, name in enumerate(names, 1)
+        ]
 
     def _references(self, call: Call) -> Answer:
         name = next((tag["name"] for tag in self._tags() if tag["id"] == call.id), None)
-        found = [{"id": g.id, "resourceTableId": g.id, "tagType": {"keyName": "GUEST"}} for g in self.guests.values() if name in g.tags]
+        found = [
+            {"id": g.id, "resourceTableId": g.id, "tagType": {"keyName": "GUEST"}}
+            for g in self.guests.values()
+            if name in g.tags
+        ]
         return self._list(call, "", found)
 
     def _power_on(self, call: Call) -> bool:

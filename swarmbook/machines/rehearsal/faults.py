@@ -75,19 +75,35 @@ class Fault:
         given = dict(part.split("=", 1) for part in rest if "=" in part)
         unknown = given.keys() - {field.name for field in dataclasses.fields(cls)} | given.keys() & {"kind"}
         if kind not in KINDS or unknown or len(given) != len(rest):
-            raise ValueError(f"{text!r}: wanted KIND[,on=NAME][,times=N][,seconds=S], where KIND is one of {', '.join(KINDS)}")
-        return cls(kind, given.get("on", "*"), int(given.get("times", 0)), float(given.get("seconds", 0)), given.get("text", ""))  # type: ignore[arg-type]
+            raise ValueError(
+                f"{text!r}: wanted KIND[,on=NAME][,times=N][,seconds=S], where KIND is one of {', '.join(KINDS)}"
+            )
+        return cls(
+            kind,  # type: ignore[arg-type]
+            given.get("on", "*"),
+            int(given.get("times", 0)),
+            float(given.get("seconds", 0)),
+            given.get("text", ""),
+        )
 
 
 #: Code and words of each refusal. The rate limit's are the real ones (softlayer-python issue 884), and the client looks for
 #: "Invalid API token."; the others are made up.
 _REFUSALS: dict[str, tuple[str, str, int]] = {
-    "rate-limit": ("SoftLayer_Exception_WebService_RateLimitExceeded", "Rate limit of 50 requests for every 1 second(s) exceeded.", 429),
+    "rate-limit": (
+        "SoftLayer_Exception_WebService_RateLimitExceeded",
+        "Rate limit of 50 requests for every 1 second(s) exceeded.",
+        429,
+    ),
     "bad-credentials": ("SoftLayer_Exception_InvalidApiToken", "Invalid API token.", 401),
     "quota": ("SoftLayer_Exception_Public", "REHEARSAL: the account has reached its limit of virtual servers.", 500),
     "unknown-datacenter": ("SoftLayer_Exception_Public", "REHEARSAL: there is no such datacenter.", 500),
     "refused": ("SoftLayer_Exception_Public", "REHEARSAL: refused.", 500),
-    "cancel-refused": ("SoftLayer_Exception_Public", "REHEARSAL: the server cannot be cancelled while a transaction is active.", 500),
+    "cancel-refused": (
+        "SoftLayer_Exception_Public",
+        "REHEARSAL: the server cannot be cancelled while a transaction is active.",
+        500,
+    ),
 }
 
 
@@ -128,7 +144,11 @@ class FaultPlan:
         wanted = tuple(kinds)
         with self._guard:
             for at, (fault, left) in enumerate(self._left):
-                if fault.kind not in wanted or fault.on not in ("*", on) or (fault.kind == "cancel-refused" and not on.endswith("::deleteObject")):
+                if (
+                    fault.kind not in wanted
+                    or fault.on not in ("*", on)
+                    or (fault.kind == "cancel-refused" and not on.endswith("::deleteObject"))
+                ):
                     continue
                 if left is not None:
                     if left == 1:

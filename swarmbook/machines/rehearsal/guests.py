@@ -61,7 +61,9 @@ class Guest:
         }
 
 
-def guest_document(guest: Guest, condition: Condition, catalog: Catalog, keys: Mapping[int, Mapping[str, Any]], password: str) -> dict[str, Any]:
+def guest_document(
+    guest: Guest, condition: Condition, catalog: Catalog, keys: Mapping[int, Mapping[str, Any]], password: str
+) -> dict[str, Any]:
     """Return all that a mask can ask of an instance; what it does not have (yet) is left out, as the service does.
 
     Args:
@@ -77,7 +79,12 @@ def guest_document(guest: Guest, condition: Condition, catalog: Catalog, keys: M
     power = ("RUNNING", "Running") if running else ("HALTED", "Halted")
     disks = list(spec.get("blockDevices") or [])
     code = str(spec.get("operatingSystemReferenceCode", ""))
-    software = {"manufacturer": "REHEARSAL", "name": code.partition("_")[0].capitalize(), "version": code, "referenceCode": code}
+    software = {
+        "manufacturer": "REHEARSAL",
+        "name": code.partition("_")[0].capitalize(),
+        "version": code,
+        "referenceCode": code,
+    }
     vlans = [v for v in catalog.networks() if v["datacenter"]["name"] == spec["datacenter"]["name"]]
     monthly = sum(float(price["recurringFee"] or 0) for price in guest.prices)
     found: dict[str, Any] = {
@@ -108,5 +115,8 @@ def guest_document(guest: Guest, condition: Condition, catalog: Catalog, keys: M
             "orderItem": {"id": guest.id + 6_000_000, "order": {"id": guest.id + 7_000_000, "userRecord": {"username": "REHEARSAL"}}}},
     }  # fmt: skip
     if doing:
-        found["activeTransaction"] = {"id": guest.id + 8_000_000, "transactionStatus": {"name": doing.upper().replace(" ", "_"), "friendlyName": doing}}
+        found["activeTransaction"] = {
+            "id": guest.id + 8_000_000,
+            "transactionStatus": {"name": doing.upper().replace(" ", "_"), "friendlyName": doing},
+        }
     return {key: value for key, value in found.items() if value is not None}

@@ -10,8 +10,8 @@ from pathlib import Path
 from swarmbook.access.docker_api import Engine, local_engine
 from swarmbook.machines.host_engine import ensure_engine
 from swarmbook.machines.images import ensure_image, node_image
-from swarmbook.machines.rehearsal import Condition
 from swarmbook.machines.lab.machines import Machine, Machines
+from swarmbook.machines.rehearsal import Condition
 from swarmbook.model.health import MachineState
 
 __all__ = ["LabInstances"]
@@ -74,7 +74,11 @@ class LabInstances:
         address = machine.private_address
         if machine.state is MachineState.RUNNING:
             return Condition(True, "", address, address)
-        return Condition(False, "Power On", address, address) if working else Condition(False, "", address, address, halted=True)
+        return (
+            Condition(False, "Power On", address, address)
+            if working
+            else Condition(False, "", address, address, halted=True)
+        )
 
     # -- behind it ---------------------------------------------------------------------------------------------
 
@@ -104,7 +108,9 @@ class LabInstances:
         """Return the machines by name, which is their number; none while no engine runs that could hold any."""
         if time.monotonic() - self._seen_at > _FRESH_S:
             engine = local_engine()
-            self._seen = {machine.name: machine for machine in self._machines(engine).all()} if engine is not None else {}
+            self._seen = (
+                {machine.name: machine for machine in self._machines(engine).all()} if engine is not None else {}
+            )
             self._seen_at = time.monotonic()
         return self._seen
 

@@ -14,12 +14,16 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from swarmbook.machines.rehearsal.cloud import API_KEY, USERNAME, Answer, Call, Cloud
+from swarmbook.machines.rehearsal.cloud import Answer, Call, Cloud
 from swarmbook.machines.rehearsal.faults import HttpFailure, ServiceError
 
-__all__ = ["API_KEY", "USERNAME", "Rehearsal"]
+__all__ = ["Rehearsal"]
 
 _PREFIX = "SoftLayer_"
+#: Bytes of a call. An order of 50 instances is below a tenth of it.
+_MOST = 1 << 20
+#: Seconds after which a connection on which nothing comes is closed.
+_SILENCE_S = 300
 _XMLRPC, _REST = "/xmlrpc/v3.1", "/rest/v3.1"
 
 
@@ -36,7 +40,9 @@ class Rehearsal:
         self._stopping = threading.Event()
         cloud.pause = self._stopping.wait  # a fault that waits must not keep the server from stopping
         self._server = _Server(("127.0.0.1", port), cloud)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="rehearsal", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="rehearsal", daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -54,15 +60,17 @@ class Rehearsal:
         return self.url + _REST
 
     @property
-    def slcli(self) -> str:
-        """The file that ``slcli -C`` takes."""
-        return f"# REHEARSAL: for slcli -C FILE\n[softlayer]\nusername = {USERNAME}\napi_key = {API_KEY}\nendpoint_url = {self.xmlrpc}\ntimeout = 60\n"
+    def key(self) -> str:
+        """The key to call it with."""
+        return self.cloud.api_key
 
     def __enter__(self) -> Rehearsal:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
@@ -77,6 +85,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], cloud: Cloud) -> None:
         self.cloud = cloud
         super().__init__(address, _Handler)
+        self.names = {f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print nothing: a client that has given up waiting is what some faults are for."""
@@ -84,6 +93,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = _SILENCE_S
     server_version = "swarmbook-REHEARSAL"
     server: _Server
 
@@ -91,8 +101,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: the cloud keeps its calls."""
 
     def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else b""
+        # A page in a browser of this computer can be made to call here, under a name of its own that leads to 127.0.0.1.
+        if self.headers.get("Host", "") not in self.server.names:
+            return self._refuse(421, b"REHEARSAL: not called by this name")
+        length = self.headers.get("Content-Length") or "0"
+        if not (length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= _MOST):
+            return self._refuse(413, b"REHEARSAL: too long")
+        body = self.rfile.read(int(length))
         path = urlsplit(self.path).path
         if path.startswith(_XMLRPC + "/"):
             self._answer_xmlrpc(path, body)
@@ -100,6 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_rest(path, body)
         else:
             self._send(404, b"REHEARSAL: not found", "text/plain")
+
+    def _refuse(self, status: int, words: bytes) -> None:
+        self.close_connection = True  # what it sends is not read
+        self._send(status, words, "text/plain")
 
     do_GET = do_POST = do_PUT = do_DELETE = _answer
 
@@ -120,29 +139,44 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer_xmlrpc(self, path: str, body: bytes) -> None:
         try:
             params, method = xmlrpc.client.loads(body)
-            answer = self.server.cloud.call(_from_xmlrpc(path.rpartition("/")[2], method or "", params, self.headers.get("Authorization") or ""))
+            answer = self.server.cloud.call(
+                _from_xmlrpc(path.rpartition("/")[2], method or "", params, self.headers.get("Authorization") or "")
+            )
             sent = xmlrpc.client.dumps((_plain(answer.value),), methodresponse=True)
         except ServiceError as error:
-            self._send(200, xmlrpc.client.dumps(xmlrpc.client.Fault(error.code, error.message)).encode(), "text/xml")  # type: ignore[arg-type]
+            self._fault(error.code, error.message)
         except HttpFailure as failure:
             self._send(failure.status, b"REHEARSAL: no answer", "text/plain")
         except Exception as error:  # what is wrong in here must not look like a broken network
-            self._send(200, xmlrpc.client.dumps(xmlrpc.client.Fault("SoftLayer_Exception", f"REHEARSAL: {error!r}")).encode(), "text/xml")  # type: ignore[arg-type]
+            self._fault("SoftLayer_Exception", f"REHEARSAL: {error!r}")
         else:
             self._send(200, sent.encode(), "text/xml", answer.total)
+
+    def _fault(self, code: str, words: str) -> None:
+        """Answer with a fault; the service's codes are words."""
+        fault = xmlrpc.client.Fault(code, words)  # type: ignore[arg-type]
+        self._send(200, xmlrpc.client.dumps(fault).encode(), "text/xml")
 
     # -- REST --------------------------------------------------------------------------------------------------
 
     def _answer_rest(self, path: str, body: bytes) -> None:
         try:
-            answer: Answer = self.server.cloud.call(_from_rest(path, urlsplit(self.path).query, body, self.headers.get("Authorization") or ""))
+            answer: Answer = self.server.cloud.call(
+                _from_rest(path, urlsplit(self.path).query, body, self.headers.get("Authorization") or "")
+            )
             sent = json.dumps(_plain(answer.value))
         except ServiceError as error:
-            self._send(error.status, json.dumps({"error": error.message, "code": error.code}).encode(), "application/json")
+            self._send(
+                error.status, json.dumps({"error": error.message, "code": error.code}).encode(), "application/json"
+            )
         except HttpFailure as failure:
             self._send(failure.status, b"REHEARSAL: no answer", "text/plain")
         except Exception as error:
-            self._send(500, json.dumps({"error": f"REHEARSAL: {error!r}", "code": "SoftLayer_Exception"}).encode(), "application/json")
+            self._send(
+                500,
+                json.dumps({"error": f"REHEARSAL: {error!r}", "code": "SoftLayer_Exception"}).encode(),
+                "application/json",
+            )
         else:
             self._send(200, sent.encode(), "application/json", answer.total)
 
@@ -201,7 +235,9 @@ def _number(id: Any) -> int | None:
     try:
         return int(id)
     except ValueError:
-        raise ServiceError("SoftLayer_Exception_ObjectNotFound", f"Unable to find object with id of '{id}'.", 404) from None
+        raise ServiceError(
+            "SoftLayer_Exception_ObjectNotFound", f"Unable to find object with id of '{id}'.", 404
+        ) from None
 
 
 def _plain(value: Any) -> Any:

@@ -11,8 +11,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from swarmbook.machines.rehearsal.instances import LabInstances
 from swarmbook.machines.rehearsal import AccountFile, Cloud, Fault, Rehearsal
+from swarmbook.machines.rehearsal.door import kept_key
+from swarmbook.machines.rehearsal.instances import LabInstances
 
 __all__ = ["endpoint", "lab_name", "rehearse", "set_up"]
 
@@ -40,24 +41,31 @@ def rehearse(home: Path, base_image: str, port: int = 0) -> Rehearsal:
     return Rehearsal(Cloud(LabInstances(lab_name(home), home, base_image), file=_file(home)), port)
 
 
-def endpoint(named: str, home: Path, base_image: str) -> str:
-    """Return the URL that ``sl_endpoint`` stands for: itself, or that of a rehearsal in this process.
+def endpoint(named: str, home: Path, base_image: str) -> tuple[str, str]:
+    """Return the URL that ``sl_endpoint`` stands for, and the key of the rehearsal that answers there.
+
+    The URL is itself, or that of a rehearsal in this process; the key is empty where no rehearsal of this folder is known.
 
     Args:
         named: What ``sl_endpoint`` says.
         home: Where ``clusters/`` lies.
         base_image: Base of the machines' image.
     """
-    return _begun(home, base_image) if named == "rehearsal" else named
+    if named != "rehearsal":
+        return named, kept_key(home, named)
+    begun = _begun(home, base_image)
+    return begun.xmlrpc, begun.key
 
 
 @functools.cache
-def _begun(home: Path, base_image: str) -> str:
-    """Start, once, a rehearsal that runs until the process ends; return its URL."""
-    return rehearse(home, base_image).__enter__().xmlrpc
+def _begun(home: Path, base_image: str) -> Rehearsal:
+    """Start, once, a rehearsal that runs until the process ends."""
+    return rehearse(home, base_image).__enter__()
 
 
-def set_up(home: Path, *, up_s: float | None = None, faults: Iterable[Fault] = (), behave: bool = False) -> tuple[float, list[str]]:
+def set_up(
+    home: Path, *, up_s: float | None = None, faults: Iterable[Fault] = (), behave: bool = False
+) -> tuple[float, list[str]]:
     """Say how the service is to be from now on, for every process.
 
     Args:
@@ -76,5 +84,8 @@ def set_up(home: Path, *, up_s: float | None = None, faults: Iterable[Fault] = (
             account.faults.clear()
         for fault in faults:
             account.faults.add(fault)
-        lines = [f"{fault.kind} on {fault.on}, {f'{left} more times' if left else 'always'}" for fault, left in account.faults.left()]
+        lines = [
+            f"{fault.kind} on {fault.on}, {f'{left} more times' if left else 'always'}"
+            for fault, left in account.faults.left()
+        ]
         return account.up_s, lines

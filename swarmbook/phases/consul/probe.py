@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Facts, Probe, name
+from swarmbook.access.probe import Facts, Probe, name, nameserver
+from swarmbook.base.plain import plain_data
 from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK
 
 __all__ = ["Listener", "NodeState", "on_node"]
@@ -105,13 +106,13 @@ def on_node(image: bool = False, label: str = "", drained: bool = False) -> Prob
         config = "".join(facts.get("config", ()))
         running = "".join(facts["running"]).strip()
         return NodeState(
-            config=json.loads(base64.b64decode(config, validate=True)) if config else {},
+            config=plain_data(json.loads(base64.b64decode(config, validate=True))) if config else {},
             files=files,
             label=label,
             image=image,
             drained=drained,
             running=name(running) if running else "",
-            nameservers=tuple(facts["nameservers"]),
+            nameservers=tuple(nameserver(line) for line in facts["nameservers"] if line.strip()),
             listeners=() if running else tuple(Listener.read(line) for line in facts["listeners"] if line),
         )
 

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swarmbook.access.commands import lines, sh
-from swarmbook.access.probe import Facts, Probe
+from swarmbook.access.probe import Facts, Probe, line, name, nameserver, word
+from swarmbook.base.plain import plain
 from swarmbook.phases.engine.settings import DRIVER_FACTS, FOLDER, SETTINGS
 from swarmbook.phases.support.systems import OS_RELEASE, read_os_release
 
 __all__ = ["DROP_IN", "ENGINE", "Engine", "Tasks", "tasks"]
 
 DROP_IN = "/etc/systemd/system/docker.service.d/swarmbook.conf"
+_MOST_START_LINE = 4096
 _VERSION = re.compile(r"[0-9A-Za-z.+~:-]{0,60}")
 
 
@@ -79,30 +81,30 @@ sed -n 's/^nameserver *//p' /etc/resolv.conf | as nameservers
 
 
 def _read(facts: Facts) -> Engine:
-    def line(name: str) -> str:
-        return "".join(facts[name]).strip()
+    def one(fact: str) -> str:
+        return "".join(facts[fact]).strip()
 
-    def text(name: str) -> str:
-        return base64.b64decode(line(name), validate=True).decode(errors="replace")
+    def text(fact: str) -> str:
+        return plain(base64.b64decode(one(fact), validate=True).decode(errors="replace"))
 
-    info = json.loads(line("info") or "null") or {}
-    if not _VERSION.fullmatch(line("version")):
-        raise ValueError(f"no version: {line('version')[:80]!r}")
+    info = json.loads(one("info") or "null") or {}
+    if not _VERSION.fullmatch(one("version")):
+        raise ValueError(f"no version: {one('version')[:80]!r}")
     return Engine(
-        version=line("version"),
-        active=line("active") == "active",
-        enabled=line("enabled") == "enabled",
-        start_line=line("start_line"),
+        version=one("version"),
+        active=one("active") == "active",
+        enabled=one("enabled") == "enabled",
+        start_line=one("start_line")[:_MOST_START_LINE],
         settings=text("settings"),
         drop_in=text("drop_in"),
         certificate=text("certificate"),
         authority=text("authority"),
-        key=line("key"),
-        nameservers=tuple(facts["nameservers"]),
-        driver=str(info.get("Driver") or ""),
-        labels=tuple(str(label) for label in info.get("Labels") or ()),
+        key=word(one("key")),
+        nameservers=tuple(nameserver(each) for each in facts["nameservers"] if each.strip()),
+        driver=word(str(info.get("Driver") or "")),
+        labels=tuple(line(str(label)) for label in info.get("Labels") or ()),
         release=read_os_release(facts["os"]),
-        under=tuple(word for word in facts["under"] if word),
+        under=tuple(line(each) for each in facts["under"] if each),
     )
 
 
@@ -114,13 +116,15 @@ Tasks = Mapping[str, str]
 
 
 def _read_tasks(facts: Facts) -> Tasks:
-    return dict(line.split(" ", 1) for line in facts["tasks"] if " " in line)
+    # An image chooses its labels itself: as JSON, a label of several lines is one line, and no service's name.
+    pairs = (json.loads(each) for each in facts["tasks"] if each)
+    return {name(service): line(status) for service, status in pairs}
 
 
 tasks: Probe[Tasks] = Probe(
     sh(
         "docker ps --filter label=com.docker.swarm.service.name "
-        """--format '{{.Label "com.docker.swarm.service.name"}} {{.Status}}' | as tasks"""
+        """--format '[{{json (.Label "com.docker.swarm.service.name")}},{{json .Status}}]' | as tasks"""
     ),
     _read_tasks,
 )

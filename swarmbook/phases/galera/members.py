@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from swarmbook.access.commands import Script, sh
-from swarmbook.access.probe import Facts, Probe, container_id
+from swarmbook.access.probe import Facts, Probe, container_id, line, number
 from swarmbook.base.errors import WorldError
 from swarmbook.model.health import Component, GaleraState
 from swarmbook.params import Params
@@ -213,7 +213,7 @@ def read_member(facts: Facts, *, image: bool, spec: str) -> Member:
         running=running,
         healthy=running and list(facts["running"]) == ["healthy"],
         ended=ended,
-        port_taken="" if running else "".join(facts.get("port", ()))[:200],
+        port_taken="" if running else line("".join(facts.get("port", ()))),
         wsrep=_wsrep("".join(facts.get("wsrep", ()))),
         transfer=_transfer(facts.get("log", ())),
     )
@@ -225,7 +225,8 @@ def _position(lines: Sequence[str]) -> Position | None:
     values = dict(line.split(" ", 1) for line in lines)
     if not _UUID.fullmatch(values["uuid"]):
         raise ValueError(f"no uuid: {values['uuid'][:80]!r}")
-    return Position(values["uuid"], int(values["seqno"]))
+    seqno = values["seqno"]
+    return Position(values["uuid"], -1 if seqno == "-1" else number(seqno))
 
 
 def _wsrep(text: str) -> Wsrep | None:
@@ -235,11 +236,11 @@ def _wsrep(text: str) -> Wsrep | None:
     if "error" in data:
         return None
     return Wsrep(
-        str(data["state_comment"]),
-        str(data["cluster_status"]),
+        line(str(data["state_comment"])),
+        line(str(data["cluster_status"])),
         data["ready"] is True,
-        int(data["cluster_size"] or 0),
-        str(data["cluster_state_uuid"]),
+        number(data["cluster_size"] or 0),
+        line(str(data["cluster_state_uuid"])),
     )
 
 

@@ -13,7 +13,7 @@ import pymysql
 from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.pki import Purpose
-from swarmbook.access.probe import Facts, Probe, address
+from swarmbook.access.probe import Facts, Probe, address, line
 from swarmbook.access.tls import NamedContext
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, WorldError
@@ -112,7 +112,7 @@ docker network inspect --format "{{(index .Containers \\"$c\\").IPv4Address}}" d
     def read(facts: Facts) -> Place:
         found = "".join(facts.get("address", ()))
         there = bool(found) and found != "<no value>"
-        return Place(address(found) if there else "", "".join(facts.get("ended", ()))[:200])
+        return Place(address(found) if there else "", line("".join(facts.get("ended", ()))))
 
     return Probe(script, read)
 

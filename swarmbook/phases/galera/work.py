@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Probe
+from swarmbook.access.probe import Probe, container_id
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, UsageError, WaitTimeout, WorldError
+from swarmbook.base.secrets import mask
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.params import Params
@@ -28,6 +29,8 @@ __all__ = ["Work", "init_scripts", "last_words"]
 _STARTS = 4
 #: What a first start that failed has said, beside its data; ``logs.sh`` reads it.
 _FAILED_LOG = "failed-start.log"
+#: Characters of a log that an error carries.
+_LAST_WORDS = 4000
 
 
 def init_scripts(params: Params) -> dict[str, bytes]:
@@ -277,9 +280,7 @@ class Work:
     def _remove_service(self, name: str) -> None:
         service = service_name(self._params, name)
         self._book.fleet[self._manager].run(sh("docker service rm @{service} >/dev/null", service=service), check=False)
-        running = Probe(
-            sh("@!{running} -q | as running", running=of_service(service)), lambda facts: " ".join(facts["running"])
-        )
+        running = _running(service)
         wait_for(
             f"the member on {name} has stopped",
             lambda: (not (ids := self._book.fleet[name].ask(running, quiet=True)), ids),
@@ -287,6 +288,14 @@ class Work:
             where=name,
             next=f"swarmbook ssh {name} docker ps",
         )
+
+
+def _running(service: str) -> Probe[str]:
+    """Ask for the ids of a service's containers that run."""
+    return Probe(
+        sh("@!{running} -q | as running", running=of_service(service)),
+        lambda facts: " ".join(container_id(line) for line in facts["running"] if line),
+    )
 
 
 def last_words(book: Book, name: str) -> str:
@@ -305,4 +314,5 @@ def last_words(book: Book, name: str) -> str:
         all=of_service(service),
         lines=r"ERROR|galera:|\.sql|\.sh",
     )
-    return book.fleet[name].run(script, check=False).stdout.strip() or "nothing in its log"
+    said = mask(book.fleet[name].run(script, check=False).stdout.strip())
+    return said[-_LAST_WORDS:] or "nothing in its log"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swarmbook.access.commands import lines, sh
-from swarmbook.access.probe import Facts, Probe
+from swarmbook.access.probe import Facts, Probe, line, number, word
+from swarmbook.access.probe import device as device_path
 from swarmbook.phases.post_provision import layouts
 from swarmbook.phases.post_provision.layouts import GUARD_FILE
 from swarmbook.phases.support.engine_data import MOUNT_POINT
@@ -151,21 +152,29 @@ def read_disk(facts: Facts, device: str) -> Disk:
     disks = json.loads("\n".join(sections["disks"]) or "{}").get("blockdevices", [])
     common = Disk(
         device=device,
-        kernel=tuple(sections["kernel"]),
+        kernel=tuple(word(each) for each in sections["kernel"] if each),
         occupied=any(sections["occupied"]),
-        under=" ".join(sections["under"]),
+        under=line(" ".join(sections["under"])),
         guard="\n".join(sections["guard"]).strip() == layouts.GUARD.strip(),
-        engine=" ".join(sections.get("engine", [])).strip()[:100],
+        engine=word(" ".join(sections.get("engine", [])).strip()),
     )
-    ids = [line.split() for line in sections["ids"]]
+    # udev writes what a disk's model says into names of links: one that we could not name in a command is passed over.
+    ids = [pair for pair in (each.split() for each in sections["ids"]) if len(pair) == 2 and _is_device(pair[0])]
     read_in = {
-        disk["name"]: _disk(found, disk, replace(common, device=device or _by_id(disk["name"], ids)))
+        disk["name"]: _disk(found, disk, replace(common, device=device or _by_id(device_path(disk["name"]), ids)))
         for disk in disks
         if disk["type"] in _KINDS
     }
     if device:
         return next(iter(read_in.values()), common)
     return _choose(read_in, disks, common)
+
+
+def _is_device(path: str) -> bool:
+    try:
+        return bool(device_path(path))
+    except ValueError:
+        return False
 
 
 def _choose(read_in: Mapping[str, Disk], raw: Sequence[Mapping[str, Any]], common: Disk) -> Disk:
@@ -210,12 +219,12 @@ def _by_id(name: str, ids: Sequence[Sequence[str]]) -> str:
 def _signatures(lines: Sequence[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     values: dict[str, str] = {}
-    for line in lines:
-        if line.startswith("= "):
-            _, node, code = line.split()
+    for each in lines:
+        if each.startswith("= "):
+            _, node, code = each.split()
             values = found[node] = {"code": code}
-        elif "=" in line:
-            key, _, value = line.partition("=")
+        elif "=" in each:
+            key, _, value = each.partition("=")
             values[key] = value.replace("\\ ", " ")
     return found
 
@@ -226,9 +235,9 @@ def _walk(tree: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
     nodes = _walk(tree)
-    mounts = tuple(dict.fromkeys(node["mountpoint"] for node in nodes if node["mountpoint"]))
+    mounts = tuple(dict.fromkeys(line(node["mountpoint"]) for node in nodes if node["mountpoint"]))
     content, top, unfinished = _content(found, tree)
-    uuid = found.signatures.get(top, {}).get("UUID", "")
+    uuid = word(found.signatures.get(top, {}).get("UUID", ""))
     mounted, _, options = " ".join(found.sections["mount"]).partition(" ")
     fstab = (
         next((line.split()[1] for line in found.sections["fstab"] if line.split()[0] == f"UUID={uuid}"), "")
@@ -239,7 +248,7 @@ def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
     groups = {group for name, group in found.words("pvs") if name in names and group}
     return replace(
         common,
-        size=int(tree["size"]),
+        size=number(tree["size"]),
         content=content,
         unfinished=unfinished,
         bare=tree["type"] == "loop" and found.sections["partscan"] != ["1"],

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 
-from swarmbook.access.commands import lines, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.node import Node
-from swarmbook.access.probe import Facts as Answer
-from swarmbook.access.probe import Probe, address, number
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
@@ -18,81 +13,21 @@ from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable
 from swarmbook.params import Params
 from swarmbook.phases.provision.links import Heard, Port, try_links
-from swarmbook.phases.support.systems import OS_RELEASE, family_of, read_os_release
+from swarmbook.phases.provision.preflight_probe import Facts, about_node
+from swarmbook.phases.support.systems import family_of
 
-__all__ = ["Facts", "Listener", "about_node", "judge", "preflight", "read_facts", "wanted_ports"]
+__all__ = ["judge", "preflight", "wanted_ports"]
 
 #: Free bytes that the system's own disk should have: packages, logs, and what a container writes beside its volumes.
 _FREE = 2 * 2**30
 #: Seconds that the clocks of two nodes may differ: certificates begin to hold at a moment, and logs are read side by side.
 _SKEW_S = 2.0
+#: Seconds that a node's clock may differ from this computer's. Certificates are made here, and begin five minutes ago: on nodes
+#: that are further behind, none of them would be valid yet.
+_SKEW_FROM_HERE_S = 60.0
 #: Who may hold a port on a node that the book has been on before; the kernel's VXLAN has no name.
 _OURS = {"dockerd", "docker-proxy", "containerd", "consul", "mariadbd", ""}
 _ANY = {"0.0.0.0", "*", "::"}  # noqa: S104 - read, not bound
-
-#: The clock first: what comes after it takes its time.
-_ASK = """date +%s.%N | as now
-cat /proc/1/comm | as init
-cat /proc/sys/kernel/hostname | as hostname
-cat /etc/machine-id 2>/dev/null | as machine
-df --output=avail -B1 / | tail -n 1 | as free
-{ [ ! -e /etc/swarmbook ] || echo yes; } | as ours
-ip -o -4 address show | awk '{ split($4, a, "/"); print $2, a[1] }' | as addresses
-for link in /sys/class/net/*; do echo "${link##*/} $(cat "$link/mtu")"; done | as mtu
-modules=/lib/modules/$(uname -r)
-loads() { [ -d "$modules" ] && modprobe -n -q "$1" 2>/dev/null; }
-# A kernel without modules to look at is asked for a link; it goes at once.
-{ { grep -qw overlay /proc/filesystems || loads overlay; } && echo overlay
-{ [ -d /sys/module/vxlan ] || loads vxlan || { ip link add swbprobe type vxlan id 42 dstport 0 2>/dev/null && ip link delete swbprobe; }; } && echo VXLAN
-{ [ -e /proc/net/ip_vs ] || loads ip_vs; } && echo IPVS
-{ [ -d /sys/module/esp4 ] || loads esp4; } && echo ESP
-{ grep -qw device-mapper /proc/misc || loads dm_mod; } && echo device-mapper; } | as kernel
-ss -H -lntup | awk '{ print $1, $5, $7 }' | as listeners
-for other in @{others}; do getent ahostsv4 "$other" | awk -v o="$other" 'NR == 1 { print o, $1 }'; done | as names
-"""
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A process that listens on a node."""
-
-    protocol: str
-    address: str
-    port: int
-    process: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a node says of itself.
-
-    Args:
-        release: Its os-release.
-        init: Its first process.
-        hostname: What it calls itself.
-        machine: Its machine id.
-        free: Bytes free on the system's disk.
-        addresses: Interface by IPv4 address.
-        mtu: By interface, bytes.
-        kernel: What its kernel has, of overlay, VXLAN, IPVS, ESP, device-mapper.
-        listeners: Who listens.
-        ours: Whether the book has been there before.
-        clock: Seconds that its clock is ahead of this computer's, and by how many that may be wrong.
-        names: Where it finds the other nodes' names, as far as it does.
-    """
-
-    release: Mapping[str, str] = field(default_factory=dict)
-    init: str = ""
-    hostname: str = ""
-    machine: str = ""
-    free: int = 0
-    addresses: Mapping[str, str] = field(default_factory=dict)
-    mtu: Mapping[str, int] = field(default_factory=dict)
-    kernel: frozenset[str] = frozenset()
-    listeners: tuple[Listener, ...] = ()
-    ours: bool = False
-    clock: tuple[float, float] = (0.0, 0.0)
-    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def wanted_ports(params: Params) -> list[Port]:
@@ -109,59 +44,6 @@ def wanted_ports(params: Params) -> list[Port]:
         *(Port(p, 53, "Consul's DNS") for p in both),
         *mariadb,
     ]
-
-
-def read_facts(said: Answer, began: float, ended: float) -> Facts:
-    """Read what a node has answered.
-
-    Args:
-        said: The facts of :func:`about_node`.
-        began: This computer's clock when it was asked.
-        ended: And when the answer was there.
-
-    Raises:
-        ValueError: It is not what it should be.
-    """
-
-    def one(name: str) -> str:
-        return "".join(said[name]).strip()[:200]
-
-    def pairs(name: str) -> list[list[str]]:
-        return [line.split() for line in said[name] if len(line.split()) == 2]
-
-    listeners = []
-    for protocol, end, *process in (line.split() for line in said["listeners"] if line):
-        address_part, _, port = end.rpartition(":")
-        name = process[0].split('"')[1] if process and '"' in process[0] else ""
-        address_part = address_part.partition("%")[0].strip("[]")
-        listeners.append(Listener(protocol, address_part, number(port, 65535), name[:60]))
-    return Facts(
-        release=read_os_release(said["os"]),
-        init=one("init"),
-        hostname=one("hostname"),
-        machine=one("machine"),
-        free=number(one("free") or "0"),
-        addresses={address(found): interface for interface, found in pairs("addresses")},
-        mtu={interface: number(mtu, 1 << 20) for interface, mtu in pairs("mtu")},
-        kernel=frozenset(said["kernel"]),
-        listeners=tuple(listeners),
-        ours=one("ours") == "yes",
-        # It looked at its clock at some moment in between.
-        clock=(float(one("now") or 0) - (began + ended) / 2, (ended - began) / 2),
-        names={name: address(found) for name, found in pairs("names")},
-    )
-
-
-def about_node(others: Sequence[str], clock: Callable[[], float] = time.time) -> Probe[Facts]:
-    """Ask what a node says about itself, and where it finds the others' names.
-
-    Args:
-        others: Names of the other nodes.
-        clock: This computer's.
-    """
-    began = clock()
-    script = lines(sh(_ASK, others=others), OS_RELEASE)
-    return Probe(script, lambda said: read_facts(said, began, clock()))
 
 
 def _ask(host: Host, nodes: Sequence[Node]) -> Facts:
@@ -263,6 +145,7 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
     }
     ahead = {o.name: facts.clock[0] - seen[o.name].clock[0] for o in others}
     # More than the round trip can account for.
+    far = abs(facts.clock[0]) > _SKEW_FROM_HERE_S + facts.clock[1]
     off = {name: by for name, by in ahead.items() if abs(by) > _SKEW_S + facts.clock[1] + seen[name].clock[1]}
     return [
         _row(
@@ -306,6 +189,15 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
             or "so it is",
             not off,
             "timedatectl set-ntp true, or install chrony",
+            code=Code.CLOCKS_DIFFER,
+        ),
+        _row(
+            node,
+            "clock, from here",
+            f"within {_SKEW_FROM_HERE_S:g} s of this computer's",
+            f"{abs(facts.clock[0]):.0f} s {'ahead of' if facts.clock[0] > 0 else 'behind'} it" if far else "so it is",
+            not far,
+            "set this computer's clock, or the nodes': timedatectl set-ntp true, or install chrony",
             code=Code.CLOCKS_DIFFER,
         ),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import sh
 from swarmbook.access.node import Node
-from swarmbook.access.probe import Probe
+from swarmbook.access.probe import Probe, line, word
 from swarmbook.access.ssh_keys import fingerprint, generate_key, public_part, same_key, take_key
 from swarmbook.base.errors import ForeignData, PlanMismatch
 from swarmbook.base.words import many
@@ -207,7 +207,8 @@ machines = ProvideMachines()
 
 #: Who we are on a node, and what it runs.
 _WHO: Probe[tuple[str, str]] = Probe(
-    sh("id -un | as user; uname -sr | as kernel"), lambda facts: ("".join(facts["user"]), "".join(facts["kernel"])[:80])
+    sh("id -un | as user; uname -sr | as kernel"),
+    lambda facts: (word("".join(facts["user"])), line("".join(facts["kernel"]))[:80]),
 )
 
 

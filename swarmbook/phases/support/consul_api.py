@@ -11,11 +11,14 @@ from typing import Any
 
 import requests
 
+from swarmbook.access.answers import bound
 from swarmbook.access.node import Endpoint
 from swarmbook.access.pki import Purpose
+from swarmbook.access.probe import understood
 from swarmbook.access.tls import NamedAdapter, NamedContext
 from swarmbook.base import secrets
 from swarmbook.base.errors import WorldError
+from swarmbook.base.plain import plain_data
 from swarmbook.base.secrets import Secret
 from swarmbook.book.book import Book
 
@@ -35,9 +38,10 @@ class ConsulApi:
     """
 
     def __init__(self, name: str, end: Endpoint, ca: Path, token: Secret) -> None:
-        self._name, self._end, self._ca = name, end, ca
+        self.name, self._end, self._ca = name, end, ca
         self._base = f"https://{end}/v1"
         self._session = requests.Session()
+        bound(self._session)
         self._session.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         self._session.verify = str(ca)
         self._session.mount("https://", NamedAdapter(NamedContext.of(name, ca.read_bytes())))
@@ -53,7 +57,7 @@ class ConsulApi:
 
     def holding(self, token: Secret) -> ConsulApi:
         """Return the same agent's API, asked with another token."""
-        return ConsulApi(self._name, self._end, self._ca, token)
+        return ConsulApi(self.name, self._end, self._ca, token)
 
     def begin_acl(self) -> requests.Response:
         """Ask for the first token, which Consul gives once, to the first that asks."""
@@ -74,11 +78,11 @@ class ConsulApi:
             )
         except requests.RequestException as error:
             raise WorldError(
-                f"Consul on {self._name} does not answer",
+                f"Consul on {self.name} does not answer",
                 where=self._base,
                 wanted="its HTTPS API",
                 seen=str(error),
-                next=f"swarmbook ssh {self._name} docker service logs --tail 20 consul_server",
+                next=f"swarmbook ssh {self.name} docker service logs --tail 20 consul_server",
             ) from None
 
     def get(self, path: str, **query: str) -> Any:
@@ -87,11 +91,13 @@ class ConsulApi:
         Raises:
             WorldError: Consul answered with an error; carries its words.
         """
-        return self._checked("GET", path, None, **query).json()
+        with understood(self.name):
+            return plain_data(self._checked("GET", path, None, **query).json())
 
     def put(self, path: str, body: Any = None, **query: str) -> Any:
         """Return a write's JSON."""
-        return self._checked("PUT", path, body, **query).json()
+        with understood(self.name):
+            return plain_data(self._checked("PUT", path, body, **query).json())
 
     def delete(self, path: str) -> None:
         """Delete what lies at a path.
@@ -105,7 +111,7 @@ class ConsulApi:
         answer = self.request(method, path, body, **query)
         if answer.status_code >= 400:
             raise WorldError(
-                f"Consul on {self._name} refused {method} {path}",
+                f"Consul on {self.name} refused {method} {path}",
                 where=self._base,
                 seen=f"{answer.status_code} {answer.text.strip()[:300]}",
                 next="swarmbook run PARAMS --from 04",
@@ -152,11 +158,10 @@ def token_mark(cluster: str, name: str, rules: str) -> str:
 def known_tokens(consul: ConsulApi) -> frozenset[str]:
     """List the marks of the tokens that are there; the rules' hash ends their description."""
     answer = consul.request("GET", "acl/tokens")
-    return (
-        frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json())
-        if answer.ok
-        else frozenset()
-    )
+    if not answer.ok:
+        return frozenset()
+    with understood(consul.name):
+        return frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json())
 
 
 def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
@@ -173,9 +178,10 @@ def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: s
     started = time.monotonic()
     mark = _rules_mark(rules)
     policy = {"Name": name, "Description": f"swarmbook {mark}", "Rules": rules}
-    known = {entry["Name"]: entry["ID"] for entry in consul.get("acl/policies")}
+    with understood(consul.name):
+        known = {entry["Name"]: uuid.UUID(entry["ID"]) for entry in consul.get("acl/policies")}
     if name in known:
-        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": known[name]})
+        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": str(known[name])})
     else:
         consul.put("acl/policy", policy)
     accessor_id = accessor(book.cluster.name, name)

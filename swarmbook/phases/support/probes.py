@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from types import TracebackType
 
 from swarmbook.access.commands import Script, sh
@@ -37,20 +38,7 @@ class Probes:
         image = image_name("consul", self._book.params.lab_base_image)
         labels = [f"{_LABEL}=1", f"{stack.CLUSTER_LABEL}={self._book.cluster.name}"]
         network = self._network or "bridge"
-        start = Probe(
-            sh(
-                """docker ps -aq @{old} | xargs -r docker rm -f >/dev/null
-docker run -d --name @{name} @{labels} --network @{network} --entrypoint sleep @{image} 600 >/dev/null || exit 1
-docker inspect --format @{format} @{name} | as address""",
-                old=[word for label in labels for word in ("--filter", f"label={label}")],
-                labels=[word for label in labels for word in ("--label", label)],
-                name=self._name,
-                network=network,
-                image=image,
-                format=f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}',
-            ),
-            lambda facts: address("".join(facts["address"])),
-        )
+        start = _start(self._name, labels, network, image)
         try:
             self.addresses = self._book.fleet.each(lambda host: host.ask(start, timeout_s=90))
         except BaseException:
@@ -77,3 +65,28 @@ docker inspect --format @{format} @{name} | as address""",
         """
         command = sh("docker exec @{name} sh -c @{script} 2>&1", name=self._name, script=script)
         return host.run(command, check=False, timeout_s=timeout_s).stdout.splitlines()
+
+
+def _start(container: str, labels: Sequence[str], network: str, image: str) -> Probe[str]:
+    """Start a container in place of those that are left over; answer with its address.
+
+    Args:
+        container: Its name.
+        labels: For it; those that carry all of them are left over.
+        network: The network it is on.
+        image: What it is made of.
+    """
+    return Probe(
+        sh(
+            """docker ps -aq @{old} | xargs -r docker rm -f >/dev/null
+docker run -d --name @{name} @{labels} --network @{network} --entrypoint sleep @{image} 600 >/dev/null || exit 1
+docker inspect --format @{format} @{name} | as address""",
+            old=[word for label in labels for word in ("--filter", f"label={label}")],
+            labels=[word for label in labels for word in ("--label", label)],
+            name=container,
+            network=network,
+            image=image,
+            format=f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}',
+        ),
+        lambda facts: address("".join(facts["address"])),
+    )

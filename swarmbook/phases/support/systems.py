@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -196,11 +197,15 @@ install -m 644 "$aside/key" @{into}""",
     )
 
 
+#: A word of the host's, which goes into a file that apt reads.
+_CODENAME = re.compile(r"[a-z][a-z0-9.-]{0,40}")
+
+
 def _add_apt_repository(host: str, system: Mapping[str, str]) -> list[Script]:
     id = system.get("ID", "")
     base = id if id in ("debian", "ubuntu") else "ubuntu" if "UBUNTU_CODENAME" in system else "debian"
     name = system.get("UBUNTU_CODENAME") or system.get("DEBIAN_CODENAME") or system.get("VERSION_CODENAME", "")
-    if not name:
+    if not _CODENAME.fullmatch(name):
         raise WorldError(
             f"the system of {host} does not say which release it is, and Docker's repository goes by that name",
             where=f"{host}: /etc/os-release",

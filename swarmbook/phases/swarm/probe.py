@@ -8,7 +8,7 @@ from typing import Any
 
 from swarmbook.access.commands import sh
 from swarmbook.access.docker_types import SwarmNode
-from swarmbook.access.probe import Facts, Probe, network, node_id
+from swarmbook.access.probe import Facts, Probe, line, network, node_id
 from swarmbook.model.health import SwarmState
 
 __all__ = ["LISTING", "LOCAL", "Local"]
@@ -40,7 +40,7 @@ class Local:
 def _local(facts: Facts) -> Local:
     text = "".join(facts["swarm"])
     if not text.startswith("{"):
-        return Local(SwarmState.NONE, error=text[:200], answers=False)
+        return Local(SwarmState.NONE, error=line(text), answers=False)
     swarm: dict[str, Any] = json.loads(text)
     node, cluster = str(swarm.get("NodeID") or ""), str((swarm.get("Cluster") or {}).get("ID") or "")
     return Local(
@@ -48,8 +48,8 @@ def _local(facts: Facts) -> Local:
         node_id(node) if node else "",
         swarm.get("ControlAvailable") is True,
         node_id(cluster) if cluster else "",
-        str(swarm.get("Error") or "")[:300],
-        tuple(network(line) for line in facts["routes"] if "/" in line),
+        line(str(swarm.get("Error") or "")),
+        tuple(network(route) for route in facts["routes"] if "/" in route),
     )
 
 
@@ -66,7 +66,7 @@ LOCAL: Probe[Local] = Probe(
 def _listing(facts: Facts) -> tuple[SwarmNode, ...] | str:
     text = "".join(facts["nodes"])
     if not text.startswith("["):
-        return text[:300]
+        return line(text)
     return tuple(SwarmNode.from_json(entry) for entry in json.loads(text))
 
 

@@ -1,0 +1,104 @@
+r"""What a text among the parameters may be: a pattern for each kind, and the words that say so.
+
+No pattern lets in what a shell, SQL, YAML or a terminal would take for more than a text, and none lets in a second line. Texts
+are quoted wherever they go all the same; this is the first of two walls. The patterns are pydantic's, of Rust's regular
+expressions: there ``$`` is the end of the text, and not, as in Python, also the place before a newline at its end.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from swarmbook.base.secrets import REFERENCE
+
+__all__ = [
+    "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HostEntry", "HostFolder", "HostLogin", "Image", "Label", "LocalPath",
+    "Name", "Network", "Package", "Port", "RentedDomain", "SecretReference", "Size", "SystemCode", "User", "Word", "kind",
+]  # fmt: skip
+
+#: What is wanted, by the pattern that says so to a program.
+WORDS: dict[str, str] = {}
+
+
+def kind(pattern: str, words: str, most: int = 255) -> Any:
+    """Return the constraints of a kind of text.
+
+    Args:
+        pattern: Of the whole text, from ``^`` to ``$``.
+        words: What is wanted, for a person: goes on after "not".
+        most: Characters at most.
+    """
+    WORDS[pattern] = words
+    return StringConstraints(pattern=pattern, max_length=most)
+
+
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_LOGIN = r"([A-Za-z_][A-Za-z0-9_.-]*@)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?"
+_WANTED_LOGIN = "[USER@]ADDRESS[:PORT]"
+
+Name = Annotated[
+    str, kind("^[a-z][a-z0-9-]{0,30}[a-z0-9]$", "a name of 2 to 32 lowercase letters, digits and hyphens", 32)
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Size = Annotated[str, kind("^[1-9][0-9]*[kKmMgG]$", "a size such as 10m or 2G", 20)]
+Address = Annotated[str, kind("^([0-9a-fA-F:.]+)?$", "an address such as 9.9.9.9, or empty", 45)]
+Network = Annotated[str, kind(r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$", "an IPv4 network such as 10.200.0.0/24", 18)]
+HostEntry = Annotated[str, kind(rf"^[a-z][a-z0-9-]*={_LOGIN}$", f"NAME={_WANTED_LOGIN}", 400)]
+HostLogin = Annotated[str, kind(rf"^({_LOGIN})?$", f"{_WANTED_LOGIN}, or empty", 400)]
+AddressEntry = Annotated[str, kind("^[a-z][a-z0-9-]*=[0-9.]+$", "NAME=ADDRESS, such as sw1=10.0.0.11", 50)]
+#: Of this computer: letters of any language, and no character that a shell takes for more than itself.
+LocalPath = Annotated[
+    str,
+    kind(
+        r"^([\p{L}\p{N}_./~][\p{L}\p{M}\p{N}_./~@%+,:= -]*)?$",
+        "a path of letters, digits, blanks and _ . / ~ @ % + , : = -",
+        4096,
+    ),
+]
+SecretReference = Annotated[str, kind(REFERENCE, "a reference: generate, env:NAME or file:PATH", 4096)]
+#: Of a node: absolute, without `..`, and nothing in it that mount, sed or a shell would see.
+HostFolder = Annotated[
+    str,
+    kind(r"^((/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+/?)?$", "an absolute path such as /srv/mariadb, or empty", 1024),
+]
+DiskDevice = Annotated[
+    str,
+    kind(r"^(auto|/dev(/[A-Za-z0-9_][A-Za-z0-9_.:@+=%-]*)+)$", "auto, or a device such as /dev/sdb", 255),
+]
+Image = Annotated[
+    str,
+    kind(r"^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?$",
+         "the name of an image, such as debian:trixie-slim", 400),
+]  # fmt: skip
+#: A hyphen at the end would have apt remove the package, one at the beginning be an option.
+Package = Annotated[str, kind("^[A-Za-z0-9]([A-Za-z0-9+._-]*[A-Za-z0-9+])?$", "the name of a package", 128)]
+Domain = Annotated[str, kind(rf"^({_LABEL}(\.{_LABEL})*)?$", "a domain such as service.consul, or empty", 253)]
+RentedDomain = Annotated[
+    str,
+    kind(
+        r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)?$",
+        "a domain such as example.com, or empty",
+        253,
+    ),
+]
+Endpoint = Annotated[
+    str,
+    kind(
+        r"^(rehearsal|https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?)?$",
+        "a URL such as https://api.softlayer.com/xmlrpc/v3.1/, rehearsal, or empty",
+        1024,
+    ),
+]
+SystemCode = Annotated[str, kind("^[A-Za-z0-9_]+$", "a reference code such as UBUNTU_22_64", 64)]
+Label = Annotated[
+    str, kind("^([A-Za-z0-9_.@][A-Za-z0-9_.@-]*)?$", "a label of letters, digits and _ . @ -, or empty", 128)
+]
+Database = Annotated[
+    str, kind("^([A-Za-z][A-Za-z0-9_]{0,63})?$", "a database's name of letters, digits and underscores, or empty", 64)
+]
+User = Annotated[
+    str, kind("^([a-z][a-z0-9_]{0,31})?$", "a user's name of lowercase letters, digits and underscores, or empty", 32)
+]
+Word = Annotated[str, kind("^[A-Za-z]*$", "a word, or empty", 20)]
