@@ -23,6 +23,8 @@ from swarmbook.base.errors import SwarmbookError, WorldError
 from swarmbook.model.ledger import FORMAT, Ledger
 from swarmbook.model.plan import FILE as PLAN_FILE
 from swarmbook.model.plan import Approval, Plan
+from swarmbook.record.journal import Journal
+from swarmbook.record.links import link_to_last
 from swarmbook.record.manifest import seal
 from swarmbook.record.resume import Parent
 from swarmbook.record.signing import Signing
@@ -148,6 +150,11 @@ class Evidence:
         changed, self._nodes = found != self._nodes, found
         return dict(found) if changed else {}
 
+    def _note_head(self) -> None:
+        """Note in the cluster's journal how far the ledger is: so this run can be told from one that is put in its place."""
+        if self.cluster is not None and self.trouble is None:
+            Journal(self.cluster.root, self.cluster.name).note(self.folder.name, self.ledger.head)
+
     # -- the run, in the order it happens --------------------------------------------------------------------------
 
     def began(self, chapters: Sequence[Chapter], parameters: Mapping[str, Any]) -> None:
@@ -162,6 +169,8 @@ class Evidence:
         }
         if self.note:
             about["note"] = self.note
+        if self.cluster is not None:
+            about["before"] = link_to_last(self.folder)
         if self.parent is not None:
             about["parent"] = asdict(self.parent.link())
         self._tell(
@@ -172,6 +181,7 @@ class Evidence:
             chapters=sources,
             **{"host_keys": {}, "addresses": {}, **self._new_nodes()},
         )
+        self._note_head()
 
     def planned(self, plan: Plan | None, approvals: Sequence[Approval]) -> None:
         """Record the plan that the run is held to, which is kept beside the ledger, and who approved what."""
@@ -224,6 +234,7 @@ class Evidence:
             **proof,
             **new,
         )
+        self._note_head()
 
     def interrupted(self, signal: str) -> None:
         self._tell("interruption", signal=signal)
@@ -237,6 +248,7 @@ class Evidence:
         self._tell(
             "end", status=result.status, exit_code=result.exit_code, seconds=result.seconds, changes=result.changes
         )
+        self._note_head()
         if self.trouble is None:
             try:
                 return seal(self.folder, self.cluster.name if self.cluster else "", self.signing)

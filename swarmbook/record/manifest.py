@@ -11,6 +11,7 @@ from typing import Any
 from swarmbook.base.files import write_atomic
 from swarmbook.model import ledger
 from swarmbook.model.ledger import FORMAT, BrokenChain, read_chain
+from swarmbook.record import envelope
 from swarmbook.record.signing import Signing, Unsigned
 
 __all__ = ["FILE", "SIGNATURE", "SIGNER", "canonical", "files_of", "hash_of", "make", "seal"]
@@ -24,13 +25,13 @@ def canonical(manifest: Mapping[str, Any]) -> bytes:
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield everything in a run's folder that is no folder, by name, except the manifest and its signature."""
+    """Yield everything in a run's folder that is no folder, by name, except the manifest and its signatures."""
     found = (
         (path.relative_to(folder).as_posix(), path)
         for path in folder.rglob("*")
         if path.is_symlink() or not path.is_dir()
     )
-    return iter(sorted((name, path) for name, path in found if name not in (FILE, SIGNATURE)))
+    return iter(sorted((name, path) for name, path in found if name not in (FILE, SIGNATURE, envelope.FILE)))
 
 
 def hash_of(path: Path) -> tuple[str, int]:
@@ -77,7 +78,12 @@ def seal(folder: Path, cluster: str, signing: Signing | None) -> str:
                 signature = signing.sign(manifest)
                 write_atomic(folder / FILE, manifest)
                 write_atomic(folder / SIGNATURE, signature)
-                return f"signed by {signing.fingerprint()} ({signing.source})"
+                said = f"signed by {signing.fingerprint()} ({signing.source})"
+                try:
+                    envelope.write(folder, manifest, signing)
+                except Unsigned as reason:
+                    return f"{said}; no {envelope.FILE}: {reason}"
+                return said
             except Unsigned as reason:
                 why = str(reason)
                 (folder / SIGNER).unlink(missing_ok=True)

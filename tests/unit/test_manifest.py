@@ -54,7 +54,7 @@ def test_every_file_is_in_it(cluster: Cluster, recorded: Recorded) -> None:
         )
     chain = read_chain((folder / FILE).read_bytes())
     assert manifest["ledger"] == {"head": chain.head, "lines": chain.lines}
-    assert (manifest["format"], manifest["cluster"], manifest["run"]) == (1, "lab", "one")
+    assert (manifest["format"], manifest["cluster"], manifest["run"]) == (2, "lab", "one")
     assert manifest["signer"] == fingerprint((folder / SIGNER).read_text())
 
 
@@ -69,7 +69,7 @@ def test_links_are_files_and_folders_are_not(tmp_path: Path) -> None:
     (tmp_path / "deep" / "file").touch()
     (tmp_path / "folder").symlink_to("/usr")
     (tmp_path / "nothing").symlink_to("/nowhere")
-    for name in ("manifest.json", "manifest.json.sig"):
+    for name in ("manifest.json", "manifest.json.sig", "manifest.intoto.jsonl"):
         (tmp_path / name).touch()
     assert [name for name, _ in files_of(tmp_path)] == ["deep/file", "folder", "nothing"]
 
