@@ -24,6 +24,7 @@ from swarmbook.model import ledger
 from swarmbook.model.ledger import Chain, read_chain
 from swarmbook.model.material import Material
 from swarmbook.record.misfit import Misfit
+from swarmbook.record.reader import from_chain
 from swarmbook.record.signing import Signing, fingerprint
 
 __all__ = ["FILE", "PAYLOAD_TYPE", "fits", "pae", "statement", "write"]
@@ -45,12 +46,13 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
-def statement(raw: bytes, chain: Chain) -> dict[str, Any]:
+def statement(raw: bytes, chain: Chain, materials: Iterable[Material]) -> dict[str, Any]:
     """Build the statement of a sealed run.
 
     Args:
         raw: The manifest, as it lies in the folder.
         chain: The run's ledger.
+        materials: What was found deployed.
     """
     manifest, run, end = json.loads(raw), chain.run, chain.end or {}
     files = [(entry["path"], entry["sha256"]) for entry in manifest["files"]]
@@ -73,7 +75,7 @@ def statement(raw: bytes, chain: Chain) -> dict[str, Any]:
                     "status": end.get("status"),
                     "exit_code": end.get("exit_code"),
                 },
-                "resolvedDependencies": [*_notebooks(run), *_python(run), *_deployed(chain.events)],
+                "resolvedDependencies": [*_notebooks(run), *_python(run), *_deployed(materials)],
             },
             "runDetails": {
                 "builder": {"id": _BUILDER, "version": {"swarmbook": str(run.get("swarmbook"))}},
@@ -100,15 +102,10 @@ def _python(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": name, "uri": f"pkg:pypi/{name.lower()}@{version}"} for name, version in packages.items()]
 
 
-def _deployed(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """List what was deployed, as it was found last: once for all hosts that have the same."""
-    last: dict[tuple[str, str, str], Material] = {}
-    for event in events:
-        if event["event"] == "material":
-            found = Material.from_json(event)
-            last[found.host, found.kind, found.name] = found
+def _deployed(materials: Iterable[Material]) -> list[dict[str, Any]]:
+    """List what was deployed, once for all hosts that have the same."""
     hosts: dict[tuple[str, str, str], set[str]] = {}
-    for found in last.values():
+    for found in materials:
         hosts.setdefault((found.uri, found.name, found.digest), set()).add(found.host)
     return [
         {
@@ -132,7 +129,8 @@ def write(folder: Path, raw: bytes, signing: Signing) -> None:
     Raises:
         Unsigned: The key cannot sign an envelope; there is none then.
     """
-    made = statement(raw, read_chain((folder / ledger.FILE).read_bytes()))
+    chain = read_chain((folder / ledger.FILE).read_bytes())
+    made = statement(raw, chain, from_chain(folder, chain).materials)
     payload = json.dumps(made, sort_keys=True, separators=(",", ":")).encode()
     signature = signing.sign_ed25519(pae(PAYLOAD_TYPE, payload))
     envelope = {
