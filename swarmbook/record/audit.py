@@ -30,9 +30,9 @@ class Report:
 
     Args:
         folder: The run's folder.
-        exit_code: 0 all fits and somebody vouches for it, 1 something does not, 2 this is no run that can be audited,
-            3 there is no ssh-keygen, 4 all fits and nobody vouches for it.
-        finding: The first thing that does not fit, or why nobody vouches for it; empty if all is well.
+        exit_code: 0 all fits and an allowed signer vouches for it, 1 something does not, 2 this is no run that can be audited,
+            3 there is no ssh-keygen, 4 all fits and nothing vouches for it.
+        finding: The first thing that does not fit, or why nothing vouches for it; empty if all is well.
         code: What programs know the finding by; empty if there is none.
         run: Its id.
         cluster: Its cluster.
@@ -162,7 +162,7 @@ def _audit(folder: Path, policy: Policy, facts: dict[str, Any]) -> None:
 
 def _vouched(key: str, policy: Policy) -> None:
     if not key:
-        what = "unsigned, and there is no list of keys to hold it to: whoever can write to the folder can have made all of it"
+        what = "unsigned, and there is no list of keys to hold it to: anyone who can write to the folder can have made all of it"
         raise Misfit(what, UNVOUCHED, Code.RECORD_NOT_VOUCHED)
     if not policy.signers:
         raise Misfit(

@@ -151,7 +151,7 @@ class Evidence:
         return dict(found) if changed else {}
 
     def _note_head(self) -> None:
-        """Note in the cluster's journal how far the ledger is: so this run can be told from one that is put in its place."""
+        """Note in the cluster's journal how far the ledger is: so that another one put in its place is noticed."""
         if self.cluster is not None and self.trouble is None:
             Journal(self.cluster.root, self.cluster.name).note(self.folder.name, self.ledger.head)
 

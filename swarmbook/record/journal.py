@@ -1,7 +1,7 @@
 """What this computer saw being recorded: the heads of a cluster's runs, and the keys that signed them, away from the runs.
 
 It lies in ``clusters/``, which is as private as the keys to the nodes, and outlives the cluster: so a run that was begun
-here and killed can be told from one that somebody put there, and the newest run cannot be deleted unseen.
+here and killed is not mistaken for one that was put there, and the newest run cannot be deleted unseen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Journal:
 
     @property
     def signers(self) -> Path:
-        """The keys that signed this cluster's runs here, and those that an audit was told to remember."""
+        """The keys that signed this cluster's runs here, and those that an audit was asked to remember."""
         return self.folder / "allowed_signers"
 
     def note(self, run: str, head: str) -> None:

@@ -12,11 +12,13 @@ from swarmbook.base.files import write_atomic
 from swarmbook.model import ledger
 from swarmbook.model.ledger import FORMAT, BrokenChain, read_chain
 from swarmbook.record import envelope
-from swarmbook.record.signing import Signing, Unsigned
+from swarmbook.record.signing import Signing, Unsigned, pem
 
-__all__ = ["FILE", "SIGNATURE", "SIGNER", "canonical", "files_of", "hash_of", "make", "seal"]
+__all__ = ["FILE", "SIGNATURE", "SIGNER", "SIGNER_PEM", "canonical", "files_of", "hash_of", "make", "seal"]
 
-FILE, SIGNATURE, SIGNER = "manifest.json", "manifest.json.sig", "signer.pub"
+FILE, SIGNATURE = "manifest.json", "manifest.json.sig"
+#: The key that signed, as OpenSSH and as everybody else writes it.
+SIGNER, SIGNER_PEM = "signer.pub", "signer.pem"
 
 
 def canonical(manifest: Mapping[str, Any]) -> bytes:
@@ -74,6 +76,8 @@ def seal(folder: Path, cluster: str, signing: Signing | None) -> str:
             try:
                 public = signing.public()
                 write_atomic(folder / SIGNER, public + "\n")
+                if text := pem(public):
+                    write_atomic(folder / SIGNER_PEM, text)
                 manifest = make(folder, cluster, signing.fingerprint())
                 signature = signing.sign(manifest)
                 write_atomic(folder / FILE, manifest)
@@ -86,7 +90,8 @@ def seal(folder: Path, cluster: str, signing: Signing | None) -> str:
                 return said
             except Unsigned as reason:
                 why = str(reason)
-                (folder / SIGNER).unlink(missing_ok=True)
+                for name in (SIGNER, SIGNER_PEM):
+                    (folder / name).unlink(missing_ok=True)
         write_atomic(folder / FILE, make(folder, cluster, None))
     except BrokenChain as error:
         return f"no manifest: the ledger does not fit: {error}"

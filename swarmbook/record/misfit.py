@@ -6,7 +6,7 @@ from swarmbook.base.codes import Code
 
 __all__ = ["CHANGED", "UNREAD", "UNVOUCHED", "Misfit"]
 
-#: Exit codes of an audit: something does not fit; no run that can be audited; all fits, and nobody vouches for it.
+#: Exit codes of an audit: something does not fit; no run that can be audited; all fits, and nothing vouches for it.
 CHANGED, UNREAD, UNVOUCHED = 1, 2, 4
 
 

@@ -19,7 +19,12 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import UsageError, WorldError
@@ -36,6 +41,7 @@ __all__ = [
     "allowed_signers",
     "fingerprint",
     "git_config",
+    "pem",
     "remember",
     "verify",
 ]
@@ -93,6 +99,15 @@ def fingerprint(public: str) -> str:
     except (IndexError, binascii.Error):
         raise ValueError("no public key") from None
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def pem(public: str) -> bytes:
+    """Return an OpenSSH public key as PEM, for tools that know no OpenSSH; empty for a type that has none."""
+    try:
+        key = load_ssh_public_key(public.encode())
+    except (ValueError, UnsupportedAlgorithm):  # one that lives in a token
+        return b""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 class Signing:

@@ -38,7 +38,7 @@ class Succession:
 
     @property
     def exit_code(self) -> int:
-        """Return the worst of all: something does not fit, cannot be read, no ssh-keygen, nobody vouches."""
+        """Return the worst of all: something does not fit, cannot be read, no ssh-keygen, nothing vouches."""
         codes = {report.exit_code for report in self.reports} | ({CHANGED} if self.findings else set())
         return next((code for code in (CHANGED, UNREAD, 3, UNVOUCHED) if code in codes), 0)
 

@@ -1,7 +1,7 @@
 """What a run may build on: a record to resume, and a plan to be held to, by the policy of an audit.
 
-What nobody vouches for is not believed. It may still say which notebooks to run, where the parameters come from whoever
-asks, and nothing is taken away: then nothing of it reaches a host.
+What nothing vouches for is not believed. It may still say which notebooks to run, where the person who asks gives the
+parameters, and nothing is taken away: then nothing of it reaches a host.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _AGAIN = "swarmbook plan PARAMS --out FILE"
 
 
 def require_believed_run(folder: Path, root: Path, numbers: Iterable[str], cluster: str | None = None) -> None:
-    """Refuse to resume a run that is not what it claims to be, or that nobody vouches for.
+    """Refuse to resume a run that is not what it claims to be, or that nothing vouches for.
 
     This computer's own journal vouches for a run that was killed; a signature that an audit accepts, for one that came to
     its end, here or elsewhere.
@@ -67,7 +67,7 @@ def require_believed_run(folder: Path, root: Path, numbers: Iterable[str], clust
 
 
 def require_believed_plan(file: Path, plan: Plan, root: Path, *, given: bool, digest: bool) -> None:
-    """Refuse a plan that nobody vouches for: it holds the parameters that a run goes by.
+    """Refuse a plan that nothing vouches for: it holds the parameters that a run goes by.
 
     Args:
         file: The plan's file.

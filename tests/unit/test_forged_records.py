@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
 
 from swarmbook import __version__
 from swarmbook.access.cluster import Cluster
@@ -457,6 +457,8 @@ def test_the_envelope_is_verified_from_the_specification_alone(runs: Path) -> No
     assert isinstance(key, Ed25519PublicKey)
     (signature,) = made["signatures"]
     key.verify(base64.standard_b64decode(signature["sig"]), signed)
+    pem = load_pem_public_key((runs / THIRD / "signer.pem").read_bytes())
+    assert isinstance(pem, Ed25519PublicKey) and pem.public_bytes_raw() == key.public_bytes_raw()
     said = json.loads(payload)
     assert (said["_type"], said["predicateType"]) == (
         "https://in-toto.io/Statement/v1",

@@ -31,7 +31,7 @@ KEPT = Path(__file__).with_name("kept")
 RUNS = sorted(path for path in KEPT.iterdir() if path.is_dir())
 SIGNERS = {
     1: "SHA256:omztqQV59Nx3S/E/Rjpuir2DGpqAe0RfdeewpKkRGEc",
-    2: "SHA256:nKcRbJFxz0r8/3blKjuwCrYoHWNSLdl6t/XH2BswotY",
+    2: "SHA256:II1eKhqFJGwo7sRI6K9k3WOsOjXW4zKlTz/HKReI6js",
 }
 
 
@@ -52,7 +52,11 @@ def test_it_is_audited(run: Path, home: Path) -> None:
     number = _format(run)
     report = audit(run, home, str(KEPT / f"run-format-{number}.allowed_signers"))
     assert (report.exit_code, report.finding, report.status, report.cluster) == (0, "", "failed", "lab")
-    assert (report.run, report.events, report.files) == ("2026-11-25T09-00-00Z", {1: 31, 2: 35}[number], 7)
+    assert (report.run, report.events, report.files) == (
+        "2026-11-25T09-00-00Z",
+        {1: 31, 2: 35}[number],
+        {1: 7, 2: 8}[number],
+    )
     assert report.signature.startswith(f"by swarmbook@lab, {SIGNERS[number]}, as ")
     assert report.before == {1: "", 2: "none: the first run of its cluster"}[number], "format 1 does not say"
     assert bool(report.envelope) is (number > 1)

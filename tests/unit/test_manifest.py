@@ -38,6 +38,7 @@ def test_every_file_is_in_it(cluster: Cluster, recorded: Recorded) -> None:
         "02_post_provision.ipynb",
         "05_verify_swarm.ipynb",
         "ledger.jsonl",
+        "signer.pem",
         "signer.pub",
         "summary.json",
     ]
@@ -239,7 +240,7 @@ def test_unsigned_runs_say_so(
     monkeypatch.undo()
     (home / "bad").write_text("no key\n")
     assert seal(folder, "lab", Signing(cluster, str(home / "bad"))).startswith("unsigned: ssh-keygen refuses: ")
-    assert not (folder / SIGNER).exists() and not (folder / "manifest.json.sig").exists()
+    assert not list(folder.glob("signer.*")) and not (folder / "manifest.json.sig").exists()
     assert json.loads((folder / "manifest.json").read_text())["signer"] is None
 
 
