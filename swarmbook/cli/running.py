@@ -137,8 +137,9 @@ def _parent(folder: Path, params: Params | None) -> tuple[Params, Parent]:
     parent = read_parent(folder)
     kept = params_from_record(parent.parameters, f"the ledger of {folder}")
     _same(params, kept, "the run to resume", folder)
-    require_believed_run(folder, home(), parent.chapters, params.cluster if params else None)
-    return kept, parent
+    believed = require_believed_run(folder, home(), parent.chapters, params.cluster if params else None)
+    parent = read_parent(folder, believed)
+    return params_from_record(parent.parameters, f"the ledger of {folder}"), parent
 
 
 def _held(file: Path, params: Params | None, digest: bool) -> tuple[Params, Plan]:

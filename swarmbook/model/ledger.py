@@ -219,9 +219,17 @@ class Chain:
         """The last event, if the run came to one."""
         return self.events[-1] if self.events and self.events[-1]["event"] == "end" else None
 
-    def holds(self, head: str) -> bool:
-        """Tell whether a head that was noted earlier is one that this ledger went through; it may have grown since."""
-        return head == self.head or any(head == _hash(canonical(event)) for event in self.events)
+    def up_to(self, head: str) -> Chain | None:
+        """Return the part that ends with a head that was noted earlier; None if this ledger never had that head.
+
+        Anyone who can write to the file can go on with a chain: what stands behind the head is not vouched for by it.
+        """
+        if head == self.head:
+            return self
+        for number, event in enumerate(self.events, 1):
+            if head == _hash(canonical(event)):
+                return Chain(self.events[:number], number, head)
+        return None
 
 
 def read_chain(data: bytes) -> Chain:

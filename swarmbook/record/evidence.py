@@ -127,6 +127,7 @@ class Evidence:
         self.ledger = Ledger(self.folder)
         self.trouble: SwarmbookError | None = None
         self._nodes: dict[str, dict[str, str]] = {"host_keys": {}, "addresses": {}}
+        self._existed = False
 
     def _tell(self, event: str, **fields: Any) -> None:
         if self.trouble is None:
@@ -162,6 +163,7 @@ class Evidence:
             {"number": c.number, "name": c.name, "notebook": c.notebook, "sha256": _source(c.path)} for c in chapters
         ]
         root = self.cluster.root if self.cluster else Path.cwd()
+        self._existed = self.cluster is not None and self.cluster.exists()
         about: dict[str, Any] = {
             "format": FORMAT,
             "run": self.folder.name,
@@ -251,7 +253,10 @@ class Evidence:
         self._note_head()
         if self.trouble is None:
             try:
-                return seal(self.folder, self.cluster.name if self.cluster else "", self.signing)
+                said = seal(self.folder, self.cluster.name if self.cluster else "", self.signing)
+                if self.signing and self.cluster and self._existed and not self.cluster.exists():
+                    self.signing.retire()
+                return said
             except OSError as error:
                 self.trouble = WorldError(
                     "the manifest could not be written", where=str(self.folder), seen=error.strerror or repr(error)

@@ -65,18 +65,23 @@ def identity_fits(chain: Chain, policy: Policy) -> None:
         )
 
 
-def seen_here(chain: Chain, policy: Policy) -> bool:
-    """Tell whether this computer saw the run being recorded: its ledger went through the head that was noted last.
+def seen_here(chain: Chain, policy: Policy) -> Chain | None:
+    """Return the part of a ledger that this computer saw being recorded: up to the head that was noted last.
+
+    Returns:
+        None where this computer knows nothing of the run.
 
     Raises:
         Misfit: This computer saw another run of that name.
     """
     head = Journal(policy.root, policy.cluster).heads().get(policy.run) if policy.in_place else None
-    if head is not None and not chain.holds(head):
+    if head is None:
+        return None
+    if (seen := chain.up_to(head)) is None:
         raise Misfit(
             f"{ledger.FILE} is not the one that this computer recorded: it was written again, or lacks its end",
         )
-    return head is not None
+    return seen
 
 
 def names_run_before(chain: Chain) -> dict[str, Any] | None:
@@ -107,7 +112,7 @@ def run_before_fits(folder: Path, chain: Chain, policy: Policy) -> str:
     other = folder.resolve().parent / name
     found = _end_of(other)
     if "head" in before and "head" in found:
-        fits = read_chain((other / ledger.FILE).read_bytes()).holds(str(before["head"]))
+        fits = read_chain((other / ledger.FILE).read_bytes()).up_to(str(before["head"])) is not None
     else:
         fits = found == {key: value for key, value in before.items() if key != "run"}
     if not fits:
@@ -115,4 +120,5 @@ def run_before_fits(folder: Path, chain: Chain, policy: Policy) -> str:
             f"the run before it, {name}, is not the one that it was: another ledger lies there, or a part of it",
             code=Code.RUN_BEFORE_DIFFERS,
         )
-    return f"{name}, as it was then"
+    same = "head" not in found or found["head"] == before.get("head")
+    return f"{name}, as it was then" if same else f"{name}, as it was then; lines were added to it since"

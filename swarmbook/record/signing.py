@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.base.files import write_atomic, write_private
+from swarmbook.base.secrets import watch
 from swarmbook.record.journal import Journal
 
 __all__ = [
@@ -114,7 +115,7 @@ class Signing:
     """The key that signs a cluster's runs.
 
     In this order: the one that is named, git's ``user.signingkey`` where ``gpg.format`` is ``ssh``, the cluster's own,
-    which is made when a run of an existing cluster ends for the first time. A public key means: the agent has the other half.
+    which is made when a run ends for the first time. A public key means: the agent has the other half.
 
     Args:
         cluster: Whose runs are signed.
@@ -149,12 +150,14 @@ class Signing:
             self._path, self.source = Path(from_git).expanduser().absolute(), f"git's user.signingkey {from_git}"
         else:
             self.source = f"the key of cluster {cluster.name}"
+            watch(self.own_key.parent)
             self._own()
 
     @property
     def own_key(self) -> Path:
-        """Where the cluster's own key lies."""
-        return self.cluster.folder / "signing_ed25519"
+        """Where the cluster's own key lies: beside the journal, since runs are signed before there is a cluster, too."""
+        earlier = self.cluster.folder / "signing_ed25519"  # where older versions have put it
+        return earlier if earlier.exists() else Journal(self.cluster.root, self.cluster.name).folder / earlier.name
 
     def _own(self) -> bool:
         """Read the cluster's own key, while it is there: a run that takes the cluster away is signed too."""
@@ -164,6 +167,12 @@ class Signing:
         except OSError:
             return False
         return True
+
+    def retire(self) -> None:
+        """Remove the cluster's own key, whose cluster is gone: what it has signed can no longer be signed again."""
+        own = self.own_key
+        for file in (own, own.with_suffix(".pub")):
+            file.unlink(missing_ok=True)
 
     def at_hand(self) -> bool:
         """Tell whether there is a key already; the cluster's own one may still have to be made."""
@@ -189,9 +198,8 @@ class Signing:
                 if found is None:
                     raise Unsigned(f"{beside} is no public SSH key")
                 self._public = found[0]
-            elif not self.cluster.exists():
-                raise Unsigned(f"there is no cluster {self.cluster.name} whose key could sign")
             else:
+                self.own_key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self.own_key.unlink(missing_ok=True)
                 _ssh_keygen(
                     "-q", "-t", "ed25519", "-N", "", "-C", f"swarmbook {self.cluster.name}", "-f", str(self.own_key)

@@ -92,7 +92,10 @@ def audit_all(folder: Path, root: Path, named: str | None = None, *, cluster: st
     chains = {run.name: _chain(run) for run in runs}
     for at, report in enumerate(reports):
         heirs = [r for r in reports[at + 1 :] if r.exit_code == 0 and _before(chains, r) == runs[at].name]
-        if report.code == Code.RECORD_UNFINISHED and heirs:
+        if report.code == Code.RECORD_UNFINISHED and heirs and _grown(chains, runs[at].name, heirs[0]):
+            finding = f"{report.finding}; lines were added to it since {Path(heirs[0].folder).name} began"
+            reports[at] = replace(report, finding=finding)
+        elif report.code == Code.RECORD_UNFINISHED and heirs:
             note = f"it was killed, and {Path(heirs[0].folder).name}, which is believed, holds its head"
             reports[at] = replace(report, exit_code=0, status="killed", signature="none", notes=(*report.notes, note))
     found = [*_out_of_place(list(chains), chains), *_one_key(reports)]
@@ -116,6 +119,13 @@ def _chain(run: Path) -> Chain | None:
 def _before(chains: Mapping[str, Chain | None], report: Report) -> str:
     chain = chains[Path(report.folder).name]
     return str((names_run_before(chain) or {}).get("run") or "") if chain is not None else ""
+
+
+def _grown(chains: Mapping[str, Chain | None], name: str, heir: Report) -> bool:
+    """Tell whether a ledger goes on behind the head that the run after it holds."""
+    chain, after = chains[name], chains[Path(heir.folder).name]
+    held = (names_run_before(after) or {}).get("head") if after is not None else None
+    return chain is not None and chain.head != held
 
 
 def _out_of_place(names: list[str], chains: Mapping[str, Chain | None]) -> list[tuple[str, Code]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_atomic
-from swarmbook.model.ledger import read_run
+from swarmbook.model.ledger import Chain, read_run
 from swarmbook.model.phases import PHASES
 from swarmbook.model.plan import FILE as PLAN_FILE
 from swarmbook.model.plan import Plan
@@ -30,7 +30,7 @@ SIGNATURE = ".sig"
 _AGAIN = "swarmbook plan PARAMS --out FILE"
 
 
-def require_believed_run(folder: Path, root: Path, numbers: Iterable[str], cluster: str | None = None) -> None:
+def require_believed_run(folder: Path, root: Path, numbers: Iterable[str], cluster: str | None = None) -> Chain:
     """Refuse to resume a run that is not what it claims to be, or that nothing vouches for.
 
     This computer's own journal vouches for a run that was killed; a signature that an audit accepts, for one that came to
@@ -42,6 +42,10 @@ def require_believed_run(folder: Path, root: Path, numbers: Iterable[str], clust
         numbers: Of the notebooks it would have run.
         cluster: Whose parameters were given beside it; None if none were.
 
+    Returns:
+        The part of its ledger that is believed. Of a killed run, that is what this computer noted: the rest anyone can have
+        added.
+
     Raises:
         UsageError: It is not believed.
     """
@@ -49,14 +53,14 @@ def require_believed_run(folder: Path, root: Path, numbers: Iterable[str], clust
     chain = read_run(folder)
     try:
         links.identity_fits(chain, policy)
-        if links.seen_here(chain, policy):
-            return
+        if (seen := links.seen_here(chain, policy)) is not None:
+            return seen
     except Misfit as misfit:
         raise _refused("the run", folder, str(misfit), misfit.code, f"swarmbook audit {folder}") from None
     if (folder / manifest.FILE).exists():
         report = audit(folder, root, cluster=cluster)
         if report.exit_code == 0:
-            return
+            return chain
         if report.exit_code != UNVOUCHED:
             raise _refused("the run", folder, report.finding, Code(report.code), f"swarmbook audit {folder}")
         why = report.finding
@@ -64,6 +68,7 @@ def require_believed_run(folder: Path, root: Path, numbers: Iterable[str], clust
         why = "it was killed before it was signed, and this computer did not see it begin"
     if cluster is None or _takes_away(numbers):
         raise _refused("the run", folder, why, Code.RECORD_NOT_VOUCHED, _beside(f"--resume {folder}", cluster))
+    return chain
 
 
 def require_believed_plan(file: Path, plan: Plan, root: Path, *, given: bool, digest: bool) -> None:

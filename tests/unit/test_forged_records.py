@@ -220,7 +220,7 @@ def test_the_run_before_it_was_deleted(runs: Path) -> None:
 def test_the_run_before_it_was_replaced(runs: Path, attacker: Path, home: Path) -> None:
     """Even by a run that a listed key has signed."""
     rewrite(runs / SECOND, innocent)
-    sign(runs / SECOND, home / "clusters/lab/signing_ed25519")
+    sign(runs / SECOND, home / "clusters/.records/lab/signing_ed25519")
     refused(Code.RUN_BEFORE_DIFFERS, SECOND, "is not the one that it was", of=runs / THIRD)
     refused(Code.RECORD_CHANGED, "not the one that this computer recorded", of=runs / SECOND)
 
@@ -236,7 +236,7 @@ def test_a_run_was_put_between(runs: Path, home: Path, recorded: Recorded, clust
     added = runs / "2026-11-23T15-01-30Z"
     shutil.copytree(runs / SECOND, added)
     rewrite(added, lambda event: event.update(run=added.name) if event["event"] == "run" else None)
-    sign(added, home / "clusters/lab/signing_ed25519")
+    sign(added, home / "clusters/.records/lab/signing_ed25519")
     status, said = cli("audit", runs, "--json")
     (found,) = json.loads(said)["findings"][-1:]
     assert (status, found["code"]) == (1, "run-before-differs") and "a run was added" in found["finding"], said
@@ -344,6 +344,30 @@ def test_a_killed_run_is_held_by_the_one_after_it(
     rewrite(killed, poison)
     refused(Code.RECORD_CHANGED, "not the one that this computer recorded", of=killed)
     assert cli("audit", runs)[0] == 1
+
+
+def test_what_was_appended_to_a_killed_run_is_not_believed(
+    runs: Path, cluster: Cluster, recorded: Recorded, started: list[dict[str, Any]]
+) -> None:
+    """The chain of an open ledger can be gone on with by anyone: only what this computer noted counts."""
+    killed = kill(cluster, "2026-11-23T15-03-00Z")
+    recorded(cluster, "2026-11-23T15-04-00Z", signing=Signing(cluster))
+    assert cli("audit", runs)[0] == 0
+    first = json.loads((killed / FILE).read_text().splitlines()[0])
+    poison(first)
+    forged = {key: value for key, value in first.items() if key not in ("event", "seq", "prev", "time")}
+    Ledger(killed).extend(
+        [
+            ("run", forged),
+            ("chapter", {"number": "91", "name": "cancel", "status": "running"}),
+            ("chapter", {"number": "02", "name": "post_provision", "status": "completed"}),
+        ]
+    )
+    assert cli("run", "--resume", killed)[0] == 0
+    (begun,) = started
+    assert (begun["params"].packages, begun["numbers"], begun["parent"].completed) == ([], ["02"], frozenset())
+    status, said = cli("audit", runs)
+    assert status == 1 and "lines were added to it since" in said, said
 
 
 # -- what a run builds on ------------------------------------------------------------------------------------------------
