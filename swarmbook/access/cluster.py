@@ -9,7 +9,7 @@
       ssh_config       both of them for OpenSSH: ssh -F clusters/NAME/ssh_config sw1
       pki/             CA and leaf certificates with their keys
       secrets/         generated secrets, one a file
-      signing_ed25519(.pub), allowed_signers   signs the cluster's runs where no other key is named; the keys that did
+      allowed_signers  the keys that signed the cluster's runs
       lock, lock.json  who works on the cluster now
 """
 

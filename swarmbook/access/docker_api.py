@@ -143,6 +143,14 @@ class Engine:
         with understood(self.name):
             return number(found["Size"])
 
+    def image_id(self, tag: str) -> str:
+        """Return the id of an image: the hash of what is in it, ``sha256:...``.
+
+        Raises:
+            WorldError: It has no such image (``not-found``).
+        """
+        return str(self._known_image(tag)["Id"])
+
     def _image(self, tag: str) -> dict[str, Any] | None:
         try:
             return self._known_image(tag)

@@ -47,6 +47,19 @@ class Code(str, Enum):
     PARAMETERS_NOT_READ = "parameters-not-read"
     SECRET_NOT_THERE = "secret-not-there"  # noqa: S105 - a code, not a secret
 
+    # What a record is worth.
+    ENVELOPE_WRONG = "envelope-wrong"
+    RECORD_CHANGED = "record-changed"
+    RECORD_FOREIGN_KEY = "record-foreign-key"
+    RECORD_NOT_READ = "record-not-read"
+    RECORD_NOT_VOUCHED = "record-not-vouched"
+    RECORD_OF_ANOTHER_CLUSTER = "record-of-another-cluster"
+    RECORD_REPLAYED = "record-replayed"
+    RECORD_UNFINISHED = "record-unfinished"
+    RECORD_UNSIGNED = "record-unsigned"
+    RUN_BEFORE_DIFFERS = "run-before-differs"
+    RUN_BEFORE_MISSING = "run-before-missing"
+
     # What a host says.
     ANSWER_REFUSED = "answer-refused"
     OUTPUT_TOO_LONG = "output-too-long"

@@ -20,6 +20,7 @@ from swarmbook.book.display import display
 from swarmbook.book.result import StepResult
 from swarmbook.model.change import Change
 from swarmbook.model.checks import Check, CheckTable, Table
+from swarmbook.model.material import Material
 from swarmbook.model.phases import PHASES
 from swarmbook.model.plan import Plan
 from swarmbook.params import Params
@@ -104,6 +105,10 @@ class Step(ABC, Generic[Seen, Wanted]):
         """Return the files that the run's folder keeps, by name, whether or not anything was changed."""
         return {}
 
+    def materials(self, book: Book, wanted: Wanted, seen: Seen) -> list[Material]:
+        """Return what is deployed now, for the record of a run. Reads only."""
+        return []
+
     #: Whether :meth:`observe` asks nodes; one that does not can look before there are any.
     asks_nodes: ClassVar[bool] = True
 
@@ -131,6 +136,9 @@ class Step(ABC, Generic[Seen, Wanted]):
                 done += changes
                 checks = self.verify(wanted, seen)
             book.keep_files(self.files(book, wanted))
+            if book.transcript.recorded and all(check.ok for check in checks):
+                with book.asking():
+                    book.transcript.deployed(self.materials(book, wanted, seen))
         return course.result(done, CheckTable(checks), self.hosts(book))
 
     def _once(self, book: Book, held: Plan | None = None) -> tuple[list[Change], Wanted, Seen]:

@@ -6,12 +6,17 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from swarmbook.access.cluster import home
-from swarmbook.base.errors import WorldError
+from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.cli.common import example, say, with_json
+
+if TYPE_CHECKING:
+    from swarmbook.record.audit import Report
+    from swarmbook.record.succession import Succession
 
 __all__ = ["audit", "diff", "report"]
 
@@ -35,13 +40,14 @@ def report(run: Path, before: Path | None, out: Path | None) -> None:
     from swarmbook.record.audit import audit as hold
     from swarmbook.record.index import write_index
     from swarmbook.record.manifest import FILE
+    from swarmbook.record.misfit import UNVOUCHED
     from swarmbook.record.report import write_report
     from swarmbook.record.runs import STAMP
 
     signature = ""
     if (run / FILE).is_file():
         held = hold(run, home())
-        signature = held.signature if held.exit_code == 0 else f"does not fit: {held.finding}"
+        signature = held.signature if held.exit_code in (0, UNVOUCHED) else f"does not fit: {held.finding}"
     try:
         say(os.path.relpath(write_report(run, before=before, out=out, signature=signature)))
         if STAMP.fullmatch(run.resolve().name):
@@ -57,14 +63,51 @@ def report(run: Path, before: Path | None, out: Path | None) -> None:
 @click.option(
     "--allowed-signers",
     metavar="FILE",
-    help="File of the keys whose signatures count. Default: git's gpg.ssh.allowedSignersFile and the cluster's own file.",
+    help="File of the keys whose signatures count. Default: git's gpg.ssh.allowedSignersFile and the cluster's own files.",
+)
+@click.option(
+    "--cluster",
+    metavar="NAME",
+    help="The cluster whose run this has to be. Default: NAME of a folder runs/NAME/RUN; a copy elsewhere is of any.",
+)
+@click.option("--run", metavar="ID", help="The run that this has to be. Default: the folder's name.")
+@click.option(
+    "--remember",
+    is_flag=True,
+    help="Where no list knows the key that signed, let it count from now on. Compare it with the signer's first.",
 )
 @with_json
-def audit(folder: Path, allowed_signers: str | None, as_json: bool) -> None:
-    """Check a run's folder against its record, offline, and report anything that was changed since."""
-    from swarmbook.record.audit import audit as hold
+def audit(
+    folder: Path, allowed_signers: str | None, cluster: str | None, run: str | None, remember: bool, as_json: bool
+) -> None:
+    """Check a run's folder against its record, offline, and report anything that was changed since.
 
-    report = hold(folder, home(), allowed_signers)
+    RUN is a run's folder, or runs/CLUSTER for all runs of a cluster, of which none may be missing.
+
+    Exit codes: 0 unchanged, and an allowed signer vouches for it; 1 something does not fit; 2 this is no run; 3 there is no
+    ssh-keygen; 4 all fits, and nothing vouches for it: it is unsigned, or no list knows its key.
+    """
+    from swarmbook.model.ledger import FILE
+    from swarmbook.record.audit import audit as hold
+    from swarmbook.record.misfit import UNVOUCHED
+    from swarmbook.record.runs import runs_in
+    from swarmbook.record.succession import audit_all
+    from swarmbook.record.trust import remember_signer
+
+    report: Report | Succession
+    if not (folder / FILE).exists() and runs_in(folder):
+        if run or remember:
+            raise UsageError(
+                "--run and --remember are about one run",
+                where=str(folder),
+                next=f"name one run: swarmbook audit {folder}/RUN",
+            )
+        report = audit_all(folder, home(), allowed_signers, cluster=cluster)
+    else:
+        report = hold(folder, home(), allowed_signers, cluster=cluster, run=run)
+        if remember and report.exit_code == UNVOUCHED:
+            remember_signer(folder, home(), cluster)
+            report = hold(folder, home(), allowed_signers, cluster=cluster, run=run)
     say(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
     sys.exit(report.exit_code)
 

@@ -102,7 +102,7 @@ def run(
 ) -> None:
     """Run the book: build a verified cluster from nothing, or continue from what exists.
 
-    PARAMS may be left out with --resume or --plan: the run or the plan contains the parameters.
+    PARAMS may be left out with --resume or --plan where the run or the plan is vouched for: it contains the parameters.
     """
     params = load_params(path) if path else None
     if (plan_file or resume) and (first or last or only or (plan_file and resume)):
@@ -116,7 +116,7 @@ def run(
         params, parent = _parent(resume, params)
         numbers = parent.left()
     elif plan_file is not None:
-        params, held = _held(plan_file, params)
+        params, held = _held(plan_file, params, bool(options["approve"]))
         numbers = list(held.notebooks)
     else:
         if params is None:
@@ -132,20 +132,25 @@ def run(
 def _parent(folder: Path, params: Params | None) -> tuple[Params, Parent]:
     """Read the run that is resumed, and its parameters."""
     from swarmbook.record.resume import read_parent
+    from swarmbook.record.trust import require_believed_run
 
     parent = read_parent(folder)
     kept = params_from_record(parent.parameters, f"the ledger of {folder}")
     _same(params, kept, "the run to resume", folder)
-    return kept, parent
+    believed = require_believed_run(folder, home(), parent.chapters, params.cluster if params else None)
+    parent = read_parent(folder, believed)
+    return params_from_record(parent.parameters, f"the ledger of {folder}"), parent
 
 
-def _held(file: Path, params: Params | None) -> tuple[Params, Plan]:
+def _held(file: Path, params: Params | None, digest: bool) -> tuple[Params, Plan]:
     """Read the plan that is applied, and its parameters."""
     from swarmbook.phases.planner import notebook_hash
+    from swarmbook.record.trust import require_believed_plan
 
     held = read_plan(file)
     kept = params_from_record(held.parameters, f"the plan {file}")
     _same(params, kept, "the plan", file)
+    require_believed_plan(file, held, home(), given=params is not None, digest=digest)
     if held.swarmbook != __version__:
         raise UsageError(
             "the plan was made by another swarmbook",
@@ -187,7 +192,9 @@ def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
         )
 
 
-@click.command(epilog=example("swarmbook plan params/lab.yaml --out plan.json && swarmbook run --plan plan.json"))
+@click.command(
+    epilog=example("swarmbook plan params/lab.yaml --out plan.json && swarmbook run params/lab.yaml --plan plan.json")
+)
 @with_parameters
 @_first
 @_last
@@ -207,6 +214,7 @@ def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
     help="Write the plan to this file, for run --plan.",
 )
 @click.option("--check", is_flag=True, help="Exit with code 1 if there is something to change.")
+@_signing_key
 @with_json
 def plan(
     params: Params,
@@ -216,6 +224,7 @@ def plan(
     command: str,
     out: Path | None,
     check: bool,
+    signing_key: str | None,
     as_json: bool,
 ) -> None:
     """Show what a run would do, phase by phase and host by host. Changes nothing.
@@ -227,8 +236,23 @@ def plan(
     made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
     if out is not None:
         made.save(out)
+        _sign(out, Cluster(params.cluster), signing_key)
     say(made.canonical().decode() if as_json else plan_text(made), nl=not as_json)
     sys.exit(1 if check and (made.changes or any(step.unknown for step in made.steps)) else 0)
+
+
+def _sign(file: Path, cluster: Cluster, key: str | None) -> None:
+    """Sign the plan's file, where a key is there that can."""
+    from swarmbook.record.signing import Signing, Unsigned
+    from swarmbook.record.trust import SIGNATURE, sign_plan
+
+    file.with_name(file.name + SIGNATURE).unlink(missing_ok=True)  # of the plan that was there
+    signing = Signing(cluster, key)
+    try:
+        said = sign_plan(file, signing) if signing.at_hand() else "no key to sign with yet"
+    except Unsigned as reason:
+        said = f"unsigned: {reason}"
+    say(f"{file}: {said}", err=True)
 
 
 @click.command(epilog=example("swarmbook verify params/lab.yaml --quiet"))

@@ -43,14 +43,17 @@ __all__ = [
 
 FILE = "ledger.jsonl"
 #: Format of ledger and manifest.
-RUN_FORMAT = Format("the run", 1, next="use that newer swarmbook")
+#: Of 2 on, a run names the run before it, and what was deployed.
+RUN_FORMAT = Format("the run", 2, next="use that newer swarmbook")
 FORMAT = RUN_FORMAT.newest
 #: What the first line has in place of the hash of the line before.
 START = "0" * 64
-EVENTS = frozenset(("run", "plan", "approval", "chapter", "step", "command", "check", "failure", "interruption", "end"))
+EVENTS = frozenset(
+    ("run", "plan", "approval", "chapter", "step", "command", "check", "material", "failure", "interruption", "end")
+)
 TORN = "torn line"
 
-_OFTEN = frozenset(("command", "check", "step"))
+_OFTEN = frozenset(("command", "check", "step", "material"))
 _SYNC_S = 1.0
 _TEXT = 4000  # characters of one text; what is longer keeps its beginning and its end
 
@@ -92,6 +95,11 @@ class Ledger:
         """Return the ledger of the run that started this process, if one did."""
         folder = RunFolder.of_this_process()
         return cls(folder.path) if folder is not None else None
+
+    @property
+    def head(self) -> str:
+        """Hash of the line that this object wrote last; START while it has written none."""
+        return self._known[2]
 
     def append(self, event: str, **fields: Any) -> None:
         """Add one event; everything in it is masked."""
@@ -210,6 +218,18 @@ class Chain:
     def end(self) -> dict[str, Any] | None:
         """The last event, if the run came to one."""
         return self.events[-1] if self.events and self.events[-1]["event"] == "end" else None
+
+    def up_to(self, head: str) -> Chain | None:
+        """Return the part that ends with a head that was noted earlier; None if this ledger never had that head.
+
+        Anyone who can write to the file can go on with a chain: what stands behind the head is not vouched for by it.
+        """
+        if head == self.head:
+            return self
+        for number, event in enumerate(self.events, 1):
+            if head == _hash(canonical(event)):
+                return Chain(self.events[:number], number, head)
+        return None
 
 
 def read_chain(data: bytes) -> Chain:

@@ -9,6 +9,7 @@ from typing import Any
 
 from swarmbook.model import states
 from swarmbook.model.checks import Check
+from swarmbook.model.material import Material
 from swarmbook.model.results import ChapterRecord, StepRecord
 from swarmbook.model.transcript import Command
 
@@ -112,6 +113,7 @@ class Record:
         notebooks: Hash of each notebook's source.
         host_keys: Of the nodes, as they were last.
         addresses: Of the nodes: where the others reach them. Older runs do not say.
+        materials: What was found deployed, last of each.
         head: Hash of the ledger's last line.
         broken: Where the ledger does not hold together; empty if it does.
     """
@@ -136,6 +138,7 @@ class Record:
     notebooks: Mapping[str, str] = field(default_factory=dict)
     host_keys: Mapping[str, str] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
+    materials: tuple[Material, ...] = ()
     head: str = ""
     broken: str = ""
 

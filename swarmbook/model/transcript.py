@@ -12,6 +12,7 @@ from swarmbook.base.secrets import mask
 from swarmbook.model.change import Change
 from swarmbook.model.checks import Check
 from swarmbook.model.ledger import Ledger
+from swarmbook.model.material import Material
 from swarmbook.model.plan import change_to_json
 
 __all__ = ["Command", "Transcript"]
@@ -74,6 +75,16 @@ class Transcript:
         if self._ledger is not None:
             rows = [{**change_to_json(change), "detail": words} for change, words in changes]
             self._ledger.append("plan", step=step, changes=rows)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether a run keeps what is noted here."""
+        return self._ledger is not None
+
+    def deployed(self, materials: Iterable[Material]) -> None:
+        """Note what a step found deployed."""
+        if self._ledger is not None:
+            self._ledger.extend(("material", material.to_json()) for material in materials)
 
     def position(self) -> int:
         """Return the position of the next command, for :meth:`since`."""

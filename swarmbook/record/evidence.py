@@ -23,6 +23,8 @@ from swarmbook.base.errors import SwarmbookError, WorldError
 from swarmbook.model.ledger import FORMAT, Ledger
 from swarmbook.model.plan import FILE as PLAN_FILE
 from swarmbook.model.plan import Approval, Plan
+from swarmbook.record.journal import Journal
+from swarmbook.record.links import link_to_last
 from swarmbook.record.manifest import seal
 from swarmbook.record.resume import Parent
 from swarmbook.record.signing import Signing
@@ -125,6 +127,7 @@ class Evidence:
         self.ledger = Ledger(self.folder)
         self.trouble: SwarmbookError | None = None
         self._nodes: dict[str, dict[str, str]] = {"host_keys": {}, "addresses": {}}
+        self._existed = False
 
     def _tell(self, event: str, **fields: Any) -> None:
         if self.trouble is None:
@@ -148,6 +151,11 @@ class Evidence:
         changed, self._nodes = found != self._nodes, found
         return dict(found) if changed else {}
 
+    def _note_head(self) -> None:
+        """Note in the cluster's journal how far the ledger is: so that another one put in its place is noticed."""
+        if self.cluster is not None and self.trouble is None:
+            Journal(self.cluster.root, self.cluster.name).note(self.folder.name, self.ledger.head)
+
     # -- the run, in the order it happens --------------------------------------------------------------------------
 
     def began(self, chapters: Sequence[Chapter], parameters: Mapping[str, Any]) -> None:
@@ -155,6 +163,7 @@ class Evidence:
             {"number": c.number, "name": c.name, "notebook": c.notebook, "sha256": _source(c.path)} for c in chapters
         ]
         root = self.cluster.root if self.cluster else Path.cwd()
+        self._existed = self.cluster is not None and self.cluster.exists()
         about: dict[str, Any] = {
             "format": FORMAT,
             "run": self.folder.name,
@@ -162,6 +171,8 @@ class Evidence:
         }
         if self.note:
             about["note"] = self.note
+        if self.cluster is not None:
+            about["before"] = link_to_last(self.folder)
         if self.parent is not None:
             about["parent"] = asdict(self.parent.link())
         self._tell(
@@ -172,6 +183,7 @@ class Evidence:
             chapters=sources,
             **{"host_keys": {}, "addresses": {}, **self._new_nodes()},
         )
+        self._note_head()
 
     def planned(self, plan: Plan | None, approvals: Sequence[Approval]) -> None:
         """Record the plan that the run is held to, which is kept beside the ledger, and who approved what."""
@@ -224,6 +236,7 @@ class Evidence:
             **proof,
             **new,
         )
+        self._note_head()
 
     def interrupted(self, signal: str) -> None:
         self._tell("interruption", signal=signal)
@@ -237,9 +250,13 @@ class Evidence:
         self._tell(
             "end", status=result.status, exit_code=result.exit_code, seconds=result.seconds, changes=result.changes
         )
+        self._note_head()
         if self.trouble is None:
             try:
-                return seal(self.folder, self.cluster.name if self.cluster else "", self.signing)
+                said = seal(self.folder, self.cluster.name if self.cluster else "", self.signing)
+                if self.signing and self.cluster and self._existed and not self.cluster.exists():
+                    self.signing.retire()
+                return said
             except OSError as error:
                 self.trouble = WorldError(
                     "the manifest could not be written", where=str(self.folder), seen=error.strerror or repr(error)

@@ -11,11 +11,14 @@ from typing import Any
 from swarmbook.base.files import write_atomic
 from swarmbook.model import ledger
 from swarmbook.model.ledger import FORMAT, BrokenChain, read_chain
-from swarmbook.record.signing import Signing, Unsigned
+from swarmbook.record import envelope
+from swarmbook.record.signing import Signing, Unsigned, pem
 
-__all__ = ["FILE", "SIGNATURE", "SIGNER", "canonical", "files_of", "hash_of", "make", "seal"]
+__all__ = ["FILE", "SIGNATURE", "SIGNER", "SIGNER_PEM", "canonical", "files_of", "hash_of", "make", "seal"]
 
-FILE, SIGNATURE, SIGNER = "manifest.json", "manifest.json.sig", "signer.pub"
+FILE, SIGNATURE = "manifest.json", "manifest.json.sig"
+#: The key that signed, as OpenSSH and as everybody else writes it.
+SIGNER, SIGNER_PEM = "signer.pub", "signer.pem"
 
 
 def canonical(manifest: Mapping[str, Any]) -> bytes:
@@ -24,13 +27,13 @@ def canonical(manifest: Mapping[str, Any]) -> bytes:
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield everything in a run's folder that is no folder, by name, except the manifest and its signature."""
+    """Yield everything in a run's folder that is no folder, by name, except the manifest and its signatures."""
     found = (
         (path.relative_to(folder).as_posix(), path)
         for path in folder.rglob("*")
         if path.is_symlink() or not path.is_dir()
     )
-    return iter(sorted((name, path) for name, path in found if name not in (FILE, SIGNATURE)))
+    return iter(sorted((name, path) for name, path in found if name not in (FILE, SIGNATURE, envelope.FILE)))
 
 
 def hash_of(path: Path) -> tuple[str, int]:
@@ -73,14 +76,22 @@ def seal(folder: Path, cluster: str, signing: Signing | None) -> str:
             try:
                 public = signing.public()
                 write_atomic(folder / SIGNER, public + "\n")
+                if text := pem(public):
+                    write_atomic(folder / SIGNER_PEM, text)
                 manifest = make(folder, cluster, signing.fingerprint())
                 signature = signing.sign(manifest)
                 write_atomic(folder / FILE, manifest)
                 write_atomic(folder / SIGNATURE, signature)
-                return f"signed by {signing.fingerprint()} ({signing.source})"
+                said = f"signed by {signing.fingerprint()} ({signing.source})"
+                try:
+                    envelope.write(folder, manifest, signing)
+                except Unsigned as reason:
+                    return f"{said}; no {envelope.FILE}: {reason}"
+                return said
             except Unsigned as reason:
                 why = str(reason)
-                (folder / SIGNER).unlink(missing_ok=True)
+                for name in (SIGNER, SIGNER_PEM):
+                    (folder / name).unlink(missing_ok=True)
         write_atomic(folder / FILE, make(folder, cluster, None))
     except BrokenChain as error:
         return f"no manifest: the ledger does not fit: {error}"

@@ -16,6 +16,7 @@ from typing import Any
 from swarmbook.base.errors import UsageError
 from swarmbook.model import ledger, states
 from swarmbook.model.ledger import BrokenChain, Chain, read_chain, read_run
+from swarmbook.model.material import Material
 from swarmbook.model.record import Approved, Failure, HeldPlan, Link, Record
 from swarmbook.model.results import ChapterRecord, Counts, RecordedChange, StepRecord, read_check
 from swarmbook.model.transcript import Command
@@ -166,6 +167,7 @@ class _Walk:
         self._plan: HeldPlan | None = None
         self._host_keys: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
+        self._materials: dict[tuple[str, str, str], Material] = {}
         self._last = 0.0
         for event in events:
             self._last = _time(event.get("time")) or self._last
@@ -207,6 +209,7 @@ class _Walk:
             _texts({str(c.get("notebook")): c.get("sha256") for c in run.get("chapters") or ()}),
             self._host_keys,
             self._addresses,
+            tuple(self._materials.values()),
         )
 
     def _pass_over(self, event: Event) -> None:
@@ -279,6 +282,10 @@ class _Walk:
         elif self._open is not None:
             changed = (RecordedChange.from_json(change) for change in event.get("changes") or ())
             self._planned.setdefault(self._open, []).extend(changed)
+
+    def _see_material(self, event: Event) -> None:
+        found = Material.from_json(event)
+        self._materials[found.host, found.kind, found.name] = found
 
     def _see_approval(self, event: Event) -> None:
         time, word, by, how = (str(event.get(key) or "") for key in ("time", "word", "by", "how"))

@@ -9,9 +9,10 @@ from typing import Any
 
 from swarmbook.base.errors import UsageError
 from swarmbook.model import states
+from swarmbook.model.ledger import Chain
 from swarmbook.model.phases import PHASES
 from swarmbook.model.record import Link
-from swarmbook.record.reader import read_unbroken
+from swarmbook.record.reader import from_chain, read_unbroken
 
 __all__ = ["Parent", "read_parent"]
 
@@ -67,16 +68,19 @@ class Parent:
         return numbers
 
 
-def read_parent(folder: Path) -> Parent:
+def read_parent(folder: Path, believed: Chain | None = None) -> Parent:
     """Read the run that is to be resumed.
 
     Args:
         folder: Its folder, also of a run that was killed.
+        believed: The part of its ledger that tells what to do; by default all of it.
 
     Raises:
         UsageError: It is no run's folder, or its ledger does not hold together, or does not say what it ran.
     """
-    record = read_unbroken(folder)
+    record = whole = read_unbroken(folder)
+    if believed is not None:
+        record = from_chain(folder, believed)
     if not (record.run and record.chapters):
         raise UsageError(
             "the run's ledger does not say what it ran",
@@ -88,8 +92,8 @@ def read_parent(folder: Path) -> Parent:
         folder,
         record.run,
         record.cluster,
-        record.status,
-        record.head,
+        whole.status,
+        whole.head,
         record.parameters,
         tuple(chapter.number for chapter in record.chapters),
         frozenset(chapter.number for chapter in record.chapters if chapter.status == states.COMPLETED),

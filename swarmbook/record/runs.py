@@ -25,11 +25,18 @@ def runs_in(parent: Path) -> list[Path]:
     """
     if not parent.is_dir():
         return []
-    return sorted(
+    found = (
         path
         for path in parent.iterdir()
         if STAMP.fullmatch(path.name) and any((path / name).exists() for name in (SUMMARY, ledger.FILE))
     )
+    return sorted(found, key=lambda path: _order(path.name))
+
+
+def _order(name: str) -> tuple[str, int]:
+    """Sort the tenth run of a second behind its ninth."""
+    stamp, _, suffix = name.partition("Z")
+    return stamp, int(suffix.lstrip("-") or 1)
 
 
 def earlier(record: Record) -> Record | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
 import re
@@ -16,11 +17,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
+
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.base.files import write_atomic, write_private
+from swarmbook.base.secrets import watch
+from swarmbook.record.journal import Journal
 
 __all__ = [
+    "CLUSTER_KEY",
     "NAMESPACE",
     "BadSignature",
     "Signing",
@@ -29,11 +42,15 @@ __all__ = [
     "allowed_signers",
     "fingerprint",
     "git_config",
+    "pem",
+    "remember",
     "verify",
 ]
 
 #: What an SSH signature says it is for; one made for anything else is refused.
 NAMESPACE = "swarmbook-run"
+#: How a list calls the own key of a cluster, whose name follows: it counts for runs of that cluster alone.
+CLUSTER_KEY = "swarmbook@"
 _KEY = re.compile(r"(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+")
 
 
@@ -85,11 +102,20 @@ def fingerprint(public: str) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+def pem(public: str) -> bytes:
+    """Return an OpenSSH public key as PEM, for tools that know no OpenSSH; empty for a type that has none."""
+    try:
+        key = load_ssh_public_key(public.encode())
+    except (ValueError, UnsupportedAlgorithm):  # one that lives in a token
+        return b""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
 class Signing:
     """The key that signs a cluster's runs.
 
     In this order: the one that is named, git's ``user.signingkey`` where ``gpg.format`` is ``ssh``, the cluster's own,
-    which is made when a run of an existing cluster ends for the first time. A public key means: the agent has the other half.
+    which is made when a run ends for the first time. A public key means: the agent has the other half.
 
     Args:
         cluster: Whose runs are signed.
@@ -124,12 +150,14 @@ class Signing:
             self._path, self.source = Path(from_git).expanduser().absolute(), f"git's user.signingkey {from_git}"
         else:
             self.source = f"the key of cluster {cluster.name}"
+            watch(self.own_key.parent)
             self._own()
 
     @property
     def own_key(self) -> Path:
-        """Where the cluster's own key lies."""
-        return self.cluster.folder / "signing_ed25519"
+        """Where the cluster's own key lies: beside the journal, since runs are signed before there is a cluster, too."""
+        earlier = self.cluster.folder / "signing_ed25519"  # where older versions have put it
+        return earlier if earlier.exists() else Journal(self.cluster.root, self.cluster.name).folder / earlier.name
 
     def _own(self) -> bool:
         """Read the cluster's own key, while it is there: a run that takes the cluster away is signed too."""
@@ -139,6 +167,16 @@ class Signing:
         except OSError:
             return False
         return True
+
+    def retire(self) -> None:
+        """Remove the cluster's own key, whose cluster is gone: what it has signed can no longer be signed again."""
+        own = self.own_key
+        for file in (own, own.with_suffix(".pub")):
+            file.unlink(missing_ok=True)
+
+    def at_hand(self) -> bool:
+        """Tell whether there is a key already; the cluster's own one may still have to be made."""
+        return bool(self._public or self._path)
 
     def public(self) -> str:
         """Return the public key; make the cluster's own one if it is to be used and not there.
@@ -160,9 +198,8 @@ class Signing:
                 if found is None:
                     raise Unsigned(f"{beside} is no public SSH key")
                 self._public = found[0]
-            elif not self.cluster.exists():
-                raise Unsigned(f"there is no cluster {self.cluster.name} whose key could sign")
             else:
+                self.own_key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self.own_key.unlink(missing_ok=True)
                 _ssh_keygen(
                     "-q", "-t", "ed25519", "-N", "", "-C", f"swarmbook {self.cluster.name}", "-f", str(self.own_key)
@@ -195,18 +232,46 @@ class Signing:
         self._remember()
         return signature
 
+    def sign_ed25519(self, message: bytes) -> bytes:
+        """Sign bytes as they are, in no SSH envelope: what a DSSE envelope needs.
+
+        Raises:
+            Unsigned: The key is of another type, is locked, or only an agent has it.
+        """
+        try:
+            secret = self._private or (self._path.read_bytes() if self._path is not None else b"")
+            key = load_ssh_private_key(secret, None)
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a passphrase
+            raise Unsigned(f"{self.source} is not at hand as a key file without a passphrase") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise Unsigned(f"{self.source} is no ed25519 key")
+        return key.sign(message)
+
     def _remember(self) -> None:
-        file = self.cluster.folder / "allowed_signers"
-        key = " ".join(self._public.split()[:2])
+        """Note the key in the cluster's list, and in the one that outlives the cluster."""
+        who = (
+            f"{CLUSTER_KEY}{self.cluster.name}"
+            if self._private
+            else f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()}"
+        )
         if self.cluster.exists():
-            known = file.read_text("utf-8") if file.exists() else ""
-            if key not in known:
-                who = (
-                    f"swarmbook@{self.cluster.name}"
-                    if self._private
-                    else f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()}"
-                )
-                write_atomic(file, f'{known}{who} namespaces="{NAMESPACE}" {key}\n', 0o600)
+            remember(self.cluster.folder / "allowed_signers", who, self._public)
+        remember(Journal(self.cluster.root, self.cluster.name).signers, who, self._public)
+
+
+def remember(file: Path, who: str, public: str) -> None:
+    """Add a public key to a list of signers, for runs alone, if it is not in there.
+
+    Args:
+        file: The list; made if it is missing.
+        who: Whose key it is.
+        public: The key.
+    """
+    key = " ".join(public.split()[:2])
+    known = file.read_text("utf-8") if file.exists() else ""
+    if key not in known:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomic(file, f'{known}{who} namespaces="{NAMESPACE}" {key}\n', 0o600)
 
 
 def _short(error: Exception) -> str:
@@ -226,15 +291,22 @@ class Verdict:
         key: The signing key's fingerprint.
         who: By which name an allowed_signers file knows the key; empty if none does.
         file: Which file that is.
+        elsewhere: By which name a list knows it as the key of another cluster.
     """
 
     key: str
     who: str = ""
     file: str = ""
+    elsewhere: str = ""
 
 
 def allowed_signers(root: Path, cluster: str, named: str | None = None) -> list[Path]:
-    """List the files that say whose signature counts: the named one, else git's and the cluster's, where they exist.
+    """List the files that say whose signature counts, where they exist.
+
+    Args:
+        root: The book's folder.
+        cluster: The cluster whose list counts; empty for none.
+        named: The only one that counts; else git's, the cluster's, and the one that outlives the cluster do.
 
     Raises:
         UsageError: The named one is not there.
@@ -244,8 +316,8 @@ def allowed_signers(root: Path, cluster: str, named: str | None = None) -> list[
             raise UsageError("the allowed_signers file is not there", where=named)
         return [Path(named).expanduser()]
     found = [Path(text).expanduser() for text in [git_config(root, "gpg.ssh.allowedSignersFile")] if text]
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", cluster):  # it comes from the run that is being doubted
-        found.append(root / "clusters" / cluster / "allowed_signers")
+    with contextlib.suppress(ValueError):  # no name of a cluster
+        found += [root / "clusters" / cluster / "allowed_signers", Journal(root, cluster).signers]
     return [file for file in found if file.is_file()]
 
 
@@ -262,7 +334,9 @@ def _armoured(signature: bytes) -> bytes:
     return b"\n".join([b"-----BEGIN SSH SIGNATURE-----", *lines, b"-----END SSH SIGNATURE-----", b""])
 
 
-def verify(message: bytes, signature: Path, signers: Sequence[Path], when: datetime | None = None) -> Verdict:
+def verify(
+    message: bytes, signature: Path, signers: Sequence[Path], when: datetime | None = None, cluster: str = ""
+) -> Verdict:
     """Hold a signature against its message, then its key against those that are allowed.
 
     Args:
@@ -270,6 +344,7 @@ def verify(message: bytes, signature: Path, signers: Sequence[Path], when: datet
         signature: The signature's file.
         signers: Files of allowed signers.
         when: When it was signed, for keys that are allowed for a time; now, if not given.
+        cluster: Whose run it is: another cluster's own key does not count. Empty for any.
 
     Raises:
         BadSignature: It does not fit the message, or was made for something else.
@@ -286,15 +361,16 @@ def verify(message: bytes, signature: Path, signers: Sequence[Path], when: datet
         raise BadSignature("it is not as ssh-keygen writes it")
     at = [f"-Overify-time={when.astimezone():%Y%m%d%H%M%S}"] if when else []  # local time, as git has it
     key = next(iter(re.findall(r"SHA256:[A-Za-z0-9+/]+", said)), "")
+    elsewhere = ""
     for file in signers:
-        try:
-            names = (
-                _ssh_keygen("-Y", "find-principals", *at, "-s", str(signature), "-f", str(file))
-                .decode("utf-8", "replace")
-                .split("\n")
-            )
-            _ssh_keygen("-Y", "verify", *at, *sign, "-f", str(file), "-I", names[0].strip(), stdin=message)
-        except WorldError:
-            continue
-        return Verdict(key, names[0].strip(), str(file))
-    return Verdict(key)
+        found = b""
+        with contextlib.suppress(WorldError):  # it knows no such key
+            found = _ssh_keygen("-Y", "find-principals", *at, "-s", str(signature), "-f", str(file))
+        for who in filter(None, (line.strip() for line in found.decode("utf-8", "replace").split("\n"))):
+            if cluster and who.startswith(CLUSTER_KEY) and who != CLUSTER_KEY + cluster:
+                elsewhere = who
+                continue
+            with contextlib.suppress(WorldError):  # it knows the key for something else
+                _ssh_keygen("-Y", "verify", *at, *sign, "-f", str(file), "-I", who, stdin=message)
+                return Verdict(key, who, str(file))
+    return Verdict(key, elsewhere=elsewhere)

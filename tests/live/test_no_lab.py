@@ -91,6 +91,14 @@ def test_init_scripts_that_are_not_there(lab: Any) -> None:
     assert untouched(lab)
 
 
+def test_a_plan_that_nothing_vouches_for(lab: Any) -> None:
+    lab.swarmbook("plan", lab.file(), "--out", "sent.json").expect(0, "no key to sign with yet")
+    lab.swarmbook("run", "--plan", "sent.json").refused(
+        2, "the plan is not believed", "unsigned", "--approve sha256:", "swarmbook explain record-not-believed"
+    )
+    assert untouched(lab)
+
+
 @pytest.mark.parametrize("verb", ["verify", "status", "rebuild"])
 def test_no_cluster_yet(lab: Any, verb: str) -> None:
     done = lab.swarmbook(verb, lab.file())

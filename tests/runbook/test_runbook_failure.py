@@ -17,6 +17,7 @@ from swarmbook.base import secrets
 from swarmbook.model.ledger import FILE, read_chain
 from swarmbook.model.results import Chapter, ChapterRecord, RunResult
 from swarmbook.record.audit import audit
+from swarmbook.record.misfit import UNVOUCHED
 from swarmbook.runner.console import Console
 from swarmbook.runner.run import run_chapters
 
@@ -79,7 +80,7 @@ def test_the_answer_stands_everywhere(
     assert (result.chapters[0].error or {}).get("code") == code
     assert lines[1].strip().split("[")[0] in (folder / "report.html").read_text()
     assert "logs/sw1.txt" in {entry["path"] for entry in json.loads((folder / "manifest.json").read_text())["files"]}
-    assert audit(folder, tmp_path).finding == ""
+    assert audit(folder, tmp_path).exit_code == UNVOUCHED, "it fits, and is unsigned"
     (folder / "logs" / "sw1.txt").write_text("something else")
     assert "logs/sw1.txt" in audit(folder, tmp_path).finding
     assert not any(b"hunter2hunter2" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
@@ -111,4 +112,4 @@ def test_its_own_failure_is_one_line(book: Any, tmp_path: Path) -> None:
         "the nodes' logs could not be collected: [Errno 28] No space left on device\n" in said
         and "Traceback" not in said
     )
-    assert audit(tmp_path / "run", tmp_path).finding == ""
+    assert audit(tmp_path / "run", tmp_path).exit_code == UNVOUCHED, "it fits, and is unsigned"

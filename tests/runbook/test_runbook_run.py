@@ -17,6 +17,7 @@ from swarmbook.model.ledger import FILE, read_chain
 from swarmbook.model.results import Chapter, RunResult, StepRecord
 from swarmbook.record.audit import audit
 from swarmbook.record.diff import compare_folders as compare
+from swarmbook.record.misfit import UNVOUCHED
 from swarmbook.record.notebooks import step_titles
 from swarmbook.runner import console as console_module
 from swarmbook.runner.console import Console
@@ -107,7 +108,7 @@ def test_the_first_failure_ends_the_run(
     assert book.seen("begin", "good") == set()
     assert summary(tmp_path / "run")["exit_code"] == code
     report = audit(tmp_path / "run", tmp_path)
-    assert (report.finding, report.status) == ("", status)
+    assert (report.exit_code, report.status) == (UNVOUCHED, status)
     said = stream.getvalue()
     error = result.chapters[0].error
     assert error is not None and error["evalue"] in said and "1 step of it did not run" in said
@@ -140,7 +141,7 @@ def test_runner_and_kernels_write_one_ledger(book: Any, tmp_path: Path) -> None:
         env = {**book.env, "SWARMBOOK_RUN_DIR": str(tmp_path / name), "SWARMBOOK_HOME": str(tmp_path)}
         run_chapters([Chapter(notebook, {"size": 1}, "02", "x")], tmp_path / name, env=env)
         runs.append(tmp_path / name)
-        assert audit(tmp_path / name, tmp_path).exit_code == 0
+        assert audit(tmp_path / name, tmp_path).exit_code == UNVOUCHED
     good, bad = (read_chain((run / FILE).read_bytes()).events for run in runs)
     step = ["step", *["command"] * 40, "check", "step"]
     assert [e["event"] for e in good] == ["run", "chapter", *step, "step", "step", "chapter", "end"]
@@ -163,7 +164,7 @@ def test_what_is_no_notebook(tmp_path: Path, content: str | None) -> None:
         path.write_text(content)
     result = run_chapters([Chapter(path, {}, "01", "x")], tmp_path / "run")
     assert (result.status, result.exit_code) == ("failed", 2)
-    assert audit(tmp_path / "run", tmp_path).finding == ""
+    assert audit(tmp_path / "run", tmp_path).exit_code == UNVOUCHED, "it fits, and is unsigned"
     assert result.chapters[0].error is not None and str(path) in result.chapters[0].error["evalue"]
 
 
@@ -267,7 +268,7 @@ def test_a_full_disk_under_the_log_changes_nothing(
     assert (done.returncode, done.stderr) == (code, "")
     assert (summary(tmp_path / "run")["status"], summary(tmp_path / "run")["exit_code"]) == (status, code)
     report = audit(tmp_path / "run", tmp_path)
-    assert (report.exit_code, report.status) == (0, status)
+    assert (report.exit_code, report.status) == (UNVOUCHED, status)
 
 
 def test_what_an_earlier_run_completed_is_proven(book: Any, tmp_path: Path, summary: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -143,11 +144,13 @@ def test_a_plan_that_does_not_fit_what_is_there(book: Path, home: Path) -> None:
     file = home / "plan.json"
     cli("plan", str(book), "--out", str(file))
 
-    def refused(*words: str, arguments: tuple[str, ...] = ()) -> None:
-        code, said = cli("run", *arguments, "--plan", str(file))
+    def refused(*words: str, arguments: tuple[str, ...] = (), believed: bool = False) -> None:
+        digest = "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
+        code, said = cli("run", *arguments, "--plan", str(file), *(("--approve", digest) if believed else ()))
         assert code == 2 and all(word in said for word in words), said
 
-    refused("not confirmed")
+    refused("the plan is not believed", "unsigned", "--approve sha256:")
+    refused("not confirmed", arguments=(str(book),))
     other = home / "other.yaml"
     other.write_text(book.read_text().replace("0.5", "0.6"))
     refused("not those of the plan", "lab_hourly_cost: 0.5 then, 0.6 now", arguments=(str(other),))
@@ -156,9 +159,9 @@ def test_a_plan_that_does_not_fit_what_is_there(book: Path, home: Path) -> None:
     refused("determine themselves what runs", arguments=("--only", "03"))
     params = Params(cluster="lab", nodes=["sw1"], swarm_managers=1).model_dump(exclude={"confirm"})
     Plan("lab", params, {"02": notebook_hash(home, "02")}, (), (), "0.0.1").save(file)
-    refused("made by another swarmbook", "0.0.1", __version__)
+    refused("made by another swarmbook", "0.0.1", __version__, believed=True)
     Plan("lab", params, {"02": "another"}, (), (), __version__).save(file)
-    refused("02 was changed since the plan was made")
+    refused("02 was changed since the plan was made", believed=True)
     Plan("lab", {**params, "swarm_managers": 2}, {}, (), (), __version__).save(file)
     refused("2 managers", "the plan")
     file.write_text("{}")

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarmbook.access.cluster import Cluster
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.cli import main
 from swarmbook.model.ledger import FILE, Ledger
@@ -23,6 +24,7 @@ from swarmbook.record.manifest import canonical, make
 from swarmbook.record.signing import Signing
 
 Recorded = Callable[..., Path]
+LISTS = ("clusters/lab/allowed_signers", "clusters/.records/lab/allowed_signers")
 NOTEBOOK = "02_post_provision.ipynb"
 
 
@@ -55,17 +57,18 @@ def test_what_nobody_touched(run: Path, home: Path, tmp_path_factory: pytest.Tem
     assert report.signature.startswith("by swarmbook@lab, SHA256:")
     elsewhere = tmp_path_factory.mktemp("auditor")
     copy = shutil.copytree(run, elsewhere / "copied")
-    assert (
-        "signed by SHA256:" in (reported := audit(copy, elsewhere)).signature
-        and "not checked against any allowed_signers" in reported.signature
-    )
-    assert audit(copy, elsewhere, str(home / "clusters/lab/allowed_signers")).signature.startswith("by swarmbook@lab")
+    assert audit(copy, elsewhere).code == Code.RECORD_REPLAYED.value, "no one said which run the copy is of"
+    reported = audit(copy, elsewhere, run="one")
+    assert "signed by SHA256:" in reported.signature and "not checked against any allowed_signers" in reported.signature
+    assert (reported.exit_code, reported.code) == (4, Code.RECORD_NOT_VOUCHED.value)
+    held = audit(copy, elsewhere, str(home / "clusters/lab/allowed_signers"), run="one")
+    assert held.exit_code == 0 and held.signature.startswith("by swarmbook@lab")
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted", "completed"])
 def test_unsigned_and_failed_runs_fit_too(cluster: Cluster, recorded: Recorded, home: Path, status: str) -> None:
     report = audit(recorded(cluster, status=status), home)
-    assert (report.exit_code, report.status, report.signature) == (0, status, "unsigned")
+    assert (report.exit_code, report.status, report.signature) == (4, status, "unsigned"), "fits, and is not verified"
     (home / "signers").touch()
     misfit(home / "runs/lab/one", "unsigned, where", signers=str(home / "signers"))
 
@@ -182,7 +185,8 @@ def test_anybodys_signature_on_an_unsigned_manifest(unsigned: Path, home: Path) 
 
 def test_a_public_key_that_did_not_sign(run: Path, home: Path) -> None:
     """No one's list of signers is there, and the key beside the signature is someone else's."""
-    (home / "clusters/lab/allowed_signers").unlink()
+    for name in LISTS:
+        (home / name).unlink()
     for name in ("foreign", "other"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)], check=True)
     (run / "signer.pub").write_bytes((home / "other.pub").read_bytes())
@@ -214,7 +218,8 @@ def test_signatures(run: Path, home: Path) -> None:
     (run / "manifest.json").write_bytes(make(run, "lab", forged.fingerprint()))  # all is forged, and fits
     sign()
     misfit(run, "a foreign signature", "is not among the allowed signers of")
-    (home / "clusters/lab/allowed_signers").unlink()
+    for name in LISTS:
+        (home / name).unlink()
     assert "not checked against any" in audit(run, home).signature
     (run / "manifest.json").write_bytes(canonical(manifest))
     (run / "manifest.json.sig").write_bytes(signature[:-40])
@@ -224,6 +229,7 @@ def test_signatures(run: Path, home: Path) -> None:
 def test_signers_named_by_the_environment_and_by_git(run: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = home / "clusters/lab/allowed_signers"
     line = own.rename(home / "signers").read_text()
+    (home / LISTS[1]).unlink()
     (home / "gitconfig").write_text(f'[gpg "ssh"]\n allowedSignersFile = {home}/signers\n')
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
     assert f"as {home}/signers allows" in audit(run, home).signature
@@ -241,15 +247,21 @@ def test_a_stripped_signature_is_unsigned_at_best(run: Path, home: Path) -> None
     for name in ("manifest.json.sig", "signer.pub"):
         (run / name).unlink()
     (run / "manifest.json").write_bytes(make(run, "lab", None))
-    assert audit(run, home).signature == "unsigned"
+    misfit(run, "unsigned, where a signature")
     misfit(run, "unsigned, where a signature", signers=str(signers))
+    (run / "manifest.intoto.jsonl").unlink()
+    for name in LISTS:
+        (home / name).unlink()
+    misfit(run, "unsigned, and there is no list", code=4)
     with pytest.raises(UsageError, match="allowed_signers file is not there"):
         audit(run, home, str(home / "none"))
 
 
 def test_without_ssh_keygen(run: Path, unsigned: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert audit(unsigned, home).exit_code == 0
+    for name in LISTS:
+        (home / name).unlink()
+    assert audit(unsigned, home).exit_code == 4
     misfit(run, "all else fits", "ssh-keygen", code=3)
     (run / NOTEBOOK).write_text("{}")
     misfit(run, f"{NOTEBOOK} was changed")
@@ -287,6 +299,8 @@ def test_killed(unsigned: Path) -> None:
     whole = (unsigned / FILE).read_bytes()
     lines = whole.splitlines(keepends=True)
     (unsigned / FILE).write_bytes(b"".join(lines[:7]))
+    misfit(unsigned, "not the one that this computer recorded")
+    shutil.rmtree(unsigned.parents[2] / "clusters/.records")
     misfit(unsigned, "ended without an end: killed", "7 events fit")
     (unsigned / FILE).write_bytes(b"".join(lines[:7]) + lines[7][:30])
     assert "line 8 is torn" in misfit(unsigned, "killed", "7 events fit").notes[0]
@@ -306,8 +320,8 @@ def test_what_is_no_run(unsigned: Path, home: Path) -> None:
     manifest, ledger = (unsigned / "manifest.json").read_bytes(), (unsigned / FILE).read_bytes()
     (unsigned / "manifest.json").write_bytes(manifest[:100])
     misfit(unsigned, "manifest.json is truncated", code=2)
-    (unsigned / "manifest.json").write_bytes(manifest.replace(b'"format": 1', b'"format": 2'))
-    misfit(unsigned, "newer swarmbook: format 2", code=2)
+    (unsigned / "manifest.json").write_bytes(manifest.replace(b'"format": 2', b'"format": 3'))
+    misfit(unsigned, "newer swarmbook: format 3", code=2)
     (unsigned / "manifest.json").write_bytes(manifest)
     (unsigned / FILE).write_bytes(b'{"event":"run","format":7}\n' + ledger)
     misfit(unsigned, "newer swarmbook: format 7", code=2)
@@ -318,7 +332,7 @@ def test_what_is_no_run(unsigned: Path, home: Path) -> None:
 def test_a_thousand_steps(cluster: Cluster, recorded: Recorded, home: Path) -> None:
     run = recorded(cluster, steps=500, checks=[*_many(7)], signing=Signing(cluster))
     report = audit(run, home)
-    assert (report.exit_code, report.finding, report.files) == (0, "", 5) and report.events > 10_000
+    assert (report.exit_code, report.finding, report.files) == (0, "", 6) and report.events > 10_000
 
 
 def _many(count: int) -> list[Any]:

@@ -139,7 +139,7 @@ def test_a_node_that_cannot_be_is_refused(make: Make, lie: dict[str, Any]) -> No
 def test_images(make: Make) -> None:
     engine, _ = make({"GET /images/a:1/json": (200, {"Id": "sha256:1", "Size": 7, "Config": {"Labels": None}})})
     assert engine.has_image("a:1") and not engine.has_image("b:1")
-    assert engine.image_labels("a:1") == {} and engine.image_size("a:1") == 7
+    assert engine.image_labels("a:1") == {} and (engine.image_size("a:1"), engine.image_id("a:1")) == (7, "sha256:1")
     with pytest.raises(WorldError) as caught:
         engine.image_size("b:1")
     assert caught.value.code is Code.NOT_FOUND

@@ -29,7 +29,10 @@ from swarmbook.record.resume import read_parent
 
 KEPT = Path(__file__).with_name("kept")
 RUNS = sorted(path for path in KEPT.iterdir() if path.is_dir())
-SIGNER = "SHA256:omztqQV59Nx3S/E/Rjpuir2DGpqAe0RfdeewpKkRGEc"
+SIGNERS = {
+    1: "SHA256:omztqQV59Nx3S/E/Rjpuir2DGpqAe0RfdeewpKkRGEc",
+    2: "SHA256:II1eKhqFJGwo7sRI6K9k3WOsOjXW4zKlTz/HKReI6js",
+}
 
 
 @pytest.fixture(params=RUNS, ids=[path.name for path in RUNS])
@@ -37,15 +40,26 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(request.param, tmp_path / "runs" / "lab" / "2026-11-25T09-00-00Z"))
 
 
+def _format(run: Path) -> int:
+    return int(str(ledgers.format_of((run / "ledger.jsonl").read_bytes())))
+
+
 def test_there_is_one_of_each_format() -> None:
     assert [path.name for path in RUNS] == [f"run-format-{number + 1}" for number in range(ledgers.FORMAT)]
 
 
 def test_it_is_audited(run: Path, home: Path) -> None:
-    report = audit(run, home, str(KEPT / "run-format-1.allowed_signers"))
+    number = _format(run)
+    report = audit(run, home, str(KEPT / f"run-format-{number}.allowed_signers"))
     assert (report.exit_code, report.finding, report.status, report.cluster) == (0, "", "failed", "lab")
-    assert (report.run, report.events, report.files) == ("2026-11-25T09-00-00Z", 31, 7)
-    assert report.signature.startswith(f"by swarmbook@lab, {SIGNER}, as ")
+    assert (report.run, report.events, report.files) == (
+        "2026-11-25T09-00-00Z",
+        {1: 31, 2: 35}[number],
+        {1: 7, 2: 8}[number],
+    )
+    assert report.signature.startswith(f"by swarmbook@lab, {SIGNERS[number]}, as ")
+    assert report.before == {1: "", 2: "none: the first run of its cluster"}[number], "format 1 does not say"
+    assert bool(report.envelope) is (number > 1)
 
 
 def test_it_is_read(run: Path) -> None:
@@ -89,6 +103,11 @@ def test_it_is_read(run: Path) -> None:
     assert record.facts["user"] == "ops" and record.facts["command"] == "swarmbook run params/lab.yaml"
     assert record.versions["swarmbook"] == "0.1.0" and record.host_keys["sw3"] == "ssh-ed25519 AAAA3"
     assert record.parameters["nodes"] == ["sw1", "sw2", "sw3"] and record.parent is None
+    assert [m.uri for m in record.materials if m.host == "sw1"] == (
+        ["pkg:deb/debian/util-linux@2.38.1-5%2Bdeb12u3", "pkg:docker/swarmbook/consul@0123456789ab"]
+        if _format(run) > 1
+        else []
+    )
 
 
 def test_without_its_ledger_the_rest_still_tells(run: Path) -> None:
@@ -146,12 +165,12 @@ def test_the_spelling_has_not_changed(tmp_path: Path, monkeypatch: pytest.Monkey
         ledger.append(event["event"], **fields)
     assert (tmp_path / "ledger.jsonl").read_bytes() == raw
     sealed = (kept / "manifest.json").read_bytes()
-    assert manifest.make(kept, "lab", SIGNER) == sealed == manifest.canonical(json.loads(sealed))
+    assert manifest.make(kept, "lab", SIGNERS[ledgers.FORMAT]) == sealed == manifest.canonical(json.loads(sealed))
 
 
 def _newer(run: Path, name: str) -> None:
     data = (run / name).read_bytes()
-    old, new = (f'"format":{" " * name.startswith("m")}{n}'.encode() for n in (ledgers.FORMAT, ledgers.FORMAT + 1))
+    old, new = (f'"format":{" " * name.startswith("m")}{n}'.encode() for n in (_format(run), ledgers.FORMAT + 1))
     assert old in data
     (run / name).write_bytes(data.replace(old, new, 1))
 
@@ -166,7 +185,7 @@ def test_a_newer_one_is_refused_by_every_reader(run: Path, read: Callable[[Path]
     with pytest.raises(UsageError, match="written by a newer swarmbook") as caught:
         read(run)
     newest = ledgers.FORMAT
-    assert (caught.value.wanted, caught.value.seen) == (f"format {newest}", f"format {newest + 1}")
+    assert (caught.value.wanted, caught.value.seen) == (f"format 1 to {newest}", f"format {newest + 1}")
     assert caught.value.next and str(run) in str(caught.value)
 
 
@@ -174,7 +193,10 @@ def test_a_newer_one_is_refused_by_every_reader(run: Path, read: Callable[[Path]
 def test_a_newer_one_is_refused_by_the_audit(run: Path, home: Path, name: str) -> None:
     _newer(run, name)
     report = audit(run, home)
-    assert report.exit_code == 2 and f"{name} was written by a newer swarmbook: format 2" in report.finding
+    assert (
+        report.exit_code == 2
+        and f"{name} was written by a newer swarmbook: format {ledgers.FORMAT + 1}" in report.finding
+    )
 
 
 def test_a_plan_of_an_earlier_format(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_every_file_is_in_it(cluster: Cluster, recorded: Recorded) -> None:
         "02_post_provision.ipynb",
         "05_verify_swarm.ipynb",
         "ledger.jsonl",
+        "signer.pem",
         "signer.pub",
         "summary.json",
     ]
@@ -54,7 +55,7 @@ def test_every_file_is_in_it(cluster: Cluster, recorded: Recorded) -> None:
         )
     chain = read_chain((folder / FILE).read_bytes())
     assert manifest["ledger"] == {"head": chain.head, "lines": chain.lines}
-    assert (manifest["format"], manifest["cluster"], manifest["run"]) == (1, "lab", "one")
+    assert (manifest["format"], manifest["cluster"], manifest["run"]) == (2, "lab", "one")
     assert manifest["signer"] == fingerprint((folder / SIGNER).read_text())
 
 
@@ -69,7 +70,7 @@ def test_links_are_files_and_folders_are_not(tmp_path: Path) -> None:
     (tmp_path / "deep" / "file").touch()
     (tmp_path / "folder").symlink_to("/usr")
     (tmp_path / "nothing").symlink_to("/nowhere")
-    for name in ("manifest.json", "manifest.json.sig"):
+    for name in ("manifest.json", "manifest.json.sig", "manifest.intoto.jsonl"):
         (tmp_path / name).touch()
     assert [name for name, _ in files_of(tmp_path)] == ["deep/file", "folder", "nothing"]
 
@@ -150,10 +151,35 @@ def test_it_signs_the_run_that_takes_the_cluster_away(cluster: Cluster, home: Pa
     assert not cluster.folder.exists()
 
 
-def test_no_key_is_made_for_a_cluster_that_is_not_there(home: Path) -> None:
-    with pytest.raises(Unsigned, match="no cluster none"):
-        Signing(Cluster("none", home)).public()
-    assert not (home / "clusters" / "none").exists()
+def test_a_run_that_fails_before_there_is_a_cluster_is_signed(home: Path, recorded: Recorded) -> None:
+    """Otherwise it would look like one whose signature was removed, as soon as there is a list."""
+    fresh = Cluster("fresh", home)
+    folder = recorded(fresh, status="failed", signing=Signing(fresh))
+    assert (folder / "manifest.json.sig").exists() and not fresh.folder.exists()
+    first = Signing(fresh)
+    assert first.fingerprint() == fingerprint((folder / SIGNER).read_text())
+    assert first.own_key == home / "clusters/.records/fresh/signing_ed25519"
+    assert all(
+        path.stat().st_mode & 0o077 == 0 for path in (first.own_key, first.own_key.parent, first.own_key.parents[1])
+    )
+
+
+def test_the_key_goes_with_its_cluster_and_the_list_stays(
+    cluster: Cluster, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(cluster, "one", signing=Signing(cluster))
+    key = Signing(cluster).own_key
+    monkeypatch.setattr(Evidence, "chapter_ended", lambda self, record: cluster.remove())
+    folder = recorded(cluster, "two", signing=Signing(cluster))
+    assert (folder / "manifest.json.sig").exists()
+    assert not key.exists() and not key.with_suffix(".pub").exists() and key.with_name("allowed_signers").exists()
+    recorded(cluster, "three", signing=Signing(cluster))
+    assert key.exists() and len(key.with_name("allowed_signers").read_text().splitlines()) == 2
+
+
+def test_the_key_of_an_older_version_is_used_where_it_lies(cluster: Cluster) -> None:
+    public = key(cluster.folder / "signing_ed25519")
+    assert Signing(cluster).fingerprint() == fingerprint(public)
 
 
 def test_a_named_key_comes_first(cluster: Cluster, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +265,7 @@ def test_unsigned_runs_say_so(
     monkeypatch.undo()
     (home / "bad").write_text("no key\n")
     assert seal(folder, "lab", Signing(cluster, str(home / "bad"))).startswith("unsigned: ssh-keygen refuses: ")
-    assert not (folder / SIGNER).exists() and not (folder / "manifest.json.sig").exists()
+    assert not list(folder.glob("signer.*")) and not (folder / "manifest.json.sig").exists()
     assert json.loads((folder / "manifest.json").read_text())["signer"] is None
 
 

@@ -92,14 +92,14 @@ def test_what_is_no_run_to_resume(killed: Callable[..., Path], home: Path) -> No
     refused("does not say which run this is")
     path.write_bytes(raw.replace(b'"status":"completed"', b'"status":"failed"'))
     refused("the ledger does not fit", "was changed", "swarmbook audit")
-    path.write_bytes(raw.split(b"\n", 1)[0].replace(b'"format":1', b'"format":2') + b"\n")
-    refused("written by a newer swarmbook", "format 2")
+    path.write_bytes(raw.split(b"\n", 1)[0].replace(b'"format":2', b'"format":3') + b"\n")
+    refused("written by a newer swarmbook", "format 3")
     path.unlink()
     Ledger(folder).append("run", format=1, run="killed", cluster="lab")
     refused("does not say what it ran")
     # What another format calls an event need not be known.
-    path.write_bytes(raw.split(b"\n", 1)[0].replace(b'"format":1', b'"format":2') + b'\n{"event":"dream"}\n')
-    refused("written by a newer swarmbook", "format 2")
+    path.write_bytes(raw.split(b"\n", 1)[0].replace(b'"format":2', b'"format":3') + b'\n{"event":"dream"}\n')
+    refused("written by a newer swarmbook", "format 3")
     # A line that was being written when it was killed is no obstacle.
     path.write_bytes(raw + b'{"event":"comm')
     assert read_parent(folder).completed == {"01"}

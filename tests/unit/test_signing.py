@@ -67,7 +67,7 @@ def test_the_time_of_signing_counts_not_that_of_the_audit(utc: None, home: Path)
         ('valid-after="20261127024000"', 1),
     ):
         signers.write_text(line.replace("namespaces=", f"{valid},namespaces="))
-        assert audit(KEPT / "run-format-1", home, str(signers)).exit_code == code, valid
+        assert audit(KEPT / "run-format-1", home, str(signers), run="2026-11-25T09-00-00Z").exit_code == code, valid
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "", ".", "a/b", "-x", "lab\n"])

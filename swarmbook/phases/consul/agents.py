@@ -14,6 +14,7 @@ from swarmbook.book.book import Book
 from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable, equal
 from swarmbook.model.health import Role
+from swarmbook.model.material import Kind, found
 from swarmbook.phases.consul.config import STACK
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support.consul_api import ConsulApi, api
@@ -165,6 +166,9 @@ def prove(book: Book) -> CheckTable:
         answers = fan_out(ask, {name: name for name in consul})
     finally:
         first.request("DELETE", f"kv/{key}")
+    book.transcript.deployed(
+        found(name, Kind.SERVER, "consul", str(answer.own.get("Version"))) for name, answer in answers.items()
+    )
     leader = answers[servers[0]].leader
     rows = []
     for node in book.nodes:

@@ -21,6 +21,7 @@ from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import EngineBefore
+from swarmbook.model.material import Kind, Material, found
 from swarmbook.params import Params
 from swarmbook.phases.engine.api import api_address, api_names, ask_api, try_api
 from swarmbook.phases.engine.probe import DROP_IN, ENGINE, Engine, tasks
@@ -169,6 +170,9 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
 
     def advance(self, book: Book) -> bool:
         return advance(book, Purpose.ENGINE)
+
+    def materials(self, book: Book, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Material]:
+        return [found(name, Kind.SERVER, "docker", engine.version) for name, engine in seen.items()]
 
     def assume(self, ahead: Forecast, params: Params, seen: Mapping[str, Engine] | None) -> Mapping[str, Engine]:
         # What its data lies on is for 02 to make: that may not have mounted the disk yet.

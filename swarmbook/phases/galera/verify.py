@@ -21,6 +21,7 @@ from swarmbook.book.book import Book
 from swarmbook.book.display import show_picture
 from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable, equal
+from swarmbook.model.material import Kind, found
 from swarmbook.phases.galera.members import of_service
 from swarmbook.phases.galera.stack import member_name, service_name
 from swarmbook.show.drawing import Card, Part, topology
@@ -145,6 +146,7 @@ class _Answer:
     cipher: str
     flush: str
     plaintext: str
+    version: str
 
 
 def _members(book: Book) -> int:
@@ -161,16 +163,17 @@ def state(book: Book) -> CheckTable:
             names = ", ".join(f"'{name}'" for name in (*_STATUS, "Ssl_version"))
             cursor.execute(f"SHOW STATUS WHERE Variable_name IN ({names})")
             status = {key: str(value) for key, value in cursor.fetchall()}
-            cursor.execute("SELECT @@innodb_flush_log_at_trx_commit")
-            flush = str(cursor.fetchone()[0])
+            cursor.execute("SELECT @@innodb_flush_log_at_trx_commit, VERSION()")
+            flush, version = map(str, cursor.fetchone())
         try:
             with connect(book, host.name, tls=False):
                 plaintext = "accepted"
         except WorldError:
             plaintext = "refused"
-        return _Answer(status, status.get("Ssl_version", ""), flush, plaintext)
+        return _Answer(status, status.get("Ssl_version", ""), flush, plaintext, version)
 
     seen = book.fleet.each(one, members)
+    book.transcript.deployed(found(name, Kind.SERVER, "mariadb", answer.version) for name, answer in seen.items())
     uuids = {answer.status["wsrep_cluster_state_uuid"] for answer in seen.values()}
     rows = []
     for name, answer in seen.items():

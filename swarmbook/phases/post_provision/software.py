@@ -13,6 +13,7 @@ from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
+from swarmbook.model.material import Kind, Material, found
 from swarmbook.params import Params
 from swarmbook.phases.post_provision import layouts
 from swarmbook.phases.post_provision.disk_probe import Disk, second_disk
@@ -146,6 +147,16 @@ true""",
     return Probe(script, read)
 
 
+def _versions(family: Family, packages: tuple[str, ...]) -> Probe[list[tuple[str, str]]]:
+    """Ask for name and version of packages that are installed."""
+
+    def read(facts: Facts) -> list[tuple[str, str]]:
+        pairs = [line.split(" ") for line in facts["versions"] if line]
+        return [(name(package), version) for package, version in pairs]
+
+    return Probe(sh("@!{ask} | as versions", ask=family.asks_versions(packages)), read)
+
+
 class Software(Step[Mapping[str, System], Wanted]):
     """Bring the system up to date (when asked) and install what is missing.
 
@@ -202,6 +213,19 @@ class Software(Step[Mapping[str, System], Wanted]):
             if wanted.update:
                 rows.append(equal(host, "updates waiting", 0, system.updates))
         return rows
+
+    def materials(self, book: Book, wanted: Wanted, seen: Mapping[str, System]) -> list[Material]:
+        def one(host: Host) -> list[Material]:
+            family, release = wanted.families[host.name], seen[host.name].release
+            there = host.ask(_versions(family, wanted.packages[host.name]), timeout_s=book.params.wait_timeout)
+            id, kind = release.get("ID", ""), Kind.DEB if family.name == "debian" else Kind.RPM
+            # Debian's next release has no number.
+            system = found(
+                host.name, Kind.SERVER, id, release.get("VERSION_ID") or release.get("VERSION_CODENAME", "none")
+            )
+            return [system, *(found(host.name, kind, *package, origin=id) for package in there)]
+
+        return [material for rows in book.fleet.each(one, seen).values() for material in rows]
 
     def assume(self, ahead: Forecast, params: Params, seen: Mapping[str, System] | None) -> Mapping[str, System]:
         # A machine that is not there is taken for a Debian that lacks everything.

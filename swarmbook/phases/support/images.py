@@ -14,9 +14,10 @@ from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import ensure_engine
 from swarmbook.machines.images import ensure_image
+from swarmbook.model.material import Kind, Material, found
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 
-__all__ = ["ensure_images", "missing_images", "nodes_without_image"]
+__all__ = ["ensure_images", "image_materials", "missing_images", "nodes_without_image"]
 
 
 #: MiB that are free where an engine keeps its data.
@@ -43,6 +44,24 @@ def missing_images(engines: Mapping[str, Engine], wanted: Mapping[str, Iterable[
 def nodes_without_image(engines: Mapping[str, Engine], tag: str) -> list[str]:
     """List the names of the nodes whose engine does not have an image."""
     return [name for name, lacking in missing_images(engines, {name: [tag] for name in engines}).items() if lacking]
+
+
+def image_materials(engines: Mapping[str, Engine], tags: Mapping[str, Iterable[str]]) -> list[Material]:
+    """Return the images behind tags, each by its id.
+
+    Args:
+        engines: By node.
+        tags: By node.
+    """
+
+    def one(node: str) -> list[Material]:
+        rows = []
+        for tag in tags[node]:
+            name, _, version = tag.rpartition(":")
+            rows.append(found(node, Kind.IMAGE, name, version, id=engines[node].image_id(tag)))
+        return rows
+
+    return [material for rows in fan_out(one, {node: node for node in tags}).values() for material in rows]
 
 
 def ensure_images(book: Book, wanted: Mapping[str, Iterable[str]]) -> None:

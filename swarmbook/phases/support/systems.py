@@ -27,6 +27,7 @@ class Family:
         name: debian or rhel.
         names: What it calls the package for a purpose.
         installed: Template; prints which of ``packages`` are installed, a name a line.
+        versions: Template; prints name and version of those of ``packages`` that are installed, a package a line.
         refresh: Fetches the lists of packages.
         updates: Prints how many updates wait.
         upgrade: Does them.
@@ -37,6 +38,7 @@ class Family:
     name: str
     names: Mapping[str, str]
     installed: str
+    versions: str
     refresh: Script
     updates: Script
     upgrade: Script
@@ -51,6 +53,10 @@ class Family:
         """Return the script that prints which of some packages are installed."""
         return sh(self.installed, packages=packages)
 
+    def asks_versions(self, packages: Iterable[str]) -> Script:
+        """Return the script that prints name and version of packages."""
+        return sh(self.versions, packages=packages)
+
     def install_command(self, packages: Iterable[str]) -> Script:
         """Return the script that installs packages, on fresh lists."""
         return sh("@!{refresh} && @!{install}", refresh=self.refresh, install=sh(self.install, packages=packages))
@@ -64,6 +70,7 @@ FAMILIES: Mapping[str, Family] = {
             "btrfs": "btrfs-progs", "xfs": "xfsprogs",
         },
         installed="dpkg-query -W -f '${Package} ${db:Status-Status}\\n' -- @{packages} 2>/dev/null | sed -n 's/ installed$//p'",
+        versions="dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\\n' -- @{packages} 2>/dev/null | sed -n 's/^installed //p'",
         refresh=sh("DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null"),
         updates=sh("apt-get -s upgrade | grep -c '^Inst'"),
         upgrade=sh("DEBIAN_FRONTEND=noninteractive apt-get upgrade -y -q"),
@@ -77,6 +84,7 @@ FAMILIES: Mapping[str, Family] = {
             "btrfs": "btrfs-progs", "xfs": "xfsprogs",
         },
         installed="rpm -q --qf '%{NAME}\\n' -- @{packages} | grep -v ' '",
+        versions="rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE}\\n' -- @{packages} | grep -v 'not installed'",
         refresh=sh("dnf -q makecache"),
         updates=sh("dnf -q -C list --upgrades 2>/dev/null | grep -c '^[^ ]*\\.[^ ]* '"),
         upgrade=sh("dnf -q -y upgrade"),

@@ -11,8 +11,9 @@ from swarmbook.book.step import Step
 from swarmbook.machines.images import image_name
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
+from swarmbook.model.material import Material
 from swarmbook.params import Params
-from swarmbook.phases.support.images import ensure_images, missing_images
+from swarmbook.phases.support.images import ensure_images, image_materials, missing_images
 
 __all__ = ["deliver"]
 
@@ -71,6 +72,9 @@ class Deliver(Step[Mapping[str, tuple[str, ...]], Images]):
             )
             for node, lacking in seen.items()
         ]
+
+    def materials(self, book: Book, wanted: Images, seen: Mapping[str, tuple[str, ...]]) -> list[Material]:
+        return image_materials(book.engines(seen), {node: wanted.tags(node) for node in seen})
 
     def assume(
         self, ahead: Forecast, params: Params, seen: Mapping[str, tuple[str, ...]] | None
