@@ -121,6 +121,10 @@ class Notebook:
 
     def __init__(self, page: Any, address: str, home: Path, name: str) -> None:
         self.page, self.file = page, home / "notebooks" / name
+        # A lab's machines bring network interfaces; Chromium then breaks off what it is sending (ERR_NETWORK_CHANGED), the
+        # saving of the notebook, say. A person closes that dialog and goes on; the next saving succeeds.
+        dialog = page.locator(".jp-Dialog", has_text="Failed to fetch")
+        page.add_locator_handler(dialog, lambda: dialog.locator("button.jp-mod-accept").click())
         page.goto(address.format(f"lab/tree/notebooks/{name}") + "&reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         page.get_by_text("| Idle").first.wait_for()  # in the status bar: the kernel is connected

@@ -39,6 +39,7 @@ from swarmbook.diagnosis.logs import _sections
 from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
 from swarmbook.phases.provision.links import Port
+from swarmbook.phases.support.systems import FAMILIES
 from swarmbook.testing.errors import raises
 
 from .test_answers import ANSWERS, probe_of
@@ -55,8 +56,8 @@ PORTS = [Port("tcp", 2377, "swarm"), Port("udp", 4789, "VXLAN")]
 ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.diagnosis.status:row_of": [("sw1",)],
     "swarmbook.phases.consul.probe:on_node": [()],
-    "swarmbook.phases.destroy:remains_on": [("lab", ""), ("lab", "/srv/mariadb/galera")],
-    "swarmbook.phases.destroy:_tasks": [(), ("--all",)],
+    "swarmbook.phases.destroy.remains:remains_on": [("lab", ""), ("lab", "/srv/mariadb/galera", ("consul", "galera"))],
+    "swarmbook.phases.destroy.step:_tasks": [(), ("--all",)],
     "swarmbook.phases.galera.members:found_on": [(Params(), "sw1"), (Params(mariadb_port=3306), "sw1")],
     "swarmbook.phases.galera.states:_shifts": [("galera_sw1", 60.0)],
     "swarmbook.phases.galera.step:_there": [("backend",)],
@@ -66,6 +67,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.overlay:network_named": [("backend",)],
     "swarmbook.phases.post_provision.disk_probe:second_disk": [("",), ("/dev/sdb",), ("", "docker-ce")],
     "swarmbook.phases.post_provision.software:packages_on": [(Params(packages=["tmux"]),), (Params(system_update=True),)],
+    "swarmbook.phases.post_provision.software:_versions": [(FAMILIES["debian"], ("tmux",)), (FAMILIES["rhel"], ("tmux",))],
     "swarmbook.phases.provision.links:_listen": [("10.0.0.1", PORTS)],
     "swarmbook.phases.provision.links:_try": [(NODES[0], [NODES[1]], {"sw2": PORTS}, {"sw2": []}, 1500)],
     "swarmbook.phases.provision.links:_collect": [("/run/swarmbook-preflight-abc123",)],
