@@ -14,7 +14,7 @@ from swarmbook.base.errors import WorldError
 
 __all__ = ["Kind", "Material", "found"]
 
-_WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z._:+~/@-]{0,127}")
+_WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z._:+~^/@-]{0,127}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 

@@ -43,6 +43,7 @@ def test_a_package_url_names_it() -> None:
         (found("sw1", Kind.SERVER, "consul", "1.20.6"), "pkg:generic/consul@1.20.6"),
         (found("sw1", Kind.DEB, "lvm2", "2.03.16-2", origin="debian"), "pkg:deb/debian/lvm2@2.03.16-2"),
         (found("sw1", Kind.DEB, "x", "1:2~rc1+b1", origin="debian"), "pkg:deb/debian/x@1%3A2~rc1%2Bb1"),
+        (found("sw1", Kind.RPM, "x", "2^git1-3.el9", origin="rocky"), "pkg:rpm/rocky/x@2%5Egit1-3.el9"),
         (found("sw1", Kind.IMAGE, "swarmbook/galera", "0123", id=DIGEST), "pkg:docker/swarmbook/galera@0123"),
     ):
         assert material.uri == uri and Material.from_json(json.loads(json.dumps(material.to_json()))) == material

@@ -154,9 +154,10 @@ def prove(book: Book) -> CheckTable:
 
     def ask(name: str) -> _Answers:
         agent = consul[name]
+        own = agent.get("agent/self")
         return _Answers(
             agent.leader(),
-            agent.get("agent/self")["DebugConfig"],
+            {**own["DebugConfig"], "Version": own["Config"]["Version"]},
             agent.read_back(key, value) if name in servers else "",
             agent.as_stranger(f"kv/{key}"),
             book.fleet[name].ask(on_node()),
@@ -167,7 +168,7 @@ def prove(book: Book) -> CheckTable:
     finally:
         first.request("DELETE", f"kv/{key}")
     book.transcript.deployed(
-        found(name, Kind.SERVER, "consul", str(answer.own.get("Version"))) for name, answer in answers.items()
+        found(name, Kind.SERVER, "consul", str(answer.own["Version"])) for name, answer in answers.items()
     )
     leader = answers[servers[0]].leader
     rows = []
