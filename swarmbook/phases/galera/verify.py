@@ -173,7 +173,9 @@ def state(book: Book) -> CheckTable:
         return _Answer(status, status.get("Ssl_version", ""), flush, plaintext, version)
 
     seen = book.fleet.each(one, members)
-    book.transcript.deployed(found(name, Kind.SERVER, "mariadb", answer.version) for name, answer in seen.items())
+    # Debian's says "11.8.6-MariaDB-0+deb13u1 from Debian".
+    versions = {name: answer.version.partition(" ")[0] for name, answer in seen.items()}
+    book.transcript.deployed(found(name, Kind.SERVER, "mariadb", version) for name, version in versions.items())
     uuids = {answer.status["wsrep_cluster_state_uuid"] for answer in seen.values()}
     rows = []
     for name, answer in seen.items():
