@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmbook.access.docker_api import Engine
+from swarmbook.access.docker_types import labels as read_labels
+from swarmbook.access.probe import address, container_id, number, understood
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
+from swarmbook.base.plain import plain
 from swarmbook.model.health import ContainerState
 
 __all__ = ["Container", "ContainerSpec", "Containers", "Done", "Network", "Privileges"]
 
 _LOOPBACK = "127.0.0.1"
+_ENGINE_NEXT = "docker info, and look at what answers there"
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class Containers:
         """List the containers that carry all these labels (``name``, or ``name=value``), in whatever state."""
         with self._engine.asked("docker ps"):
             found = self._engine.client.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True)
+        with understood(self._engine.name, _ENGINE_NEXT):
             return [_container(entry.attrs) for entry in found]
 
     def any_runs(self) -> bool:
@@ -142,7 +147,9 @@ class Containers:
             WorldError: There is none (``not-found``).
         """
         with self._engine.asked(f"docker inspect {name}"):
-            return _container(self._api.inspect_container(name))
+            found = self._api.inspect_container(name)
+        with understood(self._engine.name, _ENGINE_NEXT):
+            return _container(found)
 
     def create(self, spec: ContainerSpec) -> str:
         """Create a container; return its id."""
@@ -275,12 +282,15 @@ class Containers:
 def _container(entry: Mapping[str, Any]) -> Container:
     settings = entry["NetworkSettings"]
     return Container(
-        id=str(entry["Id"])[:12],
+        id=container_id(str(entry["Id"]))[:12],
         state=ContainerState.read(str(entry["State"]["Status"])),
-        labels=dict(entry["Config"].get("Labels") or {}),
-        addresses={name: str(end.get("IPAddress") or "") for name, end in (settings.get("Networks") or {}).items()},
+        labels=read_labels(entry["Config"].get("Labels")),
+        addresses={
+            plain(name): address(end["IPAddress"]) if end.get("IPAddress") else ""
+            for name, end in (settings.get("Networks") or {}).items()
+        },
         ports={
-            int(inner.split("/")[0]): int(outer[0]["HostPort"])
+            number(inner.split("/")[0], 65535): number(outer[0]["HostPort"], 65535)
             for inner, outer in (settings.get("Ports") or {}).items()
             if outer
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
@@ -88,3 +89,17 @@ def test_only_one_helper_makes_scripts() -> None:
     places = {str(file.relative_to(ROOT)) for file, _, _ in _calls("Script")}
     # commands.py makes them; a probe puts its prologue before one; logs.sh is a file of ours.
     assert places == {"access/commands.py", "access/probe.py", "diagnosis/logs.py"}
+
+
+def test_no_command_that_people_type_holds_a_secret(root: Path) -> None:
+    """``curl -H "X-Consul-Token: $(cat FILE)"`` shows the token to every user of the computer, in the list of processes."""
+    wrong = []
+    for file in [
+        root / "README.md",
+        *(path for folder in ("docs", "notebooks", "swarmbook") for path in (root / folder).rglob("*")),
+    ]:
+        if file.suffix in (".md", ".ipynb", ".py"):
+            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+                if re.search(r"\$\((cat |<)[^)]*(secrets/|token|password)", line):
+                    wrong.append(f"{file.relative_to(root)}:{number}")
+    assert not wrong, "\n".join(wrong)

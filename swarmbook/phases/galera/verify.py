@@ -162,9 +162,9 @@ def state(book: Book) -> CheckTable:
         with connect(book, host.name) as connection, connection.cursor() as cursor:
             names = ", ".join(f"'{name}'" for name in (*_STATUS, "Ssl_version"))
             cursor.execute(f"SHOW STATUS WHERE Variable_name IN ({names})")
-            status = {key: str(value) for key, value in cursor.fetchall()}
+            status = {str(key): line(str(value)) for key, value in cursor.fetchall()}
             cursor.execute("SELECT @@innodb_flush_log_at_trx_commit, VERSION()")
-            flush, version = map(str, cursor.fetchone())
+            flush, version = (line(str(value)) for value in cursor.fetchone())
         try:
             with connect(book, host.name, tls=False):
                 plaintext = "accepted"
