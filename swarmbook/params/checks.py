@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from swarmbook.base.words import many
@@ -23,6 +24,22 @@ class Mistake:
     key: str
     what: str
     fix: str
+
+
+#: Folders of a system and of an engine: no data lies there nor below them.
+_SYSTEM = (
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr",  # noqa: S108
+    "/var/cache", "/var/lib/containerd", "/var/lib/docker", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/swarmbook", "/var/log", "/var/run",
+    "/var/spool", "/var/tmp",  # noqa: S108
+)  # fmt: skip
+#: Folders that hold others' folders; data may lie below them.
+_SHARED = ("/", "/home", "/media", "/mnt", "/opt", "/var", "/var/lib")
+
+
+def _may_hold_data(path: str) -> bool:
+    plain = PurePosixPath(path)
+    above = {str(folder) for folder in (plain, *plain.parents)}
+    return ".." not in plain.parts and str(plain) not in _SHARED and not above & set(_SYSTEM)
 
 
 def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
@@ -130,6 +147,13 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
                 ipaddress.ip_address(value)
             except ValueError:
                 yield Mistake(0, key, f"{value!r} is not an address", "an address such as 9.9.9.9, or empty")
+    if p.mariadb_data_path and not _may_hold_data(p.mariadb_data_path):
+        yield Mistake(
+            0,
+            "mariadb_data_path",
+            f"{p.mariadb_data_path} is the system's, or an engine's",
+            "a folder for data, such as /srv/mariadb",
+        )
     if p.mariadb_cluster_name == "consul":
         yield Mistake(
             0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera"

@@ -114,6 +114,34 @@ def test_a_bad_default_combination_is_told_at_line_one(tmp_path: Path) -> None:
     assert "line 1: certificate_renew_days" in reported(tmp_path, "\n\ncertificate_days: 20")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/etc",
+        "/etc/mysql",
+        "/usr/local/db",
+        "/var",
+        "/var/lib",
+        "/var/lib/docker/db",
+        "/run/db",
+        "/proc/1",
+        "/home",
+        "//etc",
+    ],
+)
+def test_no_data_lies_in_a_folder_of_the_system(tmp_path: Path, path: str) -> None:
+    assert "line 1: mariadb_data_path" in reported(tmp_path, f"mariadb_data_path: {path}\n")
+
+
+@pytest.mark.parametrize(
+    "path", ["/srv", "/srv/db", "/home/db", "/mnt/disk", "/opt/db", "/var/lib/mariadb", "/data", "/etcetera"]
+)
+def test_where_data_may_lie(tmp_path: Path, path: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"mariadb_data_path: {path}\n")
+    assert load_params(tmp_path / "own.yaml").mariadb_data_path == path
+
+
 def test_all_mistakes_are_told_at_once_in_order(tmp_path: Path) -> None:
     message = reported(
         tmp_path,
