@@ -248,6 +248,25 @@ class Authority:
         return Leaf(name, _pem(certificate), _key_pem(key))
 
 
+def forget_first(pki: Path) -> None:
+    """Remove the authority for everything of an earlier version, with all that it signed, once each purpose has its own.
+
+    The database's goes on trusting it until its clients have the new one (``pki/database``), and keeps it there.
+
+    Args:
+        pki: The cluster's folder of authorities.
+    """
+    for purpose in Purpose:
+        folder = pki / purpose.value
+        if not Authority.there(folder):
+            return
+        trusted = json.loads((folder / _STATE).read_text(encoding="utf-8"))["trusted"]
+        if 0 in trusted and purpose is not Purpose.DATABASE:
+            return
+    for file in [*pki.glob("*.pem"), *pki.glob("*.key")]:
+        file.unlink()
+
+
 def operator(engines: Authority) -> Leaf:
     """Sign what opens the engines' API: for the operator alone, for hours, and kept nowhere.
 

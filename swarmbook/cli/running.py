@@ -24,7 +24,7 @@ from swarmbook.show.changes import plan_text
 if TYPE_CHECKING:
     from swarmbook.record.resume import Parent
 
-__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "verify"]
+__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "rotate", "run", "verify"]
 
 BUILD = numbers_of(Kind.START, Kind.BUILD)  # 00 only when asked for by number
 #: Those that only check.
@@ -304,6 +304,46 @@ def rebuild(params: Params, **options: Any) -> None:
             code=Code.CLUSTER_NOT_THERE,
         )
     Session(params, _COMMANDS["rebuild"], "rebuild", **options).run()
+
+
+#: By purpose: the notebook that brings an authority's next stage to all that have to have it.
+_ROTATES = {"engine": "03", "consul": "04", "replication": "07", "database": "07"}
+
+
+@click.command(epilog=example("swarmbook rotate params/lab.yaml consul replication"))
+@with_parameters
+@click.argument("what", nargs=-1, type=click.Choice(list(_ROTATES)), metavar="[WHAT]...")
+@_approvals
+@_signing_key
+def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
+    """Replace certificate authorities, with an overlap: nothing is refused meanwhile. Run it again to go on.
+
+    WHAT is engine, consul, replication or database; all by default. The database's goes in two runs of this command, since
+    its clients have to be given the next one in between: clusters/NAME/pki/database/ca.pem.
+    """
+    from swarmbook.access.pki import Authority, Purpose, Stage
+
+    cluster = Cluster(params.cluster)
+    chosen = [Purpose(word) for word in _ROTATES if word in (what or _ROTATES)]
+    numbers = sorted({_ROTATES[purpose.value] for purpose in chosen})
+    absent = [p.value for p in chosen if not Authority.there(cluster.pki_folder / p.value)]
+    if absent:
+        raise OutOfOrder(
+            f"there is no authority to replace: {', '.join(absent)}",
+            where=str(cluster.pki_folder),
+            next="swarmbook run PARAMS",
+            code=Code.CLUSTER_NOT_THERE,
+        )
+    with cluster.lock("rotate"):
+        for purpose in chosen:
+            authority = Authority(cluster.pki_folder / purpose.value, f"swarmbook {cluster.name} {purpose.value} CA")
+            if purpose is Purpose.DATABASE and authority.stage is Stage.INTRODUCED:
+                authority.advance()
+            else:
+                authority.replace()
+            if purpose is Purpose.DATABASE and authority.stage is Stage.INTRODUCED:
+                say(f"give the database's clients {authority.file}, then: swarmbook rotate PARAMS database", err=True)
+    Session(params, numbers, "rotate", **options).run()
 
 
 @click.command(epilog=example("swarmbook prune"))

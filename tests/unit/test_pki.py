@@ -15,7 +15,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, ServerVerifier, Store, VerificationError
 
-from swarmbook.access.pki import Authority, Leaf, Purpose, Stage, Use, days_left, describe, operator, reason_to_renew
+from swarmbook.access.pki import (
+    Authority,
+    Leaf,
+    Purpose,
+    Stage,
+    Use,
+    days_left,
+    describe,
+    forget_first,
+    operator,
+    reason_to_renew,
+)
 
 NAMES = ["sw1", "10.9.0.1", "192.0.2.1", "127.0.0.1"]
 
@@ -291,6 +302,25 @@ def test_a_cluster_with_one_authority_for_everything_is_taken_over(tmp_path: Pat
     assert ours.stage is Stage.INTRODUCED and ours.certificate == old.certificate
     assert ours.advance() and ours.advance() and ours.bundle != old.certificate
     assert Authority(tmp_path / "consul", "", tmp_path).stage is Stage.STEADY, "and not once more"
+
+
+def test_the_first_authority_goes_when_each_purpose_has_its_own(tmp_path: Path) -> None:
+    old = Authority(tmp_path / "old", "swarmbook lab CA")
+    for name, content in (
+        ("ca.pem", old.certificate),
+        ("ca.key", (old.folder / "ca-1.key").read_bytes()),
+        ("client.pem", b"-"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    made = {p: Authority(tmp_path / p.value, p.value, None if p is Purpose.ENGINE else tmp_path) for p in Purpose}
+    for purpose in (Purpose.CONSUL, Purpose.REPLICATION):
+        forget_first(tmp_path)
+        assert (tmp_path / "ca.key").exists(), "it still signs for one"
+        while made[purpose].advance():
+            pass
+    forget_first(tmp_path)
+    assert not [file for file in tmp_path.iterdir() if file.is_file()]
+    assert Authority(tmp_path / "database", "").bundle.startswith(old.certificate), "its clients know no other yet"
 
 
 @pytest.mark.parametrize("lost", ["ca-1.key", "ca-1.pem", "authority.json"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from swarmbook.access.pki import Purpose
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.base.words import subject
@@ -97,7 +96,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
             changes.append(Change(name, Action.UPDATE_MEMBER))
         elif not member.synced and serving:
             changes.append(Change(name, Action.AWAIT_MEMBER))
-    return changes + replacement(Purpose.REPLICATION, made.stage)
+    return changes + [change for purpose in made.replacing for change in replacement(purpose)]
 
 
 def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:

@@ -45,7 +45,7 @@ class Parts:
         secrets: Content by full name; never shown.
         settings: Name and content of the swarm config with server settings.
         externals: Names of secrets that each service uses, by node.
-        stage: How far the replacement of the replication's CA is.
+        replacing: Whose authorities are being replaced, and go on by themselves.
     """
 
     params: Params
@@ -54,7 +54,7 @@ class Parts:
     secrets: Mapping[str, bytes] = field(repr=False)
     settings: tuple[str, str]
     externals: Mapping[str, tuple[str, ...]]
-    stage: Stage = Stage.STEADY
+    replacing: tuple[Purpose, ...] = ()
 
 
 def certificate_names(params: Params, node: Node) -> list[str]:
@@ -80,10 +80,19 @@ def parts(book: Book) -> Parts:
     """Build everything that members need, for every member of the parameters."""
     params, cluster = book.params, book.params.mariadb_cluster_name
     image = image_name("galera", book.params.lab_base_image)
-    replication = book.authority(Purpose.REPLICATION)
+    replication, database = book.authority(Purpose.REPLICATION), book.authority(Purpose.DATABASE)
+    replacing = tuple(
+        purpose
+        for purpose, goes_on in (
+            (Purpose.REPLICATION, replication.stage is not Stage.STEADY),
+            # First a person has to give its clients the next one.
+            (Purpose.DATABASE, database.stage is Stage.ISSUING),
+        )
+        if goes_on
+    )
     shared = {
         "ca.pem": replication.bundle,
-        "client_ca.pem": book.authority(Purpose.DATABASE).bundle,
+        "client_ca.pem": database.bundle,
         "root_password": book.cluster.secret(f"{cluster}-root-password", params.mariadb_root_password)
         .reveal()
         .encode(),
@@ -116,7 +125,7 @@ def parts(book: Book) -> Parts:
             contents[names[target]] = content
         services[name] = stack.stamp(book.cluster.name, _service(params, nodes[name], image, names, settings_name))
         externals[name] = tuple(names.values())
-    return Parts(params, book.cluster.name, services, contents, (settings_name, settings), externals, replication.stage)
+    return Parts(params, book.cluster.name, services, contents, (settings_name, settings), externals, replacing)
 
 
 def _service(params: Params, node: Node, image: str, names: Mapping[str, str], settings: str) -> dict[str, Any]:

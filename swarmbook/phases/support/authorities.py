@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from swarmbook.access.pki import Purpose, Stage
+from swarmbook.access.pki import Purpose, Stage, forget_first
 from swarmbook.book.book import Book
 from swarmbook.model.change import Action, Change
 
 __all__ = ["advance", "replacement"]
 
 
-def replacement(purpose: Purpose, stage: Stage) -> list[Change]:
+def replacement(purpose: Purpose, stage: Stage | None = None) -> list[Change]:
     """Plan the rest of a replacement; nothing if none is going on.
 
     Args:
         purpose: Whose authority it is.
-        stage: How far it is.
+        stage: How far it is; None for one that goes on.
     """
     return [] if stage is Stage.STEADY else [Change("cluster", Action.REPLACE_AUTHORITY, (purpose.value,))]
 
@@ -34,6 +34,7 @@ def advance(book: Book, purpose: Purpose) -> bool:
         return False
     with book.cluster.lock(f"{book.phase}: {purpose.value} CA"):
         authority.advance()
+        forget_first(book.cluster.pki_folder)
     if purpose is Purpose.ENGINE:
         book.forget_engines()
     return True
