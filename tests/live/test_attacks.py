@@ -11,9 +11,12 @@ import json
 import shlex
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from swarmbook.access.pki import Authority, Leaf, Purpose, operator
@@ -35,6 +38,11 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
 
 def member(lab: Lab, node: str) -> str:
     return lab.machine(node).sh(f"docker ps -q --filter label=com.docker.swarm.service.name=galera_{node}")
+
+
+def address_of(lab: Lab, node: str) -> str:
+    nodes = json.loads((lab.folder / "cluster.json").read_text())["nodes"]
+    return str(next(entry for entry in nodes if entry["name"] == node)["private_address"])
 
 
 def unharmed(lab: Lab) -> None:
@@ -167,9 +175,7 @@ def test_a_certificate_is_worth_something_for_its_purpose_only(
 ) -> None:
     """Before, each of them was root on every node: the engine took any, and so did raft and the replication."""
     lab.need()
-    address = next(n for n in json.loads((lab.folder / "cluster.json").read_text())["nodes"] if n["name"] == "a1")[
-        "private_address"
-    ]
+    address = address_of(lab, "a1")
     if at == "replication":
         found = replicates(lab, "a2", stolen[shown])
     else:
@@ -185,9 +191,7 @@ def test_a_certificate_is_worth_something_for_its_purpose_only(
 
 def test_the_operator_opens_the_engine(lab: Lab, tmp_path: Path) -> None:
     """So that the test above can tell."""
-    address = next(n for n in json.loads((lab.folder / "cluster.json").read_text())["nodes"] if n["name"] == "a1")[
-        "private_address"
-    ]
+    address = address_of(lab, "a1")
     with chain(tmp_path, operator(Authority(lab.folder / "pki" / "engine", ""))) as file:
         assert let_in(address, 2376, file, say=b"GET /info HTTP/1.0\r\n\r\n")
 
@@ -289,6 +293,63 @@ def test_an_image_that_lies_in_its_labels_runs_nothing_on_its_node(lab: Lab) -> 
         assert "\x1b]" not in everything and "\x07" not in everything
     finally:
         machine.sh("docker rm -f liar")
+
+
+# -- what was stolen is worth nothing after a rotation -----------------------------------------------------------------
+
+
+def serving(lab: Lab) -> list[str]:
+    """The members that let a client in just now; it trusts what the operator was given, and nothing else."""
+    context = ssl.create_default_context(cafile=str(lab.ca("database")))
+    found = []
+    for node in NODES:
+        _, _, port = lab.end(node, SQL).partition(":")
+        with contextlib.suppress(pymysql.MySQLError, OSError):
+            connection = pymysql.connect(
+                host="localhost", port=int(port), user="app", password=lab.secret("galera-password"), database="app",
+                ssl=context, connect_timeout=5, read_timeout=5,
+            )  # fmt: skip
+            with contextlib.closing(connection), connection.cursor() as cursor:
+                cursor.execute("SELECT COUNT(*) FROM kept")
+                assert cursor.fetchone() == (1,)
+                found.append(node)
+    return found
+
+
+def test_authorities_are_replaced_without_an_outage(lab: Lab, stolen: dict[str, Leaf], tmp_path: Path) -> None:
+    lab.machine("a1").sh(
+        f"docker exec {member(lab, 'a1')} mariadb app -e 'CREATE TABLE kept (id INT PRIMARY KEY); INSERT INTO kept VALUES (1)'"
+    )
+    assert serving(lab) == NODES
+    seen: list[list[str]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append(serving(lab))
+            time.sleep(0.2)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        lab.book("rotate", "consul", "replication", "database").expect(0, "give the database's clients")
+        lab.book("rotate", "database").expect(0)
+        lab.book("rotate", "engine").expect(0)
+    finally:
+        over.set()
+        watcher.join()
+    assert len(seen) > 20 and all(seen), "at some moment no member let anyone in"
+    assert serving(lab) == NODES
+    address = address_of(lab, "a1")
+    for kind, port, before in (("consul", 8300, b"\x03"), ("engine", 2376, b"")):
+        with chain(tmp_path, stolen[kind]) as file:
+            assert not let_in(address, port, file, before=before)
+    assert not replicates(lab, "a2", stolen["replication"])
+    with chain(tmp_path, leaf_of(lab, Purpose.CONSUL, "a2")) as file:
+        assert let_in(address, 8300, file, before=b"\x03")
+    assert replicates(lab, "a2", leaf_of(lab, Purpose.REPLICATION, "galera-a2"))
+    lab.book("run").expect(0)
+    assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
 
 
 # -- nothing is deleted unasked ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from swarmbook.access.commands import sh
+from swarmbook.access.pki import Purpose, Stage
 from swarmbook.access.probe import Probe
 from swarmbook.base import secrets
 from swarmbook.base.errors import OutOfOrder, WorldError
