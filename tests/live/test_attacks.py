@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pymysql
 import pytest
@@ -40,9 +41,14 @@ def member(lab: Lab, node: str) -> str:
     return lab.machine(node).sh(f"docker ps -q --filter label=com.docker.swarm.service.name=galera_{node}")
 
 
-def address_of(lab: Lab, node: str) -> str:
+def entry_of(lab: Lab, node: str) -> dict[str, Any]:
     nodes = json.loads((lab.folder / "cluster.json").read_text())["nodes"]
-    return str(next(entry for entry in nodes if entry["name"] == node)["private_address"])
+    found: dict[str, Any] = next(entry for entry in nodes if entry["name"] == node)
+    return found
+
+
+def address_of(lab: Lab, node: str) -> str:
+    return str(entry_of(lab, node)["private_address"])
 
 
 def unharmed(lab: Lab) -> None:
@@ -303,7 +309,7 @@ def serving(lab: Lab) -> list[str]:
     context = ssl.create_default_context(cafile=str(lab.ca("database")))
     found = []
     for node in NODES:
-        _, _, port = lab.end(node, SQL).partition(":")
+        port = entry_of(lab, node)["ports"][str(SQL)]["port"]
         with contextlib.suppress(pymysql.MySQLError, OSError):
             connection = pymysql.connect(
                 host="localhost", port=int(port), user="app", password=lab.secret("galera-password"), database="app",
