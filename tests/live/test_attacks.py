@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pymysql
 import pytest
@@ -41,14 +40,9 @@ def member(lab: Lab, node: str) -> str:
     return lab.machine(node).sh(f"docker ps -q --filter label=com.docker.swarm.service.name=galera_{node}")
 
 
-def entry_of(lab: Lab, node: str) -> dict[str, Any]:
-    nodes = json.loads((lab.folder / "cluster.json").read_text())["nodes"]
-    found: dict[str, Any] = next(entry for entry in nodes if entry["name"] == node)
-    return found
-
-
 def address_of(lab: Lab, node: str) -> str:
-    return str(entry_of(lab, node)["private_address"])
+    nodes = json.loads((lab.folder / "cluster.json").read_text())["nodes"]
+    return str(next(entry for entry in nodes if entry["name"] == node)["private_address"])
 
 
 def unharmed(lab: Lab) -> None:
@@ -309,10 +303,9 @@ def serving(lab: Lab) -> list[str]:
     context = ssl.create_default_context(cafile=str(lab.ca("database")))
     found = []
     for node in NODES:
-        port = entry_of(lab, node)["ports"][str(SQL)]["port"]
         with contextlib.suppress(pymysql.MySQLError, OSError):
             connection = pymysql.connect(
-                host="localhost", port=int(port), user="app", password=lab.secret("galera-password"), database="app",
+                host=address_of(lab, node), port=SQL, user="app", password=lab.secret("galera-password"), database="app",
                 ssl=context, connect_timeout=5, read_timeout=5,
             )  # fmt: skip
             with contextlib.closing(connection), connection.cursor() as cursor:
