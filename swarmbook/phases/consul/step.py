@@ -176,6 +176,8 @@ class Deploy(Step[Agents, Wanted]):
             begin(book, servers[0])
             for change in todo.take(Action.RESTART_AGENT):  # one after the other, so that raft keeps its majority
                 _restart(book.fleet[change.host], change.things[0])
+                # The others take an agent for alive for a while after it has gone.
+                wait_for_container(book, book.fleet[change.host], change.things[0])
                 wait_for_agents(book, {name: api(book, name) for name in servers})
             awaited = {change.host: change.things[0] for change in todo.take(Action.AWAIT_AGENT)}
             book.fleet.each(lambda host: wait_for_container(book, host, awaited[host.name]), awaited)
