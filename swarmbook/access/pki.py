@@ -171,12 +171,28 @@ class Authority:
             return Stage.STEADY
         return Stage.ISSUING if self._issuing == max(self._trusted) else Stage.INTRODUCED
 
-    def replace(self) -> None:
-        """Begin to replace it: make the next generation, trusted besides. One that is being replaced goes on."""
-        if self.stage is Stage.STEADY:
-            self._make(self._issuing + 1)
-            self._set(self._issuing, [self._issuing, self._issuing + 1])
-            self._load()
+    def replace(self, *, overlap: bool = True) -> None:
+        """Begin to replace it: make the next generation. One that is being replaced goes on.
+
+        Args:
+            overlap: Trust the next generation besides, and go on by :meth:`advance`. Without, it takes the place of this one
+                at once: whom it signs for has to be reached by another way.
+        """
+        if self.stage is not Stage.STEADY:
+            return
+        following = self._issuing + 1
+        self._make(following)
+        if overlap:
+            self._set(self._issuing, [self._issuing, following])
+        else:
+            self._set(following, [following])
+            self._forget_all_but(following)
+        self._load()
+
+    def _forget_all_but(self, generation: int) -> None:
+        for file in self.folder.glob("ca-*.*"):
+            if file.stem != f"ca-{generation}":
+                file.unlink()
 
     def advance(self) -> bool:
         """Go on to the next stage, once all verifiers and holders have what this one gives them.
@@ -190,9 +206,7 @@ class Authority:
         self._set(newest, self._trusted if stage is Stage.INTRODUCED else [newest])
         self._load()
         if stage is Stage.ISSUING:  # what was replaced can sign nothing any more
-            for file in self.folder.glob("ca-*.*"):
-                if file.stem != f"ca-{newest}":
-                    file.unlink()
+            self._forget_all_but(newest)
         return True
 
     # -- what it signs ---------------------------------------------------------------------------------------------

@@ -107,12 +107,6 @@ class Book:
             self._engines[name] = connect(name, end, engines.file, operator(engines))
         return self._engines[name]
 
-    def forget_engines(self) -> None:
-        """Close the clients of all engines: the next one shows a certificate of the authority as it is then."""
-        for client in self._engines.values():
-            client.close()
-        self._engines.clear()
-
     def reach(self, name: str, port: int) -> Endpoint:
         """Return where a port of a node is reached from here; where it is not reached otherwise, through SSH.
 
@@ -172,7 +166,8 @@ class Book:
 
     def close(self) -> None:
         """Close every connection."""
-        self.forget_engines()
+        for client in self._engines.values():
+            client.close()
         self._open_tunnels.close()
         if self._fleet is not None:
             self._fleet.close()

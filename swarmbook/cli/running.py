@@ -340,7 +340,8 @@ def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
             if purpose is Purpose.DATABASE and authority.stage is Stage.INTRODUCED:
                 authority.advance()
             else:
-                authority.replace()
+                # The engines are reached through SSH, and no one but the operator has to be let in meanwhile.
+                authority.replace(overlap=purpose is not Purpose.ENGINE)
             if purpose is Purpose.DATABASE and authority.stage is Stage.INTRODUCED:
                 say(f"give the database's clients {authority.file}, then: swarmbook rotate PARAMS database", err=True)
     Session(params, numbers, "rotate", **options).run()

@@ -293,6 +293,14 @@ def test_an_authority_is_replaced_by_stages(authority: Authority) -> None:
     assert not steady.advance()
 
 
+def test_an_authority_whose_verifiers_are_reached_otherwise_is_replaced_at_once(authority: Authority) -> None:
+    first = authority.certificate
+    authority.replace(overlap=False)
+    again = Authority(authority.folder, "x")
+    assert again.stage is Stage.STEADY and again.certificate != first and again.bundle == again.certificate
+    assert {file.name for file in authority.folder.glob("ca*")} == {"ca.pem", "ca-2.pem", "ca-2.key"}
+
+
 def test_a_cluster_with_one_authority_for_everything_is_taken_over(tmp_path: Path) -> None:
     """Its authority is trusted until all have the new one."""
     old = Authority(tmp_path / "old", "swarmbook lab CA")

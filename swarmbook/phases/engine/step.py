@@ -10,7 +10,7 @@ from datetime import timedelta
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
-from swarmbook.access.pki import Authority, Leaf, Purpose, Stage, Use, reason_to_renew
+from swarmbook.access.pki import Authority, Leaf, Purpose, Use, reason_to_renew
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.base.wait import wait_for
@@ -33,7 +33,6 @@ from swarmbook.phases.engine.settings import (
     refuse_driver,
     settings_for,
 )
-from swarmbook.phases.support.authorities import advance, replacement
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.systems import install_engine
 
@@ -72,14 +71,12 @@ class Wanted:
         issuer: PEM of the generation of the engines' CA that signs.
         trusted: PEM of all generations of it that an engine trusts.
         targets: By node.
-        stage: How far the replacement of the engines' CA is.
     """
 
     params: Params
     issuer: bytes
     trusted: bytes
     targets: Mapping[str, Target]
-    stage: Stage = Stage.STEADY
 
 
 class Configure(Step[Mapping[str, Engine], Wanted]):
@@ -106,7 +103,7 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
             return book.leaf(Purpose.ENGINE, name, api_names(nodes[name]), Use.SERVER)
 
         targets = {name: self._target(book.params, nodes[name], engine, leaf(name)) for name, engine in seen.items()}
-        return Wanted(book.params, authority.certificate, authority.bundle, targets, authority.stage)
+        return Wanted(book.params, authority.certificate, authority.bundle, targets)
 
     @staticmethod
     def _target(params: Params, node: Node, engine: Engine, leaf: Leaf) -> Target:
@@ -129,10 +126,10 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
             elif not engine.active:
                 mine.append(Change(name, Action.START))
             changes += mine
-        return changes + replacement(Purpose.ENGINE, wanted.stage)
+        return changes
 
     def apply(self, book: Book, wanted: Wanted, seen: Mapping[str, Engine], changes: list[Change]) -> None:
-        hosts = by_host(change for change in changes if change.action is not Action.REPLACE_AUTHORITY)
+        hosts = by_host(changes)
         refuse_unknown([change for mine in hosts.values() for change in mine], _APPLY)
 
         def prepare(host: Host) -> None:
@@ -167,9 +164,6 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
                 ),
             ]
         return rows
-
-    def advance(self, book: Book) -> bool:
-        return advance(book, Purpose.ENGINE)
 
     def materials(self, book: Book, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Material]:
         return [found(name, Kind.SERVER, "docker", engine.version) for name, engine in seen.items()]

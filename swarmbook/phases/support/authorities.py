@@ -35,6 +35,4 @@ def advance(book: Book, purpose: Purpose) -> bool:
     with book.cluster.lock(f"{book.phase}: {purpose.value} CA"):
         authority.advance()
         forget_first(book.cluster.pki_folder)
-    if purpose is Purpose.ENGINE:
-        book.forget_engines()
     return True
