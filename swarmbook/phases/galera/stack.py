@@ -45,6 +45,7 @@ class Parts:
         secrets: Content by full name; never shown.
         settings: Name and content of the swarm config with server settings.
         externals: Names of secrets that each service uses, by node.
+        founding: What the bootstrap mark holds; the founder's service alone is told.
         replacing: Whose authorities are being replaced, and go on by themselves.
     """
 
@@ -54,6 +55,7 @@ class Parts:
     secrets: Mapping[str, bytes] = field(repr=False)
     settings: tuple[str, str]
     externals: Mapping[str, tuple[str, ...]]
+    founding: str = ""
     replacing: tuple[Purpose, ...] = ()
 
 
@@ -76,8 +78,13 @@ def certificate_names(params: Params, node: Node) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def parts(book: Book) -> Parts:
-    """Build everything that members need, for every member of the parameters."""
+def parts(book: Book, founder: str = "") -> Parts:
+    """Build everything that members need, for every member of the parameters.
+
+    Args:
+        book: The open book.
+        founder: The node of the member that founded the cluster, or is to; the first by default.
+    """
     params, cluster = book.params, book.params.mariadb_cluster_name
     image = image_name("galera", book.params.lab_base_image)
     replication, database = book.authority(Purpose.REPLICATION), book.authority(Purpose.DATABASE)
@@ -106,6 +113,9 @@ def parts(book: Book) -> Parts:
     services, externals = {}, {}
     nodes = {node.name: node for node in book.nodes}
     salt = stack.salt_of(book.cluster)
+    founder = founder or params.members()[0]
+    # Of this cluster and this node: a mark that another cluster, or another order of the members, has left does not fit.
+    founding = stack.secret_name(salt, f"{cluster}-founding", founder)
     for name in params.members():
         member = member_name(params, name)
         # A donor checks the joiner by this name, so a member has no other.
@@ -123,12 +133,19 @@ def parts(book: Book) -> Parts:
             owner = cluster if target in shared else member
             names[target] = stack.secret_name(salt, f"{owner}-{target.replace('_', '-').replace('.', '-')}", content)
             contents[names[target]] = content
-        services[name] = stack.stamp(book.cluster.name, _service(params, nodes[name], image, names, settings_name))
+        services[name] = stack.stamp(
+            book.cluster.name,
+            _service(params, nodes[name], image, names, settings_name, founding if name == founder else ""),
+        )
         externals[name] = tuple(names.values())
-    return Parts(params, book.cluster.name, services, contents, (settings_name, settings), externals, replacing)
+    return Parts(
+        params, book.cluster.name, services, contents, (settings_name, settings), externals, founding, replacing
+    )
 
 
-def _service(params: Params, node: Node, image: str, names: Mapping[str, str], settings: str) -> dict[str, Any]:
+def _service(
+    params: Params, node: Node, image: str, names: Mapping[str, str], settings: str, founding: str
+) -> dict[str, Any]:
     cluster = params.mariadb_cluster_name
     member = member_name(params, node.name)
     environment = {
@@ -139,6 +156,7 @@ def _service(params: Params, node: Node, image: str, names: Mapping[str, str], s
         "GALERA_PEERS": cluster,
         "GALERA_DATABASE": params.mariadb_database,
         "GALERA_USER": params.mariadb_user,
+        "GALERA_FOUNDING": founding,
         "GALERA_JOIN_TIMEOUT": str(params.wait_timeout),
         "CONSUL_ADDR": f"{node.private_address}:{params.consul_https_port}",
     }
@@ -188,26 +206,19 @@ def _service(params: Params, node: Node, image: str, names: Mapping[str, str], s
     return service
 
 
-def _with_founding(service: Mapping[str, Any], founding: str) -> dict[str, Any]:
-    more = {"GALERA_FOUNDING": founding} if founding else {}
-    return {**service, "environment": {**service["environment"], **more}}
-
-
-def document(made: Parts, names: Iterable[str] | None = None, *, founding: str = "") -> dict[str, Any]:
+def document(made: Parts, names: Iterable[str] | None = None) -> dict[str, Any]:
     """Build the stack file for some of the members, or all.
 
     Args:
         made: What :func:`parts` gave.
         names: Nodes of the members to name; all by default.
-        founding: What the mark of the member that founds the cluster holds. It is no part of what a service should be:
-            the next deployment leaves it out.
     """
     params = made.params
     names = list(made.services if names is None else names)
     used = sorted({secret for name in names for secret in made.externals[name]})
     whole: dict[str, Any] = {
         "version": "3.12",
-        "services": {name: _with_founding(made.services[name], founding) for name in names},
+        "services": {name: dict(made.services[name]) for name in names},
         "networks": {"overlay": {"external": True, "name": params.overlay_network}},
         "secrets": {name: {"external": True} for name in used},
         "configs": {made.settings[0]: {"external": True}},

@@ -72,7 +72,7 @@ class Bootstrap(Step[Galera, Parts]):
         )
 
     def want(self, book: Book, seen: Galera) -> Parts:
-        return parts(book)
+        return parts(book, seen.founder)
 
     def plan(self, wanted: Parts, seen: Galera) -> list[Change]:
         return plan_galera(wanted, seen)

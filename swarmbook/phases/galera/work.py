@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -112,8 +111,7 @@ class Work:
     def found(self, first: str, scripts: Mapping[str, bytes]) -> None:
         """Put the mark, start the first member, wait until it is Synced.
 
-        The mark holds an id that only this deployment of the service knows, so that a mark which was left over founds
-        nothing. The first start uses it up before it does anything else; if the service is not deployed, it is withdrawn.
+        The mark holds what only the founder's service is told, so that a mark which was left over elsewhere founds nothing. The first start uses it up before it does anything else; if the service is not deployed, it is withdrawn.
 
         Args:
             first: The node.
@@ -126,15 +124,14 @@ class Work:
             host.put(f"{folder}/init.d/{name}", content, mode=0o644)
         # Not if a start that we did not see has used the mark up meanwhile: a second one would lie beside data, and be
         # refused for ever.
-        founding = uuid.uuid4().hex
         put = sh(
             "cd @{folder} && { [ ! -e bootstrap.used ] || { echo used; exit 0; }; } && echo @{founding} > bootstrap",
             folder=folder,
-            founding=founding,
+            founding=self._made.founding,
         )
         if host.run(put).stdout.strip() != "used":
             try:
-                self._deploy([first], founding=founding)
+                self._deploy([first])
             except SwarmbookError:
                 self.withdraw(first, folder)
                 raise
@@ -251,9 +248,9 @@ class Work:
         """Ask how members are now, once their image and service are known to be there."""
         return self._book.fleet.each(lambda host: host.ask(found_on(self._params, host.name), quiet=True), names)
 
-    def _deploy(self, names: list[str], *, founding: str = "") -> None:
+    def _deploy(self, names: list[str]) -> None:
         cluster = self._params.mariadb_cluster_name
-        only = document(self._made, names, founding=founding)
+        only = document(self._made, names)
         stack.deploy(self._book, self._manager, cluster, document(self._made), only)
 
     def _failed(self, name: str, bootstrapping: bool) -> WorldError:
