@@ -121,9 +121,10 @@ class Authority:
         if not (self.folder / _STATE).exists():
             return False
         state = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
-        return (self.folder / f"ca-{state['issuing']}.key").exists() and all(
-            (self.folder / f"ca-{number}.pem").exists() for number in state["trusted"]
-        )
+        issuing, key = self.folder / f"ca-{state['issuing']}.pem", self.folder / f"ca-{state['issuing']}.key"
+        return all(
+            file.exists() for file in (issuing, key, *(self.folder / f"ca-{number}.pem" for number in state["trusted"]))
+        ) and _fits(issuing.read_bytes(), key.read_bytes())
 
     def _make(self, generation: int) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -318,6 +319,12 @@ def reason_to_renew(certificate: bytes, authority: bytes, names: list[str], use:
     if wanted - found:
         return f"does not name {', '.join(sorted(wanted - found))}"
     return f"names {', '.join(sorted(found - wanted))}" if found - wanted else None
+
+
+def _fits(certificate: bytes, key: bytes) -> bool:
+    """Tell whether a key is a certificate's: with another one, nothing that it signs is worth anything."""
+    loaded = serialization.load_pem_private_key(key, password=None)
+    return loaded.public_key() == x509.load_pem_x509_certificate(certificate).public_key()
 
 
 def _uses(certificate: x509.Certificate) -> set[ObjectIdentifier]:

@@ -46,6 +46,7 @@ class Book:
         self._tunnels: dict[tuple[str, int], Endpoint] = {}
         self._open_tunnels = contextlib.ExitStack()
         self._tunnelling = threading.Lock()
+        self._certifying = threading.Lock()
         self._granted: set[tuple[str, tuple[str, ...]]] = set()
         #: Seconds since 1970, member, state: what a step has seen while it waited.
         self.samples: list[tuple[float, str, str]] = []
@@ -83,7 +84,8 @@ class Book:
         """
         folder = self.cluster.pki_folder
         before = None if purpose is Purpose.ENGINE else folder
-        return Authority(folder / purpose.value, f"swarmbook {self.cluster.name} {purpose.value} CA", before)
+        with self._certifying:  # steps ask all nodes at once
+            return Authority(folder / purpose.value, f"swarmbook {self.cluster.name} {purpose.value} CA", before)
 
     def leaf(self, purpose: Purpose, name: str, names: list[str], use: Use) -> Leaf:
         """Return a certificate for a purpose; the parameters say how long it lives, and when it is renewed."""

@@ -340,6 +340,16 @@ def test_a_kill_while_an_authority_is_made_leaves_none_half_made(authority: Auth
     )
 
 
+def test_a_key_that_is_not_its_certificates_signs_nothing(authority: Authority, tmp_path: Path) -> None:
+    """As two that made it at once would leave it."""
+    other = Authority(tmp_path / "other", "swarmbook lab CA")
+    (authority.folder / "ca-1.key").write_bytes((other.folder / "ca-1.key").read_bytes())
+    again = Authority(authority.folder, "x")
+    parsed(leaf_of(again, "a", ["a"], days=1, renew_days=0).certificate).verify_directly_issued_by(
+        parsed(again.certificate)
+    )
+
+
 def test_nothing_of_one_purpose_is_worth_anything_for_another(tmp_path: Path) -> None:
     authorities = {purpose: Authority(tmp_path / purpose.value, purpose.value) for purpose in Purpose}
     for mine, authority in authorities.items():

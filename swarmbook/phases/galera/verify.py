@@ -55,12 +55,13 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
         WorldError: It does not run, or does not let us in.
     """
     host = book.fleet[name]
+    address = _address(book, host)  # which says so where 07 has not run: a look makes no authority
     authority = book.authority(Purpose.DATABASE)
     context = NamedContext.of(member_name(book.params, name), authority.bundle) if tls else None
     password = book.cluster.secret(
         f"{book.params.mariadb_cluster_name}-root-password", book.params.mariadb_root_password
     )
-    with host.forward(_address(book, host), 3306) as port:
+    with host.forward(address, 3306) as port:
         try:
             connection = pymysql.connect(
                 host="127.0.0.1",
