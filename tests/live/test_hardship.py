@@ -517,7 +517,7 @@ def test_a_member_that_does_not_listen_yet_is_no_firewall(lab: Lab) -> None:
         n1.sh(f"! bash -c 'exec 3<>/dev/tcp/{n2.sh('hostname -i').split()[0]}/{SQL}' 2>/dev/null")
         lab.book("run", "--only", "01").expect(0)
     finally:
-        n2.sh("docker rm -f quiet")
+        n2.sh("docker rm -fv quiet")  # with its volume, which would be no one's to remove
         n1.sh("docker service scale -d galera_n2=1")
     lab.book("run", "--only", "07").expect(0)
 
