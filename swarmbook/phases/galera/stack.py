@@ -45,7 +45,7 @@ class Parts:
         secrets: Content by full name; never shown.
         settings: Name and content of the swarm config with server settings.
         externals: Names of secrets that each service uses, by node.
-        founding: What the bootstrap mark holds; the founder's service alone is told.
+        founding: What the bootstrap mark holds; the founder's service alone is given it.
         replacing: Whose authorities are being replaced, and go on by themselves.
     """
 

@@ -111,7 +111,8 @@ class Work:
     def found(self, first: str, scripts: Mapping[str, bytes]) -> None:
         """Put the mark, start the first member, wait until it is Synced.
 
-        The mark holds what only the founder's service is told, so that a mark which was left over elsewhere founds nothing. The first start uses it up before it does anything else; if the service is not deployed, it is withdrawn.
+        The mark holds what only the founder's service is given, so that a mark which was left over elsewhere founds
+        nothing. The first start uses it up before it does anything else; if the service is not deployed, it is withdrawn.
 
         Args:
             first: The node.
