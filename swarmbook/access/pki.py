@@ -344,11 +344,7 @@ def describe(certificate: bytes) -> list[str]:
 
 
 def days_left(certificate: bytes) -> int:
-    """Count the whole days until a PEM certificate ends; below 0 if it has.
-
-    Args:
-        certificate: PEM; of several certificates the first counts.
-    """
+    """Count the whole days until a PEM certificate, or the first of several, ends; below 0 if it has."""
     return (end_of(certificate) - datetime.now(timezone.utc)).days
 
 
