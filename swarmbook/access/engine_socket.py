@@ -7,6 +7,7 @@ No certificate is left on disk for it, and the engine need not be reached over T
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import socket
 import socketserver
@@ -23,17 +24,22 @@ __all__ = ["serve", "socket_path"]
 
 _CHUNK = 65536
 _OPEN_S = 15
+#: Bytes of a socket's path on Linux; macOS takes three less.
+_LONGEST = 104
 
 
 def socket_path(cluster: str, node: str) -> Path:
-    """Return where the socket of a node's engine is: short, since a socket's path may have 107 bytes only.
+    """Return where the socket of a node's engine is: short, since a system takes no long path for a socket.
 
     Args:
         cluster: The cluster's name.
         node: The node's name.
     """
-    folder = os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/swarmbook-{os.getuid()}"
-    return Path(folder) / f"swarmbook-{cluster}-{node}.sock"
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/swarmbook-{os.getuid()}")
+    path = folder / f"swarmbook-{cluster}-{node}.sock"
+    if len(os.fsencode(path)) <= _LONGEST:
+        return path
+    return folder / f"swarmbook-{hashlib.sha256(f'{cluster} {node}'.encode()).hexdigest()[:16]}.sock"
 
 
 @contextlib.contextmanager

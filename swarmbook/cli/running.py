@@ -316,10 +316,10 @@ _ROTATES = {"engine": "03", "consul": "04", "replication": "07", "database": "07
 @_approvals
 @_signing_key
 def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
-    """Replace certificate authorities, with an overlap: nothing is refused meanwhile. Run it again to go on.
+    """Replace certificate authorities, with an overlap: nothing is refused meanwhile. If it breaks off, `swarmbook run` goes on.
 
-    WHAT is engine, consul, replication or database; all by default. The database's goes in two runs of this command, since
-    its clients have to be given the next one in between: clusters/NAME/pki/database/ca.pem.
+    WHAT is engine, consul, replication or database; all by default. The database's takes a second command, `swarmbook
+    rotate PARAMS database`, once its clients have been given the next one: clusters/NAME/pki/database/ca.pem.
     """
     from swarmbook.access.pki import Authority, Purpose, Stage
 

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pymysql
 import pytest
+import requests
 
 from swarmbook.access.pki import Authority, Leaf, Purpose, operator
+from swarmbook.access.tls import NamedAdapter, NamedContext
 
 from .conftest import Lab
 
@@ -293,6 +295,30 @@ def test_an_image_that_lies_in_its_labels_runs_nothing_on_its_node(lab: Lab) -> 
         assert "\x1b]" not in everything and "\x07" not in everything
     finally:
         machine.sh("docker rm -f liar")
+
+
+# -- a run that was killed in the middle -------------------------------------------------------------------------------
+
+
+def test_a_first_token_that_was_lost_is_no_end(lab: Lab) -> None:
+    """Consul hands its first token out once: a run that was killed with it in hand has lost it, and ours is not there yet."""
+    everything = {"Policies": [{"Name": "global-management"}], "Description": "Bootstrap Token (Global Management)"}
+    with requests.Session() as session:
+        session.trust_env, session.verify = False, str(lab.ca("consul"))
+        session.mount("https://", NamedAdapter(NamedContext.of("a1", lab.ca("consul").read_bytes())))
+        api = f"https://{lab.end('a1', 8501)}/v1/acl"
+        ours = {"X-Consul-Token": lab.secret("consul-management-token")}
+        accessor = session.get(f"{api}/token/self", headers=ours, timeout=60).json()["AccessorID"]
+        lost = session.put(f"{api}/token", headers=ours, json=everything, timeout=60).json()
+        assert session.delete(f"{api}/token/{accessor}", headers={"X-Consul-Token": lost["SecretID"]}, timeout=60).ok
+        assert session.get(f"{api}/token/self", headers=ours, timeout=60).status_code == 403
+        lab.book("run", "--only", "04").expect(0)
+        assert session.get(f"{api}/token/self", headers=ours, timeout=60).ok
+        left = session.get(f"{api}/tokens", headers=ours, timeout=60).json()
+        assert not [entry for entry in left if entry["Description"].startswith("Bootstrap Token")], (
+            "who holds it is root"
+        )
+    lab.book("verify", "--quiet").expect(0)
 
 
 # -- what was stolen is worth nothing after a rotation -----------------------------------------------------------------

@@ -10,12 +10,14 @@ from swarmbook.base.secrets import Secret
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.phases.consul.config import STACK
-from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.consul_api import ConsulApi, api
 
 __all__ = ["begin"]
 
 #: Consul's own policy, which may do everything.
 _EVERYTHING = "00000000-0000-0000-0000-000000000001"
+#: How Consul describes the first token.
+_FIRST = "Bootstrap Token"
 #: Consul hands the first token out once. If that answer was lost, this index lets it do so again.
 #: https://developer.hashicorp.com/consul/docs/security/acl/acl-rules#reset-the-acl-system
 _AGAIN = re.compile(r"reset index: (\d{1,19})\b")
@@ -39,6 +41,7 @@ def begin(book: Book, server: str) -> None:
         if not leader:
             return False, "no leader"
         if consul.request("GET", "acl/token/self").ok:
+            _forget_first(consul)
             return True, ""
         answer = consul.begin_acl()
         if not answer.ok:
@@ -50,7 +53,7 @@ def begin(book: Book, server: str) -> None:
         secrets.register(first["SecretID"])
         ours = {"SecretID": token.reveal(), "Description": "swarmbook management", "Policies": [{"ID": _EVERYTHING}]}
         consul.holding(Secret("consul-first-token", first["SecretID"])).put("acl/token", ours)
-        consul.delete(f"acl/token/{first['AccessorID']}")
+        _forget_first(consul)
         return True, ""
 
     wait_for(
@@ -60,6 +63,13 @@ def begin(book: Book, server: str) -> None:
         where=server,
         next=f"swarmbook ssh {server} docker service logs --tail 30 {STACK}_server",
     )
+
+
+def _forget_first(consul: ConsulApi) -> None:
+    """Delete the tokens that Consul handed out first: this one, and that of a run which was killed before it had ours."""
+    for entry in consul.get("acl/tokens"):
+        if entry["Description"].startswith(_FIRST):
+            consul.delete(f"acl/token/{entry['AccessorID']}")
 
 
 def _let_begin_again(book: Book, leader: str, index: str) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmbook.access.node import Node
-from swarmbook.access.pki import Purpose, Stage, Use
+from swarmbook.access.pki import Purpose, Use
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.authorities import replacing
 
 __all__ = ["FOLDER", "PUBLIC_CA", "STACK", "Wanted", "agent_config", "document", "wanted"]
 
@@ -33,7 +34,7 @@ class Wanted:
         document: The stack file.
         configs: Each agent's configuration, by node.
         private: Contents of the other files of each node.
-        stage: How far the replacement of Consul's CA is.
+        replacing: Whose authority is being replaced; Consul's, or none.
         secrets: The swarm's secrets: contents by full name.
         tokens: By name: the cluster's secret that holds it, and its policy's rules.
     """
@@ -44,7 +45,7 @@ class Wanted:
     private: Mapping[str, Mapping[str, bytes]] = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
     tokens: Mapping[str, tuple[str, str]]
-    stage: Stage = Stage.STEADY
+    replacing: tuple[Purpose, ...] = ()
 
 
 # -- what is wanted ----------------------------------------------------------------------------------------------------
@@ -214,5 +215,5 @@ def wanted(
         private,
         {names[r]: keys[r] for r in keys},
         tokens,
-        authority.stage,
+        replacing(book, Purpose.CONSUL),
     )

@@ -29,7 +29,7 @@ from swarmbook.phases.consul.agents import wait_for_agents, wait_for_container, 
 from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK, Wanted, wanted
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.authorities import advance, replacement
+from swarmbook.phases.support.authorities import advance, replacements
 from swarmbook.phases.support.consul_api import api, known_tokens, policy_token, token_mark
 from swarmbook.phases.support.images import ensure_images, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
@@ -144,7 +144,7 @@ class Deploy(Step[Agents, Wanted]):
         for name, (_, rules) in wanted.tokens.items():
             if token_mark(wanted.cluster, name, rules) not in seen.tokens:
                 changes.append(Change("cluster", Action.TOKEN, (name,)))
-        return changes + replacement(Purpose.CONSUL, wanted.stage)
+        return changes + replacements(wanted.replacing)
 
     def apply(self, book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> None:
         manager = require_swarm(book)
@@ -164,6 +164,7 @@ class Deploy(Step[Agents, Wanted]):
             book.fleet.each(lambda host: _put(host, wanted, files[host.name], formed=bool(seen.leader)), files)
             tokens = [thing for change in todo.take(Action.TOKEN) for thing in change.things]
             if seen.leader:  # first: an agent that starts without its token would remember that the token is unknown
+                begin(book, servers[0])  # a run that was killed may have got no further than the leader
                 _make_tokens(book, wanted, servers[0], tokens)
             labels = todo.take(Action.LABEL)
             if labels:

@@ -11,7 +11,7 @@ from swarmbook.model.change import Action, Change
 from swarmbook.phases.galera.members import Galera, Member, nobody_serves
 from swarmbook.phases.galera.stack import Parts
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.authorities import replacement
+from swarmbook.phases.support.authorities import replacements
 from swarmbook.phases.support.member_data import data_folder
 
 __all__ = ["REUNION_S", "plan_galera", "token"]
@@ -96,7 +96,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
             changes.append(Change(name, Action.UPDATE_MEMBER))
         elif not member.synced and serving:
             changes.append(Change(name, Action.AWAIT_MEMBER))
-    return changes + [change for purpose in made.replacing for change in replacement(purpose)]
+    return changes + replacements(made.replacing)
 
 
 def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:

@@ -9,12 +9,13 @@ from ipaddress import ip_address
 from typing import Any
 
 from swarmbook.access.node import Node
-from swarmbook.access.pki import Purpose, Stage, Use
+from swarmbook.access.pki import Purpose, Use
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.machines.images import image_name
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.authorities import replacing
 from swarmbook.phases.support.member_data import data_folder, volume_name
 
 __all__ = ["Parts", "document", "member_name", "parts", "service_name"]
@@ -88,15 +89,6 @@ def parts(book: Book, founder: str = "") -> Parts:
     params, cluster = book.params, book.params.mariadb_cluster_name
     image = image_name("galera", book.params.lab_base_image)
     replication, database = book.authority(Purpose.REPLICATION), book.authority(Purpose.DATABASE)
-    replacing = tuple(
-        purpose
-        for purpose, goes_on in (
-            (Purpose.REPLICATION, replication.stage is not Stage.STEADY),
-            # First a person has to give its clients the next one.
-            (Purpose.DATABASE, database.stage is Stage.ISSUING),
-        )
-        if goes_on
-    )
     shared = {
         "ca.pem": replication.bundle,
         "client_ca.pem": database.bundle,
@@ -138,9 +130,9 @@ def parts(book: Book, founder: str = "") -> Parts:
             _service(params, nodes[name], image, names, settings_name, founding if name == founder else ""),
         )
         externals[name] = tuple(names.values())
-    return Parts(
-        params, book.cluster.name, services, contents, (settings_name, settings), externals, founding, replacing
-    )
+    going_on = replacing(book, Purpose.REPLICATION, Purpose.DATABASE)
+    named = (settings_name, settings)
+    return Parts(params, book.cluster.name, services, contents, named, externals, founding, going_on)
 
 
 def _service(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from swarmbook.access.commands import sh
-from swarmbook.access.pki import Purpose, Stage
+from swarmbook.access.pki import Purpose
 from swarmbook.access.probe import Probe
 from swarmbook.base import secrets
 from swarmbook.base.errors import OutOfOrder, WorldError
@@ -147,10 +147,7 @@ class Bootstrap(Step[Galera, Parts]):
         return rows
 
     def advance(self, book: Book) -> bool:
-        if advance(book, Purpose.REPLICATION):
-            return True
-        # Its first stage ends when a person has given its clients the next authority: `swarmbook rotate`.
-        return book.authority(Purpose.DATABASE).stage is Stage.ISSUING and advance(book, Purpose.DATABASE)
+        return advance(book, Purpose.REPLICATION, Purpose.DATABASE)
 
     def files(self, book: Book, wanted: Parts) -> Mapping[str, str]:
         cluster = wanted.params.mariadb_cluster_name
