@@ -64,7 +64,10 @@ class _Answer:
                 into += chunk
         except Exception as error:
             self._failures.append(error)
-            self._channel.close()
+            # A transport that has died meanwhile cannot pass that on. This may be a thread of its own, whose error would be
+            # printed on the terminal: what counts is the failure that was kept.
+            with contextlib.suppress(EOFError, OSError):
+                self._channel.close()
 
     def check(self) -> None:
         """Raise what went wrong first."""
