@@ -1,4 +1,4 @@
-"""What is kept of a command that goes wrong, whichever of its two streams sees it first."""
+"""What is kept of a command that goes wrong: the failure of that stream which sees it first."""
 
 from __future__ import annotations
 
