@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
+from swarmbook.access.channel import MOST
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.hosts import Host, Output
 from swarmbook.access.node import Endpoint, Node
@@ -225,7 +226,9 @@ class Machine(Host):
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def _run(self, command: str, *, check: bool = True, timeout_s: float = 60, quiet: bool = False) -> Output:
+    def _run(
+        self, command: str, *, check: bool = True, timeout_s: float = 60, quiet: bool = False, most: int = MOST
+    ) -> Output:
         """As a host's, through the folder: all that a host runs or is asked goes through here."""
         self.before(command)
         name = self._hand_in(command)
@@ -237,6 +240,7 @@ class Machine(Host):
             assert time.monotonic() - began < timeout_s * 5, f"no answer: {command}\n{self._console()}"
             time.sleep(0.01)
         output = Output(*(int(exit), name.with_suffix(".out").read_text(), name.with_suffix(".err").read_text()))
+        assert len(output.stdout) + len(output.stderr) <= most, f"more than a host may print: {command}"
         self.ran.append(command)
         if check and not output.ok:
             raise CommandFailed("a command failed", where=command, seen=output.stderr, next="-")
