@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 from swarmbook.access.hosts import Host
+
 from ..live import uml
 
 
