@@ -46,6 +46,8 @@ FORMAT = 1
 _FORMAT = Format(
     "the cluster's folder", FORMAT, next="use that newer swarmbook for this cluster: pip install --upgrade swarmbook"
 )
+#: Ends the name of the file of a secret that was replaced and still holds.
+_EARLIER = ".earlier"
 _LOCK_ENV = "SWARMBOOK_LOCK_OWNER"
 
 
@@ -219,6 +221,11 @@ class Cluster:
     ) -> secrets.Secret:
         """Return a secret of this cluster; see :func:`swarmbook.base.secrets.resolve`."""
         return secrets.resolve(name, reference, self.secrets_folder, make)
+
+    def earlier(self, name: str) -> list[secrets.Secret]:
+        """Return the secret that a rotation has replaced and that still holds beside the new one, if there is one."""
+        file = self.secrets_folder / f"{name}{_EARLIER}"
+        return [secrets.Secret(name, file.read_text(encoding="utf-8").strip())] if file.exists() else []
 
     @property
     def pki_folder(self) -> Path:

@@ -60,7 +60,7 @@ def known_secrets(params: Params) -> None:
     from swarmbook.access.cluster import Cluster
     from swarmbook.base import secrets
 
-    for name in ("consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"):
+    for name in ("consul_gossip_key", "consul_management_token", "mariadb_password"):
         reference = getattr(params, name)
         if reference != "generate":
             secrets.resolve(name, reference, Cluster(params.cluster).folder / "secrets")

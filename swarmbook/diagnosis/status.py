@@ -209,12 +209,18 @@ def how_to_reach(book: Book) -> str:
     )
     if params.mariadb_port:
         end = reach(params.mariadb_port)
-        kept = f"{folder}/secrets/{params.mariadb_cluster_name}-root-password"
-        lines.append(
-            f"  mariadb   mariadb --protocol=tcp --host={'localhost' if end.host == '127.0.0.1' else end.host} "
-            f"--port={end.port} --user=root --ssl-ca={folder}/pki/database/ca.pem --ssl-verify-server-cert -p"
+        client = (
+            f"mariadb --protocol=tcp --host={'localhost' if end.host == '127.0.0.1' else end.host} --port={end.port} "
+            f"--ssl-ca={folder}/pki/database/ca.pem --ssl-verify-server-cert"
         )
-        if params.mariadb_root_password == "generate":  # noqa: S105 - the reference, not a password
-            lines.append(f"            its password: cat {kept}")
+        if params.mariadb_user:
+            lines.append(f"  mariadb   {client} --user={params.mariadb_user} -p")
+            if params.mariadb_password == "generate":  # noqa: S105 - the reference, not a password
+                lines.append(f"            its password: cat {folder}/secrets/{params.mariadb_cluster_name}-password")
+        if params.mariadb_admin:
+            leaf = f"{folder}/pki/database/{params.mariadb_cluster_name}.{params.mariadb_admin}"
+            lines.append(
+                f"  admin     {client} --user={params.mariadb_admin} --ssl-cert={leaf}.pem --ssl-key={leaf}.key"
+            )
     lines.append(f"  a node    swarmbook ssh {node.name}")
     return "\n".join(lines)

@@ -83,6 +83,8 @@ class Action(str, Enum):
     JOIN_CLUSTER = "join-cluster"
     AWAIT_MEMBER = "await-member"
     UPDATE_MEMBER = "update-member"
+    LOGIN = "login"  # user, what lets it in
+    REMOVE_LOGIN = "remove-login"  # user
     # 90: take away
     REMOVE_SERVICES = "remove-services"  # services
     LEAVE_SWARM = "leave-swarm"

@@ -79,7 +79,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("04", "deploy_consul", Kind.BUILD, ("consul:deploy", "consul:prove"), _CONSUL, builds="consul"),
         Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers", "certificates:left"), _CONSUL, verifies=True),
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
-        Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap",), _GALERA, builds="galera", serves=True),
+        Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap", "galera:accounts"), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),

@@ -35,6 +35,11 @@ _SYSTEM = (
 #: Folders that hold others' folders; data may lie below them.
 _SHARED = ("/", "/home", "/media", "/mnt", "/opt", "/var", "/var/lib")
 
+#: Of MariaDB itself, and of the book, which verifies by a login and in a schema of its own.
+_RESERVED_USERS = ("root", "mysql", "swarmbook", "public", "mariadb")
+#: `test` is dropped when a cluster is founded.
+_RESERVED_SCHEMAS = ("mysql", "sys", "information_schema", "performance_schema", "test", "swarmbook_verify")
+
 
 def _may_hold_data(path: str) -> bool:
     plain = PurePosixPath(path)
@@ -157,6 +162,20 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
     if p.mariadb_cluster_name == "consul":
         yield Mistake(
             0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera"
+        )
+    for key in ("mariadb_user", "mariadb_admin"):
+        if getattr(p, key) in _RESERVED_USERS:
+            yield Mistake(
+                0, key, f"{getattr(p, key)} is a login of the server's, or of the book's", "another name, such as app"
+            )
+    if p.mariadb_admin and p.mariadb_admin == p.mariadb_user:
+        yield Mistake(0, "mariadb_admin", "it is mariadb_user too", "two names: an application is no administrator")
+    if p.mariadb_database.lower() in _RESERVED_SCHEMAS:
+        yield Mistake(
+            0,
+            "mariadb_database",
+            f"{p.mariadb_database} is the server's, or the book's own",
+            "another name, such as app",
         )
     if bool(p.mariadb_user) != bool(p.mariadb_database) and "mariadb_database" not in bad:
         yield Mistake(

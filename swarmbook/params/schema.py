@@ -52,6 +52,11 @@ __all__ = [
 ]  # fmt: skip
 
 _ALL = tuple(PHASES)
+#: Parameters of earlier versions: what to do about them. In a record they are passed over.
+_RETIRED = {
+    "mariadb_root_password": "remove the line: root is let in by the socket of its member alone (swarmbook ssh NODE docker exec ...); "
+    "for an administrator over the network, set mariadb_admin",
+}
 
 
 def _p(default: Any, phases: str | tuple[str, ...], help: str, **limits: Any) -> Any:
@@ -180,7 +185,16 @@ class Params(BaseModel):
     mariadb_database: Database = _p("app", "07 08", "database created at the bootstrap")
     mariadb_user: User = _p("app", "07 08", "user of mariadb_database")
     mariadb_password: SecretReference = _p("generate", "07", "mariadb_user's password: generate, env:NAME or file:PATH")
-    mariadb_root_password: SecretReference = _p("generate", "07 08", "root's password: generate, env:NAME or file:PATH")
+    mariadb_password_plugin: Literal["ed25519", "mysql_native_password"] = _p(
+        "ed25519",
+        "07",
+        "how the server keeps mariadb_user's password: ed25519; or mysql_native_password, for clients that know nothing else (PHP's mysqlnd, MySQL's own)",
+    )
+    mariadb_admin: User = _p(
+        "",
+        "07",
+        "an administrator who logs in over the network by a certificate, pki/database/MARIADB_CLUSTER_NAME.NAME; empty: none",
+    )
     undo_storage: bool = _p(
         False, "90", "also remove the second disk's layout: mount, fstab line, volumes, partition table"
     )
@@ -302,7 +316,7 @@ def params_from_record(values: Mapping[str, Any], source: str) -> Params:
     Raises:
         ParameterError: This swarmbook does not take them.
     """
-    params, mistakes = _validate(values)
+    params, mistakes = _validate({name: value for name, value in values.items() if name not in _RETIRED})
     _raise(mistakes, source)
     assert params is not None
     return params
@@ -354,6 +368,8 @@ def _validate(
 
 def _mistake(key: str, item: Any) -> Mistake:
     if item["type"] == "extra_forbidden":
+        if key in _RETIRED:
+            return Mistake(0, key, "a parameter of earlier versions", _RETIRED[key])
         close = difflib.get_close_matches(key, Params.model_fields, n=1)
         return Mistake(
             0, key, "no such parameter", f"did you mean {close[0]}?" if close else "`swarmbook params` lists them all"

@@ -135,6 +135,8 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.JOIN_CLUSTER: _with("joined by state transfer"),
     Action.AWAIT_MEMBER: _with("waited for until Synced"),
     Action.UPDATE_MEMBER: _with("member restarted with its new settings"),
+    Action.LOGIN: lambda change: "login {}, let in by {}".format(*change.things),
+    Action.REMOVE_LOGIN: _with("login {}, over the network, removed"),
     Action.REMOVE_SERVICES: _with("services {}"),
     Action.LEAVE_SWARM: _with("its place in the swarm"),
     Action.REMOVE_CONTAINERS: _with("containers of {}"),

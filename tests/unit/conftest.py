@@ -13,9 +13,11 @@ import pytest
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.base import secrets
+from swarmbook.book.book import Book
 from swarmbook.model.checks import Check
 from swarmbook.model.ledger import Ledger
 from swarmbook.model.results import Chapter, ChapterRecord, RunResult, StepRecord
+from swarmbook.params import Params
 from swarmbook.record.evidence import Evidence
 from swarmbook.record.signing import Signing
 
@@ -69,6 +71,22 @@ def node() -> Callable[..., Node]:
         return Node(name, **{**fields, **other})  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def open_book(node: Callable[..., Node]) -> Iterator[Callable[..., Book]]:
+    """Opens a book on four nodes, with other parameters as given; each is closed."""
+    books: list[Book] = []
+
+    def make(phase: str, **params: Any) -> Book:
+        names = ["sw1", "sw2", "sw3", "sw4"]
+        Cluster("lab").save_nodes([node(name) for name in names], "lab")
+        books.append(Book(phase, Params(nodes=names, **params)))
+        return books[-1]
+
+    yield make
+    for book in books:
+        book.close()
 
 
 RECORDED = (Check("sw1", "mounted", "yes", "yes", True), Check("sw2", "mounted", "yes", "yes", True))

@@ -88,6 +88,7 @@ def test_what_is_imported_is_declared(root: Path, project: dict[str, Any]) -> No
         "zmq": "jupyter_client",
         "jupyter_core": "jupyter_client",
         "pymysql": "PyMySQL",
+        "nacl": "PyNaCl",
     }
     declared = {canonicalize_name(Requirement(r).name) for r in project["dependencies"]}
     for file in (root / "swarmbook").rglob("*.py"):

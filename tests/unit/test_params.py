@@ -18,7 +18,7 @@ from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params, params_from_namespace, phase_params
 from swarmbook.testing.errors import raises
 
-SECRETS = ["consul_gossip_key", "consul_management_token", "mariadb_password", "mariadb_root_password"]
+SECRETS = ["consul_gossip_key", "consul_management_token", "mariadb_password"]
 
 
 def reported(tmp_path: Path, text: str) -> str:

@@ -31,7 +31,7 @@ GOOD: dict[str, str] = {
     "consul_management_token": "file:~/tokens/my token", "overlay_network": "backend", "overlay_subnet": "10.200.0.0/24",
     "mariadb_cluster_name": "galera", "galera_nodes": "sw1", "mariadb_data_path": "/srv/mariadb", "mariadb_init_scripts": "init/scripts",
     "mariadb_buffer_pool": "128M", "mariadb_database": "app", "mariadb_user": "app", "mariadb_password": "generate",
-    "mariadb_root_password": "env:ROOT_PW", "confirm": "DESTROY",
+    "mariadb_admin": "dba", "confirm": "DESTROY",
 }  # fmt: skip
 
 PAYLOADS = [

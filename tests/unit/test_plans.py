@@ -310,7 +310,7 @@ def test_galera(file: Path) -> None:
     def prepare(params: Params, case: Any) -> Plan:
         observed = case["observed"]
         services = {name: stack.stamp("lab", {"image": name}) for name in observed["members"]}
-        made = Parts(params, "lab", services, {"galera-root-password-1": b"-"}, ("galera-settings-1", ""), {})
+        made = Parts(params, "lab", services, {"galera-consul-token-1": b"-"}, ("galera-settings-1", ""), {})
         members = {}
         for name, raw in observed["members"].items():
             state = {"image": True, "folder": True, **(raw or {})}

@@ -92,13 +92,8 @@ def parts(book: Book, founder: str = "") -> Parts:
     shared = {
         "ca.pem": replication.bundle,
         "client_ca.pem": database.bundle,
-        "root_password": book.cluster.secret(f"{cluster}-root-password", params.mariadb_root_password)
-        .reveal()
-        .encode(),
         "consul_token": book.cluster.secret(f"{cluster}-consul-token", make=secrets.token).reveal().encode(),
     }
-    if params.mariadb_user:
-        shared["password"] = book.cluster.secret(f"{cluster}-password", params.mariadb_password).reveal().encode()
     settings = f"[mariadbd]\ninnodb_buffer_pool_size={params.mariadb_buffer_pool}\n"
     settings_name = f"{cluster}-settings-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
     contents: dict[str, bytes] = {}

@@ -12,7 +12,7 @@ import pymysql
 
 from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
-from swarmbook.access.pki import Purpose
+from swarmbook.access.pki import Purpose, operator
 from swarmbook.access.probe import Facts, Probe, address, line
 from swarmbook.access.tls import NamedContext
 from swarmbook.base.codes import Code
@@ -22,6 +22,7 @@ from swarmbook.book.display import show_picture
 from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable, equal
 from swarmbook.model.material import Kind, found
+from swarmbook.phases.galera.accounts import VERIFIER, VERIFY_SCHEMA
 from swarmbook.phases.galera.members import of_service
 from swarmbook.phases.galera.stack import member_name, service_name
 from swarmbook.show.drawing import Card, Part, topology
@@ -37,12 +38,12 @@ _STATUS = (
     "wsrep_ready",
     "wsrep_connected",
 )
-_SCHEMA = "swarmbook_verify"
+_SCHEMA = VERIFY_SCHEMA
 
 
 @contextlib.contextmanager
 def connect(book: Book, name: str, *, tls: bool = True, database: str | None = None) -> Iterator[Any]:
-    """Connect to the member on a node, as root, through SSH: it needs no published port.
+    """Connect to the member on a node, by the book's own certificate, through SSH: it needs no published port.
 
     Args:
         book: The open book.
@@ -57,17 +58,13 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
     host = book.fleet[name]
     address = _address(book, host)  # which says so where 07 has not run: a look makes no authority
     authority = book.authority(Purpose.DATABASE)
-    context = NamedContext.of(member_name(book.params, name), authority.bundle) if tls else None
-    password = book.cluster.secret(
-        f"{book.params.mariadb_cluster_name}-root-password", book.params.mariadb_root_password
-    )
+    context = NamedContext.of(member_name(book.params, name), authority.bundle, operator(authority)) if tls else None
     with host.forward(address, 3306) as port:
         try:
             connection = pymysql.connect(
                 host="127.0.0.1",
                 port=port,
-                user="root",
-                password=password.reveal(),
+                user=VERIFIER,
                 database=database,
                 ssl=context,
                 ssl_disabled=not tls,
@@ -79,14 +76,15 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
             raise WorldError(
                 f"the member on {name} does not let us in",
                 where=name,
-                wanted="root, over TLS",
+                wanted=f"{VERIFIER}, by a certificate",
                 seen=str(error),
                 next="swarmbook run PARAMS --from 07",
             ) from None
         book.transcript.record(
             name,  # typed here, recorded with its node, so that the order is the same every time
             # Not the port of this forward, which is gone by the time the record is read.
-            f"mariadb --protocol=tcp --host=localhost --port=3306 --user=root --ssl-ca={authority.file} --ssl-verify-server-cert -p   # from here, through SSH",
+            f"mariadb --protocol=tcp --host=localhost --port=3306 --user={VERIFIER} --ssl-ca={authority.file} --ssl-verify-server-cert "
+            "--ssl-cert=OPERATOR.pem --ssl-key=OPERATOR.key   # from here, through SSH; the certificate is made for this",
             0,
             0.0,
         )
