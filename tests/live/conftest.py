@@ -27,6 +27,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -227,6 +228,10 @@ class Machine:
         self._docker.api.start(self.container)
 
 
+#: Who may do everything in a lab's database, by a certificate: as whom tests look at it.
+ADMIN = "dba"
+
+
 class Lab:
     """A home with the book in it, and the lab of one cluster.
 
@@ -240,7 +245,13 @@ class Lab:
     def __init__(self, home: Path, docker: Any, nodes: list[str], **params: Any) -> None:
         self.home, self.docker = home, docker
         self.name = f"t-{secrets.token_hex(3)}"
-        self.params = {"cluster": self.name, "nodes": nodes, "overlay_network": "backend", **params}
+        self.params = {
+            "cluster": self.name,
+            "nodes": nodes,
+            "overlay_network": "backend",
+            "mariadb_admin": ADMIN,
+            **params,
+        }
         self._running: list[Running] = []
         self._built: Done | None = None
         self._dirty = False
@@ -358,6 +369,13 @@ class Lab:
 
     def secret(self, name: str) -> str:
         return (self.folder / "secrets" / name).read_text().strip()
+
+    def admin(self, cluster: str = "galera") -> ssl.SSLContext:
+        """What lets the administrator in to a database."""
+        context = ssl.create_default_context(cafile=str(self.ca("database")))
+        leaf = self.folder / "pki" / "database" / f"{cluster}.{ADMIN}"
+        context.load_cert_chain(f"{leaf}.pem", f"{leaf}.key")
+        return context
 
     def ca(self, purpose: str) -> Path:
         """What clients are given to trust: ``consul``, ``database``, ``engine`` or ``replication``."""

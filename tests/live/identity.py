@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import ssl
 from typing import Any
 
 import pymysql
 
-from .conftest import Lab
+from .conftest import ADMIN, Lab
 
 __all__ = ["Identity"]
 
@@ -74,8 +73,8 @@ class Identity:
     def _ask(self, node: str, *queries: str) -> list[tuple[Any, ...]]:
         end = next(entry for entry in self._nodes() if entry["name"] == node)["ports"][str(_SQL)]
         connection = pymysql.connect(
-            host="localhost", port=end["port"], user="root", password=self.lab.secret("galera-root-password"), autocommit=True,
-            ssl=ssl.create_default_context(cafile=str(self.lab.ca("database"))), connect_timeout=60, read_timeout=120,
+            host="localhost", port=end["port"], user=ADMIN, autocommit=True,
+            ssl=self.lab.admin(), connect_timeout=60, read_timeout=120,
         )  # fmt: skip
         with contextlib.closing(connection), connection.cursor() as cursor:
             for query in queries:

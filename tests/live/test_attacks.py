@@ -76,7 +76,7 @@ def test_a_member_takes_no_mark_that_its_service_was_not_given(lab: Lab, stolen:
     """The container itself refuses, whatever 07 has looked at."""
     machine = lab.machine("a3")
     image = machine.sh("docker images --format '{{.Repository}}:{{.Tag}}' swarmbook/galera | head -n 1")
-    files = {"root_password": b"x"}
+    files: dict[str, bytes] = {}
     for kind, names in (
         ("replication", ("ca", "cert", "key")),
         ("database", ("client_ca", "server_cert", "server_key")),

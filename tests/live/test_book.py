@@ -30,7 +30,7 @@ from swarmbook.access.cluster import Cluster
 from swarmbook.access.tls import NamedAdapter, NamedContext
 from swarmbook.model.ledger import read_run
 
-from .conftest import COMMAND_S, Lab, Watch, program, until
+from .conftest import ADMIN, COMMAND_S, Lab, Watch, program, until
 
 NODES = ["sw1", "sw2", "sw3"]
 BOOK = ["01", "02", "03", "04", "05", "06", "07", "08"]
@@ -90,15 +90,15 @@ def leaks(secrets: dict[str, bytes], where: dict[str, bytes]) -> list[str]:
 
 @contextlib.contextmanager
 def login(
-    lab: Lab, node: str, user: str = "root", *, tls: bool = True, cluster: str = "galera", **options: Any
+    lab: Lab, node: str, user: str = ADMIN, *, tls: bool = True, cluster: str = "galera", **options: Any
 ) -> Iterator[Any]:
     """A client of the port that is published, which trusts this cluster's CA alone and checks the host's name."""
     host, _, port = lab.end(node, SQL).partition(":")
-    secret = f"{cluster}-root-password" if user == "root" else f"{cluster}-password"
     assert host == "127.0.0.1"  # by which a certificate names nothing
-    context = ssl.create_default_context(cafile=str(lab.ca("database"))) if tls else None
+    context = lab.admin(cluster) if user == ADMIN else ssl.create_default_context(cafile=str(lab.ca("database")))
+    password = "" if user == ADMIN else lab.secret(f"{cluster}-password")
     connection = pymysql.connect(
-        host="localhost", port=int(port), user=user, password=lab.secret(secret), ssl=context, ssl_disabled=not tls,
+        host="localhost", port=int(port), user=user, password=password, ssl=context if tls else None, ssl_disabled=not tls,
         autocommit=True, connect_timeout=60, read_timeout=120, **options,
     )  # fmt: skip
     with contextlib.closing(connection):
@@ -455,7 +455,7 @@ def test_sql_over_tls(lab: Lab) -> None:
 def test_sql_without_tls_is_refused(lab: Lab) -> None:
     lab.need()
     for node in NODES:
-        for user in ("root", "app"):
+        for user in (ADMIN, "app"):
             with pytest.raises(pymysql.err.OperationalError) as error, login(lab, node, user, tls=False):
                 pass
             assert error.value.args[0] in (1045, 3159, 4151), error.value
@@ -579,7 +579,10 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
         ]
         assert lab.machine(node).sh(f"{inside} \"SHOW STATUS LIKE 'wsrep_cluster_size'\"").split()[-1] == "2"
         assert "kept" not in lab.machine(node).sh(f'{inside} "SHOW TABLES IN app"')
-    assert lab.secret("other-root-password") != lab.secret("galera-root-password")
+    assert lab.secret("other-password") != lab.secret("galera-password")
+    with pytest.raises(pymysql.err.OperationalError) as refused, login(lab, "sw2", cluster="other"):
+        pass
+    assert refused.value.args[0] == 1045, "another database's administrator"
     assert ("reported",) not in ask(lab, "sw2", "SHOW TABLES IN app")
     assert wsrep(lab, "sw2")["cluster_size"] == "3"
     # Again: nothing to do, and the scripts do not run a second time.

@@ -17,7 +17,7 @@ colour: green
 mariadb_prot: 3306
 lab_disk_gb: many
 overlay_subnet: 10.201.7.0/24
-mariadb_root_password: hunter2-hunter2
+mariadb_password: hunter2-hunter2
 """
 
 
@@ -43,7 +43,7 @@ def test_all_mistakes_are_told_at_once(lab: Any) -> None:
         5: "colour",
         6: "mariadb_port",
         7: "lab_disk_gb",
-        9: "mariadb_root_password",
+        9: "mariadb_password",
     }.items():
         assert any(part in line for line in done.said.splitlines()), f"{part}:{done}"
         assert number in reported, f"line {number} is not reported:{done}"

@@ -51,7 +51,7 @@ class Accounts(Step[Logins, Wanted]):
             if found is not None:
                 return replace(found, node=node)
         raise OutOfOrder(
-            "no member serves, so nobody can be let in",
+            "no member serves, so no one can be let in",
             where=", ".join(book.params.members()),
             wanted="a member that is Synced, in a primary component",
             next="swarmbook run PARAMS --from 07",

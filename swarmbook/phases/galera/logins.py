@@ -1,6 +1,6 @@
 """Who may log in to the database over the network, and by what: as it should be, and as the server says it is.
 
-Root is nobody's login over the network: it is let in by its member's socket alone.
+Root has no login over the network: it is let in by its member's socket alone.
 """
 
 from __future__ import annotations
