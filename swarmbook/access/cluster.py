@@ -222,6 +222,23 @@ class Cluster:
         """Return a secret of this cluster; see :func:`swarmbook.base.secrets.resolve`."""
         return secrets.resolve(name, reference, self.secrets_folder, make)
 
+    def replace(self, name: str, make: Callable[[], str], *, keep: bool = False) -> None:
+        """Replace a secret by a new one.
+
+        Args:
+            name: What it is called.
+            make: Makes a new value.
+            keep: Keep the earlier one beside it: it still holds, until :meth:`forget_earlier`.
+        """
+        file = self.secrets_folder / name
+        if keep and file.exists():
+            write_private(file.with_name(name + _EARLIER), file.read_text(encoding="utf-8"))
+        write_private(file, make() + "\n")
+
+    def forget_earlier(self, name: str) -> None:
+        """Let the secret that was replaced hold no more."""
+        (self.secrets_folder / f"{name}{_EARLIER}").unlink(missing_ok=True)
+
     def earlier(self, name: str) -> list[secrets.Secret]:
         """Return the secret that a rotation has replaced and that still holds beside the new one, if there is one."""
         file = self.secrets_folder / f"{name}{_EARLIER}"

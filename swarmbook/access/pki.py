@@ -187,12 +187,13 @@ class Authority:
             self._set(self._issuing, [self._issuing, following])
         else:
             self._set(following, [following])
-            self._forget_all_but(following)
         self._load()
+        self.tidy()
 
-    def _forget_all_but(self, generation: int) -> None:
+    def tidy(self) -> None:
+        """Remove the generations that no verifier trusts any more: what they signed is worth nothing."""
         for file in self.folder.glob("ca-*.*"):
-            if file.stem != f"ca-{generation}":
+            if file.stem.removeprefix("ca-") not in {str(number) for number in self._trusted}:
                 file.unlink()
 
     def advance(self) -> bool:
@@ -206,8 +207,7 @@ class Authority:
             return False
         self._set(newest, self._trusted if stage is Stage.INTRODUCED else [newest])
         self._load()
-        if stage is Stage.ISSUING:  # what was replaced can sign nothing any more
-            self._forget_all_but(newest)
+        self.tidy()
         return True
 
     # -- what it signs ---------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
 from swarmbook.base.words import subject
 from swarmbook.cli.common import example, say, with_json, with_parameters
 from swarmbook.cli.session import Session
-from swarmbook.model.phases import PHASES, Kind, numbers_of
+from swarmbook.model.phases import PHASES, ROTATIONS, Kind, numbers_of, rotation_chapters
 from swarmbook.model.plan import Plan, read_plan
 from swarmbook.params import Params, differing, load_params, params_from_record
 from swarmbook.show.changes import plan_text
@@ -24,7 +24,7 @@ from swarmbook.show.changes import plan_text
 if TYPE_CHECKING:
     from swarmbook.record.resume import Parent
 
-__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "rotate", "run", "verify"]
+__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "verify"]
 
 BUILD = numbers_of(Kind.START, Kind.BUILD)  # 00 only when asked for by number
 #: Those that only check.
@@ -35,20 +35,21 @@ _COMMANDS = {
     "destroy": ["90"],
     "cancel": ["91"],
     "rebuild": ["90", *PHASES["90"].takes_away],
+    "rotate": rotation_chapters(ROTATIONS),
 }
 
 _phase = click.Choice(BUILD)
 _first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
 _last = click.option("--to", "last", type=_phase, help="Last notebook.  [default: 08]")
 _only = click.option("--only", type=_phase, help="Only this notebook.")
-_signing_key = click.option(
+signing_key_option = click.option(
     "--signing-key",
     metavar="KEY",
     help="SSH key that signs the run's record; with a .pub file, the SSH agent signs. Default: git's signing key, or else the cluster's.",
 )
 
 
-def _approvals(command: Callable[..., Any]) -> Callable[..., Any]:
+def approvals(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that replace a typed word."""
     approve = click.option(
         "--approve",
@@ -85,11 +86,11 @@ def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]
     metavar="RUN",
     help="Continue this run: verify what it completed, and do what is missing or has drifted.",
 )
-@_approvals
+@approvals
 @click.option(
     "--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer than this."
 )
-@_signing_key
+@signing_key_option
 @with_json
 def run(
     path: str | None,
@@ -214,7 +215,7 @@ def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
     help="Write the plan to this file, for run --plan.",
 )
 @click.option("--check", is_flag=True, help="Exit with code 1 if there is something to change.")
-@_signing_key
+@signing_key_option
 @with_json
 def plan(
     params: Params,
@@ -233,6 +234,8 @@ def plan(
     """
     from swarmbook.phases.planner import make_plan
 
+    if command == "rotate" and not params.rotate:
+        params = params.model_copy(update={"rotate": ["all"]})
     made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
     if out is not None:
         made.save(out)
@@ -258,7 +261,7 @@ def _sign(file: Path, cluster: Cluster, key: str | None) -> None:
 @click.command(epilog=example("swarmbook verify params/lab.yaml --quiet"))
 @with_parameters
 @click.option("-q", "--quiet", is_flag=True, help="Print exactly one line, for cron.")
-@_signing_key
+@signing_key_option
 @with_json
 def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) -> None:
     """Verify the cluster: run 05 and 08, the two notebooks that only check."""
@@ -272,7 +275,7 @@ def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) 
 
 
 def _takes_away(command: Callable[..., Any]) -> Callable[..., Any]:
-    return with_parameters(_approvals(_signing_key(with_json(command))))
+    return with_parameters(approvals(signing_key_option(with_json(command))))
 
 
 @click.command(epilog=example("swarmbook destroy params/lab.yaml"))
@@ -304,47 +307,6 @@ def rebuild(params: Params, **options: Any) -> None:
             code=Code.CLUSTER_NOT_THERE,
         )
     Session(params, _COMMANDS["rebuild"], "rebuild", **options).run()
-
-
-#: By purpose: the notebook that brings an authority's next stage to all that have to have it.
-_ROTATES = {"engine": "03", "consul": "04", "replication": "07", "database": "07"}
-
-
-@click.command(epilog=example("swarmbook rotate params/lab.yaml consul replication"))
-@with_parameters
-@click.argument("what", nargs=-1, type=click.Choice(list(_ROTATES)), metavar="[WHAT]...")
-@_approvals
-@_signing_key
-def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
-    """Replace certificate authorities, with an overlap: nothing is refused meanwhile. If it breaks off, `swarmbook run` goes on.
-
-    WHAT is engine, consul, replication or database; all by default. The database's takes a second command, `swarmbook
-    rotate PARAMS database`, once its clients have been given the next one: clusters/NAME/pki/database/ca.pem.
-    """
-    from swarmbook.access.pki import Authority, Purpose, Stage
-
-    cluster = Cluster(params.cluster)
-    chosen = [Purpose(word) for word in _ROTATES if word in (what or _ROTATES)]
-    numbers = sorted({_ROTATES[purpose.value] for purpose in chosen})
-    absent = [p.value for p in chosen if not Authority.there(cluster.pki_folder / p.value)]
-    if absent:
-        raise OutOfOrder(
-            f"there is no authority to replace: {', '.join(absent)}",
-            where=str(cluster.pki_folder),
-            next="swarmbook run PARAMS",
-            code=Code.CLUSTER_NOT_THERE,
-        )
-    with cluster.lock("rotate"):
-        for purpose in chosen:
-            authority = Authority(cluster.pki_folder / purpose.value, f"swarmbook {cluster.name} {purpose.value} CA")
-            if purpose is Purpose.DATABASE and authority.stage is Stage.INTRODUCED:
-                authority.advance()
-            else:
-                # The engines are reached through SSH, and no one but the operator has to be let in meanwhile.
-                authority.replace(overlap=purpose is not Purpose.ENGINE)
-            if purpose is Purpose.DATABASE and authority.stage is Stage.INTRODUCED:
-                say(f"give the database's clients {authority.file}, then: swarmbook rotate PARAMS database", err=True)
-    Session(params, numbers, "rotate", **options).run()
 
 
 @click.command(epilog=example("swarmbook prune"))

@@ -70,6 +70,8 @@ class Action(str, Enum):
     AWAIT_AGENT = "await-agent"  # service
     DEPLOY = "deploy"  # service
     TOKEN = "token"  # its name  # noqa: S105
+    REMOVE_TOKEN = "remove-token"  # its name  # noqa: S105
+    GOSSIP_KEY = "gossip-key"
     # 06: the overlay network
     CREATE_NETWORK = "create-network"  # name, subnet, MTU
     # 07: Galera
@@ -85,6 +87,9 @@ class Action(str, Enum):
     UPDATE_MEMBER = "update-member"
     LOGIN = "login"  # user, what lets it in
     REMOVE_LOGIN = "remove-login"  # user
+    # 29: rotation
+    ROTATE = "rotate"  # what
+    END_OVERLAP = "end-overlap"  # of what
     # 90: take away
     REMOVE_SERVICES = "remove-services"  # services
     LEAVE_SWARM = "leave-swarm"

@@ -5,12 +5,12 @@ A new notebook is one entry below, one folder (or file) in ``swarmbook/phases``,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-__all__ = ["PHASES", "Kind", "Phase", "numbers_of"]
+__all__ = ["PHASES", "ROTATIONS", "Kind", "Phase", "numbers_of", "rotation_chapters"]
 
 
 class Kind(Enum):
@@ -18,6 +18,7 @@ class Kind(Enum):
 
     START = "start"  # says what would be built; touches nothing
     BUILD = "build"  # `swarmbook run` runs these, in order
+    CARE = "care"  # looks after what stands; runs when it is asked for
     TAKE_AWAY = "take-away"  # destroys, and asks first
 
 
@@ -81,6 +82,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap", "galera:accounts"), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),
+        Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),
             takes_away=("03", "04", "05", "06", "07", "08"),
@@ -91,6 +93,29 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         ),
     )
 })  # fmt: skip
+
+
+#: What phase 29 replaces, and which chapters bring it to the nodes; none where 29 does so itself.
+ROTATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "engine": ("03",),
+    "consul": ("04",),
+    "replication": ("07",),
+    "database": ("07",),
+    "swarm": (),
+    "gossip-key": ("04",),
+    "consul-tokens": ("04", "07"),
+    "password": ("07",),
+    "join-tokens": (),
+})  # fmt: skip
+
+
+def rotation_chapters(names: Iterable[str]) -> list[str]:
+    """List the numbers of the phases that replace things, and bring them to the nodes.
+
+    Args:
+        names: Of :data:`ROTATIONS`.
+    """
+    return ["29", *sorted({number for name in names for number in ROTATIONS[name]})]
 
 
 def numbers_of(*kinds: Kind) -> list[str]:

@@ -9,7 +9,13 @@ import yaml
 
 from swarmbook.params.checks import Mistake
 
-__all__ = ["read_flat"]
+__all__ = ["RETIRED", "read_flat"]
+
+#: Parameters of earlier versions: what to do about them. In a record they are passed over.
+RETIRED = {
+    "mariadb_root_password": "remove the line: root is let in by the socket of its member alone (swarmbook ssh NODE docker exec ...); "
+    "for an administrator over the network, set mariadb_admin",
+}
 
 
 def read_flat(text: str) -> tuple[dict[str, Any], dict[str, int], list[Mistake]]:

@@ -7,7 +7,7 @@ expressions: there ``$`` is the end of the text, and not, as in Python, also the
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -15,7 +15,7 @@ from swarmbook.base.secrets import REFERENCE
 
 __all__ = [
     "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HostEntry", "HostFolder", "HostLogin", "Image", "Label", "LocalPath",
-    "Name", "Network", "Package", "Port", "RentedDomain", "SecretReference", "Size", "SystemCode", "User", "Word", "kind",
+    "Name", "Network", "Package", "Port", "RentedDomain", "Rotates", "SecretReference", "Size", "SystemCode", "User", "Word", "kind",
 ]  # fmt: skip
 
 #: What is wanted, by the pattern that says so to a program.
@@ -100,5 +100,18 @@ Database = Annotated[
 ]
 User = Annotated[
     str, kind("^([a-z][a-z0-9_]{0,31})?$", "a user's name of lowercase letters, digits and underscores, or empty", 32)
+]
+#: What can be replaced; see :data:`swarmbook.model.phases.ROTATIONS`.
+Rotates = Literal[
+    "all",
+    "engine",
+    "consul",
+    "replication",
+    "database",
+    "swarm",
+    "gossip-key",
+    "consul-tokens",
+    "password",
+    "join-tokens",
 ]
 Word = Annotated[str, kind("^[A-Za-z]*$", "a word, or empty", 20)]

@@ -20,7 +20,7 @@ from swarmbook.base.secrets import REFERENCE
 from swarmbook.base.words import many
 from swarmbook.model.phases import PHASES
 from swarmbook.params.checks import Mistake, cross_checks
-from swarmbook.params.flat import read_flat
+from swarmbook.params.flat import RETIRED, read_flat
 from swarmbook.params.kinds import (
     WORDS,
     Address,
@@ -40,6 +40,7 @@ from swarmbook.params.kinds import (
     Package,
     Port,
     RentedDomain,
+    Rotates,
     SecretReference,
     Size,
     SystemCode,
@@ -52,11 +53,7 @@ __all__ = [
 ]  # fmt: skip
 
 _ALL = tuple(PHASES)
-#: Parameters of earlier versions: what to do about them. In a record they are passed over.
-_RETIRED = {
-    "mariadb_root_password": "remove the line: root is let in by the socket of its member alone (swarmbook ssh NODE docker exec ...); "
-    "for an administrator over the network, set mariadb_admin",
-}
+_OF_ONE_RUN = {"confirm", "rotate"}
 
 
 def _p(default: Any, phases: str | tuple[str, ...], help: str, **limits: Any) -> Any:
@@ -76,7 +73,9 @@ class Params(BaseModel):
         "00 01 91",
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
-    wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "maximum seconds for any single wait", ge=10, le=7200)
+    wait_timeout: int = _p(
+        300, "01 02 03 04 05 06 07 08 29 90 91", "maximum seconds for any single wait", ge=10, le=7200
+    )
     lab_disk_gb: int = _p(10, "00 01", "size of a lab machine's second disk, GiB (a sparse file)", ge=1, le=2000)
     lab_hourly_cost: float = _p(
         0.0,
@@ -159,22 +158,24 @@ class Params(BaseModel):
     dns_search_domain: Domain = _p("service.consul", "03", "search domain of the containers; empty: none")
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
-    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 90", "port of the engine's API (mutual TLS)")
+    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 29 90", "port of the engine's API (mutual TLS)")
     swarm_managers: int = _p(3, "00 03 05", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers")
     swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
     certificate_days: int = _p(365, "03 04 05 07", "lifetime of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 05 07", "renew a certificate this many days before it expires", ge=0)
     consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
-    consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
+    consul_gossip_key: SecretReference = _p(
+        "generate", "04 29", "gossip encryption key: generate, env:NAME or file:PATH"
+    )
     consul_management_token: SecretReference = _p(
-        "generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
+        "generate", "04 07 29 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
     )
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: Network = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(
         0, "01 06", "MTU of the overlay, bytes; 0: the smallest MTU of the nodes, minus 50 for VXLAN", ge=0, le=9000
     )
-    mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
+    mariadb_cluster_name: Name = _p("galera", "07 08 29 90", "name of the Galera cluster, its services and its secrets")
     galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that run a Galera member; empty: all")
     mariadb_port: int = _p(0, "01 07 08", "port of each member on its host; 0: not published", ge=0, le=65535)
     mariadb_data_path: HostFolder = _p("", "07 90", "folder for the data on the node; empty: a named volume")
@@ -184,7 +185,9 @@ class Params(BaseModel):
     mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
     mariadb_database: Database = _p("app", "07 08", "database created at the bootstrap")
     mariadb_user: User = _p("app", "07 08", "user of mariadb_database")
-    mariadb_password: SecretReference = _p("generate", "07", "mariadb_user's password: generate, env:NAME or file:PATH")
+    mariadb_password: SecretReference = _p(
+        "generate", "07 29", "mariadb_user's password: generate, env:NAME or file:PATH"
+    )
     mariadb_password_plugin: Literal["ed25519", "mysql_native_password"] = _p(
         "ed25519",
         "07",
@@ -194,6 +197,11 @@ class Params(BaseModel):
         "",
         "07",
         "an administrator who logs in over the network by a certificate, pki/database/MARIADB_CLUSTER_NAME.NAME; empty: none",
+    )
+    rotate: list[Rotates] = _p(
+        [],
+        "29",
+        "what to replace: engine, consul, replication, database, swarm (authorities), gossip-key, consul-tokens, password, join-tokens; or all",
     )
     undo_storage: bool = _p(
         False, "90", "also remove the second disk's layout: mount, fstab line, volumes, partition table"
@@ -316,15 +324,15 @@ def params_from_record(values: Mapping[str, Any], source: str) -> Params:
     Raises:
         ParameterError: This swarmbook does not take them.
     """
-    params, mistakes = _validate({name: value for name, value in values.items() if name not in _RETIRED})
+    params, mistakes = _validate({name: value for name, value in values.items() if name not in RETIRED})
     _raise(mistakes, source)
     assert params is not None
     return params
 
 
 def differing(kept: Params, given: Params) -> str:
-    """List what two sets of parameters differ in, a line each; what confirms a step is not compared."""
-    old, new = kept.model_dump(exclude={"confirm"}), given.model_dump(exclude={"confirm"})
+    """List what two sets of parameters differ in, a line each; what is of one run alone is not compared."""
+    old, new = kept.model_dump(exclude=_OF_ONE_RUN), given.model_dump(exclude=_OF_ONE_RUN)
     return "\n".join(f"{name}: {old[name]!r} then, {new[name]!r} now" for name in old if old[name] != new[name])
 
 
@@ -368,8 +376,8 @@ def _validate(
 
 def _mistake(key: str, item: Any) -> Mistake:
     if item["type"] == "extra_forbidden":
-        if key in _RETIRED:
-            return Mistake(0, key, "a parameter of earlier versions", _RETIRED[key])
+        if key in RETIRED:
+            return Mistake(0, key, "a parameter of earlier versions", RETIRED[key])
         close = difflib.get_close_matches(key, Params.model_fields, n=1)
         return Mistake(
             0, key, "no such parameter", f"did you mean {close[0]}?" if close else "`swarmbook params` lists them all"

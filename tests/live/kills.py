@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 
 import swarmbook
+from swarmbook.model.phases import PHASES, Kind
 
 __all__ = ["KINDS", "MOMENTS", "Journey", "Kill", "journeys", "kills", "sample", "traced_cells"]
 
@@ -86,6 +87,7 @@ def _books() -> dict[str, list[int]]:
     return {
         path.name[:2]: traced_cells(nbformat.read(path, as_version=4))
         for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+        if PHASES[path.name[:2]].kind is not Kind.CARE
         if path.name >= "01"
     }
 

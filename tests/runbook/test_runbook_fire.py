@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from swarmbook.model.phases import PHASES, Kind
 from swarmbook.model.results import Chapter
 from swarmbook.runner.console import Console
 from swarmbook.runner.run import run_chapters
@@ -30,6 +31,8 @@ def test_the_list_misses_nothing(seed: int) -> None:
     assert found == fire.kills(seed) and found != fire.kills(seed + 1)
     assert len(found) >= 100
     for path in sorted(fire.NOTEBOOKS.glob("[0-9]*.ipynb"))[1:]:  # 00 is part of no run
+        if PHASES[path.name[:2]].kind is Kind.CARE:
+            continue
         mine = [kill for kill in found if kill.notebook == path.name[:2]]
         cells = fire.traced_cells(nbformat.read(path, as_version=4))
         assert {(kill.victim, kill.way) for kill in mine} == set(fire.KINDS), path.name

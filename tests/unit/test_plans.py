@@ -20,12 +20,14 @@ from swarmbook.access.docker_types import SwarmNode
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Use
 from swarmbook.base import errors
+from swarmbook.base.secrets import Secret
 from swarmbook.model.change import Change
 from swarmbook.model.health import EngineBefore, Role, SwarmState
 from swarmbook.params import Params
 from swarmbook.phases import destroy, galera, overlay
 from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
+from swarmbook.phases.consul.gossip import key_mark
 from swarmbook.phases.consul.probe import Listener, NodeState
 from swarmbook.phases.destroy.remains import Remains
 from swarmbook.phases.engine import step as engine
@@ -37,7 +39,7 @@ from swarmbook.phases.galera.stack import Parts
 from swarmbook.phases.post_provision import disks, software
 from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.consul_api import token_mark
+from swarmbook.phases.support.consul_tokens import Token
 from swarmbook.phases.swarm import step as swarm
 from swarmbook.phases.swarm.probe import Local
 from swarmbook.show.changes import sentence
@@ -259,11 +261,12 @@ def test_consul(file: Path, node: MakeNode) -> None:
         }
         private = {name: {file: f"{name} {file}".encode() for file in files} for name in roles}
         tokens = {
-            "dns": ("consul-dns-token", "rules of dns"),
-            **{f"agent-{name}": (f"consul-agent-{name}-token", f"rules of {name}") for name in roles},
+            name: Token(name, f"rules of {name}", Secret(name, f"token {name}"), f"{name} rules token")
+            for name in ("dns", *(f"agent-{name}" for name in roles))
         }
+        gossip = Secret("gossip", "the gossip key")
         secrets = {"consul-server-1": "-", "consul-client-1": "-"}
-        wanted = consul_config.Wanted("lab", document, configs, private, secrets, tokens)
+        wanted = consul_config.Wanted("lab", document, configs, private, secrets, tokens, gossip)
         nodes = {}
         for name, state in observed["nodes"].items():
             raw = {key: value for key, value in state.items() if key not in ("role", "stale")}
@@ -284,8 +287,10 @@ def test_consul(file: Path, node: MakeNode) -> None:
         specs = specs if observed.get("specs") == "wanted" else observed.get("specs", {})
         have = secrets if observed.get("secrets") == "wanted" else observed.get("secrets", ())
         known = tokens if observed.get("tokens") == "wanted" else observed.get("tokens", ())
-        marks = frozenset(token_mark("lab", name, tokens[name][1]) for name in known)
-        agents = consul.Agents(nodes, specs, frozenset(have), observed.get("leader", ""), marks)
+        marks = frozenset(tokens[name].mark if name in tokens else name for name in known)
+        keys = frozenset(key_mark(gossip.reveal() if key == "wanted" else key) for key in observed.get("keys", ()))
+        leader, let_in = observed.get("leader", ""), observed.get("let_in", True)
+        agents = consul.Agents(nodes, specs, frozenset(have), leader, let_in, marks, keys)
         return partial(consul.deploy.plan, wanted, agents)
 
     check(file, "04", prepare)

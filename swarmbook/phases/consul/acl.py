@@ -12,12 +12,14 @@ from swarmbook.book.book import Book
 from swarmbook.phases.consul.config import STACK
 from swarmbook.phases.support.consul_api import ConsulApi, api
 
-__all__ = ["begin"]
+__all__ = ["begin", "let_in"]
 
 #: Consul's own policy, which may do everything.
 _EVERYTHING = "00000000-0000-0000-0000-000000000001"
 #: How Consul describes the first token.
 _FIRST = "Bootstrap Token"
+#: How we describe ours.
+_OURS = "swarmbook management"
 #: Consul hands the first token out once. If that answer was lost, this index lets it do so again.
 #: https://developer.hashicorp.com/consul/docs/security/acl/acl-rules#reset-the-acl-system
 _AGAIN = re.compile(r"reset index: (\d{1,19})\b")
@@ -40,8 +42,8 @@ def begin(book: Book, server: str) -> None:
         leader = consul.leader()
         if not leader:
             return False, "no leader"
-        if consul.request("GET", "acl/token/self").ok:
-            _forget_first(consul)
+        if let_in(consul):
+            _forget_others(consul)
             return True, ""
         answer = consul.begin_acl()
         if not answer.ok:
@@ -51,9 +53,9 @@ def begin(book: Book, server: str) -> None:
             return False, f"{answer.status_code} {answer.text.strip()[:200]}"
         first = answer.json()
         secrets.register(first["SecretID"])
-        ours = {"SecretID": token.reveal(), "Description": "swarmbook management", "Policies": [{"ID": _EVERYTHING}]}
+        ours = {"SecretID": token.reveal(), "Description": _OURS, "Policies": [{"ID": _EVERYTHING}]}
         consul.holding(Secret("consul-first-token", first["SecretID"])).put("acl/token", ours)
-        _forget_first(consul)
+        _forget_others(consul)
         return True, ""
 
     wait_for(
@@ -65,10 +67,17 @@ def begin(book: Book, server: str) -> None:
     )
 
 
-def _forget_first(consul: ConsulApi) -> None:
-    """Delete the tokens that Consul handed out first: this one, and that of a run which was killed before it had ours."""
+def let_in(consul: ConsulApi) -> bool:
+    """Tell whether Consul knows the token that it is asked with."""
+    return consul.request("GET", "acl/token/self").ok
+
+
+def _forget_others(consul: ConsulApi) -> None:
+    """Delete the tokens that may do everything, but for ours: those that Consul handed out first, and those that ours has replaced."""
+    own = consul.get("acl/token/self")["AccessorID"]
     for entry in consul.get("acl/tokens"):
-        if entry["Description"].startswith(_FIRST):
+        ours = entry["Description"] == _OURS and entry["AccessorID"] != own
+        if ours or entry["Description"].startswith(_FIRST):
             consul.delete(f"acl/token/{entry['AccessorID']}")
 
 

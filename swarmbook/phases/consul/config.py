@@ -10,10 +10,12 @@ from typing import Any
 from swarmbook.access.node import Node
 from swarmbook.access.pki import Purpose, Use
 from swarmbook.base import secrets
+from swarmbook.base.secrets import Secret
 from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacing
+from swarmbook.phases.support.consul_tokens import Token
 
 __all__ = ["FOLDER", "PUBLIC_CA", "STACK", "Wanted", "agent_config", "document", "wanted"]
 
@@ -36,7 +38,8 @@ class Wanted:
         private: Contents of the other files of each node.
         replacing: Whose authority is being replaced; Consul's, or none.
         secrets: The swarm's secrets: contents by full name.
-        tokens: By name: the cluster's secret that holds it, and its policy's rules.
+        tokens: By name.
+        gossip: The key of the gossip.
     """
 
     cluster: str
@@ -44,7 +47,8 @@ class Wanted:
     configs: Mapping[str, Mapping[str, Any]]
     private: Mapping[str, Mapping[str, bytes]] = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
-    tokens: Mapping[str, tuple[str, str]]
+    tokens: Mapping[str, Token]
+    gossip: Secret
     replacing: tuple[Purpose, ...] = ()
 
 
@@ -187,27 +191,29 @@ def wanted(
     """
     params = book.params
     gossip = book.cluster.secret("consul-gossip-key", params.consul_gossip_key, secrets.gossip_key)
-    dns = book.cluster.secret("consul-dns-token", make=secrets.token)
+    dns = Token.of(book, "dns", _DNS_RULES, "consul-dns-token")
     nodes = {node.name: node for node in book.nodes}
     servers = [nodes[name].private_address for name in nodes if name in managers]
     keys = dict.fromkeys(("server", "client"), json.dumps({"encrypt": gossip.reveal()}))
     salt = stack.salt_of(book.cluster)
     names = {role: stack.secret_name(salt, f"consul-{role}", content) for role, content in keys.items()}
-    configs, private, tokens = {}, {}, {"dns": (dns.name, _DNS_RULES)}
+    configs, private, tokens = {}, {}, {dns.name: dns}
     authority = book.authority(Purpose.CONSUL)
     for name, node in nodes.items():
         role = "server" if name in managers else "client"
-        agent = book.cluster.secret(f"consul-agent-{name}-token", make=secrets.token)
+        agent = Token.of(book, f"agent-{name}", _agent_rules(name, role), f"consul-agent-{name}-token")
         leaf = book.leaf(Purpose.CONSUL, name, certificate_names(node, role, params.datacenter), Use.PEER)
         configs[name] = agent_config(params, node, role, servers, nameservers.get(name, ()), modern)
         private[name] = {
-            "tokens.json": json.dumps({"acl": {"tokens": {"agent": agent.reveal(), "default": dns.reveal()}}}).encode(),
+            "tokens.json": json.dumps(
+                {"acl": {"tokens": {"agent": agent.secret.reveal(), "default": dns.secret.reveal()}}}
+            ).encode(),
             "ca.pem": authority.bundle,
             PUBLIC_CA: authority.bundle,
             "cert.pem": leaf.certificate,
             "key.pem": leaf.key,
         }
-        tokens[f"agent-{name}"] = (agent.name, _agent_rules(name, role))
+        tokens[agent.name] = agent
     return Wanted(
         book.cluster.name,
         document(book.cluster.name, image, names["server"], names["client"]),
@@ -215,5 +221,6 @@ def wanted(
         private,
         {names[r]: keys[r] for r in keys},
         tokens,
+        gossip,
         replacing(book, Purpose.CONSUL),
     )

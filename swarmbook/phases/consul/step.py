@@ -13,7 +13,6 @@ from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.docker_api import Engine
 from swarmbook.access.hosts import Host
 from swarmbook.access.pki import Purpose
-from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
@@ -24,19 +23,22 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
 from swarmbook.params import Params
-from swarmbook.phases.consul.acl import begin
+from swarmbook.phases.consul import gossip
+from swarmbook.phases.consul.acl import begin, let_in
 from swarmbook.phases.consul.agents import wait_for_agents, wait_for_container, wait_for_updates
 from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK, Wanted, wanted
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import advance, replacements
-from swarmbook.phases.support.consul_api import api, known_tokens, policy_token, token_mark
+from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.consul_tokens import forget_others, known_tokens, lingering, write_token
 from swarmbook.phases.support.images import ensure_images, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["Agents", "deploy"]
 
 _CONFIG = "node.json"
+_MANAGEMENT = "management"
 #: Of these versions on, TLS settings have a stanza of their own.
 _MODERN = (1, 12)
 
@@ -50,7 +52,9 @@ class Agents:
         specs: Hash on each service of the stack.
         secrets: Names of the swarm's secrets.
         leader: The raft leader, or nothing.
+        let_in: Whether Consul knows the management token; it is as good as known while there is no leader to ask.
         tokens: Marks of the tokens that are there.
+        keys: Marks of the gossip keys that agents accept; none while Consul does not say.
         managers: Nodes that are swarm managers, and so carry a server.
         version: Of the Consul that the image holds; empty while no node has it.
     """
@@ -59,7 +63,9 @@ class Agents:
     specs: Mapping[str, str] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
     leader: str = ""
+    let_in: bool = True
     tokens: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
     managers: tuple[str, ...] = ()
     version: tuple[int, ...] = ()
 
@@ -92,19 +98,21 @@ class Deploy(Step[Agents, Wanted]):
             return host.ask(on_node(host.name not in lacking, labels.get(host.name, ""), host.name in drained))
 
         nodes = book.fleet.each(one)
-        leader, tokens = "", frozenset[str]()
+        leader, known, tokens, keys = "", True, frozenset[str](), frozenset[str]()
         server = next((name for name, state in nodes.items() if state.running == f"{STACK}_server"), None)
         if server is not None:
             consul = api(book, server)
-            leader = consul.leader()
-            tokens = known_tokens(consul) if leader else tokens
+            if leader := consul.leader():
+                known, tokens, keys = let_in(consul), known_tokens(consul), gossip.known_keys(consul)
         carrier = next((engine for name, engine in engines.items() if name not in lacking), None)
         return Agents(
             nodes,
             stack.specs(engines[manager], STACK),
             engines[manager].secrets(),
             leader,
+            known,
             tokens,
+            keys,
             managers,
             _version(carrier, image) if carrier is not None else (),
         )
@@ -141,9 +149,15 @@ class Deploy(Step[Agents, Wanted]):
             if seen.specs.get(service) != spec["deploy"]["labels"][stack.SPEC_LABEL]:
                 because = "it has changed" if service in seen.specs else ""
                 changes.append(Change("cluster", Action.DEPLOY, (f"{STACK}_{service}",), because=because))
-        for name, (_, rules) in wanted.tokens.items():
-            if token_mark(wanted.cluster, name, rules) not in seen.tokens:
+        if seen.keys and seen.keys != {gossip.key_mark(wanted.gossip.reveal())}:
+            changes.append(Change("cluster", Action.GOSSIP_KEY))
+        if not seen.let_in:
+            changes.append(Change("cluster", Action.TOKEN, (_MANAGEMENT,)))
+        for name, token in wanted.tokens.items():
+            if token.mark not in seen.tokens:
                 changes.append(Change("cluster", Action.TOKEN, (name,)))
+            elif lingering(token, seen.tokens):
+                changes.append(Change("cluster", Action.REMOVE_TOKEN, (name,)))
         return changes + replacements(wanted.replacing)
 
     def apply(self, book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> None:
@@ -163,6 +177,10 @@ class Deploy(Step[Agents, Wanted]):
             files = {c.host: c.things for c in todo.take(Action.PUT_FILES)}
             book.fleet.each(lambda host: _put(host, wanted, files[host.name], formed=bool(seen.leader)), files)
             tokens = [thing for change in todo.take(Action.TOKEN) for thing in change.things]
+            replaced = [*tokens, *(thing for change in todo.take(Action.REMOVE_TOKEN) for thing in change.things)]
+            new_key = bool(todo.take(Action.GOSSIP_KEY))
+            if new_key:  # first: agents are started with it from now on, and the others have to understand them
+                gossip.introduce(api(book, servers[0]), wanted.gossip)
             if seen.leader:  # first: an agent that starts without its token would remember that the token is unknown
                 begin(book, servers[0])  # a run that was killed may have got no further than the leader
                 _make_tokens(book, wanted, servers[0], tokens)
@@ -185,6 +203,12 @@ class Deploy(Step[Agents, Wanted]):
             wait_for_agents(book, {name: api(book, name) for name in servers})
             if not seen.leader:
                 _make_tokens(book, wanted, servers[0], tokens)
+            else:
+                forget_others(
+                    api(book, servers[0]), [wanted.tokens[name] for name in replaced if name in wanted.tokens]
+                )
+            if new_key:
+                gossip.forget_others(api(book, servers[0]), wanted.gossip)
 
     def verify(self, wanted: Wanted, seen: Agents) -> list[Check]:
         rows = []
@@ -196,11 +220,12 @@ class Deploy(Step[Agents, Wanted]):
                 equal(name, "agent runs", f"{STACK}_{role}", state.running or "none"),
                 equal(name, f"files in {FOLDER}", "as wanted", " ".join(sorted(stale)) or "as wanted"),
             ]
-        known = [n for n, (_, rules) in wanted.tokens.items() if token_mark(wanted.cluster, n, rules) in seen.tokens]
+        known = [token for token in wanted.tokens.values() if token.mark in seen.tokens]
         return [
             *rows,
             Check("cluster", "raft leader", "one", seen.leader or "none", bool(seen.leader)),
             equal("cluster", "tokens and policies", len(wanted.tokens), len(known)),
+            equal("cluster", "gossip keys", 1, len(seen.keys)),
         ]
 
     def advance(self, book: Book) -> bool:
@@ -277,5 +302,5 @@ def _restart(host: Host, service: str) -> None:
 def _make_tokens(book: Book, wanted: Wanted, server: str, names: list[str]) -> None:
     consul = api(book, server)
     for name in names:
-        secret_name, rules = wanted.tokens[name]
-        policy_token(book, consul, server, name, rules, book.cluster.secret(secret_name, make=secrets.token))
+        if name != _MANAGEMENT:  # which `begin` has made
+            write_token(book, consul, wanted.tokens[name])

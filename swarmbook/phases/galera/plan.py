@@ -14,20 +14,20 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacements
 from swarmbook.phases.support.member_data import data_folder
 
-__all__ = ["REUNION_S", "plan_galera", "token"]
+__all__ = ["REUNION_S", "plan_galera", "token_name"]
 
 #: How long members that hold data, and of which some run, may take to find each other again, seconds: after a node came
 #: back, say.
 REUNION_S = 60
 
 
-def token(cluster: str) -> tuple[str, str]:
-    """Return the name and rules of the token by which members announce themselves to Consul.
+def token_name(cluster: str) -> str:
+    """Return the name of the token by which members announce themselves to Consul.
 
     Args:
         cluster: The parameter ``mariadb_cluster_name``.
     """
-    return f"service-{cluster}", f'service "{cluster}" {{ policy = "write" }}\n'
+    return f"service-{cluster}"
 
 
 def plan_galera(made: Parts, seen: Galera) -> list[Change]:
@@ -73,7 +73,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
     if made.settings[0] not in seen.configs:
         changes.append(Change("cluster", Action.CONFIG, (made.settings[0],)))
     if not seen.token:
-        changes.append(Change("cluster", Action.TOKEN, (token(params.mariadb_cluster_name)[0],)))
+        changes.append(Change("cluster", Action.TOKEN, (token_name(params.mariadb_cluster_name),)))
     folder = (data_folder(params),)
     changes += [Change(name, Action.MAKE_FOLDER, folder) for name, member in members.items() if not member.folder]
     # Left over of a founding that failed; no member would take it for one of now.

@@ -8,7 +8,6 @@ from dataclasses import replace
 from swarmbook.access.commands import sh
 from swarmbook.access.pki import Purpose
 from swarmbook.access.probe import Probe
-from swarmbook.base import secrets
 from swarmbook.base.errors import OutOfOrder, WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
@@ -18,13 +17,14 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import Params
 from swarmbook.phases.galera.members import Galera, Member, Wsrep, found_on
-from swarmbook.phases.galera.plan import plan_galera, token
+from swarmbook.phases.galera.plan import plan_galera, token_name
 from swarmbook.phases.galera.stack import Parts, document, member_name, parts
 from swarmbook.phases.galera.states import states_shown
 from swarmbook.phases.galera.work import Work, init_scripts
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import advance
-from swarmbook.phases.support.consul_api import api, known_tokens, policy_token, token_mark
+from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.consul_tokens import Token, forget_others, known_tokens, lingering, write_token
 from swarmbook.phases.support.images import ensure_images, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 
@@ -83,6 +83,7 @@ class Bootstrap(Step[Galera, Parts]):
             scripts = init_scripts(wanted.params) if Action.BOOTSTRAP in todo else {}
             work = Work(book, wanted, seen)
             ensure_images(book, {c.host: ["galera"] for c in todo.take(Action.IMAGES)})
+            new_token = Action.TOKEN in todo
             self._give_the_swarm(book, wanted, todo)
             work.make_folders({c.host: c.things[0] for c in todo.take(Action.MAKE_FOLDER)})
             for change in todo.take(Action.WITHDRAW_MARK):
@@ -98,6 +99,8 @@ class Bootstrap(Step[Galera, Parts]):
             work.join([c.host for c in todo.take(Action.JOIN_CLUSTER)])
             work.wait([c.host for c in todo.take(Action.AWAIT_MEMBER)])
             work.update([c.host for c in todo.take(Action.UPDATE_MEMBER)])
+            if new_token:  # no member uses the one before any more
+                forget_others(api(book, wanted.params.nodes[0]), [_token(book)])
 
     def _give_the_swarm(self, book: Book, wanted: Parts, todo: Todo) -> None:
         """Create the secrets, the config with the server's settings, and the members' token."""
@@ -114,11 +117,9 @@ class Bootstrap(Step[Galera, Parts]):
             client.create_config(name, content.encode(), labels={stack.CLUSTER_LABEL: book.cluster.name, **labels})
             book.transcript.record(manager, f"docker config create {name} - <<'END'\n{content}END", 0, 0.0)
         for change in todo.take(Action.TOKEN):
-            name, rules = token(cluster)
-            assert change.things == (name,)
-            node = wanted.params.nodes[0]
-            secret = book.cluster.secret(f"{cluster}-consul-token", make=secrets.token)
-            policy_token(book, api(book, node), node, name, rules, secret)
+            made = _token(book)
+            assert change.things == (made.name,)
+            write_token(book, api(book, wanted.params.nodes[0]), made)
 
     def verify(self, wanted: Parts, seen: Galera) -> list[Check]:
         params = wanted.params
@@ -169,13 +170,22 @@ def _there(network: str) -> Probe[bool]:
     )
 
 
+def _token(book: Book) -> Token:
+    """Return the token by which members announce themselves to Consul."""
+    cluster = book.params.mariadb_cluster_name
+    return Token.of(
+        book, token_name(cluster), f'service "{cluster}" {{ policy = "write" }}\n', f"{cluster}-consul-token"
+    )
+
+
 def _has_token(book: Book) -> bool | None:
-    """Tell whether Consul has the members' token; None where it could not be asked."""
-    name, rules = token(book.params.mariadb_cluster_name)
+    """Tell whether Consul has the members' token, and none that it has replaced; None where it could not be asked."""
     try:
-        return token_mark(book.cluster.name, name, rules) in known_tokens(api(book, book.ready()[0]))
+        with book.cluster.untouched():  # a look makes no token
+            wanted, known = _token(book), known_tokens(api(book, book.ready()[0]))
     except WorldError:
         return None
+    return wanted.mark in known and not lingering(wanted, known)
 
 
 bootstrap = Bootstrap()

@@ -143,10 +143,12 @@ def _widget(name: str, value: Any) -> Any:
 
 def _read(name: str, typed: Any) -> Any:
     annotation = str(Params.model_fields[name].annotation)
-    if not isinstance(typed, str) or "Literal" in annotation:
+    if not isinstance(typed, str):
         return typed
     if "list" in annotation:
         return [word.strip() for word in typed.split(",") if word.strip()]
+    if "Literal" in annotation:
+        return typed
     for kind in (int, float):
         if f"{kind.__name__}" in annotation and "str" not in annotation:
             try:

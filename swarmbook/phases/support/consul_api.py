@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from swarmbook.base.plain import plain_data
 from swarmbook.base.secrets import Secret
 from swarmbook.book.book import Book
 
-__all__ = ["ConsulApi", "accessor", "api", "known_tokens", "policy_token", "token_mark"]
+__all__ = ["ConsulApi", "api"]
 
 _HEADER = "X-Consul-Token"
 
@@ -99,6 +97,14 @@ class ConsulApi:
         with understood(self.name):
             return plain_data(self._checked("PUT", path, body, **query).json())
 
+    def write(self, method: str, path: str, body: Any) -> None:
+        """Write, by any method; what Consul answers is of no interest.
+
+        Raises:
+            WorldError: Consul answered with an error; carries its words.
+        """
+        self._checked(method, path, body)
+
     def delete(self, path: str) -> None:
         """Delete what lies at a path.
 
@@ -139,63 +145,3 @@ def api(book: Book, name: str) -> ConsulApi:
     """Return the API of one node's agent, asked with the management token."""
     token = book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
     return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority(Purpose.CONSUL).file, token)
-
-
-def accessor(cluster: str, name: str) -> str:
-    """Return a token's public id, the same on every run, so that it is found again."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"swarmbook:{cluster}:{name}"))
-
-
-def _rules_mark(rules: str) -> str:
-    return hashlib.sha256(rules.encode()).hexdigest()[:12]
-
-
-def token_mark(cluster: str, name: str, rules: str) -> str:
-    """Return what :func:`known_tokens` lists for a token whose policy has these rules."""
-    return accessor(cluster, name) + _rules_mark(rules)
-
-
-def known_tokens(consul: ConsulApi) -> frozenset[str]:
-    """List the marks of the tokens that are there; the rules' hash ends their description."""
-    answer = consul.request("GET", "acl/tokens")
-    if not answer.ok:
-        return frozenset()
-    with understood(consul.name):
-        return frozenset(entry["AccessorID"] + entry["Description"].rpartition(" ")[2] for entry in answer.json())
-
-
-def policy_token(book: Book, consul: ConsulApi, server: str, name: str, rules: str, secret: secrets.Secret) -> None:
-    """Write a policy, and a token of the same name that carries it; safe to repeat.
-
-    Args:
-        book: The open book.
-        consul: A server's API.
-        server: Its node's name.
-        name: Of both.
-        rules: The policy's.
-        secret: The token.
-    """
-    started = time.monotonic()
-    mark = _rules_mark(rules)
-    policy = {"Name": name, "Description": f"swarmbook {mark}", "Rules": rules}
-    with understood(consul.name):
-        known = {entry["Name"]: uuid.UUID(entry["ID"]) for entry in consul.get("acl/policies")}
-    if name in known:
-        consul.put(f"acl/policy/{known[name]}", {**policy, "ID": str(known[name])})
-    else:
-        consul.put("acl/policy", policy)
-    accessor_id = accessor(book.cluster.name, name)
-    token = {
-        "AccessorID": accessor_id,
-        "SecretID": secret.reveal(),
-        "Description": f"swarmbook {name} {mark}",
-        "Policies": [{"Name": name}],
-    }
-    exists = consul.request("GET", f"acl/token/{accessor_id}").ok
-    consul.put(f"acl/token/{accessor_id}" if exists else "acl/token", token)
-    book.transcript.record(
-        server,
-        f"consul acl policy create -name {name} -rules - && consul acl token create -policy-name {name}   # over the HTTPS API",
-        0,
-        time.monotonic() - started,
-    )

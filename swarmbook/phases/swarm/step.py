@@ -22,6 +22,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, CheckTable, equal
 from swarmbook.model.health import Role, SwarmState
 from swarmbook.params import Params
+from swarmbook.phases.support.join_tokens import NEW_JOIN_TOKENS
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.probe import LISTING, LOCAL, Local
 from swarmbook.show.drawing import Card, Part, topology
@@ -187,6 +188,7 @@ class Form(Step[Swarm, Params]):
             joins = todo.take(Action.JOIN_SWARM)
             if joins:
                 _join_all(book, joins, address, leader)
+                book.fleet[leader].run(NEW_JOIN_TOKENS)
                 new += [change.host for change in joins]
             ids = {name: local.id for name, local in seen.local.items()}
             ids |= {name: local.id for name, local in book.fleet.each(lambda host: host.ask(LOCAL), new).items()}

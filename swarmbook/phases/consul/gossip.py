@@ -1,0 +1,49 @@
+"""The key of Consul's gossip: replaced on the living ring, and only then in what agents are started with.
+
+https://developer.hashicorp.com/consul/docs/secure/encryption/gossip/rotate
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from swarmbook.access.probe import understood
+from swarmbook.base import secrets
+from swarmbook.base.secrets import Secret
+from swarmbook.phases.support.consul_api import ConsulApi
+
+__all__ = ["forget_others", "introduce", "key_mark", "known_keys"]
+
+_PATH = "operator/keyring"
+
+
+def key_mark(key: str) -> str:
+    """Return what stands for a key where it may be shown."""
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+def known_keys(consul: ConsulApi) -> frozenset[str]:
+    """List the marks of the keys that agents accept; none where Consul does not let us look."""
+    if not consul.request("GET", _PATH).ok:
+        return frozenset()
+    return frozenset(key_mark(key) for key in _keys(consul))
+
+
+def introduce(consul: ConsulApi, key: Secret) -> None:
+    """Have every agent accept a key, and send with it; what was sent with another is still understood."""
+    consul.write("POST", _PATH, {"Key": key.reveal()})
+    consul.write("PUT", _PATH, {"Key": key.reveal()})
+
+
+def forget_others(consul: ConsulApi, key: Secret) -> None:
+    """Have every agent accept this key alone, once all of them are started with it."""
+    for other in _keys(consul) - {key.reveal()}:
+        consul.write("DELETE", _PATH, {"Key": other})
+
+
+def _keys(consul: ConsulApi) -> set[str]:
+    with understood(consul.name):
+        found = {str(key) for ring in consul.get(_PATH) for key in ring["Keys"]}
+    for key in found:
+        secrets.register(key)
+    return found
