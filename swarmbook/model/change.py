@@ -65,6 +65,7 @@ class Action(str, Enum):
     IMAGES = "images"  # tags, or what the image is of
     # 04: Consul
     SECRET = "secret"  # name without the hash of its content  # noqa: S105
+    REMOVE_SECRETS = "remove-secrets"  # full names
     PUT_FILES = "put-files"  # paths
     RESTART_AGENT = "restart-agent"  # service
     AWAIT_AGENT = "await-agent"  # service

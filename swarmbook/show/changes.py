@@ -119,6 +119,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.FORGET: _with("entry of its earlier machine removed"),
     Action.IMAGES: _with("{} sent"),
     Action.SECRET: _with("swarm secret {}"),
+    Action.REMOVE_SECRETS: lambda change: f"swarm secrets that were replaced removed: {', '.join(change.things)}",
     Action.PUT_FILES: _files,
     Action.RESTART_AGENT: _with("agent restarted"),
     Action.AWAIT_AGENT: _with("agent waited for until it runs"),

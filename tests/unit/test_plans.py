@@ -286,6 +286,7 @@ def test_consul(file: Path, node: MakeNode) -> None:
         specs = {service: spec["deploy"]["labels"][stack.SPEC_LABEL] for service, spec in document["services"].items()}
         specs = specs if observed.get("specs") == "wanted" else observed.get("specs", {})
         have = secrets if observed.get("secrets") == "wanted" else observed.get("secrets", ())
+        have = [*have, *observed.get("more_secrets", ())]
         known = tokens if observed.get("tokens") == "wanted" else observed.get("tokens", ())
         marks = frozenset(tokens[name].mark if name in tokens else name for name in known)
         keys = frozenset(key_mark(gossip.reveal() if key == "wanted" else key) for key in observed.get("keys", ()))
@@ -338,9 +339,8 @@ def test_galera(file: Path) -> None:
                 state["position"] = Position(uuid, int(seqno))
             members[name] = Member(**state)
         there = observed.get("there", True)
-        seen = Galera(
-            members, frozenset(made.secrets if there else ()), frozenset([made.settings[0]] if there else ()), there
-        )
+        have = [*(made.secrets if there else ()), *observed.get("more_secrets", ())]
+        seen = Galera(members, frozenset(have), frozenset([made.settings[0]] if there else ()), there)
         return partial(galera.bootstrap.plan, made, seen)
 
     check(file, "07", prepare)

@@ -158,6 +158,8 @@ class Deploy(Step[Agents, Wanted]):
                 changes.append(Change("cluster", Action.TOKEN, (name,)))
             elif lingering(token, seen.tokens):
                 changes.append(Change("cluster", Action.REMOVE_TOKEN, (name,)))
+        if old := stack.replaced_secrets(seen.secrets, wanted.secrets):
+            changes.append(Change("cluster", Action.REMOVE_SECRETS, old))
         return changes + replacements(wanted.replacing)
 
     def apply(self, book: Book, wanted: Wanted, seen: Agents, changes: list[Change]) -> None:
@@ -207,6 +209,8 @@ class Deploy(Step[Agents, Wanted]):
                 forget_others(
                     api(book, servers[0]), [wanted.tokens[name] for name in replaced if name in wanted.tokens]
                 )
+            for change in todo.take(Action.REMOVE_SECRETS):
+                stack.remove_secrets(book, manager, change.things)
             if new_key:
                 gossip.forget_others(api(book, servers[0]), wanted.gossip)
 
@@ -226,6 +230,7 @@ class Deploy(Step[Agents, Wanted]):
             Check("cluster", "raft leader", "one", seen.leader or "none", bool(seen.leader)),
             equal("cluster", "tokens and policies", len(wanted.tokens), len(known)),
             equal("cluster", "gossip keys", 1, len(seen.keys)),
+            stack.none_replaced(seen.secrets, wanted.secrets),
         ]
 
     def advance(self, book: Book) -> bool:

@@ -14,7 +14,7 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacements
 from swarmbook.phases.support.member_data import data_folder
 
-__all__ = ["REUNION_S", "plan_galera", "token_name"]
+__all__ = ["REUNION_S", "plan_galera", "retired_secrets", "token_name"]
 
 #: How long members that hold data, and of which some run, may take to find each other again, seconds: after a node came
 #: back, say.
@@ -28,6 +28,15 @@ def token_name(cluster: str) -> str:
         cluster: The parameter ``mariadb_cluster_name``.
     """
     return f"service-{cluster}"
+
+
+def retired_secrets(cluster: str) -> list[str]:
+    """List the names of secrets that members of earlier versions were given: passwords, which stay with the operator now.
+
+    Args:
+        cluster: The parameter ``mariadb_cluster_name``.
+    """
+    return [f"{cluster}-root-password", f"{cluster}-password"]
 
 
 def plan_galera(made: Parts, seen: Galera) -> list[Change]:
@@ -96,6 +105,9 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
             changes.append(Change(name, Action.UPDATE_MEMBER))
         elif not member.synced and serving:
             changes.append(Change(name, Action.AWAIT_MEMBER))
+    old = stack.replaced_secrets(seen.secrets, made.secrets, retired_secrets(params.mariadb_cluster_name))
+    if old:
+        changes.append(Change("cluster", Action.REMOVE_SECRETS, old))
     return changes + replacements(made.replacing)
 
 

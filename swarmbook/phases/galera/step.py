@@ -17,7 +17,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import Params
 from swarmbook.phases.galera.members import Galera, Member, Wsrep, found_on
-from swarmbook.phases.galera.plan import plan_galera, token_name
+from swarmbook.phases.galera.plan import plan_galera, retired_secrets, token_name
 from swarmbook.phases.galera.stack import Parts, document, member_name, parts
 from swarmbook.phases.galera.states import states_shown
 from swarmbook.phases.galera.work import Work, init_scripts
@@ -99,6 +99,8 @@ class Bootstrap(Step[Galera, Parts]):
             work.join([c.host for c in todo.take(Action.JOIN_CLUSTER)])
             work.wait([c.host for c in todo.take(Action.AWAIT_MEMBER)])
             work.update([c.host for c in todo.take(Action.UPDATE_MEMBER)])
+            for change in todo.take(Action.REMOVE_SECRETS):
+                stack.remove_secrets(book, require_swarm(book), change.things)
             if new_token:  # no member uses the one before any more
                 forget_others(api(book, wanted.params.nodes[0]), [_token(book)])
 
@@ -145,7 +147,8 @@ class Bootstrap(Step[Galera, Parts]):
                 ),
                 equal(name, "bootstrap mark", "used up" if founded else "none", mark),
             ]
-        return rows
+        retired = retired_secrets(params.mariadb_cluster_name)
+        return [*rows, stack.none_replaced(seen.secrets, wanted.secrets, retired)]
 
     def advance(self, book: Book) -> bool:
         return advance(book, Purpose.REPLICATION, Purpose.DATABASE)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ from swarmbook.access.commands import sh
 from swarmbook.access.docker_api import Engine
 from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
+from swarmbook.model.checks import Check, equal
 
 __all__ = [
     "CLUSTER_LABEL",
@@ -26,6 +28,9 @@ __all__ = [
     "deploy",
     "ensure_secrets",
     "file",
+    "none_replaced",
+    "remove_secrets",
+    "replaced_secrets",
     "salt_of",
     "secret_base",
     "secret_name",
@@ -39,6 +44,7 @@ CLUSTER_LABEL = "swarmbook.cluster"
 #: Consul's stack; Galera's is named by a parameter.
 CONSUL = "consul"
 _FOLDER = "/etc/swarmbook/stacks"
+_HASHED = re.compile("-[0-9a-f]{10}$")
 
 
 class _ForGo(yaml.SafeDumper):
@@ -131,6 +137,37 @@ def secret_name(salt: bytes, name: str, content: str | bytes) -> str:
 def secret_base(name: str) -> str:
     """Return a swarm secret's name without the hash of its content."""
     return name.rpartition("-")[0]
+
+
+def replaced_secrets(have: Iterable[str], wanted: Iterable[str], bases: Iterable[str] = ()) -> tuple[str, ...]:
+    """List the swarm's secrets that others have taken the place of: what they hold should not stay in the managers' logs.
+
+    Args:
+        have: Names of those that are there.
+        wanted: Full names of those that are used.
+        bases: Names without hash that earlier versions used, and that have no successor.
+    """
+    wanted = set(wanted)
+    ours = {*map(secret_base, wanted), *bases}
+    return tuple(sorted(n for n in have if n not in wanted and secret_base(n) in ours and _HASHED.search(n)))
+
+
+def none_replaced(have: Iterable[str], wanted: Iterable[str], bases: Iterable[str] = ()) -> Check:
+    """Check that none of :func:`replaced_secrets` is left."""
+    left = replaced_secrets(have, wanted, bases)
+    return equal("cluster", "secrets that were replaced", "none", " ".join(left) or "none")
+
+
+def remove_secrets(book: Book, manager: str, names: Iterable[str]) -> None:
+    """Remove secrets of the swarm; one that a service still uses stays, and is seen by who looks again.
+
+    Args:
+        book: The open book.
+        manager: A manager's name.
+        names: Of the secrets.
+    """
+    for name in names:
+        book.fleet[manager].run(sh("docker secret rm @{name}", name=name), check=False)
 
 
 def ensure_secrets(book: Book, engine: Engine, wanted: Mapping[str, str | bytes], labels: Mapping[str, str]) -> None:
