@@ -324,14 +324,14 @@ def test_a_first_token_that_was_lost_is_no_end(lab: Lab) -> None:
 # -- what was stolen is worth nothing after a rotation -----------------------------------------------------------------
 
 
-def serving(lab: Lab) -> list[str]:
+def serving(lab: Lab, password: str) -> list[str]:
     """The members that let a client in just now; it trusts what the operator was given, and nothing else."""
     context = ssl.create_default_context(cafile=str(lab.ca("database")))
     found = []
     for node in NODES:
         with contextlib.suppress(pymysql.MySQLError, OSError):
             connection = pymysql.connect(
-                host=address_of(lab, node), port=SQL, user="app", password=lab.secret("galera-password"), database="app",
+                host=address_of(lab, node), port=SQL, user="app", password=password, database="app",
                 ssl=context, connect_timeout=5, read_timeout=5,
             )  # fmt: skip
             with contextlib.closing(connection), connection.cursor() as cursor:
@@ -341,28 +341,67 @@ def serving(lab: Lab) -> list[str]:
     return found
 
 
-def test_authorities_are_replaced_without_an_outage(lab: Lab, stolen: dict[str, Leaf], tmp_path: Path) -> None:
+@contextlib.contextmanager
+def consul_of(lab: Lab, token: str) -> Iterator[Callable[[str], requests.Response]]:
+    """Asks the agent of the first node, with a token."""
+    with requests.Session() as session:
+        session.trust_env, session.verify = False, str(lab.ca("consul"))
+        session.mount("https://", NamedAdapter(NamedContext.of("a1", lab.ca("consul").read_bytes())))
+        session.headers["X-Consul-Token"] = token
+        yield lambda path: session.get(f"https://{lab.end('a1', 8501)}/v1/{path}", timeout=60)
+
+
+SECRETS = (
+    "consul-management-token",
+    "consul-dns-token",
+    "consul-agent-a2-token",
+    "consul-gossip-key",
+    "galera-consul-token",
+    "galera-password",
+)
+_SWARM = "for role in worker manager; do docker swarm join-token -q $role; done; docker swarm ca | sha256sum"
+
+
+def test_what_is_replaced_opens_nothing_and_meanwhile_no_one_is_turned_away(
+    lab: Lab, stolen: dict[str, Leaf], tmp_path: Path
+) -> None:
     lab.machine("a1").sh(
         f"docker exec {member(lab, 'a1')} mariadb app -e 'CREATE TABLE kept (id INT PRIMARY KEY); INSERT INTO kept VALUES (1)'"
     )
-    assert serving(lab) == NODES
+    old = {name: lab.secret(name) for name in SECRETS}
+    swarm = lab.machine("a1").sh(_SWARM).split()
+    assert serving(lab, old["galera-password"]) == NODES
     seen: list[list[str]] = []
     over = threading.Event()
 
     def watch() -> None:
         while not over.is_set():
-            seen.append(serving(lab))
+            seen.append(serving(lab, old["galera-password"]))
             time.sleep(0.2)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        lab.book("rotate", "consul", "replication").expect(0)
+        lab.book(
+            "rotate", *["consul", "replication", "swarm", "gossip-key", "consul-tokens", "password", "join-tokens"]
+        ).expect(0, "then: swarmbook rotate PARAMS password")
     finally:
         over.set()
         watcher.join()
     assert len(seen) > 20 and all(seen), "at some moment no member let anyone in"
-    assert serving(lab) == NODES
+    new = {name: lab.secret(name) for name in SECRETS}
+    assert not set(old.values()) & set(new.values())
+    assert not set(swarm) & set(lab.machine("a1").sh(_SWARM).split()) - {"-"}, "tokens to join, and the swarm's own CA"
+    assert serving(lab, old["galera-password"]) == serving(lab, new["galera-password"]) == NODES, "the overlap"
+    for name in SECRETS[:3]:
+        with consul_of(lab, old[name]) as ask:
+            assert ask("acl/token/self").status_code == 403, name
+    with consul_of(lab, new["consul-management-token"]) as ask:
+        assert {key for ring in ask("operator/keyring").json() for key in ring["Keys"]} == {new["consul-gossip-key"]}
+        described = [entry["Description"] for entry in ask("acl/tokens").json()]
+        assert len({text.split()[1] for text in described if text.startswith("swarmbook ")}) == len(
+            [text for text in described if text.startswith("swarmbook ")]
+        )
     address = address_of(lab, "a1")
     with chain(tmp_path, stolen["consul"]) as file:
         assert not let_in(address, 8300, file, before=b"\x03")
@@ -370,6 +409,8 @@ def test_authorities_are_replaced_without_an_outage(lab: Lab, stolen: dict[str, 
     with chain(tmp_path, leaf_of(lab, Purpose.CONSUL, "a2")) as file:
         assert let_in(address, 8300, file, before=b"\x03")
     assert replicates(lab, "a2", leaf_of(lab, Purpose.REPLICATION, "galera-a2"))
+    lab.book("rotate", "password").expect(0)
+    assert serving(lab, old["galera-password"]) == [] and serving(lab, new["galera-password"]) == NODES
     lab.book("run").expect(0)
     assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
 
