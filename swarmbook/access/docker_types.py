@@ -128,13 +128,16 @@ class Service:
         id: Its id.
         name: With its stack's.
         labels: The service's own, not its containers'.
-        update: State of its last update: ``completed``, ``updating``, ``paused`` and so on; empty where it was never updated.
+        update: State of its last update: ``completed``, ``updating``, ``paused`` and so on; empty where it was never updated, and
+            where the last one has not begun.
+        rolls: Whether its last update replaces containers; one of labels, say, does not, and never has a state.
     """
 
     id: str
     name: str
     labels: Mapping[str, str]
     update: str
+    rolls: bool = False
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Service:
@@ -143,12 +146,13 @@ class Service:
         Raises:
             ValueError, KeyError, TypeError, AttributeError: It is not what it should be.
         """
-        spec = entry["Spec"]
+        spec, before = entry["Spec"], entry.get("PreviousSpec") or {}
         return cls(
             id=node_id(str(entry["ID"])),
             name=name(str(spec["Name"])),
             labels=labels(spec.get("Labels")),
             update=word(str((entry.get("UpdateStatus") or {}).get("State") or "")),
+            rolls=bool(before) and before.get("TaskTemplate") != spec.get("TaskTemplate"),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from swarmbook.phases.consul.config import STACK
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support.consul_api import ConsulApi, api
 from swarmbook.phases.support.preconditions import require_consul, require_swarm
+from swarmbook.phases.support.updates import Updates
 
 __all__ = ["prove", "wait_for_agents", "wait_for_container", "wait_for_updates"]
 
@@ -89,11 +89,6 @@ def wait_for_agents(book: Book, servers: Mapping[str, ConsulApi]) -> None:
     )
 
 
-#: The swarm forgets how the last update went when the next one is asked for, and begins a moment later; an update that
-#: replaces no container never begins, seconds.
-_BEGINS_S = 3.0
-
-
 def wait_for_updates(book: Book, manager: str, services: Sequence[str]) -> None:
     """Wait until the swarm has replaced the agents of services that have changed, one node after the other.
 
@@ -105,16 +100,12 @@ def wait_for_updates(book: Book, manager: str, services: Sequence[str]) -> None:
     Raises:
         WaitTimeout: It takes too long.
     """
-    began = time.monotonic()
+    updates = Updates()
 
     def updated() -> tuple[bool, str]:
-        found = {service.name: service.update for service in book.engine(manager).stack_services(STACK).values()}
-        late = [
-            f"{name}: {found.get(name) or 'not begun'}"
-            for name in services
-            if found.get(name) != "completed" and (found.get(name) or time.monotonic() - began < _BEGINS_S)
-        ]
-        return not late, "; ".join(late)
+        found = {service.name: service for service in book.engine(manager).stack_services(STACK).values()}
+        late = updates.late(found, services)
+        return not late, "; ".join(f"{name}: {state}" for name, state in late.items())
 
     if services:
         wait_for(

@@ -183,7 +183,8 @@ def _service(
             "endpoint_mode": "dnsrr",
             "placement": {"constraints": [f"node.labels.name == {node.name}"]},
             "restart_policy": {"condition": "any", "delay": "5s"},
-            "update_config": {"parallelism": 1, "order": "stop-first", "failure_action": "pause"},
+            # The book itself waits until the member is Synced; the swarm need not watch it for 5 s after that.
+            "update_config": {"parallelism": 1, "order": "stop-first", "failure_action": "pause", "monitor": "1s"},
         },
     }
     if params.mariadb_port:

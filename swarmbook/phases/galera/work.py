@@ -21,6 +21,7 @@ from swarmbook.phases.galera.stack import Parts, document, service_name
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.member_data import MARK, data_folder
 from swarmbook.phases.support.preconditions import require_swarm
+from swarmbook.phases.support.updates import Updates
 
 __all__ = ["Work", "init_scripts", "last_words"]
 
@@ -194,22 +195,21 @@ class Work:
         if not names:
             return
         book, params = self._book, self._params
-        started = time.monotonic()
+        started, updates = time.monotonic(), Updates()
 
         def settled() -> tuple[bool, str]:
-            updates: Mapping[str, str] = {}
+            rolling: Mapping[str, str] = {}
             if updating:
-                services = book.engine(self._manager).stack_services(params.mariadb_cluster_name)
-                updates = {name: services[name].update for name in names if name in services}
+                rolling = updates.late(book.engine(self._manager).stack_services(params.mariadb_cluster_name), names)
             members = self._ask(names)
             book.samples += [(time.time(), name, member.state) for name, member in members.items()]
             for name, member in members.items():
                 if len(member.ended - self._seen.members[name].ended) >= (1 if bootstrapping else _STARTS):
                     raise self._failed(name, bootstrapping)
             late = [
-                f"{name}: {member.state}"
+                f"{name}: {member.state}" + (f", update {rolling[name]}" if name in rolling else "")
                 for name, member in members.items()
-                if not member.synced or updates.get(name) not in (None, "", "completed")
+                if not member.synced or name in rolling
             ]
             return not late, f"{'; '.join(late)} after {time.monotonic() - started:.0f} s"
 
