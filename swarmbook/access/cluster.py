@@ -172,8 +172,13 @@ class Cluster:
         }
         return f"Host {name}\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
 
-    def require_nodes(self, wanted: list[str], phase: str) -> list[Node]:
+    def require_nodes(self, wanted: list[str], phase: str, without: list[str] | None = None) -> list[Node]:
         """Return the nodes that the parameters name, from the inventory.
+
+        Args:
+            wanted: Their names.
+            phase: Number of the notebook that wants them.
+            without: Nodes that are left out on purpose.
 
         Raises:
             OutOfOrder: 01 has not provisioned one of them.
@@ -189,7 +194,7 @@ class Cluster:
                 seen=", ".join(have) or "no nodes",
                 next="swarmbook run PARAMS --only 01",
             )
-        self.refuse_removal(wanted)
+        self.refuse_removal([*wanted, *(without or ())])
         return [have[name] for name in wanted]
 
     def refuse_removal(self, wanted: list[str]) -> None:

@@ -59,7 +59,7 @@ class Book:
     @property
     def nodes(self) -> list[Node]:
         """The nodes of the parameters, from the inventory."""
-        return self.cluster.require_nodes(self.params.nodes, self.phase)
+        return self.cluster.require_nodes(self._all.nodes, self.phase, self._all.without)
 
     def ready(self, names: Iterable[str] | None = None) -> list[str]:
         """Return those of these nodes that can be asked; of all nodes by default."""

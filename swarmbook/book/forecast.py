@@ -57,9 +57,9 @@ class PlannedBook(Book):
     def nodes(self) -> list[Node]:
         """The nodes of the parameters, from the inventory; and those that are still to be made."""
         have = {node.name: node for node in self.cluster.nodes}
-        self.cluster.refuse_removal(self.params.nodes)
+        self.cluster.refuse_removal([*self._all.nodes, *self._all.without])
         if any(name not in have for name in self.ready()):
-            self.cluster.require_nodes(self.params.nodes, self.phase)
+            self.cluster.require_nodes(self._all.nodes, self.phase, self._all.without)
         return [have.get(name) or _to_come(name, at) for at, name in enumerate(self.params.nodes, 1)]
 
     def ready(self, names: Iterable[str] | None = None) -> list[str]:

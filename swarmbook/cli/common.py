@@ -10,8 +10,18 @@ import click
 
 from swarmbook.base.plain import plain
 from swarmbook.params import Params, load_params
+from swarmbook.params.without import left_out
 
-__all__ = ["example", "known_secrets", "open_book", "say", "with_json", "with_parameters"]
+__all__ = [
+    "can_leave_out",
+    "example",
+    "known_secrets",
+    "open_book",
+    "say",
+    "with_json",
+    "with_parameters",
+    "without_option",
+]
 
 
 def example(text: str) -> str:
@@ -37,6 +47,25 @@ def with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def wrapped(params: str, **options: Any) -> Any:
         return command(params=load_params(params), **options)
+
+    return wrapped
+
+
+without_option = click.option(
+    "--without",
+    multiple=True,
+    metavar="NODE",
+    help="Go on without this node, which is gone; what is on it stays. Repeatable.",
+)
+
+
+def can_leave_out(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--without`` to a command that has parameters."""
+
+    @without_option
+    @wraps(command)
+    def wrapped(params: Params, without: tuple[str, ...], **options: Any) -> Any:
+        return command(params=left_out(params, without) if without else params, **options)
 
     return wrapped
 

@@ -9,7 +9,7 @@ import click
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder
-from swarmbook.cli.common import example, open_book, say, with_parameters
+from swarmbook.cli.common import can_leave_out, example, open_book, say, with_parameters
 from swarmbook.cli.running import approvals, signing_key_option
 from swarmbook.cli.session import Session
 from swarmbook.model.phases import ROTATIONS, rotation_chapters
@@ -20,6 +20,7 @@ __all__ = ["rotate"]
 
 @click.command(epilog=example("swarmbook rotate params/lab.yaml consul gossip-key"))
 @with_parameters
+@can_leave_out
 @click.argument("what", nargs=-1, type=click.Choice(["all", *ROTATIONS]), metavar="WHAT...", required=True)
 @approvals
 @signing_key_option

@@ -14,11 +14,12 @@ from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
 from swarmbook.base.words import subject
-from swarmbook.cli.common import example, say, with_json, with_parameters
+from swarmbook.cli.common import can_leave_out, example, say, with_json, with_parameters, without_option
 from swarmbook.cli.session import Session
 from swarmbook.model.phases import PHASES, ROTATIONS, Kind, numbers_of, rotation_chapters
 from swarmbook.model.plan import Plan, read_plan
 from swarmbook.params import Params, differing, load_params, params_from_record
+from swarmbook.params.without import left_out
 from swarmbook.show.changes import plan_text
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]
 @_first
 @_last
 @_only
+@without_option
 @click.option(
     "--plan",
     "plan_file",
@@ -97,6 +99,7 @@ def run(
     first: str | None,
     last: str | None,
     only: str | None,
+    without: tuple[str, ...],
     plan_file: Path | None,
     resume: Path | None,
     **options: Any,
@@ -106,10 +109,10 @@ def run(
     PARAMS may be left out with --resume or --plan where the run or the plan is vouched for: it contains the parameters.
     """
     params = load_params(path) if path else None
-    if (plan_file or resume) and (first or last or only or (plan_file and resume)):
+    if (plan_file or resume) and (first or last or only or without or (plan_file and resume)):
         raise UsageError(
             "--plan and --resume determine themselves what runs",
-            wanted="one of --plan, --resume, or --from, --to, --only",
+            wanted="one of --plan, --resume, or --from, --to, --only, --without",
             next="leave the others out",
         )
     parent, held = None, None
@@ -127,6 +130,8 @@ def run(
                 next="swarmbook run params/lab.yaml",
             )
         numbers = _numbers(first, last, only)
+        if without:  # machines are taken as they are
+            params, numbers = left_out(params, without), [number for number in numbers if number != "01"]
     Session(params, numbers, "run", parent=parent, plan=held, **options).run()
 
 
@@ -197,6 +202,7 @@ def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
     epilog=example("swarmbook plan params/lab.yaml --out plan.json && swarmbook run params/lab.yaml --plan plan.json")
 )
 @with_parameters
+@can_leave_out
 @_first
 @_last
 @_only
@@ -260,6 +266,7 @@ def _sign(file: Path, cluster: Cluster, key: str | None) -> None:
 
 @click.command(epilog=example("swarmbook verify params/lab.yaml --quiet"))
 @with_parameters
+@can_leave_out
 @click.option("-q", "--quiet", is_flag=True, help="Print exactly one line, for cron.")
 @signing_key_option
 @with_json
@@ -279,7 +286,11 @@ def _takes_away(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(epilog=example("swarmbook destroy params/lab.yaml"))
-@_takes_away
+@with_parameters
+@can_leave_out
+@approvals
+@signing_key_option
+@with_json
 def destroy(params: Params, **options: Any) -> None:
     """Remove everything that was built, including the data; keep the machines (90)."""
     if not Cluster(params.cluster).exists():

@@ -150,7 +150,7 @@ class Session:
                 **cluster.child_environment(),
             }
             resumes = f", resuming {self.parent.run} ({self.parent.status})" if self.parent else ""
-            note = _REHEARSAL if rehearsed(self.params) else ""
+            note = " ".join(filter(None, [_REHEARSAL if rehearsed(self.params) else "", _left(self.params)]))
             if note:
                 console.line(note)
             console.line(
@@ -171,6 +171,11 @@ class Session:
                 approvals=approvals,
                 on_failure=_asks_why(self.params, folder, console),
             )
+
+
+def _left(params: Params) -> str:
+    gone = ", ".join(params.without)
+    return f"WITHOUT {gone}: what runs there, its data and its place in the swarm stay as they are" if gone else ""
 
 
 def _asks_why(params: Params, folder: Path, console: Console) -> OnFailure:
@@ -203,4 +208,4 @@ def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
             code=Code.INIT_SCRIPTS_NOT_THERE,
         )
     if cluster.exists() and PHASES[numbers[-1]].kind is not Kind.TAKE_AWAY:
-        cluster.refuse_removal(params.nodes)
+        cluster.refuse_removal([*params.nodes, *params.without])

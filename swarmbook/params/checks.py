@@ -98,7 +98,9 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
             "the btrfs driver works on btrfs only, and the layout is lvm-xfs",
             "storage_driver: overlay2, or storage_layout: lvm-btrfs",
         )
-    if p.swarm_managers not in (1, 3, 5, 7):
+    if p.without:  # what is left of an odd number may be even
+        pass
+    elif p.swarm_managers not in (1, 3, 5, 7):
         lower = max(n for n in (1, 3, 5, 7) if n <= max(p.swarm_managers, 1))
         yield Mistake(
             0,
@@ -198,7 +200,7 @@ def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
                 "give each node a host of its own",
             )
         if "nodes" not in bad:
-            for stranger in [n for n in names if n not in p.nodes]:
+            for stranger in [n for n in names if n not in (*p.nodes, *p.without)]:
                 yield Mistake(
                     0, key, f"{stranger} is not in nodes ({', '.join(p.nodes)})", "name a node of the cluster"
                 )

@@ -53,7 +53,7 @@ __all__ = [
 ]  # fmt: skip
 
 _ALL = tuple(PHASES)
-_OF_ONE_RUN = {"confirm", "rotate"}
+_OF_ONE_RUN = {"confirm", "rotate", "without"}
 
 
 def _p(default: Any, phases: str | tuple[str, ...], help: str, **limits: Any) -> Any:
@@ -68,6 +68,11 @@ class Params(BaseModel):
 
     cluster: Name = _p("lab", _ALL, "name of the cluster; also names its folder and labels everything in it")
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
+    without: list[Name] = _p(
+        [],
+        "02 03 04 05 06 07 08 29 90",
+        "nodes that are gone: everything goes on without them, and what is on them stays; set by --without, which takes them out of nodes",
+    )
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
         "00 01 91",

@@ -109,6 +109,7 @@ class Galera:
         configs: Names of the swarm's configs.
         token: Whether Consul has the members' token; None where Consul could not be asked.
         strays: Nodes with a member that the parameters do not name.
+        left_out: Nodes with a member that the run goes on without.
     """
 
     members: Mapping[str, Member]
@@ -116,12 +117,16 @@ class Galera:
     configs: frozenset[str] = frozenset()
     token: bool | None = None
     strays: tuple[str, ...] = field(default=())
+    left_out: tuple[str, ...] = field(default=())
 
     @property
     def founder(self) -> str:
-        """The node of the member that founded the cluster, or began to; else of the first, which would."""
+        """The node of the member that founded the cluster, or began to; else of the first, which would.
+
+        Nothing where it may be one that is left out.
+        """
         began = (name for name, member in self.members.items() if member.bootstrapped or member.used)
-        return next(began, next(iter(self.members)))
+        return next(began, "" if self.left_out else next(iter(self.members)))
 
 
 def nobody_serves(members: Mapping[str, Member]) -> WorldError:

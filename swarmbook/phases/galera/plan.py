@@ -106,13 +106,15 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
         elif not member.synced and serving:
             changes.append(Change(name, Action.AWAIT_MEMBER))
     old = stack.replaced_secrets(seen.secrets, made.secrets, retired_secrets(params.mariadb_cluster_name))
-    if old:
+    if old and not seen.left_out:  # whose service uses them still
         changes.append(Change("cluster", Action.REMOVE_SECRETS, old))
     return changes + replacements(made.replacing)
 
 
 def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:
     """Plan how the cluster is founded, when no member is in service."""
+    if not first:  # the founder is left out, and its data with it
+        raise nobody_serves(members)
     founder = members[first]
     others = {
         name: member for name, member in members.items() if name != first and (member.data or member.bootstrapped)

@@ -79,12 +79,13 @@ def certificate_names(params: Params, node: Node) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def parts(book: Book, founder: str = "") -> Parts:
+def parts(book: Book, founder: str | None = None) -> Parts:
     """Build everything that members need, for every member of the parameters.
 
     Args:
         book: The open book.
-        founder: The node of the member that founded the cluster, or is to; the first by default.
+        founder: The node of the member that founded the cluster, or is to; the first by default; nothing
+            where no one is.
     """
     params, cluster = book.params, book.params.mariadb_cluster_name
     image = image_name("galera", book.params.lab_base_image)
@@ -100,7 +101,7 @@ def parts(book: Book, founder: str = "") -> Parts:
     services, externals = {}, {}
     nodes = {node.name: node for node in book.nodes}
     salt = stack.salt_of(book.cluster)
-    founder = founder or params.members()[0]
+    founder = params.members()[0] if founder is None else founder
     # Of this cluster and this node: a mark that another cluster, or another order of the members, has left does not fit.
     founding = stack.secret_name(salt, f"{cluster}-founding", founder)
     for name in params.members():

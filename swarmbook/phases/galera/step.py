@@ -68,7 +68,8 @@ class Bootstrap(Step[Galera, Parts]):
             client.secrets(),
             client.configs(),
             _has_token(book),
-            tuple(sorted(set(specs) - set(params.members()))),
+            tuple(sorted(set(specs) - {*params.members(), *params.without})),
+            tuple(sorted(set(specs) & set(params.without))),
         )
 
     def want(self, book: Book, seen: Galera) -> Parts:
@@ -147,6 +148,8 @@ class Bootstrap(Step[Galera, Parts]):
                 ),
                 equal(name, "bootstrap mark", "used up" if founded else "none", mark),
             ]
+        if seen.left_out:
+            return rows
         retired = retired_secrets(params.mariadb_cluster_name)
         return [*rows, stack.none_replaced(seen.secrets, wanted.secrets, retired)]
 

@@ -170,12 +170,9 @@ class Form(Step[Swarm, Params]):
                 )
             if node.labels.get("name") != name:
                 changes.append(label)
-        ours = {local.id for local in seen.local.values()}
-        for node in seen.nodes.values():
-            # A machine that was made again joins as a new node; its old entry would count as a lost manager for ever.
-            if node.state == "down" and node.hostname in wanted.nodes and node.id not in ours:
-                changes.append(Change(node.hostname, Action.FORGET, (node.id, node.role.value)))
-        return changes
+        # A machine that was made again joins as a new node. Its old entry would count as a lost manager for ever, and a
+        # raft in which two members have one address loses its way: it goes first, whether or not it is down already.
+        return [*_forgotten(wanted, seen), *changes]
 
     def apply(self, book: Book, wanted: Params, seen: Swarm, changes: list[Change]) -> None:
         address = {node.name: node.private_address for node in book.nodes}
@@ -185,6 +182,9 @@ class Form(Step[Swarm, Params]):
                 book.fleet[change.host].run(_init(address[change.host], wanted.swarm_address_pool))
                 new.append(change.host)
             leader = _leader(wanted, seen)
+            forgotten = [_forget(change) for change in todo.take(Action.FORGET)]
+            if forgotten:
+                book.fleet[leader].run(lines(sh("set -e"), *forgotten))
             joins = todo.take(Action.JOIN_SWARM)
             if joins:
                 _join_all(book, joins, address, leader)
@@ -198,11 +198,6 @@ class Form(Step[Swarm, Params]):
             for change in todo.take(Action.LABEL):
                 (label,) = change.things
                 script.append(sh("docker node update --label-add @{label} @{id}", label=label, id=ids[change.host]))
-            for change in todo.take(Action.FORGET):
-                id, role = change.things
-                if role == Role.MANAGER.value:
-                    script.append(sh("docker node demote @{id}", id=id))
-                script.append(sh("docker node rm --force @{id}", id=id))
             if script[1:]:
                 book.fleet[leader].run(lines(*script))
         _settle(book)
@@ -243,6 +238,22 @@ def _refuse_overlap(params: Params, seen: Swarm) -> None:
                 seen=f"swarm_address_pool {pool}, {name} has a route to {clash}",
                 next="choose another swarm_address_pool in the parameters",
             )
+
+
+def _forgotten(params: Params, seen: Swarm) -> list[Change]:
+    ours = {local.id for local in seen.local.values()}
+    changes = []
+    for node in seen.nodes.values():
+        name = node.labels.get("name") or node.hostname
+        if name in params.nodes and node.id not in ours:
+            changes.append(Change(name, Action.FORGET, (node.id, node.role.value)))
+    return changes
+
+
+def _forget(change: Change) -> Script:
+    id, role = change.things
+    demote = sh("docker node demote @{id}", id=id) if role == Role.MANAGER.value else sh("true")
+    return lines(demote, sh("docker node rm --force @{id}", id=id))
 
 
 def _init(own: str, pool: str) -> Script:
@@ -300,7 +311,8 @@ def _settle(book: Book) -> None:
         late = [
             f"{node.hostname}: {node.state} {node.manager}"
             for node in observe(book).nodes.values()
-            if node.state != "ready" or (node.role is Role.MANAGER and node.manager not in _IN_RAFT)
+            if not _gone(book.params, node)
+            and (node.state != "ready" or (node.role is Role.MANAGER and node.manager not in _IN_RAFT))
         ]
         return not late, "; ".join(late)
 
@@ -312,6 +324,11 @@ def _settle(book: Book) -> None:
         next="swarmbook status PARAMS",
         first_s=0.2,
     )
+
+
+def _gone(params: Params, node: SwarmNode) -> bool:
+    """Tell whether a node is one that the run goes on without."""
+    return (node.labels.get("name") or node.hostname) in params.without
 
 
 def swarm_checks(params: Params, seen: Swarm) -> list[Check]:
@@ -333,7 +350,8 @@ def swarm_checks(params: Params, seen: Swarm) -> list[Check]:
             rows.append(Check(name, "manager status", "leader or reachable", node.manager, fine))
     leaders = [node.hostname for node in seen.nodes.values() if node.manager == "leader"]
     rows.append(equal("cluster", "leaders", 1, len(leaders)))
-    rows.append(equal("cluster", "nodes in the swarm", len(params.nodes), len(seen.nodes)))
+    here = [node for node in seen.nodes.values() if not _gone(params, node)]
+    rows.append(equal("cluster", "nodes in the swarm", len(params.nodes), len(here)))
     return rows
 
 
