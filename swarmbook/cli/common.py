@@ -18,6 +18,7 @@ __all__ = [
     "known_secrets",
     "open_book",
     "say",
+    "with_03",
     "with_json",
     "with_parameters",
     "without_option",
@@ -57,6 +58,19 @@ without_option = click.option(
     metavar="NODE",
     help="Go on without this node, which is gone; what is on it stays. Repeatable.",
 )
+
+
+def with_03(numbers: list[str], params: Params) -> list[str]:
+    """Return the numbers of a run that leaves out nodes: 03 has the swarm count on them no longer, before anything is replaced.
+
+    Args:
+        numbers: Of the notebooks.
+        params: The parameters; 01 is left out, since machines are taken as they are.
+    """
+    if not params.without:
+        return numbers
+    first = [number for number in numbers if number in ("02", "29")]
+    return [*first, "03", *(number for number in numbers if number not in ("01", "03", *first))]
 
 
 def can_leave_out(command: Callable[..., Any]) -> Callable[..., Any]:

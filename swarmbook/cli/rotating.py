@@ -9,7 +9,7 @@ import click
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder
-from swarmbook.cli.common import can_leave_out, example, open_book, say, with_parameters
+from swarmbook.cli.common import can_leave_out, example, open_book, say, with_03, with_parameters
 from swarmbook.cli.running import approvals, signing_key_option
 from swarmbook.cli.session import Session
 from swarmbook.model.phases import ROTATIONS, rotation_chapters
@@ -44,7 +44,7 @@ def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
     names = list(ROTATIONS) if "all" in what else [name for name in ROTATIONS if name in what]
     given = params.model_copy(update={"rotate": names})
     try:
-        Session(given, rotation_chapters(names), "rotate", **options).run()
+        Session(given, with_03(rotation_chapters(names), params), "rotate", **options).run()
     finally:
         for line in two_stages(open_book(given)):
             say(f"{line}; then: swarmbook rotate PARAMS {line.partition(':')[0]}", err=True)

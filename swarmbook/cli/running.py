@@ -14,7 +14,7 @@ from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
 from swarmbook.base.words import subject
-from swarmbook.cli.common import can_leave_out, example, say, with_json, with_parameters, without_option
+from swarmbook.cli.common import can_leave_out, example, say, with_03, with_json, with_parameters, without_option
 from swarmbook.cli.session import Session
 from swarmbook.model.phases import PHASES, ROTATIONS, Kind, numbers_of, rotation_chapters
 from swarmbook.model.plan import Plan, read_plan
@@ -131,7 +131,8 @@ def run(
             )
         numbers = _numbers(first, last, only)
         if without:  # machines are taken as they are
-            params, numbers = left_out(params, without), [number for number in numbers if number != "01"]
+            params = left_out(params, without)
+            numbers = with_03(numbers, params)
     Session(params, numbers, "run", parent=parent, plan=held, **options).run()
 
 

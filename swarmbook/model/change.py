@@ -61,6 +61,9 @@ class Action(str, Enum):
     JOIN_SWARM = "join-swarm"  # role
     PROMOTE = "promote"
     LABEL = "label"  # KEY=VALUE
+    AWAIT_NODE = "await-node"
+    LEAVE_OUT = "leave-out"  # swarm node id
+    TAKE_BACK = "take-back"  # swarm node id
     FORGET = "forget"  # swarm node id, role
     IMAGES = "images"  # tags, or what the image is of
     # 04: Consul
@@ -109,7 +112,16 @@ class Action(str, Enum):
 #: A node is there afterwards that was not there before.
 NEW_NODE = frozenset({Action.CREATE, Action.ADOPT, Action.ORDER})
 #: Nothing is touched: what is on its way already is waited for.
-WAITS = frozenset({Action.AWAIT_MACHINE, Action.AWAIT_AGENT, Action.AWAIT_FIRST, Action.REUNITE, Action.AWAIT_MEMBER})
+WAITS = frozenset(
+    {
+        Action.AWAIT_MACHINE,
+        Action.AWAIT_NODE,
+        Action.AWAIT_AGENT,
+        Action.AWAIT_FIRST,
+        Action.REUNITE,
+        Action.AWAIT_MEMBER,
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_tokens import Token
 from swarmbook.phases.swarm import step as swarm
 from swarmbook.phases.swarm.probe import Local
+from swarmbook.phases.swarm.state import Swarm
 from swarmbook.show.changes import sentence
 
 from ..purity import no_side_effects
@@ -242,7 +243,7 @@ def test_swarm(file: Path) -> None:
             name: Local(SwarmState.read(state), id, routes=routes.get(name, ()))
             for name, (state, id) in seen["local"].items()
         }
-        return partial(swarm.form.plan, params, swarm.Swarm(local, nodes, seen.get("id", "")))
+        return partial(swarm.form.plan, params, Swarm(local, nodes, seen.get("id", "")))
 
     check(file, "03", prepare)
 

@@ -39,6 +39,12 @@ __all__ = ["Agents", "deploy"]
 
 _CONFIG = "node.json"
 _MANAGEMENT = "management"
+
+
+def _mark(wanted: Wanted) -> str:
+    return gossip.key_mark(wanted.gossip.reveal())
+
+
 #: Of these versions on, TLS settings have a stanza of their own.
 _MODERN = (1, 12)
 
@@ -149,7 +155,10 @@ class Deploy(Step[Agents, Wanted]):
             if seen.specs.get(service) != spec["deploy"]["labels"][stack.SPEC_LABEL]:
                 because = "it has changed" if service in seen.specs else ""
                 changes.append(Change("cluster", Action.DEPLOY, (f"{STACK}_{service}",), because=because))
-        if seen.keys and seen.keys != {gossip.key_mark(wanted.gossip.reveal())}:
+        # Agents that are started with a key which the others do not know yet would be no one's neighbours: where Consul
+        # does not say which keys it knows, another secret means another key.
+        new_key = not seen.secrets >= wanted.secrets.keys() if not seen.keys else seen.keys != {_mark(wanted)}
+        if seen.leader and new_key:
             changes.append(Change("cluster", Action.GOSSIP_KEY))
         if not seen.let_in:
             changes.append(Change("cluster", Action.TOKEN, (_MANAGEMENT,)))

@@ -5,123 +5,30 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from swarmbook.access.commands import Script, lines, sh
-from swarmbook.access.docker_types import SwarmNode
 from swarmbook.base.activity import doing
-from swarmbook.base.errors import ForeignData, OutOfOrder, UsageError, WorldError
+from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.base.secrets import register
 from swarmbook.base.wait import wait_for
-from swarmbook.base.words import subject
 from swarmbook.book.book import Book
-from swarmbook.book.display import show_picture
 from swarmbook.book.forecast import Forecast
-from swarmbook.book.step import Step, look
+from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, Todo
-from swarmbook.model.checks import Check, CheckTable, equal
-from swarmbook.model.health import Role, SwarmState
+from swarmbook.model.checks import Check
+from swarmbook.model.health import Role
 from swarmbook.params import Params
 from swarmbook.phases.support.join_tokens import NEW_JOIN_TOKENS
-from swarmbook.phases.support.preconditions import require_swarm
-from swarmbook.phases.swarm.probe import LISTING, LOCAL, Local
-from swarmbook.show.drawing import Card, Part, topology
+from swarmbook.phases.swarm.probe import LOCAL, Local
+from swarmbook.phases.swarm.state import Swarm, gone, late, observe
+from swarmbook.phases.swarm.verify import swarm_checks
 
-__all__ = ["Swarm", "form", "nodes_table", "observe"]
+__all__ = ["form"]
 
 _PORT = 2377
-#: A manager that takes part in raft.
-_IN_RAFT = ("leader", "reachable")
-
-
-@dataclass(frozen=True)
-class Swarm:
-    """What each node says about itself, and what the managers say about all.
-
-    Args:
-        local: By node.
-        nodes: By the swarm's node id.
-        id: The swarm's id, or nothing when there is none.
-    """
-
-    local: Mapping[str, Local]
-    nodes: Mapping[str, SwarmNode] = field(default_factory=dict)
-    id: str = ""
-
-    def node(self, name: str) -> SwarmNode | None:
-        """Return a node's entry, by what the node itself says its id is."""
-        return self.nodes.get(self.local[name].id)
-
-
-def observe(book: Book) -> Swarm:
-    """Ask every node, then the first manager that answers.
-
-    Raises:
-        OutOfOrder: No engine answers on a node.
-        ForeignData: A node belongs to another swarm.
-        WorldError: The swarm has no leader.
-    """
-    local = book.fleet.each(lambda host: host.ask(LOCAL))
-    for name, seen in local.items():
-        if not seen.answers:
-            raise OutOfOrder(
-                f"run 03 first: no engine answers on {name}",
-                where=name,
-                wanted="a running Docker Engine",
-                seen=seen.error or "nothing",
-                next="swarmbook run PARAMS --from 03",
-            )
-    manager = next((name for name, seen in local.items() if seen.manager), None)
-    if manager is None:
-        stranded = [name for name, seen in local.items() if seen.state is not SwarmState.INACTIVE]
-        if stranded:
-            raise _stranded(stranded, local)
-        return Swarm(local)
-    listing = book.fleet[manager].ask(LISTING)
-    if isinstance(listing, str):
-        raise WorldError(
-            "the swarm has no leader: too many managers are gone",
-            where=manager,
-            wanted="a majority of the managers",
-            seen=listing,
-            next="start the managers that are down: swarmbook run PARAMS --only 01; then: swarmbook status PARAMS",
-        )
-    nodes = {node.id: node for node in listing}
-    foreign = [name for name, seen in local.items() if seen.state is SwarmState.ACTIVE and seen.id not in nodes]
-    if foreign:
-        raise ForeignData(
-            f"{subject(foreign, 'belongs', 'belong')} to another swarm",
-            where=", ".join(foreign),
-            wanted=f"the swarm of {manager}",
-            seen=", ".join(f"{name}: node id {local[name].id}" for name in foreign),
-            next=f"if that swarm may go: swarmbook ssh {foreign[0]} docker swarm leave --force",
-        )
-    return Swarm(local, nodes, local[manager].swarm)
-
-
-def _stranded(names: list[str], local: Mapping[str, Local]) -> WorldError:
-    """Build the error for nodes that are in a swarm, or were, none of which manages it."""
-    seen = "\n".join(
-        f"{name}: {local[name].state}" + (f": {local[name].error}" if local[name].error else "") for name in names
-    )
-    broken = [name for name in names if local[name].state not in (SwarmState.ACTIVE, SwarmState.PENDING)]
-    if (
-        broken
-    ):  # the engine's own word: an expired certificate, a locked swarm; leaving would destroy what can be repaired
-        return WorldError(
-            f"the engine of {', '.join(broken)} cannot take part in its swarm",
-            where=", ".join(broken),
-            wanted="an engine whose swarm state is active, or inactive",
-            seen=seen,
-            next=f"read what the engine says above; its log: swarmbook ssh {broken[0]} journalctl -u docker -n 50",
-        )
-    return ForeignData(
-        f"{subject(names, 'belongs', 'belong')} to a swarm none of whose managers is among the nodes",
-        where=", ".join(names),
-        wanted="no swarm, or one with a manager here",
-        seen=seen,
-        next=f"if that swarm is lost: swarmbook ssh {names[0]} docker swarm leave --force",
-    )
+#: Label of a node that a run went on without, and drained; a node that a person has drained does not have it.
+_LEFT_OUT = "swarmbook.left-out"
 
 
 class Form(Step[Swarm, Params]):
@@ -170,9 +77,13 @@ class Form(Step[Swarm, Params]):
                 )
             if node.labels.get("name") != name:
                 changes.append(label)
+            if _LEFT_OUT in node.labels:
+                changes.append(Change(name, Action.TAKE_BACK, (node.id,)))
+            if late(node):  # its engine answers: it is on its way, after a manager was lost, say
+                changes.append(Change(name, Action.AWAIT_NODE, because=node.state))
         # A machine that was made again joins as a new node. Its old entry would count as a lost manager for ever, and a
         # raft in which two members have one address loses its way: it goes first, whether or not it is down already.
-        return [*_forgotten(wanted, seen), *changes]
+        return [*_forgotten(wanted, seen), *changes, *_left_out(wanted, seen)]
 
     def apply(self, book: Book, wanted: Params, seen: Swarm, changes: list[Change]) -> None:
         address = {node.name: node.private_address for node in book.nodes}
@@ -195,11 +106,28 @@ class Form(Step[Swarm, Params]):
             script: list[Script] = [sh("set -e")]
             for change in todo.take(Action.PROMOTE):
                 script.append(sh("docker node promote @{id}", id=ids[change.host]))
+            for change in todo.take(Action.LEAVE_OUT):
+                script.append(
+                    sh(
+                        "docker node update --availability drain --label-add @{mark}=yes @{id}",
+                        mark=_LEFT_OUT,
+                        id=change.things[0],
+                    )
+                )
+            for change in todo.take(Action.TAKE_BACK):
+                script.append(
+                    sh(
+                        "docker node update --availability active --label-rm @{mark} @{id}",
+                        mark=_LEFT_OUT,
+                        id=change.things[0],
+                    )
+                )
             for change in todo.take(Action.LABEL):
                 (label,) = change.things
                 script.append(sh("docker node update --label-add @{label} @{id}", label=label, id=ids[change.host]))
             if script[1:]:
                 book.fleet[leader].run(lines(*script))
+            todo.take(Action.AWAIT_NODE)
         _settle(book)
 
     def verify(self, wanted: Params, seen: Swarm) -> list[Check]:
@@ -248,6 +176,15 @@ def _forgotten(params: Params, seen: Swarm) -> list[Change]:
         if name in params.nodes and node.id not in ours:
             changes.append(Change(name, Action.FORGET, (node.id, node.role.value)))
     return changes
+
+
+def _left_out(params: Params, seen: Swarm) -> list[Change]:
+    """Plan that the swarm counts no longer on nodes that are gone: it would wait for them in the middle of an update."""
+    return [
+        Change(node.labels.get("name") or node.hostname, Action.LEAVE_OUT, (node.id,))
+        for node in seen.nodes.values()
+        if gone(params, node) and node.availability == "active"
+    ]
 
 
 def _forget(change: Change) -> Script:
@@ -308,76 +245,18 @@ def _join(book: Book, name: str, own: str, remote: str, token: str) -> None:
 
 def _settle(book: Book) -> None:
     def settled() -> tuple[bool, str]:
-        late = [
+        missing = [
             f"{node.hostname}: {node.state} {node.manager}"
             for node in observe(book).nodes.values()
-            if not _gone(book.params, node)
-            and (node.state != "ready" or (node.role is Role.MANAGER and node.manager not in _IN_RAFT))
+            if not gone(book.params, node) and late(node)
         ]
-        return not late, "; ".join(late)
+        return not missing, "; ".join(missing)
 
     wait_for(
         "every node is ready",
         settled,
-        timeout_s=min(60, book.params.wait_timeout),
+        timeout_s=book.params.wait_timeout,
         where="swarm",
         next="swarmbook status PARAMS",
         first_s=0.2,
     )
-
-
-def _gone(params: Params, node: SwarmNode) -> bool:
-    """Tell whether a node is one that the run goes on without."""
-    return (node.labels.get("name") or node.hostname) in params.without
-
-
-def swarm_checks(params: Params, seen: Swarm) -> list[Check]:
-    """Check every node's role and state, one leader, and no node too many."""
-    rows = []
-    managers = params.managers()
-    for name in params.nodes:
-        role = "manager" if name in managers else "worker"
-        node = seen.node(name)
-        if node is None:
-            rows.append(equal(name, "swarm", role, seen.local[name].state))
-            continue
-        rows += [
-            equal(name, "role", role, node.role),
-            equal(name, "state", "ready, active", f"{node.state}, {node.availability}"),
-        ]
-        if role == "manager":
-            fine = node.manager in _IN_RAFT
-            rows.append(Check(name, "manager status", "leader or reachable", node.manager, fine))
-    leaders = [node.hostname for node in seen.nodes.values() if node.manager == "leader"]
-    rows.append(equal("cluster", "leaders", 1, len(leaders)))
-    here = [node for node in seen.nodes.values() if not _gone(params, node)]
-    rows.append(equal("cluster", "nodes in the swarm", len(params.nodes), len(here)))
-    return rows
-
-
-def _card(name: str, node: SwarmNode | None) -> Card:
-    if node is None:
-        return Card(name, (Part("swarm", "not in it", "bad"),))
-    fine = node.manager in _IN_RAFT or node.role is Role.WORKER
-    return Card(
-        name,
-        (
-            Part("state", node.state, "ok" if node.state == "ready" else "bad"),
-            Part("takes tasks", node.availability, "ok" if node.availability == "active" else "bad"),
-            Part("role", node.role.value, "ok"),
-            Part("raft", node.manager or "no part", "ok" if fine else "bad"),
-        ),
-    )
-
-
-@look()
-def nodes_table(book: Book) -> CheckTable:
-    """Show every node's role, state, manager status, engine and labels."""
-    require_swarm(book)
-    seen = observe(book)
-    rows = swarm_checks(book.params, seen)
-    engines = sorted({node.engine for node in seen.nodes.values()})
-    cards = [_card(name, seen.node(name)) for name in book.params.nodes]
-    show_picture(topology(cards, "The swarm"), "the swarm: the table below")
-    rows.append(Check("cluster", "engine versions", "one", ", ".join(engines), len(engines) == 1))
-    return CheckTable(rows)
