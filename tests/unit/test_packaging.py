@@ -102,7 +102,7 @@ def test_one_version_is_locked_on_each_python_and_in_each_environment(
 
 
 def test_pip_refuses_other_bytes_than_those_that_were_locked(root: Path, tmp_path: Path) -> None:
-    """A wheel of the right name and version, from an index that is somebody else's."""
+    """A wheel of the right name and version, from an index that someone else keeps."""
     wheel = tmp_path / "index" / "filelock-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as archive:

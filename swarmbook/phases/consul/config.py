@@ -35,6 +35,7 @@ class Wanted:
         configs: Each agent's configuration, by node.
         private: Contents of the other files of each node.
         replacing: Whose authority is being replaced; Consul's, or none.
+        open_raft: Whether the parameters accept that client agents can write raft, as before CVE-2021-37219 was fixed.
         secrets: The swarm's secrets: contents by full name.
         tokens: By name: the cluster's secret that holds it, and its policy's rules.
     """
@@ -46,6 +47,7 @@ class Wanted:
     secrets: Mapping[str, str] = field(repr=False)
     tokens: Mapping[str, tuple[str, str]]
     replacing: tuple[Purpose, ...] = ()
+    open_raft: bool = False
 
 
 # -- what is wanted ----------------------------------------------------------------------------------------------------
@@ -216,4 +218,5 @@ def wanted(
         {names[r]: keys[r] for r in keys},
         tokens,
         replacing(book, Purpose.CONSUL),
+        params.consul_source == "debian",
     )

@@ -13,13 +13,14 @@ from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.docker_api import Engine
 from swarmbook.access.hosts import Host
 from swarmbook.access.pki import Purpose
+from swarmbook.access.probe import number, understood
 from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
-from swarmbook.machines.images import image_name
+from swarmbook.machines.images.labels import CONSUL_VERSION
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
@@ -27,18 +28,17 @@ from swarmbook.params import Params
 from swarmbook.phases.consul.acl import begin
 from swarmbook.phases.consul.agents import wait_for_agents, wait_for_container, wait_for_updates
 from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK, Wanted, wanted
+from swarmbook.phases.consul.fence import MODERN, about_version, raft_check, refuse_leap, refuse_open_raft
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import advance, replacements
 from swarmbook.phases.support.consul_api import api, known_tokens, policy_token, token_mark
-from swarmbook.phases.support.images import ensure_images, nodes_without_image
+from swarmbook.phases.support.images import ensure_images, image_of, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["Agents", "deploy"]
 
 _CONFIG = "node.json"
-#: Of these versions on, TLS settings have a stanza of their own.
-_MODERN = (1, 12)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Deploy(Step[Agents, Wanted]):
     def observe(self, book: Book) -> Agents:
         manager = require_swarm(book)
         engines = book.engines()
-        image = image_name("consul", book.params.lab_base_image)
+        image = image_of(book, "consul")
         lacking = nodes_without_image(engines, image)
         listed = engines[manager].swarm_nodes()
         labels = {node.labels.get("name"): node.labels.get("consul", "") for node in listed}
@@ -111,10 +111,11 @@ class Deploy(Step[Agents, Wanted]):
 
     def want(self, book: Book, seen: Agents) -> Wanted:
         nameservers = {name: state.nameservers for name, state in seen.nodes.items()}
-        image = image_name("consul", book.params.lab_base_image)
-        return wanted(book, nameservers, seen.managers, seen.version >= _MODERN, image)
+        image = image_of(book, "consul")
+        return wanted(book, nameservers, seen.managers, seen.version >= MODERN, image)
 
     def plan(self, wanted: Wanted, seen: Agents) -> list[Change]:
+        _refuse_version(wanted, seen)
         changes = [
             Change("cluster", Action.SECRET, (stack.secret_base(name),))
             for name in wanted.secrets
@@ -153,9 +154,10 @@ class Deploy(Step[Agents, Wanted]):
             todo.take(Action.REPLACE_AUTHORITY)  # by stages: `advance`
             ensure_images(book, {c.host: ["consul"] for c in todo.take(Action.IMAGES)})
             if not seen.version:  # no node had the image, so nothing said which settings its Consul reads
-                image = image_name("consul", book.params.lab_base_image)
+                image = image_of(book, "consul")
                 seen = replace(seen, version=_version(book.engine(min(seen.nodes)), image))
                 wanted = self.want(book, seen)
+                _refuse_version(wanted, seen)
             servers = [name for name, config in wanted.configs.items() if config["server"]]
             bases = {thing for change in todo.take(Action.SECRET) for thing in change.things}
             contents = {name: content for name, content in wanted.secrets.items() if stack.secret_base(name) in bases}
@@ -199,6 +201,8 @@ class Deploy(Step[Agents, Wanted]):
         known = [n for n, (_, rules) in wanted.tokens.items() if token_mark(wanted.cluster, n, rules) in seen.tokens]
         return [
             *rows,
+            *about_version(seen.version),
+            *raft_check(seen.version, wanted.configs),
             Check("cluster", "raft leader", "one", seen.leader or "none", bool(seen.leader)),
             equal("cluster", "tokens and policies", len(wanted.tokens), len(known)),
         ]
@@ -245,10 +249,21 @@ def _refuse_taken_ports(name: str, state: NodeState, config: Mapping[str, Any]) 
         )
 
 
+def _refuse_version(wanted: Wanted, seen: Agents) -> None:
+    refuse_open_raft(seen.version, wanted.configs, wanted.open_raft)
+    if seen.leader:
+        refuse_leap(seen.version, {name: state.config for name, state in seen.nodes.items()})
+
+
 def _version(engine: Engine, image: str) -> tuple[int, ...]:
-    """Return the version of the Consul in an image: it says what the agents' files have to look like."""
-    text = engine.image_labels(image).get("swarmbook.consul.version", "1.8")
-    return tuple(int(part) for part in text.split("."))
+    """Return the version of the Consul in an image: it says what the agents' files have to look like.
+
+    Raises:
+        WorldError: The image does not say it, or something that is none.
+    """
+    text = engine.image_labels(image).get(CONSUL_VERSION, "")
+    with understood(engine.name):
+        return tuple(number(part) for part in text.split("."))
 
 
 def _put(host: Host, wanted: Wanted, paths: tuple[str, ...], *, formed: bool) -> None:
