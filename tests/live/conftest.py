@@ -240,7 +240,9 @@ class Lab:
     def __init__(self, home: Path, docker: Any, nodes: list[str], **params: Any) -> None:
         self.home, self.docker = home, docker
         self.name = f"t-{secrets.token_hex(3)}"
-        self.params = {"cluster": self.name, "nodes": nodes, "overlay_network": "backend", **params}
+        # Labs with workers have client agents: with the Consul that needs no network they have to be asked for by name.
+        source = {"consul_source": "debian"}
+        self.params = {"cluster": self.name, "nodes": nodes, "overlay_network": "backend", **source, **params}
         self._running: list[Running] = []
         self._built: Done | None = None
         self._dirty = False

@@ -263,7 +263,8 @@ def test_consul(file: Path, node: MakeNode) -> None:
             **{f"agent-{name}": (f"consul-agent-{name}-token", f"rules of {name}") for name in roles},
         }
         secrets = {"consul-server-1": "-", "consul-client-1": "-"}
-        wanted = consul_config.Wanted("lab", document, configs, private, secrets, tokens)
+        accepted = params.consul_source == "debian"
+        wanted = consul_config.Wanted("lab", document, configs, private, secrets, tokens, open_raft=accepted)
         nodes = {}
         for name, state in observed["nodes"].items():
             raw = {key: value for key, value in state.items() if key not in ("role", "stale")}
@@ -285,7 +286,8 @@ def test_consul(file: Path, node: MakeNode) -> None:
         have = secrets if observed.get("secrets") == "wanted" else observed.get("secrets", ())
         known = tokens if observed.get("tokens") == "wanted" else observed.get("tokens", ())
         marks = frozenset(token_mark("lab", name, tokens[name][1]) for name in known)
-        agents = consul.Agents(nodes, specs, frozenset(have), observed.get("leader", ""), marks)
+        version = tuple(observed.get("version", ()))
+        agents = consul.Agents(nodes, specs, frozenset(have), observed.get("leader", ""), marks, version=version)
         return partial(consul.deploy.plan, wanted, agents)
 
     check(file, "04", prepare)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from swarmbook.machines.images.contents import PACKAGES, image_sbom, pack
 from swarmbook.machines.images.labels import BASE
 from swarmbook.model.sbom import Component, Subject, cyclonedx
+from swarmbook.record.environment import python_sbom
 
 PURLS = [
     "pkg:deb/debian/libzstd1@1%3A1.5.7%2Bdfsg-1?arch=amd64&distro=debian-13",
@@ -37,6 +39,15 @@ def test_an_images_bill_is_as_the_schema_wants_it() -> None:
         ("consul", "1.22.5", PURLS[1]),
     ]
     assert image_sbom("swarmbook/consul:1-2", "", {}) == "", "an image without a list has no bill"
+
+
+def test_the_environments_bill_names_every_distribution_with_its_version() -> None:
+    text = python_sbom()
+    assert faults(text) is None
+    found = {c["purl"] for c in json.loads(text)["components"]}
+    for name in ("papermill", "cryptography", "PyYAML", "SoftLayer"):
+        assert f"pkg:pypi/{name.lower()}@{metadata.version(name)}" in found
+    assert len(found) == len({d.metadata["Name"].lower().replace("_", "-").replace(".", "-") for d in metadata.distributions()} - {"swarmbook"})  # fmt: skip
 
 
 def test_the_validator_finds_what_is_wrong() -> None:
