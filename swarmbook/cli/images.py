@@ -1,4 +1,4 @@
-"""The command ``images``: what a cluster's services are made of, and building it anew."""
+"""The command ``images``: what a cluster's services are made of, and building it again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["images"]
 @click.option(
     "--refresh",
     is_flag=True,
-    help="Build base and images anew, with the packages of today. The next run sends them to the nodes and changes the services to them, one member after the other.",
+    help="Build base and images again, with the packages of today. The next run sends them to the nodes and changes the services to them, one member after the other.",
 )
 @with_json
 def images(params: Params, refresh: bool, as_json: bool) -> None:

@@ -187,7 +187,7 @@ class Evidence:
             **{"host_keys": {}, "addresses": {}, **self._new_nodes()},
         )
         self._note_head()
-        with contextlib.suppress(OSError):  # a folder that cannot be written is told of by the ledger
+        with contextlib.suppress(OSError):  # the ledger reports a folder that cannot be written
             write_atomic(self.folder / environment.FILE, environment.python_sbom())
 
     def planned(self, plan: Plan | None, approvals: Sequence[Approval]) -> None:

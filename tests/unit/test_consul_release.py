@@ -175,7 +175,7 @@ def test_the_pinned_key_is_hashicorps(root: Path) -> None:
 
 
 def test_the_source_says_which_file_it_is_built_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(releases, "reachable", lambda address: pytest.fail("named sources ask nobody"))
+    monkeypatch.setattr(releases, "reachable", lambda address: pytest.fail("a named source needs no answer"))
     assert dockerfile_of("galera", "") == "Dockerfile"
     assert dockerfile_of("consul", "hashicorp") == "Dockerfile"
     assert dockerfile_of("consul", "debian") == "Dockerfile.package"

@@ -92,7 +92,7 @@ def ensure_image(engine: Engine, recipe: Recipe) -> tuple[str, bool]:
 
 
 def rebuild_images(engine: Engine, recipes: Mapping[str, Recipe], consul: str = "") -> dict[str, str]:
-    """Build images anew, on a base that is pulled or bootstrapped anew, with the packages of today.
+    """Build images again, on a base that is pulled or bootstrapped again, with the packages of today.
 
     Args:
         engine: The engine.

@@ -1,6 +1,6 @@
 """What an old Consul must not be given: CVE-2021-37219, and the leap from it to a new one; pure.
 
-Before 1.8.15, 1.9.9 and 1.10.2 a server takes raft from whoever has a certificate of Consul's authority, so a client
+Before 1.8.15, 1.9.9 and 1.10.2 a server takes raft from everyone who has a certificate of Consul's authority, so a client
 agent's certificate is worth as much as a server's: it can write anything. No setting of that Consul changes it, and the
 port is the one that clients need. What shuts the path is that no one but servers has such a certificate.
 """
@@ -49,7 +49,7 @@ def refuse_open_raft(version: tuple[int, ...], configs: Mapping[str, Mapping[str
         return
     raise WorldError(
         f"with Consul {_text(version)}, {subject(clients, 'would get a certificate', 'would get certificates')} that "
-        f"can write Consul's raft ({_CVE}); nothing was touched",
+        f"can write Consul's raft ({_CVE}); no agent was deployed",
         where=", ".join(clients),
         wanted="Consul 1.8.15, 1.9.9, 1.10.2 or newer, or servers alone",
         seen=f"Consul {_text(version)}, the last that Debian had, since HashiCorp's releases could not be reached; client agents on {', '.join(clients)}",

@@ -1,4 +1,4 @@
-"""Images built anew, for security updates: a cluster is given them, and the next run brings them in."""
+"""Images built again, for security updates: a cluster is given them, and the next run brings them in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES = ("consul", "galera")
 
 
 def refresh_images(book: Book) -> dict[str, str]:
-    """Build a cluster's images anew, with their base, from the packages of today.
+    """Build a cluster's images again, with their base, from the packages of today.
 
     Services go on as they are until a run finds that their image is another one.
 
