@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 import tarfile
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,7 +23,6 @@ __all__ = ["LABEL", "Recipe", "carries", "ensure_image", "node_image", "rebuild_
 
 #: Digits of a hash in a tag: 48 bits each, of which those of the content are held against the image itself.
 _DIGITS = 12
-_building = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def remove_images(engine: Engine) -> list[str]:
 
 def _make(engine: Engine, recipe: Recipe, base: Base, *, fresh: bool, source: str = "") -> str:
     """Build an image, look what is in it, and give it the tag that says so."""
-    aside = f"swarmbook/{recipe.name}:building-{recipe.hash}"
+    aside = f"swarmbook/{recipe.name}:building-{secrets.token_hex(4)}"  # another process may build the same
     labels = {LABEL: recipe.name, RECIPE: recipe.hash, BASE: base.reference}
     dockerfile = dockerfile_of(recipe.name, source or recipe.source)
     with doing("here", f"docker build -t {recipe.tag}") as say:
@@ -141,9 +140,8 @@ def _make(engine: Engine, recipe: Recipe, base: Base, *, fresh: bool, source: st
         # The list of packages is a label: it goes with the image wherever that goes, and adds no layer to it.
         _label(engine, aside, {PACKAGES: read_contents(engine, aside)}, show)
     tag = f"{recipe.tag}-{engine.image_content(aside)[:_DIGITS]}"
-    with _building:
-        tag_image(engine, aside, tag)
-        untag_image(engine, aside)
+    tag_image(engine, aside, tag)
+    untag_image(engine, aside)
     return tag
 
 
