@@ -53,9 +53,8 @@ def refuse_open_raft(version: tuple[int, ...], configs: Mapping[str, Mapping[str
         where=", ".join(clients),
         wanted="Consul 1.8.15, 1.9.9, 1.10.2 or newer, or servers alone",
         seen=f"Consul {_text(version)}, the last that Debian had, since HashiCorp's releases could not be reached; client agents on {', '.join(clients)}",
-        next="give this computer and its containers a way to releases.hashicorp.com, then: swarmbook images PARAMS --refresh "
-        "with consul_source: hashicorp; or make every node a manager (swarm_managers); or accept that a stolen worker is "
-        "worth all of Consul: consul_source: debian",
+        next="where this computer and its containers reach releases.hashicorp.com: consul_source: hashicorp; or make every "
+        "node a manager (swarm_managers); or accept that a stolen worker is worth all of Consul: consul_source: debian",
     )
 
 
