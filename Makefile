@@ -6,7 +6,11 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 PARAMS ?= params/lab.yaml
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+# Everything by its hash, nothing resolved, and nothing built: what a mirror or an index sends is what was locked, or is refused.
+PIP := -m pip install -q --disable-pip-version-check --no-deps
+LOCKED := $(PIP) --require-hashes --only-binary :all:
+# The book itself has no hash; its build backend is among the locked.
+SELF := $(PIP) --no-build-isolation --no-index -e .
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 # JupyterLab has an environment of its own: beside it, every kernel of a run would start more slowly.
@@ -31,7 +35,7 @@ PYTEST := SWARMBOOK_NO_SKIPS=1 $(BIN)/pytest
 
 .PHONY: test
 test: $(DEV) ## unit tests, then the whole book on a lab of its own: at most 10 minutes
-	@tools/needs.sh ssh sshd ps
+	@tools/needs.sh ssh sshd ps gpg gpgv curl unzip
 	@$(PYTEST) -n logical --dist loadgroup tests/unit tests/runbook
 	@$(PYTEST) tests/live/test_main_job.py
 
@@ -82,29 +86,34 @@ clean: ## removes .venv, .venv-book and caches; clusters/ and runs/ stay
 	@rm -rf .venv .venv-book .venv-pythons test-results build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import-linter.log
 	@find swarmbook tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Resolved for every supported Python at once, which pip cannot do.
-.PHONY: constraints
-constraints: $(DEV)
-	@$(PIP) uv
-	@{ head -n 1 constraints.txt; $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.10 --all-extras --no-annotate --no-header \
-		--no-emit-index-url pyproject.toml; } > constraints.new && mv constraints.new constraints.txt
+# The newest of everything, by hash, for every supported Python at once; to change as little as can be: make lock UPGRADE=
+UPGRADE := --upgrade
+.PHONY: lock
+lock: $(READY)
+	@tools/lock.sh $(UPGRADE)
+
+.PHONY: audit
+audit: $(DEV) ## known vulnerabilities of what is locked, by pip-audit, which asks PyPI
+	@$(BIN)/python tools/audit.py $(AUDIT)
 
 # Only what running needs, so that a first `make run` is soon there; tests and checks add theirs.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements/run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "swarmbook needs Python 3.10 or newer as $(PYTHON); another one: make PYTHON=python3.12 ..."; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks venv: apt-get install python3-venv"; exit 2; }
 	@echo "setting up .venv"
 	@$(PYTHON) -m venv .venv
-	@$(PIP) -e .
+	@$(BIN)/python $(LOCKED) -r requirements/run.txt
+	@$(BIN)/python $(SELF)
 	@touch $@
 
-$(BOOK): pyproject.toml constraints.txt
+$(BOOK): pyproject.toml requirements/book.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks venv: apt-get install python3-venv"; exit 2; }
 	@echo "setting up .venv-book"
 	@$(PYTHON) -m venv .venv-book
-	@.venv-book/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[book]'
+	@.venv-book/bin/python $(LOCKED) -r requirements/book.txt
+	@.venv-book/bin/python $(SELF)
 	@touch $@
 
-$(DEV): $(READY)
-	@$(PIP) -e '.[test,check]'
+$(DEV): $(READY) requirements/dev.txt
+	@$(BIN)/python $(LOCKED) -r requirements/dev.txt
 	@touch $@

@@ -373,7 +373,9 @@ class Lab:
         (self.home / "params").mkdir()
         self.params = self.home / "params" / "bench.yaml"
         base = yaml.safe_load((ROOT / "params" / "lab.yaml").read_text("utf-8"))
-        own = {"cluster": self.name, "nodes": [f"sw{i}" for i in range(1, nodes + 1)], "swarm_managers": self.managers}
+        names = [f"sw{i}" for i in range(1, nodes + 1)]
+        # The same Consul on every computer; with client agents, Debian's has to be asked for by name.
+        own = {"cluster": self.name, "nodes": names, "swarm_managers": self.managers, "consul_source": "debian"}
         self.params.write_text(yaml.safe_dump({**base, **own}, sort_keys=False), "utf-8")
 
     def command(self, verb: str, *options: str) -> float:

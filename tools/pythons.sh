@@ -15,17 +15,19 @@ python_of() {
     done
 }
 
-tools/needs.sh ssh sshd ps
+tools/needs.sh ssh sshd ps gpg gpgv curl unzip
 found= failed=
 for version in ${*:-3.10 3.11 3.12 3.13 3.14}; do
     python=$(python_of "$version")
     [ -n "$python" ] || { echo "Python $version: not found here"; continue; }
     found="$found $version"
     environment=".venv-pythons/$version"
-    if [ ! -e "$environment/.ready" ] || [ pyproject.toml -nt "$environment/.ready" ] || [ constraints.txt -nt "$environment/.ready" ]; then
+    if [ ! -e "$environment/.ready" ] || [ pyproject.toml -nt "$environment/.ready" ] || [ requirements/dev.txt -nt "$environment/.ready" ]; then
         echo "Python $version: setting up $environment"
         "$python" -m venv --clear "$environment"
-        "$environment/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+        pip="$environment/bin/python -m pip install -q --disable-pip-version-check --no-deps"
+        $pip --require-hashes --only-binary :all: -r requirements/dev.txt
+        $pip --no-build-isolation --no-index -e .
         touch "$environment/.ready"
     fi
     echo "Python $version: $("$environment/bin/python" --version 2>&1)"

@@ -8,6 +8,7 @@ Containers, and images that are built, are in :mod:`swarmbook.access.docker_cont
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import queue
 import threading
 import time
@@ -150,6 +151,23 @@ class Engine:
             WorldError: It has no such image (``not-found``).
         """
         return str(self._known_image(tag)["Id"])
+
+    def image_content(self, tag: str) -> str:
+        """Return the SHA-256 of an image's layers, in hex; empty where it has no such image.
+
+        It is the same on every engine, however that stores images; an id is not.
+        """
+        if (found := self._image(tag)) is None:
+            return ""
+        with understood(self.name):
+            layers = [str(layer) for layer in found["RootFS"]["Layers"]]
+        return hashlib.sha256("\n".join(layers).encode()).hexdigest()
+
+    def image_digest(self, tag: str) -> str:
+        """Return an image's name with the digest that a registry knows it by; empty where none does."""
+        found = self._known_image(tag)
+        with understood(self.name):
+            return min((str(digest) for digest in found.get("RepoDigests") or ()), default="")
 
     def _image(self, tag: str) -> dict[str, Any] | None:
         try:

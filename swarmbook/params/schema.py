@@ -175,6 +175,11 @@ class Params(BaseModel):
     consul_management_token: SecretReference = _p(
         "generate", "04 07 29 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
     )
+    consul_source: Literal["auto", "hashicorp", "debian"] = _p(
+        "auto",
+        "03 04 05 06",
+        "where Consul comes from: hashicorp (signed release), debian (1.8.7, no security updates), auto: the release if it can be reached",
+    )
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: Network = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(

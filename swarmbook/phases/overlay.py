@@ -15,12 +15,11 @@ from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step, look
-from swarmbook.machines.images import image_name
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, CheckTable, equal
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.images import nodes_without_image
+from swarmbook.phases.support.images import image_of, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.support.probes import Probes
 
@@ -207,7 +206,7 @@ def reach(book: Book) -> CheckTable:
             where=manager,
             next="swarmbook run PARAMS --from 06",
         )
-    lacking = nodes_without_image(book.engines(), image_name("consul", book.params.lab_base_image))
+    lacking = nodes_without_image(book.engines(), image_of(book, "consul"))
     if lacking:
         raise OutOfOrder(
             f"run 04 first: no Consul on {', '.join(lacking)}",

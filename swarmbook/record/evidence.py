@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from swarmbook import __version__
 from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import SwarmbookError, WorldError
+from swarmbook.base.files import write_atomic
 from swarmbook.model.ledger import FORMAT, Ledger
 from swarmbook.model.plan import FILE as PLAN_FILE
 from swarmbook.model.plan import Approval, Plan
+from swarmbook.record import environment
 from swarmbook.record.journal import Journal
 from swarmbook.record.links import link_to_last
 from swarmbook.record.manifest import seal
@@ -184,6 +187,8 @@ class Evidence:
             **{"host_keys": {}, "addresses": {}, **self._new_nodes()},
         )
         self._note_head()
+        with contextlib.suppress(OSError):  # the ledger reports a folder that cannot be written
+            write_atomic(self.folder / environment.FILE, environment.python_sbom())
 
     def planned(self, plan: Plan | None, approvals: Sequence[Approval]) -> None:
         """Record the plan that the run is held to, which is kept beside the ledger, and who approved what."""

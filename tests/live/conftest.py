@@ -250,6 +250,8 @@ class Lab:
             "nodes": nodes,
             "overlay_network": "backend",
             "mariadb_admin": ADMIN,
+            # Labs with workers have client agents: with the Consul that needs no network they have to be asked for by name.
+            "consul_source": "debian",
             **params,
         }
         self._running: list[Running] = []

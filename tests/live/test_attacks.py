@@ -110,6 +110,32 @@ def test_another_order_of_the_members_changes_nothing(lab: Lab) -> None:
     assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
 
 
+# -- an image is what its tag says -------------------------------------------------------------------------------------
+
+
+def test_other_bytes_under_an_images_tag_are_noticed_and_replaced(lab: Lab) -> None:
+    """A tag names the content: the next run notices who puts something else under it on a node."""
+    wanted = json.loads((lab.folder / "images.json").read_text())["images"]
+    # The line that docs/security.md has.
+    content = f"""docker image inspect -f '{{{{join .RootFS.Layers "\\n"}}}}' {wanted["consul"]} | head -c -1 | sha256sum | cut -c 1-12"""
+    right = wanted["consul"].rpartition("-")[2]
+    assert lab.machine("a3").sh(content) == right
+    lab.machine("a3").sh(f"docker tag {wanted['galera']} {wanted['consul']}")
+    assert lab.machine("a3").sh(content) != right
+    lab.book("plan", "--only", "03", "--check").expect(1)
+    lab.book("run", "--only", "03").expect(0)
+    assert lab.machine("a3").sh(content) == right
+    for image in ("consul", "galera"):
+        bill = json.loads((lab.runs[-1] / "sbom" / f"{image}.cdx.json").read_text())
+        assert f"{bill['metadata']['component']['name']}:{bill['metadata']['component']['version']}" == wanted[image]
+        assert len(bill["components"]) > 50
+    packages = {component["name"]: component["version"] for component in bill["components"]}
+    installed = lab.machine("a3").sh(
+        f"docker run --rm --entrypoint dpkg-query {wanted['galera']} -W -f '${{Version}}' galera-4"
+    )
+    assert packages["galera-4"] == installed
+
+
 # -- certificates say what one may do ----------------------------------------------------------------------------------
 
 

@@ -79,6 +79,7 @@ def test_a_run_that_passes(book: Any, tmp_path: Path, summary: Any) -> None:
         "ledger.jsonl",
         "manifest.json",
         "report.html",
+        "sbom",
         "summary.json",
     }
 

@@ -332,7 +332,7 @@ def test_what_is_no_run(unsigned: Path, home: Path) -> None:
 def test_a_thousand_steps(cluster: Cluster, recorded: Recorded, home: Path) -> None:
     run = recorded(cluster, steps=500, checks=[*_many(7)], signing=Signing(cluster))
     report = audit(run, home)
-    assert (report.exit_code, report.finding, report.files) == (0, "", 6) and report.events > 10_000
+    assert (report.exit_code, report.finding, report.files) == (0, "", 7) and report.events > 10_000
 
 
 def _many(count: int) -> list[Any]:

@@ -38,6 +38,7 @@ def test_every_file_is_in_it(cluster: Cluster, recorded: Recorded) -> None:
         "02_post_provision.ipynb",
         "05_verify_swarm.ipynb",
         "ledger.jsonl",
+        "sbom/python.cdx.json",
         "signer.pem",
         "signer.pub",
         "summary.json",

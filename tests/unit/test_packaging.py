@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import os
 import re
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,14 @@ try:
 except ImportError:  # Python 3.10: pytest brings it along
     import tomli as tomllib
 
-FILES = ["pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run", ".gitignore"]
+FILES = [
+    "pyproject.toml",
+    *(f"requirements/{name}.txt" for name in ("run", "dev", "book")),
+    "environment.yml",
+    "Makefile",
+    ".ci/run",
+    ".gitignore",
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,31 +42,42 @@ def environment(root: Path) -> dict[str, Any]:
     return yaml.safe_load((root / "environment.yml").read_text())  # type: ignore[no-any-return]
 
 
-def constraints(root: Path) -> dict[str, list[Requirement]]:
+LOCKS = {"run": (), "dev": ("test", "check"), "book": ("book",)}
+_ENTRY = re.compile(
+    r"^(?P<requirement>[^#\s].*?) \\\n(?P<hashes>(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
+)
+
+
+def locked(root: Path, name: str) -> dict[str, list[Requirement]]:
+    """Read a lock file; every line of it has to belong to an entry with hashes."""
+    text = (root / "requirements" / f"{name}.txt").read_text()
     found: dict[str, list[Requirement]] = {}
-    for line in (root / "constraints.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            requirement = Requirement(line)
-            found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    for entry in _ENTRY.finditer(text):
+        requirement = Requirement(entry["requirement"])
+        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    rest = _ENTRY.sub("", text).splitlines()
+    assert len(rest) == 1 and rest[0].startswith("# "), rest[:5]
     return found
 
 
-def test_conda_takes_everything_but_python_from_pyproject(project: dict[str, Any], environment: dict[str, Any]) -> None:
+def test_conda_takes_what_is_locked(root: Path, project: dict[str, Any], environment: dict[str, Any]) -> None:
     python, pip, inner = environment["dependencies"]
     assert Requirement(python) == Requirement(f"python{project['requires-python']}")
     assert pip == "pip"
     assert set(inner) == {"pip"}
-    constraint, editable = inner["pip"]
-    assert constraint == "-c constraints.txt"
-    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", editable)
-    assert extras
-    assert set(extras[1].split(",")) == set(project["optional-dependencies"])
+    hashes, *files = inner["pip"]
+    assert hashes == "--require-hashes"
+    assert files == ["-r requirements/dev.txt", "-r requirements/book.txt"]
+    assert {extra for extras in LOCKS.values() for extra in extras} == set(project["optional-dependencies"])
+    assert sorted(path.stem for path in (root / "requirements").iterdir()) == sorted(LOCKS)
 
 
-def test_every_requirement_is_constrained_within_its_bounds(root: Path, project: dict[str, Any]) -> None:
-    pinned = constraints(root)
-    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
-    for requirement in map(Requirement, wanted):
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_requirement_is_locked_within_its_bounds(root: Path, project: dict[str, Any], name: str) -> None:
+    pinned = locked(root, name)
+    backend = tomllib.loads((root / "pyproject.toml").read_text())["build-system"]["requires"]
+    extras = [wanted for extra in LOCKS[name] for wanted in project["optional-dependencies"][extra]]
+    for requirement in map(Requirement, [*project["dependencies"], *backend, *extras]):
         pins = pinned[canonicalize_name(requirement.name)]
         for pin in pins:
             (exact,) = pin.specifier
@@ -64,13 +86,50 @@ def test_every_requirement_is_constrained_within_its_bounds(root: Path, project:
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
-def test_constraints_name_one_version_on_each_python(root: Path, project: dict[str, Any], version: str) -> None:
+def test_one_version_is_locked_on_each_python_and_in_each_environment(
+    root: Path, project: dict[str, Any], version: str
+) -> None:
     where = {"python_version": version, "python_full_version": f"{version}.7", "sys_platform": "linux", "os_name": "posix", "platform_python_implementation": "CPython", "implementation_name": "cpython"}  # fmt: skip
-    for name, pins in constraints(root).items():
-        fitting = [str(pin) for pin in pins if pin.marker is None or pin.marker.evaluate(where)]
-        assert len(fitting) <= 1, fitting
-        if name in {canonicalize_name(Requirement(r).name) for r in project["dependencies"]}:
-            assert fitting, f"{name} on {version}"
+    needed = {canonicalize_name(Requirement(r).name) for r in project["dependencies"]}
+    versions: dict[str, set[str]] = {}
+    for lock in LOCKS:
+        for name, pins in locked(root, lock).items():
+            fitting = [str(pin.specifier) for pin in pins if pin.marker is None or pin.marker.evaluate(where)]
+            assert len(fitting) <= 1, fitting
+            versions.setdefault(name, set()).update(fitting)
+            assert fitting or name not in needed, f"{name} on {version}"
+    assert not {name: seen for name, seen in versions.items() if len(seen) > 1}
+
+
+def test_pip_refuses_other_bytes_than_those_that_were_locked(root: Path, tmp_path: Path) -> None:
+    """A wheel of the right name and version, from an index that someone else keeps."""
+    wheel = tmp_path / "index" / "filelock-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("filelock-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: filelock\nVersion: 1.0\n")
+        archive.writestr(
+            "filelock-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("filelock-1.0.dist-info/RECORD", "")
+    options = re.search(
+        r"^PIP := -m pip (.*)\n+LOCKED := \$\(PIP\) (.*)$", (root / "Makefile").read_text(), re.MULTILINE
+    )
+    assert options
+    # Without this machine's own settings of pip, which may name an index of its own.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")} | {"PIP_CONFIG_FILE": os.devnull}  # fmt: skip
+
+    def install(digest: str) -> subprocess.CompletedProcess[str]:
+        lock = tmp_path / "lock.txt"
+        lock.write_text(f"filelock==1.0 --hash=sha256:{digest}\n")
+        words = [*options[1].split(), *options[2].split(), "--no-index", "--find-links", str(wheel.parent)]
+        command = [sys.executable, "-m", "pip", *words, "--target", str(tmp_path / "there"), "-r", str(lock)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    refused = install("0" * 64)
+    assert refused.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+    assert not (tmp_path / "there").exists()
+    assert install(hashlib.sha256(wheel.read_bytes()).hexdigest()).returncode == 0
 
 
 def test_rich_is_left_to_softlayer(project: dict[str, Any]) -> None:
@@ -79,7 +138,6 @@ def test_rich_is_left_to_softlayer(project: dict[str, Any]) -> None:
 
 def test_what_is_imported_is_declared(root: Path, project: dict[str, Any]) -> None:
     import ast
-    import sys
 
     distributions = {
         "yaml": "pyyaml",
@@ -129,13 +187,14 @@ def test_no_address_of_a_registry(root: Path) -> None:
 
 def test_make_help_names_every_target_that_the_readme_may_name(root: Path) -> None:
     done = subprocess.run(["make", "-s", "help"], cwd=root, capture_output=True, text=True, check=True)
-    for target in ("run", "book", "test", "check", "bench", "destroy", "prune", "clean"):
+    for target in ("run", "book", "test", "check", "audit", "bench", "destroy", "prune", "clean"):
         assert f"make {target} " in done.stdout
 
 
 def test_a_python_that_is_too_old_or_lacks_venv_is_told_in_one_line(root: Path, tmp_path: Path) -> None:
     """The old one is played: its `-c` exits as Python 3.9's would."""
-    for name in ("pyproject.toml", "constraints.txt", "Makefile"):
+    (tmp_path / "requirements").mkdir()
+    for name in ("pyproject.toml", "requirements/run.txt", "Makefile"):
         (tmp_path / name).write_text((root / name).read_text())
     old = tmp_path / "python"
     for script, words in (
@@ -159,8 +218,8 @@ def test_ci_says_what_the_readme_says(root: Path) -> None:
     text = file.read_text()
     assert text.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in text
-    calls = re.findall(r"^(?:timed )?(make \S+)$", text, re.MULTILINE)
-    assert calls == ["make check", "make test", "make test-live"]
+    calls = re.findall(r"^(?:timed )?(make .+)$", text, re.MULTILINE)
+    assert calls == ["make check", "make audit AUDIT=--if-reachable", "make test", "make test-live"]
     assert "test-all: test test-live " in (root / "Makefile").read_text(), "which is what the last two are"
     subprocess.run(["bash", "-n", str(file)], check=True)
 

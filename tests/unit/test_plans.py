@@ -267,7 +267,8 @@ def test_consul(file: Path, node: MakeNode) -> None:
         }
         gossip = Secret("gossip", "the gossip key")
         secrets = {"consul-server-1": "-", "consul-client-1": "-"}
-        wanted = consul_config.Wanted("lab", document, configs, private, secrets, tokens, gossip)
+        accepted = params.consul_source == "debian"
+        wanted = consul_config.Wanted("lab", document, configs, private, secrets, tokens, gossip, open_raft=accepted)
         nodes = {}
         for name, state in observed["nodes"].items():
             raw = {key: value for key, value in state.items() if key not in ("role", "stale")}
@@ -291,8 +292,12 @@ def test_consul(file: Path, node: MakeNode) -> None:
         known = tokens if observed.get("tokens") == "wanted" else observed.get("tokens", ())
         marks = frozenset(tokens[name].mark if name in tokens else name for name in known)
         keys = frozenset(key_mark(gossip.reveal() if key == "wanted" else key) for key in observed.get("keys", ()))
-        leader, let_in = observed.get("leader", ""), observed.get("let_in", True)
-        agents = consul.Agents(nodes, specs, frozenset(have), leader, let_in, marks, keys)
+        leader, let_in, version = (
+            observed.get("leader", ""),
+            observed.get("let_in", True),
+            tuple(observed.get("version", ())),
+        )
+        agents = consul.Agents(nodes, specs, frozenset(have), leader, let_in, marks, keys, version=version)
         return partial(consul.deploy.plan, wanted, agents)
 
     check(file, "04", prepare)

@@ -1,31 +1,60 @@
-"""Images, built once and found again by the hash of what goes into them."""
+"""Images: built once, and named by what went into them (their recipe) and by what came out (their content)."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
-import shutil
-import subprocess
+import secrets
 import tarfile
-import tempfile
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 
 from swarmbook.access.docker_api import Engine
-from swarmbook.access.docker_images import build_image, import_image, labelled_images, pull_image, remove_image
+from swarmbook.access.docker_images import build_image, labelled_images, remove_image, tag_image, untag_image
+from swarmbook.access.fleet import fan_out
 from swarmbook.base.activity import doing
-from swarmbook.base.errors import EngineUnavailable, WorldError
-from swarmbook.machines.host_engine import install_packages
+from swarmbook.machines.images.bases import Base, find_base
+from swarmbook.machines.images.contents import PACKAGES, read_contents
+from swarmbook.machines.images.labels import BASE, LABEL, RECIPE
+from swarmbook.machines.images.releases import dockerfile_of
 
-__all__ = ["LABEL", "ensure_image", "image_name", "node_image", "remove_images"]
+__all__ = ["LABEL", "Recipe", "carries", "ensure_image", "node_image", "rebuild_images", "remove_images"]
 
-LABEL = "swarmbook.image"
-_BASE = "swarmbook/base"
-_SUITE = "trixie"
-_base_guard = threading.Lock()
+#: Digits of a hash in a tag: 48 bits each, of which those of the content are held against the image itself.
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is to be made of.
+
+    Args:
+        name: A folder of ``swarmbook/machines/images``.
+        base: The base image, as the parameters name it.
+        source: Where what is not of the distribution comes from, as the parameters say; of Consul's image alone.
+    """
+
+    name: str
+    base: str
+    source: str = ""
+
+    @property
+    def hash(self) -> str:
+        """The hash of it: an image of another recipe is another image."""
+        digest = hashlib.sha256(f"{self.base}\0{self.source}".encode())
+        for file, content in _context(self.name).items():
+            digest.update(file.encode() + b"\0" + content + b"\0")
+        return digest.hexdigest()[:_DIGITS]
+
+    @property
+    def tag(self) -> str:
+        """The tag as far as it is known before the image was built; no image has just this one."""
+        return f"swarmbook/{self.name}:{self.hash}"
+
+    def made(self, tag: str) -> bool:
+        """Tell whether an image of that tag was made by this recipe."""
+        return tag.startswith(f"{self.tag}-")
 
 
 def _context(name: str) -> dict[str, bytes]:
@@ -35,26 +64,18 @@ def _context(name: str) -> dict[str, bytes]:
     }
 
 
-def image_name(name: str, base: str) -> str:
-    """Return the tag of an image as it would be built now.
-
-    Args:
-        name: A folder of ``swarmbook/images``.
-        base: The base image it stands on, as the parameters name it.
-    """
-    digest = hashlib.sha256(base.encode())
-    for file, content in _context(name).items():
-        digest.update(file.encode() + b"\0" + content + b"\0")
-    return f"swarmbook/{name}:{digest.hexdigest()[:12]}"
+def carries(engine: Engine, tag: str) -> bool:
+    """Tell whether an engine has an image, and its content is the one that the tag names."""
+    _, dash, content = tag.rpartition(":")[2].partition("-")
+    return bool(dash) and engine.image_content(tag)[:_DIGITS] == content
 
 
-def ensure_image(engine: Engine, name: str, base: str) -> tuple[str, bool]:
-    """Make sure that an engine has an image.
+def ensure_image(engine: Engine, recipe: Recipe) -> tuple[str, bool]:
+    """Make sure that an engine has an image of a recipe: the one that was built last, or a new one.
 
     Args:
         engine: The engine.
-        name: A folder of ``swarmbook/images``.
-        base: The base image; pulled where that works, else a Debian base is bootstrapped in its place.
+        recipe: The recipe.
 
     Returns:
         The tag, and whether it had to be built.
@@ -62,16 +83,33 @@ def ensure_image(engine: Engine, name: str, base: str) -> tuple[str, bool]:
     Raises:
         WorldError: The build failed; carries its last lines.
     """
-    tag = image_name(name, base)
-    if engine.has_image(tag):
-        return tag, False
-    root, pulled = _base(engine, base)
-    dockerfile = "Dockerfile"
-    if name == "consul" and not (pulled and pull_image(engine, "hashicorp/consul:1.20")):
-        dockerfile = "Dockerfile.package"
-    with doing("here", f"docker build -t {tag}") as say:
-        _build(engine, name, tag, root, dockerfile, say)
-    return tag, True
+    for image in labelled_images(engine, f"{RECIPE}={recipe.hash}"):
+        for tag in image.tags:
+            if recipe.made(tag) and carries(engine, tag):
+                return tag, False
+    return _make(engine, recipe, find_base(engine, recipe.base), fresh=False), True
+
+
+def rebuild_images(engine: Engine, recipes: Mapping[str, Recipe], consul: str = "") -> dict[str, str]:
+    """Build images again, on a base that is pulled or bootstrapped again, with the packages of today.
+
+    Args:
+        engine: The engine.
+        recipes: By name.
+        consul: Where Consul is to come from, whatever its recipe says: from where it came last.
+
+    Returns:
+        The new tags, by name. Images that were there stay.
+
+    Raises:
+        WorldError: A build failed; carries its last lines.
+    """
+    bases = {base: find_base(engine, base, fresh=True) for base in {recipe.base for recipe in recipes.values()}}
+
+    def one(recipe: Recipe) -> str:
+        return _make(engine, recipe, bases[recipe.base], fresh=True, source=consul or recipe.source)
+
+    return fan_out(one, recipes)
 
 
 def node_image(engine: Engine) -> str | None:
@@ -88,61 +126,52 @@ def remove_images(engine: Engine) -> list[str]:
     return sorted(removed)
 
 
-def _base(engine: Engine, wanted: str) -> tuple[str, bool]:
-    """Get a base image; return its name on the engine, and whether it is the one that was asked for."""
-    with _base_guard:
-        if pull_image(engine, wanted):
-            return wanted, True
-        made = f"{_BASE}:{_SUITE}"
-        if not engine.has_image(made):
-            _bootstrap(engine, made)
-        return made, False
+def _make(engine: Engine, recipe: Recipe, base: Base, *, fresh: bool, source: str = "") -> str:
+    """Build an image, look what is in it, and give it the tag that says so."""
+    aside = f"swarmbook/{recipe.name}:building-{secrets.token_hex(4)}"  # another process may build the same
+    labels = {LABEL: recipe.name, RECIPE: recipe.hash, BASE: base.reference}
+    dockerfile = dockerfile_of(recipe.name, source or recipe.source)
+    with doing("here", f"docker build -t {recipe.tag}") as say:
+
+        def show(line: str) -> None:
+            say(f"docker build -t {recipe.tag}: {line}")
+
+        _build(engine, recipe, aside, base.reference, dockerfile, labels, show, fresh=fresh)
+        # The list of packages is a label: it goes with the image wherever that goes, and adds no layer to it.
+        _label(engine, aside, {PACKAGES: read_contents(engine, aside)}, show)
+    tag = f"{recipe.tag}-{engine.image_content(aside)[:_DIGITS]}"
+    tag_image(engine, aside, tag)
+    untag_image(engine, aside)
+    return tag
 
 
-def _bootstrap(engine: Engine, tag: str) -> None:
-    """Build a Debian base from the mirror that this computer's own apt uses."""
-    if shutil.which("mmdebstrap") is None:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            raise EngineUnavailable(
-                "the base image can neither be pulled nor bootstrapped",
-                where="this computer",
-                next="pull debian:trixie-slim by hand, or apt-get install mmdebstrap",
-            )
-        install_packages(["mmdebstrap"])
-    left_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")]
-    with tempfile.TemporaryDirectory() as folder:
-        tar = Path(folder) / "base.tar"
-        with doing("here", f"mmdebstrap --variant=minbase {_SUITE}   # the base image"):
-            done = subprocess.run(
-                ["mmdebstrap", "--variant=minbase", *left_out, _SUITE, str(tar)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        if done.returncode != 0:
-            tail = "\n".join(done.stderr.strip().splitlines()[-5:])
-            raise WorldError(
-                "the base image could not be bootstrapped",
-                where=f"mmdebstrap {_SUITE}",
-                seen=tail,
-                next="check the mirror in /etc/apt/sources.list",
-            )
-        import_image(engine, tar, tag, f"{LABEL}=base")
+def _build(
+    engine: Engine,
+    recipe: Recipe,
+    tag: str,
+    base: str,
+    dockerfile: str,
+    labels: Mapping[str, str],
+    say: Callable[[str], None],
+    *,
+    fresh: bool,
+) -> None:
+    context = _context(recipe.name)
+    build_image(
+        engine, tag, _archive(context), dockerfile, arguments={"BASE": base}, labels=labels, say=say, fresh=fresh
+    )
 
 
-def _build(engine: Engine, name: str, tag: str, base: str, dockerfile: str, say: Callable[[str], None]) -> None:
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        for file, content in _context(name).items():
+def _label(engine: Engine, tag: str, labels: Mapping[str, str], say: Callable[[str], None]) -> None:
+    context = _archive({"Dockerfile": f"FROM {tag}\n".encode()})
+    build_image(engine, tag, context, "Dockerfile", arguments={}, labels=labels, say=say)
+
+
+def _archive(context: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for file, content in context.items():
             entry = tarfile.TarInfo(file)
             entry.size, entry.mode = len(content), 0o644  # the same on every checkout, so that the engine's cache holds
             tar.addfile(entry, io.BytesIO(content))
-    build_image(
-        engine,
-        tag,
-        context.getvalue(),
-        dockerfile,
-        arguments={"BASE": base},
-        labels={LABEL: name},
-        say=lambda line: say(f"docker build -t {tag}: {line}"),
-    )
+    return stream.getvalue()

@@ -13,7 +13,7 @@ from swarmbook.access.ssh_keys import generate_key, public_part
 from swarmbook.base.errors import UsageError
 from swarmbook.base.wait import wait_for
 from swarmbook.machines.host_engine import ensure_engine
-from swarmbook.machines.images import ensure_image, node_image
+from swarmbook.machines.images import Recipe, ensure_image, node_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.params import Params
 
@@ -65,7 +65,7 @@ def stand_up(params: Params, root: Path) -> list[str]:
     generate_key(key, _MADE)
     public = f"{public_part(key)} {_MADE}\n"
     machines = _machines(params, root)
-    image, _ = ensure_image(machines.engine, "node", params.lab_base_image)
+    image, _ = ensure_image(machines.engine, Recipe("node", params.lab_base_image))
     machines.ensure_network()
     there = {machine.name for machine in machines.all()}
     new = [name for name in logins if name not in there]

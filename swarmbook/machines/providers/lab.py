@@ -11,7 +11,7 @@ from swarmbook.access.node import Node
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import engine_outlook, ensure_engine
-from swarmbook.machines.images import ensure_image, node_image
+from swarmbook.machines.images import Recipe, ensure_image, node_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.machines.providers.base import Found, Offer
 from swarmbook.model.change import Action, Change
@@ -98,7 +98,7 @@ class LabProvider:
     def provision(self, changes: Sequence[Change]) -> None:
         params = self._book.params
         blind = self._there() is None and any(change.action is Action.START_MACHINE for change in changes)
-        image, _ = ensure_image(self._machines.engine, "node", params.lab_base_image)
+        image, _ = ensure_image(self._machines.engine, Recipe("node", params.lab_base_image))
         if blind:  # with the engine up, it can be seen which of them are there
             there = {machine.name for machine in self._machines.all()}
             if gone := sorted(change.host for change in changes if change.host not in there):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from swarmbook.access.docker_api import Engine, local_engine
 from swarmbook.machines.host_engine import ensure_engine
-from swarmbook.machines.images import ensure_image, node_image
+from swarmbook.machines.images import Recipe, ensure_image, node_image
 from swarmbook.machines.lab.machines import Machine, Machines
 from swarmbook.machines.rehearsal import Condition
 from swarmbook.model.health import MachineState
@@ -121,7 +121,7 @@ class LabInstances:
                 if machine.state is MachineState.CREATED:  # the process that made it was killed
                     machines.start(name, self._keys[id])
                 return
-        image, _ = ensure_image(machines.engine, "node", self._base_image)
+        image, _ = ensure_image(machines.engine, Recipe("node", self._base_image))
         with self._networking:
             machines.ensure_network()
             # An address is taken when its machine is there; those that are being made are counted here.

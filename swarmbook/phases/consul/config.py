@@ -37,6 +37,7 @@ class Wanted:
         configs: Each agent's configuration, by node.
         private: Contents of the other files of each node.
         replacing: Whose authority is being replaced; Consul's, or none.
+        open_raft: Whether the parameters accept that client agents can write raft, as before CVE-2021-37219 was fixed.
         secrets: The swarm's secrets: contents by full name.
         tokens: By name.
         gossip: The key of the gossip.
@@ -50,6 +51,7 @@ class Wanted:
     tokens: Mapping[str, Token]
     gossip: Secret
     replacing: tuple[Purpose, ...] = ()
+    open_raft: bool = False
 
 
 # -- what is wanted ----------------------------------------------------------------------------------------------------
@@ -223,4 +225,5 @@ def wanted(
         tokens,
         gossip,
         replacing(book, Purpose.CONSUL),
+        params.consul_source == "debian",
     )

@@ -13,12 +13,13 @@ from swarmbook.access.commands import Script, lines, sh
 from swarmbook.access.docker_api import Engine
 from swarmbook.access.hosts import Host
 from swarmbook.access.pki import Purpose
+from swarmbook.access.probe import number, understood
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
-from swarmbook.machines.images import image_name
+from swarmbook.machines.images.labels import CONSUL_VERSION
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
@@ -27,12 +28,13 @@ from swarmbook.phases.consul import gossip
 from swarmbook.phases.consul.acl import begin, let_in
 from swarmbook.phases.consul.agents import wait_for_agents, wait_for_container, wait_for_updates
 from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK, Wanted, wanted
+from swarmbook.phases.consul.fence import MODERN, about_version, raft_check, refuse_leap, refuse_open_raft
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import advance, replacements
 from swarmbook.phases.support.consul_api import api
 from swarmbook.phases.support.consul_tokens import forget_others, known_tokens, lingering, write_token
-from swarmbook.phases.support.images import ensure_images, nodes_without_image
+from swarmbook.phases.support.images import ensure_images, image_of, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["Agents", "deploy"]
@@ -43,10 +45,6 @@ _MANAGEMENT = "management"
 
 def _mark(wanted: Wanted) -> str:
     return gossip.key_mark(wanted.gossip.reveal())
-
-
-#: Of these versions on, TLS settings have a stanza of their own.
-_MODERN = (1, 12)
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Deploy(Step[Agents, Wanted]):
     def observe(self, book: Book) -> Agents:
         manager = require_swarm(book)
         engines = book.engines()
-        image = image_name("consul", book.params.lab_base_image)
+        image = image_of(book, "consul")
         lacking = nodes_without_image(engines, image)
         listed = engines[manager].swarm_nodes()
         labels = {node.labels.get("name"): node.labels.get("consul", "") for node in listed}
@@ -125,10 +123,11 @@ class Deploy(Step[Agents, Wanted]):
 
     def want(self, book: Book, seen: Agents) -> Wanted:
         nameservers = {name: state.nameservers for name, state in seen.nodes.items()}
-        image = image_name("consul", book.params.lab_base_image)
-        return wanted(book, nameservers, seen.managers, seen.version >= _MODERN, image)
+        image = image_of(book, "consul")
+        return wanted(book, nameservers, seen.managers, seen.version >= MODERN, image)
 
     def plan(self, wanted: Wanted, seen: Agents) -> list[Change]:
+        _refuse_version(wanted, seen)
         changes = [
             Change("cluster", Action.SECRET, (stack.secret_base(name),))
             for name in wanted.secrets
@@ -178,9 +177,10 @@ class Deploy(Step[Agents, Wanted]):
             todo.take(Action.REPLACE_AUTHORITY)  # by stages: `advance`
             ensure_images(book, {c.host: ["consul"] for c in todo.take(Action.IMAGES)})
             if not seen.version:  # no node had the image, so nothing said which settings its Consul reads
-                image = image_name("consul", book.params.lab_base_image)
+                image = image_of(book, "consul")
                 seen = replace(seen, version=_version(book.engine(min(seen.nodes)), image))
                 wanted = self.want(book, seen)
+                _refuse_version(wanted, seen)
             servers = [name for name, config in wanted.configs.items() if config["server"]]
             bases = {thing for change in todo.take(Action.SECRET) for thing in change.things}
             contents = {name: content for name, content in wanted.secrets.items() if stack.secret_base(name) in bases}
@@ -236,9 +236,12 @@ class Deploy(Step[Agents, Wanted]):
         known = [token for token in wanted.tokens.values() if token.mark in seen.tokens]
         return [
             *rows,
+            *about_version(seen.version),
+            *raft_check(seen.version, wanted.configs),
             Check("cluster", "raft leader", "one", seen.leader or "none", bool(seen.leader)),
             equal("cluster", "tokens and policies", len(wanted.tokens), len(known)),
-            equal("cluster", "gossip keys", 1, len(seen.keys)),
+            # While an agent is away, Consul does not say.
+            Check("cluster", "gossip keys", "one", str(len(seen.keys) or "not told"), len(seen.keys) < 2),
             stack.none_replaced(seen.secrets, wanted.secrets),
         ]
 
@@ -284,10 +287,21 @@ def _refuse_taken_ports(name: str, state: NodeState, config: Mapping[str, Any]) 
         )
 
 
+def _refuse_version(wanted: Wanted, seen: Agents) -> None:
+    refuse_open_raft(seen.version, wanted.configs, wanted.open_raft)
+    if seen.leader:
+        refuse_leap(seen.version, {name: state.config for name, state in seen.nodes.items()})
+
+
 def _version(engine: Engine, image: str) -> tuple[int, ...]:
-    """Return the version of the Consul in an image: it says what the agents' files have to look like."""
-    text = engine.image_labels(image).get("swarmbook.consul.version", "1.8")
-    return tuple(int(part) for part in text.split("."))
+    """Return the version of the Consul in an image: it says what the agents' files have to look like.
+
+    Raises:
+        WorldError: The image does not say it, or something that is none.
+    """
+    text = engine.image_labels(image).get(CONSUL_VERSION, "")
+    with understood(engine.name):
+        return tuple(number(part) for part in text.split("."))
 
 
 def _put(host: Host, wanted: Wanted, paths: tuple[str, ...], *, formed: bool) -> None:

@@ -12,10 +12,10 @@ from swarmbook.access.node import Node
 from swarmbook.access.pki import Purpose, Use
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
-from swarmbook.machines.images import image_name
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacing
+from swarmbook.phases.support.images import image_of
 from swarmbook.phases.support.member_data import data_folder, volume_name
 
 __all__ = ["Parts", "document", "member_name", "parts", "service_name"]
@@ -88,7 +88,7 @@ def parts(book: Book, founder: str | None = None) -> Parts:
             where no one is.
     """
     params, cluster = book.params, book.params.mariadb_cluster_name
-    image = image_name("galera", book.params.lab_base_image)
+    image = image_of(book, "galera")
     replication, database = book.authority(Purpose.REPLICATION), book.authority(Purpose.DATABASE)
     shared = {
         "ca.pem": replication.bundle,

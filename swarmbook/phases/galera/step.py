@@ -12,7 +12,6 @@ from swarmbook.base.errors import OutOfOrder, WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
-from swarmbook.machines.images import image_name
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import Params
@@ -25,7 +24,7 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import advance
 from swarmbook.phases.support.consul_api import api
 from swarmbook.phases.support.consul_tokens import Token, forget_others, known_tokens, lingering, write_token
-from swarmbook.phases.support.images import ensure_images, nodes_without_image
+from swarmbook.phases.support.images import ensure_images, image_of, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["bootstrap"]
@@ -54,7 +53,7 @@ class Bootstrap(Step[Galera, Parts]):
                 next="swarmbook run PARAMS --from 06",
             )
         engines = book.engines(params.members())
-        lacking = nodes_without_image(engines, image_name("galera", params.lab_base_image))
+        lacking = nodes_without_image(engines, image_of(book, "galera"))
         client = book.engine(manager)
         specs = stack.specs(client, params.mariadb_cluster_name)
         members = book.fleet.each(

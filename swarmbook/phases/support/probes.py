@@ -10,8 +10,8 @@ from swarmbook.access.commands import Script, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.probe import Probe, address
 from swarmbook.book.book import Book
-from swarmbook.machines.images import image_name
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.images import image_of
 
 __all__ = ["Probes"]
 
@@ -35,7 +35,7 @@ class Probes:
 
     def __enter__(self) -> Probes:
         # Consul's image is on every node by now, and has ping and getent.
-        image = image_name("consul", self._book.params.lab_base_image)
+        image = image_of(self._book, "consul")
         labels = [f"{_LABEL}=1", f"{stack.CLUSTER_LABEL}={self._book.cluster.name}"]
         network = self._network or "bridge"
         start = _start(self._name, labels, network, image)
