@@ -68,7 +68,7 @@ class Params(BaseModel):
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
-        "00 01 91",
+        "00 01 02 03 05 91",
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(300, "01 02 03 04 05 06 07 08 90 91", "maximum seconds for any single wait", ge=10, le=7200)
@@ -141,6 +141,11 @@ class Params(BaseModel):
         "device of the second disk on every node; auto: the one that the provider names, or else the only empty one",
     )
     wipe_disks: list[Name] = _p([], "02", "nodes whose second disk may be wiped even if it holds foreign data")
+    firewall: Literal["auto", "always", "never"] = _p(
+        "auto",
+        "01 02 03 05",
+        "a wall of nftables on every node, which lets the nodes alone into the cluster's ports: always, never, or auto (on your own hosts and rented ones, not in the lab)",
+    )
     datacenter: Name = _p("lab1", "03 04", "value of the engine label dc=, and name of Consul's datacenter")
     instance_type: Name = _p("lab", "03", "value of the engine label instance_type=")
     docker_source: Literal["system", "docker"] = _p(
@@ -159,7 +164,7 @@ class Params(BaseModel):
     swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
     certificate_days: int = _p(365, "03 04 05 07", "lifetime of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 05 07", "renew a certificate this many days before it expires", ge=0)
-    consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
+    consul_https_port: Port = _p(8501, "01 03 04 05 07 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p("generate", "04", "gossip encryption key: generate, env:NAME or file:PATH")
     consul_management_token: SecretReference = _p(
         "generate", "04 07 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
@@ -167,11 +172,25 @@ class Params(BaseModel):
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: Network = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(
-        0, "01 06", "MTU of the overlay, bytes; 0: the smallest MTU of the nodes, minus 50 for VXLAN", ge=0, le=9000
+        0,
+        "01 06",
+        "MTU of the overlay, bytes; 0: the smallest MTU of the nodes, minus 50 for VXLAN and 26 for ESP where it is encrypted",
+        ge=0,
+        le=9000,
+    )
+    overlay_encrypted: Literal["auto", "always", "never"] = _p(
+        "auto",
+        "06",
+        "whether the overlay is encrypted (ESP): always, never, or auto (a new one is where every node's kernel has ESP)",
     )
     mariadb_cluster_name: Name = _p("galera", "07 08 90", "name of the Galera cluster, its services and its secrets")
     galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that run a Galera member; empty: all")
-    mariadb_port: int = _p(0, "01 07 08", "port of each member on its host; 0: not published", ge=0, le=65535)
+    mariadb_port: int = _p(0, "01 03 05 07 08", "port of each member on its host; 0: not published", ge=0, le=65535)
+    mariadb_clients: list[Network] = _p(
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
+        "01 03 05",
+        "networks whose hosts the wall lets into mariadb_port, besides the nodes; default: all private ones",
+    )
     mariadb_data_path: HostFolder = _p("", "07 90", "folder for the data on the node; empty: a named volume")
     mariadb_init_scripts: LocalPath = _p(
         "", "07", "local folder of *.sql, *.sql.gz and *.sh, run once on the first member"
@@ -196,6 +215,10 @@ class Params(BaseModel):
         """Return the nodes that carry a Galera member, first the one that bootstraps."""
         return list(self.galera_nodes or self.nodes)
 
+    def walled(self) -> bool:
+        """Tell whether the nodes get a wall."""
+        return self.firewall == "always" or (self.firewall == "auto" and self.provider != "lab")
+
     def view(self, phase: str) -> Params:
         """Return these parameters as one phase may see them: all of them for no phase.
 
@@ -214,7 +237,7 @@ class _Guarded:
         self.phase = phase
 
     def __getattr__(self, name: str) -> object:
-        read = {"managers": "swarm_managers", "members": "galera_nodes"}.get(name, name)
+        read = {"managers": "swarm_managers", "members": "galera_nodes", "walled": "firewall"}.get(name, name)
         if read in Params.model_fields and read not in self._allowed:
             raise AttributeError(
                 f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"

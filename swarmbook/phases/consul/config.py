@@ -22,6 +22,7 @@ STACK = stack.CONSUL
 FOLDER = "/etc/swarmbook/consul"
 #: Within it: for the containers of a node that ask its agent, which read it again for each call.
 PUBLIC_CA = "public/consul-ca.pem"
+#: What answers to DNS need, and no more: nodes and services, no prepared queries, which the book has none of.
 _DNS_RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n'
 
 
@@ -173,8 +174,18 @@ def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
     return [*names, *([f"server.{datacenter}.consul"] if role == "server" else [])]
 
 
+#: Of these versions on, TLS settings have a stanza of their own.
+_MODERN = (1, 12)
+#: Of these versions on, DNS has a token of its own. Before, it takes the ``default`` one, which whoever asks the API without a token gets.
+_DNS_TOKEN = (1, 17)
+
+
 def wanted(
-    book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: Sequence[str], modern: bool, image: str
+    book: Book,
+    nameservers: Mapping[str, tuple[str, ...]],
+    managers: Sequence[str],
+    version: tuple[int, ...],
+    image: str,
 ) -> Wanted:
     """Return Consul as it should be.
 
@@ -182,7 +193,7 @@ def wanted(
         book: The open book.
         nameservers: Of each node itself.
         managers: Nodes that are swarm managers, and so carry a server.
-        modern: Consul 1.12 or newer.
+        version: Of the Consul in the image; empty while it is unknown.
         image: Its image's tag.
     """
     params = book.params
@@ -193,15 +204,16 @@ def wanted(
     keys = dict.fromkeys(("server", "client"), json.dumps({"encrypt": gossip.reveal()}))
     salt = stack.salt_of(book.cluster)
     names = {role: stack.secret_name(salt, f"consul-{role}", content) for role, content in keys.items()}
+    answers = "dns" if version >= _DNS_TOKEN else "default"
     configs, private, tokens = {}, {}, {"dns": (dns.name, _DNS_RULES)}
     authority = book.authority(Purpose.CONSUL)
     for name, node in nodes.items():
         role = "server" if name in managers else "client"
         agent = book.cluster.secret(f"consul-agent-{name}-token", make=secrets.token)
         leaf = book.leaf(Purpose.CONSUL, name, certificate_names(node, role, params.datacenter), Use.PEER)
-        configs[name] = agent_config(params, node, role, servers, nameservers.get(name, ()), modern)
+        configs[name] = agent_config(params, node, role, servers, nameservers.get(name, ()), version >= _MODERN)
         private[name] = {
-            "tokens.json": json.dumps({"acl": {"tokens": {"agent": agent.reveal(), "default": dns.reveal()}}}).encode(),
+            "tokens.json": json.dumps({"acl": {"tokens": {"agent": agent.reveal(), answers: dns.reveal()}}}).encode(),
             "ca.pem": authority.bundle,
             PUBLIC_CA: authority.bundle,
             "cert.pem": leaf.certificate,

@@ -37,8 +37,6 @@ from swarmbook.phases.support.preconditions import require_swarm
 __all__ = ["Agents", "deploy"]
 
 _CONFIG = "node.json"
-#: Of these versions on, TLS settings have a stanza of their own.
-_MODERN = (1, 12)
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class Deploy(Step[Agents, Wanted]):
     def want(self, book: Book, seen: Agents) -> Wanted:
         nameservers = {name: state.nameservers for name, state in seen.nodes.items()}
         image = image_name("consul", book.params.lab_base_image)
-        return wanted(book, nameservers, seen.managers, seen.version >= _MODERN, image)
+        return wanted(book, nameservers, seen.managers, seen.version, image)
 
     def plan(self, wanted: Wanted, seen: Agents) -> list[Change]:
         changes = [
