@@ -150,7 +150,7 @@ class Create(Step[Overlay, Network]):
             return []
         if wanted.encrypted and (lacking := [name for name, there in seen.esp.items() if not there]):
             raise WorldError(
-                f"the kernel of {', '.join(lacking)} has no ESP, and an encrypted overlay would carry no packet there",
+                f"no ESP in the kernel of {', '.join(lacking)}: an encrypted overlay would carry no packet there",
                 where=", ".join(lacking),
                 wanted="ESP with AES-GCM in every node's kernel",
                 seen="ip xfrm state add refuses it",

@@ -209,12 +209,12 @@ def _read(facts: Facts) -> Wall:
 #: What of a wall is on a node.
 WALL: Probe[Wall] = Probe(
     sh(
-        """command -v nft >/dev/null && echo yes | as tool
+        """{ command -v nft >/dev/null && echo yes; } | as tool
 { command -v nft >/dev/null && nft list tables 2>&1 >/dev/null | head -n 3; } | as trouble
 { ! nft list table inet @{table} >/dev/null 2>&1 || @!{listed}; } | as listed
 cat @{loaded} 2>/dev/null | as confirmed
-[ ! -e @{rules} ] || sha256sum @{rules} | cut -c1-64 | as rules
-systemctl is-enabled -q @{unit} 2>/dev/null && echo yes | as boots
+{ [ ! -e @{rules} ] || sha256sum @{rules} | cut -c1-64; } | as rules
+{ systemctl is-enabled -q @{unit} 2>/dev/null && echo yes; } | as boots
 ls -d @{files} 2>/dev/null | as files
 @!{admits} | as admits
 true""",

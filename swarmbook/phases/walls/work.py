@@ -46,7 +46,8 @@ WantedBy=sysinit.target
 
 #: Brings back what was confirmed before, or nothing.
 _FALL = sh(
-    "nft delete table inet @{table}; [ ! -e @{rules} ] || nft -f @{rules}",
+    "rm -f @{new}; nft delete table inet @{table}; [ ! -e @{rules} ] || nft -f @{rules}",
+    new=_NEW,
     table=TABLE,
     rules=RULES,
 )
