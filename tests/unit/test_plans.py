@@ -308,7 +308,12 @@ def test_overlay(file: Path) -> None:
 @pytest.mark.parametrize("file", cases("walls"))
 def test_walls(file: Path, node: MakeNode) -> None:
     def prepare(params: Params, case: Any) -> Plan:
-        wanted = walls.wanted_walls(params, [node(name) for name in params.nodes])
+        nodes = [node(name) for name in params.nodes]
+        there = {
+            name: Wall(databases={port: tuple(of) for port, of in raw.pop("databases", {}).items()})
+            for name, raw in case["observed"].items()
+        }
+        wanted = walls.wanted_walls(params, nodes, there)
         seen = {}
         for name, raw in case["observed"].items():
             state = dict(raw)

@@ -7,7 +7,7 @@ from enum import Flag, auto
 
 from swarmbook.params import Params
 
-__all__ = ["Port", "Users", "wanted_ports"]
+__all__ = ["SERVED", "Port", "Users", "wanted_ports"]
 
 
 class Users(Flag):
@@ -16,6 +16,10 @@ class Users(Flag):
     NODES = auto()
     CONTAINERS = auto()  # those that run on this very node
     CLIENTS = auto()  # hosts of the networks in ``mariadb_clients``
+
+
+#: Of what a node serves to others than nodes.
+SERVED = Users.NODES | Users.CONTAINERS
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Port:
 
 def wanted_ports(params: Params) -> list[Port]:
     """List every port that the nodes use among themselves, or show."""
-    both, served = ("tcp", "udp"), Users.NODES | Users.CONTAINERS
-    mariadb = [Port("tcp", params.mariadb_port, "MariaDB", served | Users.CLIENTS)] if params.mariadb_port else []
+    both = ("tcp", "udp")
+    mariadb = [Port("tcp", params.mariadb_port, "MariaDB", SERVED | Users.CLIENTS)] if params.mariadb_port else []
     return [
         Port("tcp", params.docker_api_port, "the engine's API"),
         Port("tcp", 2377, "swarm"),
@@ -42,7 +46,7 @@ def wanted_ports(params: Params) -> list[Port]:
         Port("udp", 4789, "VXLAN"),
         Port("tcp", 8300, "Consul"),
         *(Port(p, port, "Consul gossip") for port in (8301, 8302) for p in both),
-        Port("tcp", params.consul_https_port, "Consul's API", served),
+        Port("tcp", params.consul_https_port, "Consul's API", SERVED),
         *(Port(p, 53, "Consul's DNS", Users.CONTAINERS) for p in both),  # each container asks the agent of its own node
         *mariadb,
     ]

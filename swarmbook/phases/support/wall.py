@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Facts, Probe, address, line
+from swarmbook.access.probe import Facts, Probe, address, line, network, number
 from swarmbook.phases.support.ports import Port, Users
 
 __all__ = [
@@ -81,7 +81,7 @@ _BRIDGES = ("docker0", "docker_gwbridge", "br-*")
 
 
 def rules_for(
-    own: str, nodes: Iterable[str], near: Iterable[str], clients: Sequence[str], ports: Sequence[Port]
+    own: str, nodes: Iterable[str], near: Iterable[str], clients: Mapping[int, Sequence[str]], ports: Sequence[Port]
 ) -> str:
     """Write a node's rules, as ``nft -f`` takes them: the table is replaced in one transaction.
 
@@ -89,7 +89,7 @@ def rules_for(
         own: The node's private address.
         nodes: Private addresses of all nodes.
         near: Addresses of this computer, where it reaches the nodes' ports without SSH.
-        clients: Networks whose hosts may use what is for clients.
+        clients: Networks whose hosts may use a port that is for clients, by its number.
         ports: The cluster's ports.
     """
 
@@ -111,8 +111,7 @@ def rules_for(
                 f'iifname "{bridge}" fib saddr . iif oif exists {protocol} dport {{ {found} }} accept'
                 for bridge in _BRIDGES
             ]
-        if found := numbers(Users.CLIENTS, protocol):
-            accepted.append(f"ip saddr @clients {protocol} dport {{ {found} }} accept")
+    accepted += [f"ip saddr @clients_{port} tcp dport {port} accept" for port in clients]
     # A name server of the user's may listen at another address.
     local = [port.number for port in ports if port.users == Users.CONTAINERS]
     spared = ", ".join(str(number) for number in sorted(set(local)))
@@ -135,11 +134,16 @@ def rules_for(
     return "\n".join(
         [
             "# Made by swarmbook's phase 03; 90 removes it. The next run puts back what is changed here.",
+            *(f"# database {port}: {' '.join(networks)}".rstrip() for port, networks in clients.items()),
             f"table inet {TABLE}",
             f"delete table inet {TABLE}",
             f"table inet {TABLE} {{",
             *named("nodes", "", sorted({*nodes, *near})),
-            *named("clients", "; flags interval; auto-merge", sorted(set(clients))),
+            *(
+                row
+                for port, networks in clients.items()
+                for row in named(f"clients_{port}", "; flags interval; auto-merge", networks)
+            ),
             "  chain entrance {",
             "    type filter hook prerouting priority mangle; policy accept;",
             *(f"    {rule}" for rule in body),
@@ -168,6 +172,7 @@ class Wall:
         admits: Addresses that it takes for nodes.
         trouble: Why the kernel's tables cannot be listed; empty where they can, or where ``nft`` is missing.
         tool: Whether ``nft`` is there.
+        databases: By its published port, the networks of a database's clients: several may share a swarm, each with parameters of its own.
     """
 
     rules: str = ""
@@ -178,6 +183,7 @@ class Wall:
     admits: tuple[str, ...] = ()
     trouble: str = ""
     tool: bool = True
+    databases: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def there(self) -> bool:
@@ -203,7 +209,13 @@ def _read(facts: Facts) -> Wall:
         admits=tuple(address(found) for found in facts["admits"] if found),
         trouble=line(" ".join(facts["trouble"])),
         tool=any(facts["tool"]),
+        databases=dict(_database(found) for found in facts["databases"] if found),
     )
+
+
+def _database(said: str) -> tuple[int, tuple[str, ...]]:
+    port, _, networks = said.partition(":")
+    return number(port, 65535), tuple(network(found) for found in networks.split())
 
 
 #: What of a wall is on a node.
@@ -214,6 +226,7 @@ WALL: Probe[Wall] = Probe(
 { ! nft list table inet @{table} >/dev/null 2>&1 || @!{listed}; } | as listed
 cat @{loaded} 2>/dev/null | as confirmed
 { [ ! -e @{rules} ] || sha256sum @{rules} | cut -c1-64; } | as rules
+sed -n 's/^# database //p' @{rules} 2>/dev/null | as databases
 { systemctl is-enabled -q @{unit} 2>/dev/null && echo yes; } | as boots
 ls -d @{files} 2>/dev/null | as files
 @!{admits} | as admits

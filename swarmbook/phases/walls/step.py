@@ -13,7 +13,7 @@ from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import Params
-from swarmbook.phases.support.ports import Port, Users, wanted_ports
+from swarmbook.phases.support.ports import SERVED, Port, Users, wanted_ports
 from swarmbook.phases.support.wall import FILES, TABLE, WALL, Wall, rules_for, sum_of
 from swarmbook.phases.walls.work import confirm_all, pull_down, put_up, still_reached, take_back, unanswered
 
@@ -27,13 +27,13 @@ class Wanted:
     Args:
         on: Whether they get any.
         ports: The cluster's ports.
-        clients: Networks whose hosts may use what is for clients.
+        clients: Networks whose hosts may use a port that is for clients, by its number.
         rules: Of each node.
     """
 
     on: bool
     ports: tuple[Port, ...]
-    clients: tuple[str, ...] = ()
+    clients: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     rules: Mapping[str, str] = field(default_factory=dict)
 
     def things(self) -> tuple[str, ...]:
@@ -44,17 +44,25 @@ class Wanted:
         """Say for whom a port is."""
         words = {Users.NODES: "the nodes", Users.CONTAINERS: "their own containers"}
         found = [word for users, word in words.items() if users in port.users]
-        return ", ".join([*found, *(self.clients if Users.CLIENTS in port.users else ())])
+        return ", ".join([*found, *(self.clients[port.number] if Users.CLIENTS in port.users else ())])
 
 
-def wanted_walls(params: Params, nodes: Sequence[Node]) -> Wanted:
+def wanted_walls(params: Params, nodes: Sequence[Node], seen: Mapping[str, Wall]) -> Wanted:
     """Return how the walls should be.
+
+    Another database on the same swarm has parameters of its own: what the walls say of its port stays.
 
     Args:
         params: The parameters.
         nodes: All of them, with their addresses.
+        seen: The walls as they are.
     """
-    ports, clients = wanted_ports(params), tuple(params.mariadb_clients)
+    ports = wanted_ports(params)
+    shown = {port.number for port in ports if port.protocol == "tcp"}
+    others = {port: clients for wall in seen.values() for port, clients in wall.databases.items() if port not in shown}
+    mine = {port.number: tuple(params.mariadb_clients) for port in ports if Users.CLIENTS in port.users}
+    ports += [Port("tcp", port, "another database", SERVED | Users.CLIENTS) for port in sorted(others)]
+    clients = dict(sorted({**others, **mine}.items()))
     addresses, near = [node.private_address for node in nodes], sorted({node.near for node in nodes if node.near})
     rules = {node.name: rules_for(node.private_address, addresses, near, clients, ports) for node in nodes}
     return Wanted(params.walled(), tuple(ports), clients, rules)
@@ -74,7 +82,7 @@ class Build(Step[Mapping[str, Wall], Wanted]):
         return book.fleet.each(lambda host: host.ask(WALL))
 
     def want(self, book: Book, seen: Mapping[str, Wall]) -> Wanted:
-        return wanted_walls(book.params, book.nodes)
+        return wanted_walls(book.params, book.nodes, seen)
 
     def plan(self, wanted: Wanted, seen: Mapping[str, Wall]) -> list[Change]:
         changes = []
