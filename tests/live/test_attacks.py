@@ -471,7 +471,7 @@ def test_a_wall_that_shuts_out_ssh_falls_by_itself(lab: Lab, monkeypatch: pytest
         shut[host.name] = gets_into(lab, [address_of(lab, host.name)], [22])
 
     monkeypatch.setattr(step, "put_up", put_up_and_knock)
-    with contextlib.closing(book), raises(Code.WALL_TAKEN_BACK, "a3"):
+    with contextlib.closing(book), raises(Code.WALL_TAKEN_BACK, "a3", "swarmbook explain wall-taken-back"):
         Wrong()(book)
     assert shut == {"a3": []}, "it shut SSH"
     until(lambda: bool(gets_into(lab, [address_of(lab, "a3")], [22])), why=lambda: "a3 is still shut")

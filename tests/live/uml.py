@@ -32,6 +32,7 @@ _PACKAGES = [
     "systemd-sysv",
     "udev",
     "kmod",
+    "iproute2",
     "fdisk",
     "lvm2",
     "dmsetup",
