@@ -394,7 +394,7 @@ WALLED = {"firewall": "always", "mariadb_clients": []}
 
 
 def test_a_stranger_learns_names_from_consul_and_nothing_else(lab: Lab) -> None:
-    """Consul 1.8 has no token for DNS alone: without one, whoever asks gets what DNS needs."""
+    """Consul 1.8 has no token for DNS alone: without one, anyone who asks gets what DNS needs."""
     lab.need()
     with requests.Session() as session:
         session.trust_env, session.verify = False, str(lab.ca("consul"))
@@ -451,7 +451,7 @@ def test_a_wall_that_was_torn_down_is_put_back(lab: Lab) -> None:
 
 
 def test_a_wall_that_shuts_out_ssh_falls_by_itself(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the same hands as any other wall, with one rule too many: the run fails, and the node opens without anybody's help."""
+    """By the same hands as any other wall, with one rule too many: the run fails, and the node opens without anyone's help."""
     monkeypatch.setattr(work, "FALLS_AFTER_S", 12)
     params = Params(**{**lab.params, **WALLED, "nodes": NODES})
     book = Book("03", params, cluster=Cluster(lab.name, lab.home))
@@ -480,7 +480,7 @@ def test_a_wall_that_shuts_out_ssh_falls_by_itself(lab: Lab, monkeypatch: pytest
     assert not gets_into(lab, [address_of(lab, "a3")], [2377])
 
 
-def test_walls_go_when_nobody_wants_them(lab: Lab) -> None:
+def test_walls_go_when_no_one_wants_them(lab: Lab) -> None:
     lab.book("run", "--only", "03").expect(0)
     for node in NODES:
         assert "swarmbook" not in lab.machine(node).sh("nft list tables; ls /etc /etc/systemd/system")

@@ -66,8 +66,8 @@ def test_clients_are_those_of_the_parameters() -> None:
         "elements = { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 }"
         in wanted_walls(ON.view("03"), NODES, {}).rules["sw1"]
     )
-    nobody = wanted_walls(ON.model_copy(update={"mariadb_clients": []}).view("03"), NODES, {}).rules["sw1"]
-    assert "set clients_3306 {\n    type ipv4_addr; flags interval; auto-merge\n  }" in nobody
+    no_one = wanted_walls(ON.model_copy(update={"mariadb_clients": []}).view("03"), NODES, {}).rules["sw1"]
+    assert "set clients_3306 {\n    type ipv4_addr; flags interval; auto-merge\n  }" in no_one
 
 
 def test_a_name_server_of_the_users_at_another_address_is_left_alone() -> None:

@@ -176,7 +176,7 @@ def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
 
 #: Of these versions on, TLS settings have a stanza of their own.
 _MODERN = (1, 12)
-#: Of these versions on, DNS has a token of its own. Before, it takes the ``default`` one, which whoever asks the API without a token gets.
+#: Of these versions on, DNS has a token of its own. Before, it takes the ``default`` one, which anyone who asks the API without a token gets.
 _DNS_TOKEN = (1, 17)
 
 

@@ -39,13 +39,13 @@ __all__ = [
 TABLE = "swarmbook"
 FOLDER = "/etc/swarmbook-wall"
 RULES = f"{FOLDER}/rules.nft"
-#: Hash of what the kernel said the table is when it was confirmed: how it is told later whether it still is.
+#: Hash of what the kernel said the table is when it was confirmed: how a later run sees whether it still is.
 LOADED = f"{FOLDER}/loaded.sha256"
 UNIT = "swarmbook-wall.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 #: All that 90 removes, besides the table.
 FILES = (FOLDER, UNIT_FILE)
-#: A timer of systemd's, which takes a wall back that nobody has confirmed.
+#: A timer of systemd's, which takes a wall back that no one has confirmed.
 UNDO = "swarmbook-wall-undo"
 
 #: Prints the hash of the table as the kernel has it; counters are left out.

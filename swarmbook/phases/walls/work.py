@@ -1,4 +1,4 @@
-"""How a wall is put up so that it cannot shut anybody out: it falls again by itself unless it is confirmed from here."""
+"""How a wall is put up so that it cannot shut anyone out: it falls again by itself unless it is confirmed from here."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def unanswered(book: Book, ports: Sequence[Port]) -> dict[str, frozenset[tuple[s
 
 
 def still_reached(book: Book, ports: Sequence[Port], before: Mapping[str, frozenset[tuple[str, int]]]) -> None:
-    """Log in to every node anew, and try the ways between them.
+    """Log in to every node once more, and try the ways between them.
 
     Args:
         book: The open book.
