@@ -15,7 +15,7 @@ from swarmbook.model.checks import Check
 from swarmbook.params import Params
 from swarmbook.phases.support.ports import Port, Users, wanted_ports
 
-__all__ = ["judge_outside", "outside_checks"]
+__all__ = ["judge_outside", "looked_at", "outside_checks"]
 
 #: How long a connection may take, seconds. What a wall drops takes all of it.
 _TRY_S = 2
@@ -78,18 +78,22 @@ def judge_outside(params: Params, node: Node, opened: Sequence[Port], *, before_
     return Check(node.name, _NAME, "shut", f"{seen}; run 03 again", False, Code.PORTS_OPEN)
 
 
-def outside_checks(book: Book, *, before_wall: bool) -> list[Check]:
-    """Try the cluster's TCP ports at each node's public address.
-
-    Nothing answers to a datagram, so those for UDP cannot be tried; the same rules shut them.
+def looked_at(params: Params, nodes: Sequence[Node], ports: Sequence[Port], *, before_wall: bool) -> list[Check]:
+    """Try ports at each node's public address, all at once.
 
     Args:
-        book: The open book.
+        params: The parameters.
+        nodes: Which nodes.
+        ports: Those of TCP are tried.
         before_wall: See :func:`judge_outside`.
     """
-    params, nodes = book.params, book.nodes
-    ports = [port for port in wanted_ports(params) if port.protocol == "tcp"]
-    tries = {f"{node.name} {port.number}": (node, port) for node in nodes if not _unseen(node) for port in ports}
+    tries = {
+        f"{node.name} {port.number}": (node, port)
+        for node in nodes
+        if not _unseen(node)
+        for port in ports
+        if port.protocol == "tcp"
+    }
 
     def one(found: tuple[Node, Port]) -> bool:
         node, port = found
@@ -101,3 +105,15 @@ def outside_checks(book: Book, *, before_wall: bool) -> list[Check]:
         judge_outside(params, node, [port for other, port in opened if other is node], before_wall=before_wall)
         for node in nodes
     ]
+
+
+def outside_checks(book: Book, *, before_wall: bool) -> list[Check]:
+    """Try the cluster's TCP ports at each node's public address.
+
+    Nothing answers to a datagram, so those for UDP cannot be tried; the same rules shut them.
+
+    Args:
+        book: The open book.
+        before_wall: See :func:`judge_outside`.
+    """
+    return looked_at(book.params, book.nodes, wanted_ports(book.params), before_wall=before_wall)
