@@ -70,8 +70,8 @@ def test_the_whole_book(lab: Lab) -> None:
 
 def test_hosts_of_ones_own_have_walls_unasked(lab: Lab) -> None:
     """Who is on their network and is no node gets into SSH; so does this computer, which is none either."""
-    addresses = [lab.host(name).sh("hostname -I").split()[0] for name in ("h1", "h2")]
-    network = next(iter(lab.host("h1").inspect()["NetworkSettings"]["Networks"]))
+    ((network, _),) = lab.host("h1").inspect()["NetworkSettings"]["Networks"].items()
+    addresses = [lab.host(name).inspect()["NetworkSettings"]["Networks"][network]["IPAddress"] for name in ("h1", "h2")]
     assert gets_into(lab, addresses, [22, 2377, 7946, 8300, 8501], network) == [
         f"{address}:22" for address in addresses
     ]
