@@ -33,6 +33,14 @@ def gets_into(lab: Lab, addresses: Iterable[str], ports: Iterable[int], network:
     return sorted(say(lab, "\n".join([*tries, "wait"]), network or f"swarmbook-{lab.name}").split())
 
 
+def is_answered(lab: Lab, address: str) -> bool:
+    """Whether a node's DNS answers a stranger's datagram, whatever it says."""
+    name = b"".join(bytes([len(part)]) + part for part in (b"consul", b"service", b"consul"))
+    query = base64.b64encode(struct.pack("!6H", 0x5742, 0x0100, 1, 0, 0, 0) + name + b"\0\0\1\0\1").decode()
+    script = f"exec 3<>/dev/udp/{address}/53; base64 -d <<< {query} >&3; timeout {_TRY_S} dd bs=512 count=1 status=none <&3 | wc -c"
+    return int(say(lab, script, f"swarmbook-{lab.name}")) > 0
+
+
 def _sum(data: bytes) -> int:
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF

@@ -36,7 +36,7 @@ from swarmbook.phases.walls.step import Build, Wanted
 from swarmbook.testing.errors import raises
 
 from .conftest import Lab, until
-from .strangers import gets_into, smuggled
+from .strangers import gets_into, is_answered, smuggled
 
 NODES = ["a1", "a2", "a3"]
 SQL = 3308
@@ -433,10 +433,12 @@ def test_who_is_no_node_gets_in_nowhere(lab: Lab) -> None:
     # So that what follows can tell: without walls it gets in, frames and all.
     assert len(gets_into(lab, addresses.values(), TCP)) == len(NODES) * len(TCP)
     assert smuggled(lab, *target) > 0
+    assert is_answered(lab, addresses["a2"])
 
     lab.book("run", "--only", "03", **WALLED).expect(0, "Put up the walls", "3 changes")
     assert gets_into(lab, addresses.values(), TCP) == []
     assert smuggled(lab, *target) == 0
+    assert not is_answered(lab, addresses["a2"]), "an open resolver"
     assert len(gets_into(lab, addresses.values(), [22])) == len(NODES), "the walls have nothing to do with SSH"
     lab.book("verify", "--quiet", **WALLED).expect(0)
 

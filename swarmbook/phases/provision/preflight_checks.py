@@ -238,7 +238,8 @@ def _links(params: Params, node: Node, nodes: Sequence[Node], heard: Heard, late
         else f"{tried} of {all_ports} tried, which are reached; no test listener runs where the book has been before"
     )
     if later:
-        fine += f"; the wall of {', '.join(sorted(later))} lets it in when 03 has run"
+        known = fine if others else "not tried"
+        fine = f"{known}; the wall of {', '.join(sorted(later))} lets it in when 03 has run"
     rows = [
         _row(
             node,
