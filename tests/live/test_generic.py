@@ -85,7 +85,7 @@ def test_hosts_of_ones_own_have_walls_unasked(lab: Lab) -> None:
     ] == ["shut"] * 2
     lab.host("h2").sh("nft flush chain inet swarmbook entrance")
     found = looked_at(Params(firewall="always").view("05"), nodes, ports, before_wall=False)[1]
-    assert not found.ok and "2377/tcp (swarm)" in found.seen, "so that the look can tell"
+    assert not found.ok and "7946/tcp (swarm gossip)" in found.seen, "so that the look can tell"
     lab.book("run", "--only", "03").expect(0)
 
 
