@@ -445,6 +445,7 @@ def test_who_is_no_node_gets_in_nowhere(lab: Lab) -> None:
 
 def test_a_wall_that_was_torn_down_is_put_back(lab: Lab) -> None:
     lab.machine("a3").sh("nft flush chain inet swarmbook entrance")
+    lab.book("verify", **WALLED).refused(1, "CheckFailed", "a3: wall", "changed by hand")
     assert gets_into(lab, [address_of(lab, "a3")], [2377])
     lab.book("run", "--only", "03", **WALLED).expect(0)
     assert not gets_into(lab, [address_of(lab, "a3")], [2377])

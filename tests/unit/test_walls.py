@@ -14,6 +14,7 @@ from swarmbook.params import Params
 from swarmbook.phases.support import outside
 from swarmbook.phases.support.ports import Port, Users, wanted_ports
 from swarmbook.phases.support.wall import Wall, rules_for, sum_of
+from swarmbook.phases.walls.look import stands
 from swarmbook.phases.walls.step import wanted_walls
 
 ON = Params(firewall="always", nodes=["sw1", "sw2"], swarm_managers=1, mariadb_port=3306)
@@ -89,6 +90,20 @@ def test_what_another_database_has_written_is_kept() -> None:
     wanted = wanted_walls(ON.view("03"), NODES, seen)
     assert wanted.clients == {3306: tuple(ON.mariadb_clients), 3307: ("10.1.0.0/16",)}
     assert all("# database 3307: 10.1.0.0/16\n" in text for text in wanted.rules.values())
+
+
+@pytest.mark.parametrize(
+    ("wall", "seen"),
+    [
+        (Wall(loaded=True, intact=True, boots=True), "stands"),
+        (Wall(), "not loaded; run 03 again"),
+        (Wall(loaded=True, boots=True), "changed by hand; run 03 again"),
+        (Wall(loaded=True, intact=True), "not loaded at boot; run 03 again"),
+    ],
+)
+def test_a_wall_that_does_not_stand_is_reported(wall: Wall, seen: str) -> None:
+    check = stands("sw1", wall)
+    assert (check.seen, check.ok) == (seen, seen == "stands")
 
 
 # -- from outside ------------------------------------------------------------------------------------------------------
