@@ -240,10 +240,12 @@ class Engine:
             remote: Address and port of a manager.
             token: One of :meth:`join_tokens`.
             listen: Address and port where it listens.
-            advertise: Its address for the others.
+            advertise: Its address for the others, also for what overlays carry.
         """
         with self.asked(f"joining the swarm at {remote}"):
-            self.client.api.join_swarm([remote], token, listen_addr=listen, advertise_addr=advertise)
+            self.client.api.join_swarm(
+                [remote], token, listen_addr=listen, advertise_addr=advertise, data_path_addr=advertise
+            )
 
 
 _HERE = "this computer"

@@ -45,6 +45,7 @@ class Node:
         ports: Where ports of it are reached from here, if not at its public address.
         jump: By way of which SSH server.
         tunnel: Whether its other ports are reached through SSH alone.
+        near: Address of this computer in the nodes' own network, where it has one and reaches their ports from there.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Node:
     ports: Mapping[int, Endpoint] = field(default_factory=dict)
     jump: Jump | None = None
     tunnel: bool = False
+    near: str = ""
 
     def tunnelled(self, port: int) -> bool:
         """Tell whether a port of this node is reached through SSH; :meth:`swarmbook.book.book.Book.reach` does it."""

@@ -89,12 +89,14 @@ class Code(str, Enum):
     SSH_KEY_NOT_READ = "ssh-key-not-read"
     SSH_KEY_UNUSABLE = "ssh-key-unusable"
     SUDO_ASKS = "sudo-asks"
+    WALL_TAKEN_BACK = "wall-taken-back"
 
     # Rows of the preflight.
     CLOCKS_DIFFER = "clocks-differ"
     NAME_DIFFERS = "name-differs"
     PACKETS_TOO_LARGE = "packets-too-large"
     PORTS_CLOSED = "ports-closed"
+    PORTS_OPEN = "ports-open"
     PORT_HELD = "port-held"
 
     # Disks and engines.

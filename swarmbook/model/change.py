@@ -47,7 +47,9 @@ class Action(str, Enum):
     REMOUNT = "remount"  # device, options
     FSTAB = "fstab"  # device, options
     GUARD = "guard"  # device
-    # 03: engines, the swarm, images
+    # 03: the wall, engines, the swarm, images
+    WALL = "wall"  # "PORT/PROTOCOL for WHOM" for each of the cluster's ports
+    REMOVE_WALL = "remove-wall"  # the table, paths
     ISSUE = "issue"  # name of a certificate that stays here; only in records of earlier versions
     INSTALL_ENGINE = "install-engine"  # where it comes from: system or docker
     CERTIFICATE = "certificate"  # names that it carries
@@ -77,7 +79,7 @@ class Action(str, Enum):
     REMOVE_TOKEN = "remove-token"  # its name  # noqa: S105
     GOSSIP_KEY = "gossip-key"
     # 06: the overlay network
-    CREATE_NETWORK = "create-network"  # name, subnet, MTU
+    CREATE_NETWORK = "create-network"  # name, subnet, MTU, and "encrypted" where it is
     # 07: Galera
     CONFIG = "config"  # name
     MAKE_FOLDER = "make-folder"  # path or volume

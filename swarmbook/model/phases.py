@@ -74,11 +74,11 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         ),
         Phase("02", "post_provision", Kind.BUILD, ("post_provision:system", "post_provision:lay_out"), _MACHINE, wipes=True),
         Phase(
-            "03", "build_swarm", Kind.BUILD, ("engine:configure", "swarm:form", "swarm:deliver"), ("node", "engine", "disk", "kernel", "swarm"),
+            "03", "build_swarm", Kind.BUILD, ("walls:build", "engine:configure", "swarm:form", "swarm:deliver"), ("node", "engine", "disk", "kernel", "swarm"),
             builds="swarm",
         ),
         Phase("04", "deploy_consul", Kind.BUILD, ("consul:deploy", "consul:prove"), _CONSUL, builds="consul"),
-        Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers", "certificates:left"), _CONSUL, verifies=True),
+        Phase("05", "verify_swarm", Kind.BUILD, ("swarm:nodes_table", "dns:from_containers", "walls:from_outside", "certificates:left"), _CONSUL, verifies=True),
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap", "galera:accounts"), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),

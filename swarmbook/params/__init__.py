@@ -1,15 +1,14 @@
 """Every parameter once: its schema, and what must not contradict what."""
 
 from swarmbook.params.checks import Mistake
-from swarmbook.params.schema import (
-    Params,
+from swarmbook.params.reading import (
     differing,
     load_params,
     mistakes_in,
     params_from_namespace,
     params_from_record,
-    phase_params,
 )
+from swarmbook.params.schema import Params, phase_params
 
 __all__ = [
     "Mistake",

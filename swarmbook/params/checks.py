@@ -147,6 +147,18 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
             f"{p.overlay_subnet} overlaps swarm_address_pool {p.swarm_address_pool}",
             "choose two that do not share an address",
         )
+    for network in p.mariadb_clients:
+        try:
+            ipaddress.IPv4Network(network)
+        except ValueError as error:
+            yield Mistake(0, "mariadb_clients", str(error), "IPv4 networks such as [10.1.0.0/16]; one address: /32")
+    if p.overlay_encrypted == "always" and p.overlay_mtu % 4:
+        yield Mistake(
+            0,
+            "overlay_mtu",
+            f"{p.overlay_mtu}: the engine rounds the MTU of an encrypted overlay down to a multiple of 4",
+            f"use {p.overlay_mtu - p.overlay_mtu % 4}",
+        )
     for key in ("dns_primary", "dns_secondary"):
         value = getattr(p, key)
         if value:

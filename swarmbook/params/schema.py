@@ -7,22 +7,12 @@ A parameter never holds a secret, only a reference to one (see :mod:`swarmbook.b
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from swarmbook.base.codes import Code
-from swarmbook.base.errors import ParameterError
-from swarmbook.base.secrets import REFERENCE
-from swarmbook.base.words import many
 from swarmbook.model.phases import PHASES
-from swarmbook.params.checks import Mistake, cross_checks
-from swarmbook.params.flat import RETIRED, read_flat
 from swarmbook.params.kinds import (
-    WORDS,
     Address,
     AddressEntry,
     Database,
@@ -48,12 +38,9 @@ from swarmbook.params.kinds import (
     Word,
 )  # fmt: skip
 
-__all__ = [
-    "Mistake", "Params", "differing", "load_params", "mistakes_in", "params_from_namespace", "params_from_record", "phase_params",
-]  # fmt: skip
+__all__ = ["Params", "phase_params"]
 
 _ALL = tuple(PHASES)
-_OF_ONE_RUN = {"confirm", "rotate", "without"}
 
 
 def _p(default: Any, phases: str | tuple[str, ...], help: str, **limits: Any) -> Any:
@@ -75,7 +62,7 @@ class Params(BaseModel):
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
-        "00 01 91",
+        "00 01 02 03 05 91",
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(
@@ -150,6 +137,11 @@ class Params(BaseModel):
         "device of the second disk on every node; auto: the one that the provider names, or else the only empty one",
     )
     wipe_disks: list[Name] = _p([], "02", "nodes whose second disk may be wiped even if it holds foreign data")
+    firewall: Literal["auto", "always", "never"] = _p(
+        "auto",
+        "01 02 03 05",
+        "a wall of nftables on every node, which lets the nodes alone into the cluster's ports: always, never, or auto (on your own hosts and rented ones, not in the lab)",
+    )
     datacenter: Name = _p("lab1", "03 04", "value of the engine label dc=, and name of Consul's datacenter")
     instance_type: Name = _p("lab", "03", "value of the engine label instance_type=")
     docker_source: Literal["system", "docker"] = _p(
@@ -168,7 +160,7 @@ class Params(BaseModel):
     swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
     certificate_days: int = _p(365, "03 04 05 07", "lifetime of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 05 07", "renew a certificate this many days before it expires", ge=0)
-    consul_https_port: Port = _p(8501, "01 04 07 90", "port of Consul's HTTPS API on every node")
+    consul_https_port: Port = _p(8501, "01 03 04 05 07 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p(
         "generate", "04 29", "gossip encryption key: generate, env:NAME or file:PATH"
     )
@@ -183,11 +175,25 @@ class Params(BaseModel):
     overlay_network: Name = _p("backend", "06 07 90", "name of the overlay network")
     overlay_subnet: Network = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
     overlay_mtu: int = _p(
-        0, "01 06", "MTU of the overlay, bytes; 0: the smallest MTU of the nodes, minus 50 for VXLAN", ge=0, le=9000
+        0,
+        "01 06",
+        "MTU of the overlay, bytes; 0: the smallest MTU of the nodes, minus 50 for VXLAN and 26 for ESP where it is encrypted",
+        ge=0,
+        le=9000,
+    )
+    overlay_encrypted: Literal["auto", "always", "never"] = _p(
+        "auto",
+        "06",
+        "whether the overlay is encrypted (ESP): always, never, or auto (a new one is where every node's kernel has ESP)",
     )
     mariadb_cluster_name: Name = _p("galera", "07 08 29 90", "name of the Galera cluster, its services and its secrets")
     galera_nodes: list[Name] = _p([], "00 03 07 08", "nodes that run a Galera member; empty: all")
-    mariadb_port: int = _p(0, "01 07 08", "port of each member on its host; 0: not published", ge=0, le=65535)
+    mariadb_port: int = _p(0, "01 03 05 07 08", "port of each member on its host; 0: not published", ge=0, le=65535)
+    mariadb_clients: list[Network] = _p(
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
+        "01 03 05",
+        "networks whose hosts the wall lets into mariadb_port, besides the nodes; default: all private ones",
+    )
     mariadb_data_path: HostFolder = _p("", "07 90", "folder for the data on the node; empty: a named volume")
     mariadb_init_scripts: LocalPath = _p(
         "", "07", "local folder of *.sql, *.sql.gz and *.sh, run once on the first member"
@@ -228,6 +234,10 @@ class Params(BaseModel):
         """Return the nodes that carry a Galera member, first the one that bootstraps."""
         return list(self.galera_nodes or self.nodes)
 
+    def walled(self) -> bool:
+        """Tell whether the nodes get a wall."""
+        return self.firewall == "always" or (self.firewall == "auto" and self.provider != "lab")
+
     def view(self, phase: str) -> Params:
         """Return these parameters as one phase may see them: all of them for no phase.
 
@@ -246,7 +256,7 @@ class _Guarded:
         self.phase = phase
 
     def __getattr__(self, name: str) -> object:
-        read = {"managers": "swarm_managers", "members": "galera_nodes"}.get(name, name)
+        read = {"managers": "swarm_managers", "members": "galera_nodes", "walled": "firewall"}.get(name, name)
         if read in Params.model_fields and read not in self._allowed:
             raise AttributeError(
                 f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"
@@ -257,147 +267,3 @@ class _Guarded:
 def phase_params(phase: str) -> list[str]:
     """List the names of the parameters that a phase's notebook declares, in order."""
     return [name for name, field in Params.model_fields.items() if phase in field.json_schema_extra["phases"]]  # type: ignore[index,operator]
-
-
-def load_params(path: str | Path) -> Params:
-    """Read a parameter file.
-
-    Example:
-        >>> load_params("params/lab.yaml").nodes
-        ['sw1', 'sw2', 'sw3']
-
-    Args:
-        path: A flat YAML file.
-
-    Returns:
-        The parameters, defaults filled in.
-
-    Raises:
-        ParameterError: Everything that is wrong with the file, in one message.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ParameterError(
-            f"the parameter file cannot be read: {error.strerror}",
-            where=str(path),
-            next="name an existing file, such as params/lab.yaml",
-            code=Code.PARAMETERS_NOT_READ,
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ParameterError(
-            "the parameter file is not text",
-            where=str(path),
-            wanted="UTF-8",
-            seen=str(error.reason),
-            next="save it as UTF-8",
-            code=Code.PARAMETERS_NOT_READ,
-        ) from None
-    values, lines, mistakes = read_flat(text)
-    params, more = _validate(values)
-    mistakes += [Mistake(lines.get(m.key, 1), m.key, m.what, m.fix) for m in more]
-    _raise(mistakes, str(path))
-    assert params is not None
-    return params
-
-
-def params_from_namespace(phase: str, namespace: Mapping[str, Any]) -> Params:
-    """Read parameters from the variables of a notebook's parameters cell.
-
-    Args:
-        phase: Number of the notebook, such as ``"04"``.
-        namespace: The notebook's variables (``globals()``).
-
-    Raises:
-        ParameterError: Everything that is wrong with the values.
-    """
-    names = phase_params(phase)
-    params, mistakes = _validate({name: namespace[name] for name in names if name in namespace}, names)
-    _raise(mistakes, f"the parameters cell of {PHASES[phase].file}")
-    assert params is not None
-    return params
-
-
-def mistakes_in(values: Mapping[str, Any]) -> list[Mistake]:
-    """List everything that is wrong with parameters, given by name; what is not among them has its default."""
-    return _validate(values)[1]
-
-
-def params_from_record(values: Mapping[str, Any], source: str) -> Params:
-    """Read parameters as a run or a plan has kept them.
-
-    Args:
-        values: By name.
-        source: Where they were kept, for the message.
-
-    Raises:
-        ParameterError: This swarmbook does not take them.
-    """
-    params, mistakes = _validate({name: value for name, value in values.items() if name not in RETIRED})
-    _raise(mistakes, source)
-    assert params is not None
-    return params
-
-
-def differing(kept: Params, given: Params) -> str:
-    """List what two sets of parameters differ in, a line each; what is of one run alone is not compared."""
-    old, new = kept.model_dump(exclude=_OF_ONE_RUN), given.model_dump(exclude=_OF_ONE_RUN)
-    return "\n".join(f"{name}: {old[name]!r} then, {new[name]!r} now" for name in old if old[name] != new[name])
-
-
-def _raise(mistakes: list[Mistake], source: str) -> None:
-    if not mistakes:
-        return
-    found = "\n".join(f"line {m.line}: {m.key}: {m.what}\n    fix: {m.fix}" for m in sorted(mistakes))
-    raise ParameterError(
-        f"{many(len(mistakes), 'mistake')} in the parameters; nothing was touched",
-        where=source,
-        seen=found,
-        next="correct the lines above and run again",
-    )
-
-
-def _validate(
-    values: Mapping[str, Any], names: Iterable[str] = Params.model_fields
-) -> tuple[Params | None, list[Mistake]]:
-    """Return the parameters, or what is wrong with ``names``: a notebook leaves the others at their defaults."""
-    mistakes: list[Mistake] = []
-    good = dict(values)
-    try:
-        params = Params.model_validate(good)
-    except ValidationError as error:
-        for item in error.errors():
-            key = str(item["loc"][0])
-            good.pop(key, None)
-            mistakes.append(_mistake(key, item))
-        try:  # what is left can still be held against itself, so that all mistakes are reported at once
-            params = Params.model_validate(good)
-        except ValidationError:
-            return None, mistakes
-    reported = {m.key for m in mistakes}
-    mistakes += [
-        m
-        for m in cross_checks(params, reported | (Params.model_fields.keys() - set(names)))
-        if m.key not in reported and m.key in names
-    ]
-    return (None if mistakes else params), mistakes
-
-
-def _mistake(key: str, item: Any) -> Mistake:
-    if item["type"] == "extra_forbidden":
-        if key in RETIRED:
-            return Mistake(0, key, "a parameter of earlier versions", RETIRED[key])
-        close = difflib.get_close_matches(key, Params.model_fields, n=1)
-        return Mistake(
-            0, key, "no such parameter", f"did you mean {close[0]}?" if close else "`swarmbook params` lists them all"
-        )
-    field = Params.model_fields[key]
-    at = "".join(f"[{part}]" for part in item["loc"][1:])
-    secret = any(getattr(limit, "pattern", "") == REFERENCE for limit in field.metadata)
-    # A value that should have been a reference may well be the secret itself: it is not repeated.
-    seen = "" if secret else f" (seen: {item['input']!r})"
-    fix = f"{field.description}; default {field.default!r}"
-    wanted = WORDS.get(item.get("ctx", {}).get("pattern", ""))
-    what = f"not {wanted}" if wanted else item["msg"].lower()
-    return Mistake(0, key, f"{at}{' ' if at else ''}{what}{seen}", fix)

@@ -174,8 +174,9 @@ def _gossip_key(book: Book, name: str) -> bool:
     _ours(name, "consul_gossip_key", book.params.consul_gossip_key)
     if gone := book.params.without:  # Consul takes a ring for replaced when every agent that it knows has said so
         raise UsageError(
-            f"the {name} is not replaced while {', '.join(gone)} is away: Consul replaces it on all agents or on none",
-            where="--without",
+            f"the {name} is replaced on all agents or on none",
+            where=f"--without {' --without '.join(gone)}",
+            wanted="every node that Consul knows",
             next="rotate the rest now, and this one when all nodes are there",
         )
     book.cluster.replace("consul-gossip-key", secrets.gossip_key)

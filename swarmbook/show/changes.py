@@ -75,6 +75,15 @@ def _listens(change: Change) -> str:
     return f"API on its {where[0]}, port {port}" if where else f"API on port {port}"
 
 
+def _walled(change: Change) -> str:
+    ports: dict[str, list[str]] = {}
+    for thing in change.things:
+        port, _, whom = thing.partition(" for ")
+        ports.setdefault(whom, []).append(port)
+    words = "; ".join(f"{' '.join(found)} for {whom} alone" for whom, found in ports.items())
+    return f"wall: {words}" + (f" ({change.because})" if change.because else "")
+
+
 def _priced(words: str) -> Callable[[Change], str]:
     return lambda change: ", ".join([words, *change.things])
 
@@ -101,6 +110,8 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.REMOUNT: lambda change: f"mounted with {change.things[1]}",
     Action.FSTAB: lambda change: f"entered in fstab with {change.things[1]}",
     Action.GUARD: _with("engine held back until the disk is mounted"),
+    Action.WALL: _walled,
+    Action.REMOVE_WALL: lambda change: f"the wall: table {change.things[0]} of nftables, {' '.join(change.things[1:])}",
     Action.ISSUE: _why("certificate {} issued"),
     Action.INSTALL_ENGINE: lambda change: (
         "engine installed" + (" from Docker's repository" if change.things == ("docker",) else "")
@@ -132,7 +143,9 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.GOSSIP_KEY: _with("gossip key replaced on the living ring"),
     Action.ROTATE: _with("{} replaced"),
     Action.END_OVERLAP: _with("{} of before lets no one in any more"),
-    Action.CREATE_NETWORK: lambda change: "overlay {}, {}, MTU {}".format(*change.things),
+    Action.CREATE_NETWORK: lambda change: (
+        "overlay {}, {}, MTU {}".format(*change.things) + ", encrypted" * (len(change.things) > 3)
+    ),
     Action.CONFIG: _with("swarm config {}"),
     Action.MAKE_FOLDER: _with("data folder made"),
     Action.WITHDRAW_MARK: _with("left-over bootstrap mark withdrawn"),

@@ -13,17 +13,30 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pymysql
 import pytest
 import requests
 
+from swarmbook.access import hosts
+from swarmbook.access.cluster import Cluster
+from swarmbook.access.hosts import Host
 from swarmbook.access.pki import Authority, Leaf, Purpose, operator
 from swarmbook.access.tls import NamedAdapter, NamedContext
+from swarmbook.base.codes import Code
+from swarmbook.book.book import Book
+from swarmbook.model.checks import Check
+from swarmbook.params import Params
+from swarmbook.phases.support.wall import Wall
+from swarmbook.phases.walls import step, work
+from swarmbook.phases.walls.step import Build, Wanted
+from swarmbook.testing.errors import raises
 
-from .conftest import Lab
+from .conftest import Lab, until
+from .strangers import gets_into, is_answered, smuggled
 
 NODES = ["a1", "a2", "a3"]
 SQL = 3308
@@ -441,12 +454,123 @@ def test_what_is_replaced_opens_nothing_and_meanwhile_no_one_is_turned_away(
     assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
 
 
+# -- who is no node gets in nowhere ------------------------------------------------------------------------------------
+
+#: Of every node; the engine's API, the swarm, its gossip, Consul and its API, DNS, the database.
+TCP = [2376, 2377, 7946, 8300, 8301, 8302, 8501, 53, SQL]
+WALLED = {"firewall": "always", "mariadb_clients": []}
+
+
+def wall_of(lab: Lab, node: str) -> str:
+    """What of a wall is on a node."""
+    return lab.machine(node).sh(
+        "nft list tables | grep swarmbook; ls -d /etc/swarmbook-wall /etc/systemd/system/swarmbook-wall* 2>/dev/null; true"
+    )
+
+
+def test_a_stranger_learns_names_from_consul_and_nothing_else(lab: Lab) -> None:
+    """Consul 1.8 has no token for DNS alone: without one, anyone who asks gets what DNS needs."""
+    lab.need()
+    with requests.Session() as session:
+        session.trust_env, session.verify = False, str(lab.ca("consul"))
+        session.mount("https://", NamedAdapter(NamedContext.of("a1", lab.ca("consul").read_bytes())))
+        api = f"https://{lab.end('a1', 8501)}/v1"
+        for path in (
+            "agent/self",
+            "agent/metrics",
+            "kv/swarmbook",
+            "acl/tokens",
+            "acl/policies",
+            "operator/raft/configuration",
+            "snapshot",
+        ):
+            assert session.get(f"{api}/{path}", timeout=60).status_code == 403, path
+        for path in ("session/list", "query", "event/list"):
+            assert session.get(f"{api}/{path}", timeout=60).json() == [], path
+        for path, body in (
+            ("kv/swarmbook", "x"), ("agent/service/register", {"Name": "x"}), ("session/create", {}), ("event/fire/x", {}),
+            ("catalog/register", {"Node": "x", "Address": "192.0.2.1"}),
+        ):  # fmt: skip
+            assert session.put(f"{api}/{path}", json=body, timeout=60).status_code == 403, path
+
+
+def test_who_is_no_node_gets_in_nowhere(lab: Lab) -> None:
+    addresses = {node: address_of(lab, node) for node in NODES}
+    target = lab.machine("a2"), member(lab, "a2"), addresses["a2"]
+    # So that what follows can tell: without walls it gets in, frames and all.
+    assert len(gets_into(lab, addresses.values(), TCP)) == len(NODES) * len(TCP)
+    assert smuggled(lab, *target) > 0
+    assert is_answered(lab, addresses["a2"])
+
+    lab.book("run", "--only", "03", **WALLED).expect(0, "Put up the walls", "3 changes")
+    assert gets_into(lab, addresses.values(), TCP) == []
+    assert smuggled(lab, *target) == 0
+    assert not is_answered(lab, addresses["a2"]), "an open resolver"
+    assert len(gets_into(lab, addresses.values(), [22])) == len(NODES), "the walls have nothing to do with SSH"
+    lab.book("verify", "--quiet", **WALLED).expect(0)
+
+
+def test_a_wall_that_was_torn_down_is_put_back(lab: Lab) -> None:
+    lab.machine("a3").sh("nft flush chain inet swarmbook entrance")
+    lab.book("verify", **WALLED).refused(1, "CheckFailed", "a3: wall", "changed by hand")
+    assert gets_into(lab, [address_of(lab, "a3")], [2377])
+    lab.book("run", "--only", "03", **WALLED).expect(0)
+    assert not gets_into(lab, [address_of(lab, "a3")], [2377])
+    # Debian's own service flushes every table when it is restarted.
+    lab.machine("a3").sh("systemctl restart nftables")
+    until(
+        lambda: "swarmbook" in lab.machine("a3").sh("nft list tables"),
+        why=lambda: "no wall after nftables was restarted",
+    )
+    lab.machine("a3").sh("systemctl stop nftables")
+
+
+def test_a_wall_that_shuts_out_ssh_falls_by_itself(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same hands as any other wall, with one rule too many: the run fails, and the node opens without anyone's help."""
+    monkeypatch.setattr(work, "FALLS_AFTER_S", 6)
+    monkeypatch.setattr(hosts, "_CONNECT_S", 3)
+    params = Params(**{**lab.params, **WALLED, "nodes": NODES})
+    book = Book("03", params, cluster=Cluster(lab.name, lab.home))
+    shut: dict[str, list[str]] = {}
+
+    class Wrong(Build):
+        def want(self, book: Book, seen: Mapping[str, Wall]) -> Wanted:
+            right = super().want(book, seen)
+            rules = right.rules["a3"].replace("accept;\n", "accept;\n    tcp dport { 22 } drop\n", 1)
+            return replace(right, rules={**right.rules, "a3": rules})
+
+        def verify(self, wanted: Wanted, seen: Mapping[str, Wall]) -> list[Check]:
+            raise AssertionError("it was confirmed")
+
+    def put_up_and_knock(host: Host, rules: str) -> None:
+        work.put_up(host, rules)
+        shut[host.name] = gets_into(lab, [address_of(lab, host.name)], [22])
+
+    monkeypatch.setattr(step, "put_up", put_up_and_knock)
+    with contextlib.closing(book), raises(Code.WALL_TAKEN_BACK, "a3", "swarmbook explain wall-taken-back"):
+        Wrong()(book)
+    assert shut == {"a3": []}, "it shut SSH"
+    until(lambda: bool(gets_into(lab, [address_of(lab, "a3")], [22])), why=lambda: "a3 is still shut")
+    # What was confirmed before stands again, and SSH with it.
+    lab.book("plan", "--only", "03", **WALLED).expect(0, "nothing to change")
+    assert not gets_into(lab, [address_of(lab, "a3")], [2377])
+
+
+def test_walls_go_when_no_one_wants_them(lab: Lab) -> None:
+    lab.book("run", "--only", "03").expect(0)
+    for node in NODES:
+        assert wall_of(lab, node) == ""
+    assert gets_into(lab, [address_of(lab, "a1")], [2377])
+
+
 # -- nothing is deleted unasked ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def alone(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab(["d1"], swarm_managers=1, lab_disk_gb=3, mariadb_port=0, mariadb_data_path="/srv/db")
+    return make_lab(
+        ["d1"], swarm_managers=1, lab_disk_gb=3, mariadb_port=0, mariadb_data_path="/srv/db", firewall="always"
+    )
 
 
 def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -> None:
@@ -454,6 +578,7 @@ def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -
     machine = alone.machine("d1")
     machine.sh("mkdir -p /srv/db && echo mine > /srv/db/mine && mkdir -p /srv/other && echo other > /srv/other/file")
     alone.book("run").expect(0)
+    assert "table inet swarmbook" in wall_of(alone, "d1")
     machine.sh(
         "docker volume create blog && echo text > /var/lib/docker/volumes/blog/_data/post\n"
         "mkdir -p /root/disk /var/lib/docker/kept && echo far > /root/disk/far && mount --bind /root/disk /var/lib/docker/kept"
@@ -465,6 +590,7 @@ def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -
     assert machine.sh(theirs) == before
     assert machine.try_sh("ls /srv/db/galera")[0] != 0, "the members' own folder is gone"
     assert machine.try_sh("ls /etc/swarmbook")[0] != 0
+    assert wall_of(alone, "d1") == ""
     machine.sh(
         "umount /var/lib/docker/kept && systemctl start docker && docker volume rm blog && systemctl stop docker docker.socket"
     )

@@ -21,6 +21,7 @@ from swarmbook.model.change import Action
 from swarmbook.phases import destroy
 from swarmbook.phases.post_provision import disks as storage
 from swarmbook.phases.post_provision import software
+from swarmbook.phases.support.esp import HAS_ESP
 from swarmbook.show.changes import sentence
 
 from . import uml
@@ -75,6 +76,16 @@ def bytes_of(machine: uml.Machine, number: int) -> str:
                 if any(data := os.pread(file.fileno(), block, at)):
                     digest.update(f"{at} ".encode() + data)
                 at += block
+
+
+def test_a_kernel_that_can_encrypt_an_overlay_says_so(machine: uml.Machine) -> None:
+    """By its modules, which the question loads. That of the lab has none, and says no: there 06 makes a plain network."""
+    assert machine.sh(f"lsmod | grep -c ^esp4 || true; {HAS_ESP} && echo yes; lsmod | grep -c ^esp4").split() == [
+        "0",
+        "yes",
+        "1",
+    ]
+    assert machine.sh("ip xfrm state") == "", "it was asked in a namespace of its own"
 
 
 def test_packages_are_there(machine: uml.Machine, tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from swarmbook.access.node import Endpoint, Node
+from swarmbook.params import Params
+from swarmbook.phases.support.outside import looked_at
+from swarmbook.phases.support.ports import wanted_ports
+
 from .conftest import Lab, Running, free_ports, program
+from .strangers import gets_into
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +68,27 @@ def test_the_whole_book(lab: Lab) -> None:
     lab.book("status").expect(0, "Synced, Primary")
 
 
+def test_hosts_of_ones_own_have_walls_unasked(lab: Lab) -> None:
+    """Who is on their network and is no node gets into SSH; so does this computer, which is none either."""
+    ((network, _),) = lab.host("h1").inspect()["NetworkSettings"]["Networks"].items()
+    addresses = [lab.host(name).inspect()["NetworkSettings"]["Networks"][network]["IPAddress"] for name in ("h1", "h2")]
+    assert gets_into(lab, addresses, [22, 2377, 7946, 8300, 8501], network) == [
+        f"{address}:22" for address in addresses
+    ]
+    nodes = [
+        Node(name, name, address, address, Endpoint(address, 22), "", tunnel=True)
+        for name, address in zip(("h1", "h2"), addresses)
+    ]
+    ports = wanted_ports(Params().view("05"))
+    assert [
+        check.seen for check in looked_at(Params(firewall="always").view("05"), nodes, ports, before_wall=False)
+    ] == ["shut"] * 2
+    lab.host("h2").sh("nft flush chain inet swarmbook entrance")
+    found = looked_at(Params(firewall="always").view("05"), nodes, ports, before_wall=False)[1]
+    assert not found.ok and "7946/tcp (swarm gossip)" in found.seen, "so that the look can tell"
+    lab.book("run", "--only", "03").expect(0)
+
+
 def test_a_cluster_that_runs_is_not_forgotten(lab: Lab) -> None:
     lab.book("cancel", "--yes").refused(
         2,
@@ -91,6 +118,7 @@ def test_taken_away_and_the_hosts_stay(lab: Lab) -> None:
     for name in ("h1", "h2"):
         machine = lab.host(name)
         assert machine.there and machine.try_sh("ls /etc/swarmbook /etc/docker/daemon.json 2>/dev/null")[1] == ""
+        assert machine.try_sh("nft list tables | grep swarmbook; ls -d /etc/swarmbook-wall 2>/dev/null")[1] == ""
     lab.book("cancel", "--yes").expect(0)
 
 

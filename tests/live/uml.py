@@ -32,6 +32,7 @@ _PACKAGES = [
     "systemd-sysv",
     "udev",
     "kmod",
+    "iproute2",
     "fdisk",
     "lvm2",
     "dmsetup",
@@ -116,7 +117,14 @@ def make_root(image: Path) -> None:
         ):
             if (modules / name).exists():
                 shutil.copy(modules / name, kept)
-        for part in ("kernel/drivers/md", "kernel/lib", "kernel/crypto", "kernel/fs/autofs"):
+        for part in (
+            "kernel/drivers/md",
+            "kernel/lib",
+            "kernel/crypto",
+            "kernel/fs/autofs",
+            "kernel/net/ipv4",
+            "kernel/net/xfrm",
+        ):
             if (modules / part).exists():
                 shutil.copytree(modules / part, kept / part)
     for name, content in {

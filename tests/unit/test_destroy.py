@@ -38,6 +38,7 @@ SEEN = Remains(
     before=EngineBefore.ABSENT,
     disk="/dev/sdb",
     layers=("gpt:swarmbook-docker", "btrfs:docker"),
+    wall=True,
 )
 
 

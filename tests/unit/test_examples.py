@@ -17,7 +17,7 @@ MODULES = sorted(
 #: What a script of a reader's own would call.
 CALLED = [
     "swarmbook.notebook.open_book",
-    "swarmbook.params.schema.load_params",
+    "swarmbook.params.reading.load_params",
     "swarmbook.access.commands.sh",
     "swarmbook.access.probe.Probe",
     "swarmbook.access.fleet.Fleet.each",

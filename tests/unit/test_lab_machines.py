@@ -30,6 +30,9 @@ class Api:
         }
         self.answers = answers
 
+    def networks(self, names: list[str] | None = None, filters: object = None) -> list[dict[str, object]]:
+        return [{"Name": "swarmbook-lab", "Id": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/24"}]}}]
+
     def exec_create(self, container: str, command: list[str]) -> dict[str, str]:
         assert container == "swarmbook-lab-n1"
         return {"Id": "x"}
@@ -52,6 +55,7 @@ def test_an_answer_whose_text_was_lost_is_asked_for_again(tmp_path: Path) -> Non
     node = Machines(engine_with(api), "lab", tmp_path).node("n1", 10)
     assert node.host_key == "ssh-ed25519 AAAA" and api.answers == [] and node.id == "abcdef012345"
     assert (node.ssh.port, {port: end.port for port, end in node.ports.items()}) == (2201, {3306: 2202})
+    assert node.near == "10.0.0.1", "from there its published ports are reached"
 
 
 def test_a_lab_of_another_folder_is_refused_by_its_code(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from swarmbook.base.plain import plain
 from swarmbook.diagnosis.logs import _sections
 from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
-from swarmbook.phases.provision.links import Port
+from swarmbook.phases.support.ports import Port
 from swarmbook.phases.support.systems import FAMILIES
 from swarmbook.testing.errors import raises
 
@@ -73,6 +73,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.provision.links:_try": [(NODES[0], [NODES[1]], {"sw2": PORTS}, {"sw2": []}, 1500)],
     "swarmbook.phases.provision.links:_collect": [("/run/swarmbook-preflight-abc123",)],
     "swarmbook.phases.provision.preflight_probe:about_node": [(["sw2"],)],
+    "swarmbook.phases.walls.work:unanswered_from": [([NODES[1]], PORTS)],
     "swarmbook.phases.support.probes:_start": [("swarmbook-probe-1", ["a=1"], "backend", "swarmbook/consul:1")],
 }  # fmt: skip
 

@@ -28,7 +28,7 @@ GOOD: dict[str, str] = {
     "sl_tags": "tag", "sl_ssh_key_label": "me@laptop", "packages": "libstdc++6", "docker_disk": "/dev/disk/by-id/lab-second-disk",
     "wipe_disks": "sw1", "datacenter": "dc1", "instance_type": "big", "dns_primary": "9.9.9.9", "dns_secondary": "2620:fe::9",
     "dns_search_domain": "service.consul", "log_max_size": "10m", "swarm_address_pool": "10.201.0.0/16", "consul_gossip_key": "env:GOSSIP",
-    "consul_management_token": "file:~/tokens/my token", "overlay_network": "backend", "overlay_subnet": "10.200.0.0/24",
+    "consul_management_token": "file:~/tokens/my token", "overlay_network": "backend", "overlay_subnet": "10.200.0.0/24", "mariadb_clients": "10.1.0.0/16",
     "mariadb_cluster_name": "galera", "galera_nodes": "sw1", "mariadb_data_path": "/srv/mariadb", "mariadb_init_scripts": "init/scripts",
     "mariadb_buffer_pool": "128M", "mariadb_database": "app", "mariadb_user": "app", "mariadb_password": "generate",
     "mariadb_admin": "dba", "confirm": "DESTROY",

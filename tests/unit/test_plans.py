@@ -40,9 +40,11 @@ from swarmbook.phases.post_provision import disks, software
 from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_tokens import Token
+from swarmbook.phases.support.wall import FILES, Wall, sum_of
 from swarmbook.phases.swarm import step as swarm
 from swarmbook.phases.swarm.probe import Local
 from swarmbook.phases.swarm.state import Swarm
+from swarmbook.phases.walls import step as walls
 from swarmbook.show.changes import sentence
 
 from ..purity import no_side_effects
@@ -95,6 +97,7 @@ def test_every_phase_is_read() -> None:
         "swarm",
         "consul",
         "overlay",
+        "walls",
         "galera",
         "destroy",
     }
@@ -312,6 +315,35 @@ def test_overlay(file: Path) -> None:
         return partial(overlay.create.plan, overlay.wanted_network(params, seen), seen)
 
     check(file, "06", prepare)
+
+
+@pytest.mark.parametrize("file", cases("walls"))
+def test_walls(file: Path, node: MakeNode) -> None:
+    def prepare(params: Params, case: Any) -> Plan:
+        nodes = [node(name) for name in params.nodes]
+        there = {
+            name: Wall(databases={port: tuple(of) for port, of in raw.pop("databases", {}).items()})
+            for name, raw in case["observed"].items()
+        }
+        wanted = walls.wanted_walls(params, nodes, there)
+        seen = {}
+        for name, raw in case["observed"].items():
+            state = dict(raw)
+            if state.pop("stands", False):
+                whole = {
+                    "rules": sum_of(wanted.rules[name]),
+                    "loaded": True,
+                    "intact": True,
+                    "boots": True,
+                    "files": FILES,
+                }
+                state = {**whole, **state}
+            seen[name] = Wall(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in state.items()}
+            )
+        return partial(walls.build.plan, wanted, seen)
+
+    check(file, "03", prepare)
 
 
 SYNCED = Wsrep("Synced", "Primary", ready=True)

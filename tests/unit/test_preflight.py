@@ -13,9 +13,10 @@ from swarmbook.access.probe import read_facts as said
 from swarmbook.base.codes import Code
 from swarmbook.model.checks import Check
 from swarmbook.params import Params
-from swarmbook.phases.provision.links import Heard, Port
-from swarmbook.phases.provision.preflight_checks import judge, wanted_ports
+from swarmbook.phases.provision.links import Heard
+from swarmbook.phases.provision.preflight_checks import judge
 from swarmbook.phases.provision.preflight_probe import Facts, Listener, about_node, read_facts
+from swarmbook.phases.support.ports import Port, Users, wanted_ports
 
 NODES = [
     Node(f"s{n}", f"id{n}", f"10.0.0.{n}", f"10.0.0.{n}", Endpoint(f"10.0.0.{n}", 22), f"ssh-ed25519 K{n}")
@@ -29,7 +30,7 @@ SEEN = {
     for node in NODES
 }
 PARAMS = Params(nodes=["s1", "s2"], swarm_managers=1)
-ALL = len(wanted_ports(PARAMS.view("01")))
+ALL = sum(Users.NODES in port.users for port in wanted_ports(PARAMS.view("01")))
 HEARD = {
     node.name: Heard(
         {},
@@ -142,6 +143,20 @@ def test_what_was_not_tried_is_not_said_to_be_reached() -> None:
         assert row.ok and row.seen.startswith(f"{tried} of {ALL} tried")
 
 
+def test_a_wall_that_does_not_know_a_new_node_yet_is_no_failure() -> None:
+    """01 comes before 03, which tells the walls: the ports of the others are tried for nothing until then."""
+    shut = {**HEARD, "s1": Heard({"s2": (Port("tcp", 2377, "swarm"),)}, {}, 1500, {"s2": ALL})}
+
+    def row(admits: set[str]) -> Check:
+        seen = {**SEEN, "s2": replace(SEEN["s2"], admits=frozenset(admits))}
+        found = judge(PARAMS.view("01"), NODES, seen, shut)
+        return next(check for check in found if (check.host, check.name) == ("s1", "ports of the others"))
+
+    assert row({"10.0.0.2"}).ok and row({"10.0.0.2"}).seen == "not tried; the wall of s2 lets it in when 03 has run"
+    for admits in (set[str](), {"10.0.0.1", "10.0.0.2"}):
+        assert not row(admits).ok and row(admits).code is Code.PORTS_CLOSED
+
+
 def test_ports_follow_the_parameters() -> None:
     reported = {
         str(port)
@@ -171,6 +186,7 @@ def test_an_answer_is_read() -> None:
         Listener("tcp", "::", 22, "sshd"),
     )
     assert facts.listeners[2] == Listener("udp", "0.0.0.0", 4789, "") and facts.release["ID"] == "ubuntu"
+    assert facts.admits == {"10.0.0.1", "10.0.0.2"}
 
 
 ANSWER = """now
@@ -197,6 +213,9 @@ listeners
  udp 127.0.0.53%lo:53 users:(("systemd-resolve",pid=1,fd=3))
  tcp [::]:22 users:(("sshd",pid=9,fd=4),("systemd",pid=1,fd=5))
  udp 0.0.0.0:4789
+admits
+ 10.0.0.1
+ 10.0.0.2
 names
  s2 10.0.0.2
 os

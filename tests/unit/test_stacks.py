@@ -86,16 +86,37 @@ def test_only_servers_carry_the_servers_name(node: MakeNode) -> None:
 def test_consul(open_book: Callable[..., Book]) -> None:
     book = open_book("04")
     seen = dict.fromkeys(NAMES, ("192.0.2.53",))
-    made = consul_config.wanted(book, seen, ["sw1", "sw2", "sw3"], True, "swarmbook/consul:x")
+    made = consul_config.wanted(book, seen, ["sw1", "sw2", "sw3"], (1, 20), "swarmbook/consul:x")
     holds_together(dict(made.document))
     assert [c["server"] for c in made.configs.values()] == [True, True, True, False]
     hidden = [path.read_text().strip() for path in (book.cluster.folder / "secrets").iterdir()]
     assert len(hidden) >= 7
     for shown in (yaml.safe_dump(dict(made.document)), json.dumps(made.configs), repr(made)):
         assert not [value for value in hidden if value in shown]
-    again = consul_config.wanted(book, seen, ["sw1", "sw2", "sw3"], True, "swarmbook/consul:x")
+    again = consul_config.wanted(book, seen, ["sw1", "sw2", "sw3"], (1, 20), "swarmbook/consul:x")
     assert (again.document, again.configs, again.private) == (made.document, made.configs, made.private)
     token = json.loads(made.private["sw4"]["tokens.json"])["acl"]["tokens"]
+    assert set(token) == {"agent", "dns"}, "who asks without a token gets nothing"
+    before = consul_config.wanted(book, seen, ["sw1", "sw2", "sw3"], (1, 8), "swarmbook/consul:x")
+    old = json.loads(before.private["sw4"]["tokens.json"])["acl"]["tokens"]
+    assert (set(old), old["default"]) == ({"agent", "default"}, token["dns"]), "it has no token for DNS alone"
+    rules = made.tokens["dns"].rules
+    assert rules.split() == [
+        "node_prefix",
+        '""',
+        "{",
+        "policy",
+        "=",
+        '"read"',
+        "}",
+        "service_prefix",
+        '""',
+        "{",
+        "policy",
+        "=",
+        '"read"',
+        "}",
+    ]
     assert token["agent"] != json.loads(made.private["sw1"]["tokens.json"])["acl"]["tokens"]["agent"]
     management = book.cluster.secret("consul-management-token").reveal()
     kept = [

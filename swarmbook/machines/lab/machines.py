@@ -242,6 +242,8 @@ class Machines:
             f"{key_type} {key}",
             disk=_DISK,
             ports=ends,
+            # What is published here is handed on from the bridge's own address, the first of its subnet.
+            near=str(next(ipaddress.ip_network(self._containers.networks(name=self.network)[0].subnet).hosts())),
         )
 
     def destroy(self, image: str | None) -> list[str]:

@@ -64,8 +64,8 @@ def _about(said: Facts) -> About:
 
 #: Asked as the login user, who may not be able to become root.
 ABOUT: Probe[About] = Probe(_ASK, _about)
-#: What the book puts on every node from 03 on, and 90 takes away last.
-_OURS = "/etc/swarmbook"
+#: What the book puts on every node, the first from 03 on and the second in 02; 90 takes them away.
+_OURS = ("/etc/swarmbook", "/etc/swarmbook-wall")
 
 
 class GenericProvider:
@@ -304,7 +304,7 @@ class GenericProvider:
 
         def one(node: Node) -> bool:
             with self._logged_in(node) as host:
-                return host.run(sh("test -e @{ours}", ours=_OURS), check=False).ok
+                return host.run(sh("ls -d @{ours} 2>/dev/null | grep -q .", ours=_OURS), check=False).ok
 
         try:
             carrying = [name for name, carries in fan_out(one, self._known()).items() if carries]
@@ -316,7 +316,7 @@ class GenericProvider:
                 f"run 90 first: {subject(carrying, 'still carries', 'still carry')} the cluster",
                 where=", ".join(carrying),
                 wanted="hosts as they were before the book: 91 removes no host of yours, and forgets how to reach them",
-                seen=f"{_OURS} exists",
+                seen=f"{' or '.join(_OURS)} exists",
                 next="swarmbook destroy PARAMS",
                 code=Code.CLUSTER_STILL_THERE,
             )

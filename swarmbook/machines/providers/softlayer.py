@@ -345,11 +345,9 @@ class SoftLayerProvider:
         address = instance.private_address if private else instance.public_address
         end, id = Endpoint(address, 22), self._shown_id(instance)
         pinned = known.host_key if known is not None and known.id == id and self._book.cluster.pins(known) else ""
-        # Engine and Consul are reached at the private address, or through SSH: nothing of the cluster need be open to the world.
+        # Engine and Consul are reached through SSH: nothing of the cluster need be open to the world, nor to the account's VPN.
         key = pinned or self._first_contact(instance.hostname, end, progress)
-        return Node(
-            instance.hostname, id, instance.private_address, address, end, key, disk=_DOCKER_DISK, tunnel=not private
-        )
+        return Node(instance.hostname, id, instance.private_address, address, end, key, disk=_DOCKER_DISK, tunnel=True)
 
     def _first_contact(self, name: str, end: Endpoint, progress: Progress) -> str:
         def look() -> tuple[bool, str]:

@@ -13,6 +13,7 @@ from swarmbook.base import secrets
 from swarmbook.base.secrets import Secret
 from swarmbook.book.book import Book
 from swarmbook.params import Params
+from swarmbook.phases.consul.fence import MODERN
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacing
 from swarmbook.phases.support.consul_tokens import Token
@@ -24,6 +25,7 @@ STACK = stack.CONSUL
 FOLDER = "/etc/swarmbook/consul"
 #: Within it: for the containers of a node that ask its agent, which read it again for each call.
 PUBLIC_CA = "public/consul-ca.pem"
+#: What answers to DNS need, and no more: nodes and services, no prepared queries, which the book has none of.
 _DNS_RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n'
 
 
@@ -179,8 +181,16 @@ def certificate_names(node: Node, role: str, datacenter: str) -> list[str]:
     return [*names, *([f"server.{datacenter}.consul"] if role == "server" else [])]
 
 
+#: Of these versions on, DNS has a token of its own. Before, it takes the ``default`` one, which anyone who asks the API without a token gets.
+_DNS_TOKEN = (1, 17)
+
+
 def wanted(
-    book: Book, nameservers: Mapping[str, tuple[str, ...]], managers: Sequence[str], modern: bool, image: str
+    book: Book,
+    nameservers: Mapping[str, tuple[str, ...]],
+    managers: Sequence[str],
+    version: tuple[int, ...],
+    image: str,
 ) -> Wanted:
     """Return Consul as it should be.
 
@@ -188,7 +198,7 @@ def wanted(
         book: The open book.
         nameservers: Of each node itself.
         managers: Nodes that are swarm managers, and so carry a server.
-        modern: Consul 1.12 or newer.
+        version: Of the Consul in the image; empty while it is unknown.
         image: Its image's tag.
     """
     params = book.params
@@ -199,16 +209,17 @@ def wanted(
     keys = dict.fromkeys(("server", "client"), json.dumps({"encrypt": gossip.reveal()}))
     salt = stack.salt_of(book.cluster)
     names = {role: stack.secret_name(salt, f"consul-{role}", content) for role, content in keys.items()}
+    answers = "dns" if version >= _DNS_TOKEN else "default"
     configs, private, tokens = {}, {}, {dns.name: dns}
     authority = book.authority(Purpose.CONSUL)
     for name, node in nodes.items():
         role = "server" if name in managers else "client"
         agent = Token.of(book, f"agent-{name}", _agent_rules(name, role), f"consul-agent-{name}-token")
         leaf = book.leaf(Purpose.CONSUL, name, certificate_names(node, role, params.datacenter), Use.PEER)
-        configs[name] = agent_config(params, node, role, servers, nameservers.get(name, ()), modern)
+        configs[name] = agent_config(params, node, role, servers, nameservers.get(name, ()), version >= MODERN)
         private[name] = {
             "tokens.json": json.dumps(
-                {"acl": {"tokens": {"agent": agent.secret.reveal(), "default": dns.secret.reveal()}}}
+                {"acl": {"tokens": {"agent": agent.secret.reveal(), answers: dns.secret.reveal()}}}
             ).encode(),
             "ca.pem": authority.bundle,
             PUBLIC_CA: authority.bundle,

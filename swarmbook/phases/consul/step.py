@@ -28,7 +28,7 @@ from swarmbook.phases.consul import gossip
 from swarmbook.phases.consul.acl import begin, let_in
 from swarmbook.phases.consul.agents import wait_for_agents, wait_for_container, wait_for_updates
 from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK, Wanted, wanted
-from swarmbook.phases.consul.fence import MODERN, about_version, raft_check, refuse_leap, refuse_open_raft
+from swarmbook.phases.consul.fence import about_version, raft_check, refuse_leap, refuse_open_raft
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import advance, replacements
@@ -124,7 +124,7 @@ class Deploy(Step[Agents, Wanted]):
     def want(self, book: Book, seen: Agents) -> Wanted:
         nameservers = {name: state.nameservers for name, state in seen.nodes.items()}
         image = image_of(book, "consul")
-        return wanted(book, nameservers, seen.managers, seen.version >= MODERN, image)
+        return wanted(book, nameservers, seen.managers, seen.version, image)
 
     def plan(self, wanted: Wanted, seen: Agents) -> list[Change]:
         _refuse_version(wanted, seen)
@@ -241,7 +241,7 @@ class Deploy(Step[Agents, Wanted]):
             Check("cluster", "raft leader", "one", seen.leader or "none", bool(seen.leader)),
             equal("cluster", "tokens and policies", len(wanted.tokens), len(known)),
             # While an agent is away, Consul does not say.
-            Check("cluster", "gossip keys", "one", str(len(seen.keys) or "not told"), len(seen.keys) < 2),
+            Check("cluster", "gossip keys", "one", str(len(seen.keys) or "unknown"), len(seen.keys) < 2),
             stack.none_replaced(seen.secrets, wanted.secrets),
         ]
 

@@ -9,6 +9,7 @@ from swarmbook.model.change import Action, Change
 from swarmbook.model.health import EngineBefore
 from swarmbook.phases.destroy.remains import ENGINE_FILES, Remains
 from swarmbook.phases.post_provision import layouts
+from swarmbook.phases.support.wall import PULL_DOWN
 
 __all__ = ["COMMANDS"]
 
@@ -92,6 +93,10 @@ def _remove_files(change: Change, remains: Remains) -> list[Script]:
     return [sh("rm -rf @{files}", files=change.things)]
 
 
+def _remove_wall(change: Change, remains: Remains) -> list[Script]:
+    return [PULL_DOWN]
+
+
 def _undo_layout(change: Change, remains: Remains) -> list[Script]:
     commands = list(layouts.undo_commands(change.things[0]))
     # One that ran before the book came is still enabled, and goes on upon the first disk.
@@ -110,5 +115,6 @@ COMMANDS: Mapping[Action, Callable[[Change, Remains], list[Script]]] = {
     Action.REMOVE_IMAGES: _remove_images,
     Action.SET_BACK_ENGINE: _set_back,
     Action.REMOVE_FILES: _remove_files,
+    Action.REMOVE_WALL: _remove_wall,
     Action.UNDO_LAYOUT: _undo_layout,
 }

@@ -9,6 +9,7 @@ from swarmbook.base.errors import WorldError
 from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.health import EngineBefore
 from swarmbook.phases.destroy.remains import HELD, RECORD, Remains
+from swarmbook.phases.support.wall import FILES, TABLE
 
 __all__ = ["plan_destroy", "refuse_blind", "refuse_mounted"]
 
@@ -76,6 +77,8 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
             before = _before(remains)
             changes.append(Change(host, Action.SET_BACK_ENGINE, (before.value, *(HELD if before.ours else ()))))
             changes.append(Change(host, Action.REMOVE_FILES, remains.files))
+        if remains.wall:  # not before all is gone that it stands before
+            changes.append(Change(host, Action.REMOVE_WALL, (TABLE, *FILES)))
         if remains.disk:
             changes.append(Change(host, Action.UNDO_LAYOUT, (remains.disk, *remains.layers)))
     return [replace(change, word=Word.DESTROY) for change in changes]

@@ -11,6 +11,7 @@ from swarmbook.access.probe import Facts, Probe, name, names
 from swarmbook.model.health import EngineBefore
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.member_data import MARK
+from swarmbook.phases.support.wall import THERE as WALL_THERE
 
 __all__ = ["ENGINE_FILES", "HELD", "RECORD", "Remains", "remains_on"]
 
@@ -34,6 +35,7 @@ class Remains:
         theirs: What else the engine holds, which no one asked the book to remove: containers, volumes, images.
         running: Whether one of those containers runs.
         mounts: What is mounted below the engine's folders, and not by the engine.
+        wall: Whether anything of a wall of ours is there.
     """
 
     services: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class Remains:
     theirs: tuple[str, ...] = ()
     running: bool = False
     mounts: tuple[str, ...] = ()
+    wall: bool = False
 
 
 #: Comes last: what the engine was is needed until everything else is gone.
@@ -99,6 +102,7 @@ echo "$kept" | as kept
 { [ -n @{data} ] && [ "$(cat @{mark} 2>/dev/null)" = @{cluster} ] && echo yes; } | as data
 ls -d @{files} 2>/dev/null | as files
 findmnt -rn -o TARGET | as mounts
+{ @!{wall} && echo yes; } | as wall
 cat /etc/swarmbook/engine-before 2>/dev/null | as engine""",
         cluster=cluster,
         marked=f'"swarmbook.cluster":"{cluster}"',
@@ -106,6 +110,7 @@ cat /etc/swarmbook/engine-before 2>/dev/null | as engine""",
         data=data,
         mark=f"{data}/{MARK}",
         files=ENGINE_FILES,
+        wall=WALL_THERE,
     )
 
     def read(facts: Facts) -> Remains:
@@ -143,6 +148,7 @@ cat /etc/swarmbook/engine-before 2>/dev/null | as engine""",
             theirs=tuple(sorted(theirs)),
             running=running,
             mounts=tuple(mount for mount in facts["mounts"] if _foreign(mount)),
+            wall=any(facts["wall"]),
         )
 
     return Probe(script, read)

@@ -90,11 +90,17 @@ def wanted_packages(params: Params, seen: Mapping[str, System]) -> Wanted:
     families = {host: family_of(host, system.release) for host, system in seen.items()}
     packages = {
         host: tuple(
-            dict.fromkeys([*family.packages([*_tools(params, seen[host].disk), "certificates"]), *params.packages])
+            dict.fromkeys(
+                [*family.packages([*_tools(params, seen[host].disk), *_wall(params), "certificates"]), *params.packages]
+            )
         )
         for host, family in families.items()
     }
     return Wanted(params.system_update, families, packages)
+
+
+def _wall(params: Params) -> tuple[str, ...]:
+    return ("wall",) if params.walled() else ()
 
 
 def _tools(params: Params, disk: Disk) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from swarmbook.access.fleet import Fleet
 from swarmbook.access.hosts import Host
 from swarmbook.access.node import Node
 from swarmbook.access.probe import Facts, Probe, number
+from swarmbook.phases.support.ports import Port
 
-__all__ = ["Heard", "Port", "try_links"]
+__all__ = ["Heard", "try_links"]
 
 #: Listeners end by themselves after this many seconds, whatever becomes of us.
 _LIFE_S = 30
@@ -24,18 +25,6 @@ _TRY_S = 2
 
 
 _FOLDER = re.compile(r"/run/swarmbook-preflight-[A-Za-z0-9]{6}")
-
-
-@dataclass(frozen=True)
-class Port:
-    """A port that nodes use, and what for."""
-
-    protocol: str
-    number: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.protocol}"
 
 
 @dataclass(frozen=True)

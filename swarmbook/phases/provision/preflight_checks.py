@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from swarmbook.access.hosts import Host
 from swarmbook.access.node import Node
@@ -12,11 +12,13 @@ from swarmbook.book.book import Book
 from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable
 from swarmbook.params import Params
-from swarmbook.phases.provision.links import Heard, Port, try_links
+from swarmbook.phases.provision.links import Heard, try_links
 from swarmbook.phases.provision.preflight_probe import Facts, about_node
+from swarmbook.phases.support.outside import outside_checks
+from swarmbook.phases.support.ports import Port, Users, wanted_ports
 from swarmbook.phases.support.systems import family_of
 
-__all__ = ["judge", "preflight", "wanted_ports"]
+__all__ = ["judge", "preflight"]
 
 #: Free bytes that the system's own disk should have: packages, logs, and what a container writes beside its volumes.
 _FREE = 2 * 2**30
@@ -28,22 +30,6 @@ _SKEW_FROM_HERE_S = 60.0
 #: Who may hold a port on a node that the book has been on before; the kernel's VXLAN has no name.
 _OURS = {"dockerd", "docker-proxy", "containerd", "consul", "mariadbd", ""}
 _ANY = {"0.0.0.0", "*", "::"}  # noqa: S104 - read, not bound
-
-
-def wanted_ports(params: Params) -> list[Port]:
-    """List every port that the nodes use among themselves, or show."""
-    both, mariadb = ("tcp", "udp"), [Port("tcp", params.mariadb_port, "MariaDB")] if params.mariadb_port else []
-    return [
-        Port("tcp", params.docker_api_port, "the engine's API"),
-        Port("tcp", 2377, "swarm"),
-        *(Port(p, 7946, "swarm gossip") for p in both),
-        Port("udp", 4789, "VXLAN"),
-        Port("tcp", 8300, "Consul"),
-        *(Port(p, port, "Consul gossip") for port in (8301, 8302) for p in both),
-        Port("tcp", params.consul_https_port, "Consul's API"),
-        *(Port(p, 53, "Consul's DNS") for p in both),
-        *mariadb,
-    ]
 
 
 def _ask(host: Host, nodes: Sequence[Node]) -> Facts:
@@ -78,8 +64,19 @@ def judge(params: Params, nodes: Sequence[Node], seen: Mapping[str, Facts], hear
         rows += _alone(node, seen[node.name])
         rows += _among(node, nodes, seen)
         rows += _ports(params, node, seen[node.name])
-        rows += _links(params, node, nodes, heard[node.name])
+        rows += _links(
+            params, node, nodes, heard[node.name], {other.name for other in nodes if _shut_out(node, seen[other.name])}
+        )
     return rows
+
+
+def _shut_out(node: Node, other: Facts) -> bool:
+    """Tell whether a wall of ours stands on another node and does not know this one yet; 03 tells it before it joins."""
+    return bool(other.admits) and node.private_address not in other.admits
+
+
+def _among_nodes(params: Params) -> list[Port]:
+    return [port for port in wanted_ports(params) if Users.NODES in port.users]
 
 
 def _row(node: Node, name: str, wanted: str, seen: str, ok: bool, fix: str, code: Code = Code.CHECK_FAILED) -> Check:
@@ -226,17 +223,23 @@ def _ports(params: Params, node: Node, facts: Facts) -> list[Check]:
     ]
 
 
-def _links(params: Params, node: Node, nodes: Sequence[Node], heard: Heard) -> list[Check]:
-    others = {other.name: other.private_address for other in nodes if other.name != node.name}
+def _links(params: Params, node: Node, nodes: Sequence[Node], heard: Heard, later: Collection[str]) -> list[Check]:
+    others = {
+        other.name: other.private_address for other in nodes if other.name != node.name and other.name not in later
+    }
     closed = {name: ", ".join(map(str, heard.closed[name])) for name in others if heard.closed.get(name)}
     split = [name for name in others if heard.full.get(name) is False]
-    all_ports, tried = len(wanted_ports(params)) * len(others), sum(heard.tried.values())
+    all_ports = len(_among_nodes(params)) * len(others)
+    tried = sum(heard.tried.get(name, 0) for name in others)
     # What was not tried is not said to be reached.
     fine = (
         "reached"
         if tried == all_ports
         else f"{tried} of {all_ports} tried, which are reached; no test listener runs where the book has been before"
     )
+    if later:
+        known = fine if others else "not tried"
+        fine = f"{known}; the wall of {', '.join(sorted(later))} lets it in when 03 has run"
     rows = [
         _row(
             node,
@@ -272,7 +275,7 @@ def preflight(book: Book) -> CheckTable:
     """
     nodes = book.nodes
     seen = book.fleet.each(lambda host: _ask(host, nodes))
-    ports = wanted_ports(book.params)
+    ports = _among_nodes(book.params)
     busy = {node.name: frozenset(held(ports, seen[node.name], node.private_address)) for node in nodes}
     mtu = {
         node.name: seen[node.name].mtu.get(seen[node.name].addresses.get(node.private_address, ""), 1500)
@@ -282,4 +285,5 @@ def preflight(book: Book) -> CheckTable:
     there = [node for node in nodes if node.private_address in seen[node.name].addresses]
     # Nor where the book has been before: an engine that is just starting would find its ports taken, and its swarm would not come up.
     heard = try_links(book.fleet, there, ports, busy, mtu, [name for name, facts in seen.items() if facts.ours])
-    return CheckTable(judge(book.params, nodes, seen, {node.name: heard.get(node.name, Heard()) for node in nodes}))
+    rows = judge(book.params, nodes, seen, {node.name: heard.get(node.name, Heard()) for node in nodes})
+    return CheckTable([*rows, *outside_checks(book, before_wall=True)])

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from swarmbook.access.commands import lines, sh
 from swarmbook.access.probe import Facts as Answer
 from swarmbook.access.probe import Probe, address, number, word
+from swarmbook.phases.support.esp import HAS_ESP
 from swarmbook.phases.support.systems import OS_RELEASE, read_os_release
+from swarmbook.phases.support.wall import ADMITS
 
 __all__ = ["Facts", "Listener", "about_node", "read_facts"]
 
@@ -30,9 +32,10 @@ loads() { [ -d "$modules" ] && modprobe -n -q "$1" 2>/dev/null; }
 { { grep -qw overlay /proc/filesystems || loads overlay; } && echo overlay
 { [ -d /sys/module/vxlan ] || loads vxlan || { ip link add swbprobe type vxlan id 42 dstport 0 2>/dev/null && ip link delete swbprobe; }; } && echo VXLAN
 { [ -e /proc/net/ip_vs ] || loads ip_vs; } && echo IPVS
-{ [ -d /sys/module/esp4 ] || loads esp4; } && echo ESP
+@!{esp} && echo ESP
 { grep -qw device-mapper /proc/misc || loads dm_mod; } && echo device-mapper; } | as kernel
 ss -H -lntup | awk '{ print $1, $5, $7 }' | as listeners
+@!{admits} | as admits
 for other in @{others}; do getent ahostsv4 "$other" | awk -v o="$other" 'NR == 1 { print o, $1 }'; done | as names
 """
 
@@ -64,6 +67,7 @@ class Facts:
         ours: Whether the book has been there before.
         clock: Seconds that its clock is ahead of this computer's, and by how many that may be wrong.
         names: Where it finds the other nodes' names, as far as it does.
+        admits: Addresses that a wall of ours on it takes for nodes; empty where none stands.
     """
 
     release: Mapping[str, str] = field(default_factory=dict)
@@ -78,6 +82,7 @@ class Facts:
     ours: bool = False
     clock: tuple[float, float] = (0.0, 0.0)
     names: Mapping[str, str] = field(default_factory=dict)
+    admits: frozenset[str] = frozenset()
 
 
 def read_facts(said: Answer, began: float, ended: float) -> Facts:
@@ -118,6 +123,7 @@ def read_facts(said: Answer, began: float, ended: float) -> Facts:
         # It looked at its clock at some moment in between.
         clock=(_moment(one("now")) - (began + ended) / 2, (ended - began) / 2),
         names={word(name): address(found) for name, found in pairs("names")},
+        admits=frozenset(address(found) for found in said["admits"] if found),
     )
 
 
@@ -136,5 +142,5 @@ def about_node(others: Sequence[str], clock: Callable[[], float] = time.time) ->
         clock: This computer's.
     """
     began = clock()
-    script = lines(sh(_ASK, others=others), OS_RELEASE)
+    script = lines(sh(_ASK, others=others, esp=HAS_ESP, admits=ADMITS), OS_RELEASE)
     return Probe(script, lambda said: read_facts(said, began, clock()))

@@ -67,7 +67,7 @@ FAMILIES: Mapping[str, Family] = {
         "debian",
         {
             "certificates": "ca-certificates", "partitions": "fdisk", "lvm": "lvm2", "thin": "thin-provisioning-tools",
-            "btrfs": "btrfs-progs", "xfs": "xfsprogs",
+            "btrfs": "btrfs-progs", "xfs": "xfsprogs", "wall": "nftables",
         },
         installed="dpkg-query -W -f '${Package} ${db:Status-Status}\\n' -- @{packages} 2>/dev/null | sed -n 's/ installed$//p'",
         versions="dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\\n' -- @{packages} 2>/dev/null | sed -n 's/^installed //p'",
@@ -81,7 +81,7 @@ FAMILIES: Mapping[str, Family] = {
         "rhel",
         {
             "certificates": "ca-certificates", "partitions": "util-linux", "lvm": "lvm2", "thin": "device-mapper-persistent-data",
-            "btrfs": "btrfs-progs", "xfs": "xfsprogs",
+            "btrfs": "btrfs-progs", "xfs": "xfsprogs", "wall": "nftables",
         },
         installed="rpm -q --qf '%{NAME}\\n' -- @{packages} | grep -v ' '",
         versions="rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE}\\n' -- @{packages} | grep -v 'not installed'",

@@ -195,8 +195,8 @@ def _forget(change: Change) -> Script:
 
 def _init(own: str, pool: str) -> Script:
     return sh(
-        "docker swarm init --advertise-addr @{own} --listen-addr @{listen} --default-addr-pool @{pool} "
-        "--default-addr-pool-mask-length 24 >/dev/null",
+        "docker swarm init --advertise-addr @{own} --data-path-addr @{own} --listen-addr @{listen} "
+        "--default-addr-pool @{pool} --default-addr-pool-mask-length 24 >/dev/null",
         own=own,
         listen=f"{own}:{_PORT}",
         pool=pool,
@@ -234,7 +234,7 @@ def _join(book: Book, name: str, own: str, remote: str, token: str) -> None:
     with doing(name, "docker swarm join"):
         book.engine(name).join_swarm(remote, token, listen=listen, advertise=own)
     typed = sh(
-        "docker swarm join --token @{token} --advertise-addr @{own} --listen-addr @{listen} @{remote}",
+        "docker swarm join --token @{token} --advertise-addr @{own} --data-path-addr @{own} --listen-addr @{listen} @{remote}",
         token=token,
         own=own,
         listen=listen,
