@@ -21,6 +21,7 @@ needs a finished cluster says so by :meth:`Lab.need`, which builds it where no t
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -30,6 +31,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -482,16 +484,27 @@ def docker_engine() -> Iterator[Any]:
                 pytrace=False,
             )
 
-    ours = False
-    try:
-        found = client()
-    except (DockerException, OSError):
-        by_swarmbook("ensure_engine")
-        ours, found = True, client()
-    yield found
-    found.close()
-    if ours:
-        by_swarmbook("stop_own_engine")
+    # Several processes may test at once (`-n 2`): one starts the engine, and the last that needs it stops it.
+    place = Path(tempfile.gettempdir()) / f"swarmbook-tests-{os.getuid()}"
+    with open(f"{place}.users", "a") as users, open(f"{place}.start", "a+") as start:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        fcntl.flock(start, fcntl.LOCK_EX)
+        try:
+            found = client()
+        except (DockerException, OSError):
+            by_swarmbook("ensure_engine")
+            start.write("ours")
+            start.flush()
+            found = client()
+        fcntl.flock(start, fcntl.LOCK_UN)
+        yield found
+        found.close()
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            start.seek(0)
+            if start.read():
+                start.truncate(0)
+                by_swarmbook("stop_own_engine")
 
 
 @pytest.fixture(scope="module")
