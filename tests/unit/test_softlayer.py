@@ -28,11 +28,13 @@ from swarmbook.base.errors import (  # fmt: skip
 from swarmbook.book.book import Book
 from swarmbook.cli.session import Session
 from swarmbook.machines.providers import costs_money, provider_for
+from swarmbook.machines.providers.base import MachineState
 from swarmbook.machines.providers.softlayer import SoftLayerProvider
 from swarmbook.machines.rehearsal import USERNAME, Cloud, Fault, MemoryMachines, Rehearsal
 from swarmbook.machines.rehearsal.cloud import ROOT_PASSWORD
 from swarmbook.machines.rehearsal.door import shown_to_slcli
 from swarmbook.machines.softlayer_api import SoftLayerApi
+from swarmbook.machines.softlayer_types import Instance
 from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
@@ -231,6 +233,44 @@ def test_states_for_whoever_asks_why(
         "sw2": f"REHEARSAL: instance {ids['sw2']} is halted: Setup Operating System",
         "sw3": f"REHEARSAL: instance {ids['sw3']} is running",
     }
+
+
+UP = Instance(12, "sw2", "example.com", "10.0.0.2", "198.51.100.2", True, "RUNNING", "", (), ())
+
+
+@pytest.mark.parametrize(
+    ("changed", "private", "state", "words"),
+    [
+        ({}, False, MachineState.UNTAGGED, "running"),
+        ({"provisioned": False}, False, MachineState.COMING_UP, "id 12, not provisioned yet"),
+        ({"provisioned": False, "transaction": "SETUP"}, False, MachineState.COMING_UP, "id 12, SETUP"),
+        ({"public_address": ""}, False, MachineState.COMING_UP, "id 12, runs, but has no public address"),
+        ({"public_address": ""}, True, MachineState.UNTAGGED, "running"),
+        ({"private_address": ""}, True, MachineState.COMING_UP, "id 12, runs, but has no private address"),
+        ({"power": "HALTED"}, False, MachineState.HALTED, "halted"),
+        ({"power": "HALTED", "transaction": "REBOOT"}, False, MachineState.COMING_UP, "id 12, REBOOT"),
+    ],
+)
+def test_how_an_instance_is(
+    provider: Callable[..., SoftLayerProvider], changed: dict[str, Any], private: bool, state: MachineState, words: str
+) -> None:
+    one = provider(sl_ssh_interface="private" if private else "public")
+    instance = dataclasses.replace(UP, **changed)
+    assert one._state(instance) is state
+    assert one._how(instance).startswith(words)
+    if state is MachineState.UNTAGGED:
+        tagged = dataclasses.replace(instance, tags=(*one._tags(), "mine"))
+        assert one._state(tagged) is MachineState.RUNNING
+
+
+def test_an_instance_that_has_all_its_tags_is_not_tagged_again(
+    up: Callable[..., Any], provider: Callable[..., SoftLayerProvider], cloud: Cloud
+) -> None:
+    up()
+    before = [call for call in cloud.calls if "setTags" in str(call)]
+    one = provider()
+    one.provision([Change("sw1", Action.START_MACHINE)])
+    assert [call for call in cloud.calls if "setTags" in str(call)] == before
 
 
 def test_ssh_is_waited_for(up: Callable[..., Any], scans: Scans) -> None:
