@@ -11,6 +11,7 @@ from datetime import timedelta
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.docker_api import Engine, connect
 from swarmbook.access.fleet import Fleet, fan_out
+from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Purpose, Use, operator
 from swarmbook.base.errors import EngineUnavailable
@@ -75,6 +76,11 @@ class Book:
         if self._fleet is None:
             self._fleet = Fleet(self.cluster, self.nodes, self.transcript, lambda: self._asking)
         return self._fleet
+
+    @property
+    def asked(self) -> list[Host]:
+        """The hosts that can be asked, if any of them was; else none."""
+        return list(self._fleet) if self._fleet is not None else []
 
     def authority(self, purpose: Purpose) -> Authority:
         """Return the cluster's authority for a purpose.

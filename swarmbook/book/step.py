@@ -7,6 +7,7 @@ serve a plan-only run: what the step assumes of nodes that are not there yet, an
 
 from __future__ import annotations
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from swarmbook.base.errors import CheckFailed, SwarmbookError
 from swarmbook.book.book import Book
 from swarmbook.book.consent import confirm, held_plan
 from swarmbook.book.display import display
+from swarmbook.book.lease import leased
 from swarmbook.book.result import StepResult
 from swarmbook.model.change import Change
 from swarmbook.model.checks import Check, CheckTable, Table
@@ -141,6 +143,11 @@ class Step(ABC, Generic[Seen, Wanted]):
                     book.transcript.deployed(self.materials(book, wanted, seen))
         return course.result(done, CheckTable(checks), self.hosts(book))
 
+    def _alone(self, book: Book, what: str) -> contextlib.AbstractContextManager[None]:
+        """Hold the nodes; where machines are made or taken away, there is nothing yet, or soon, to hold them by."""
+        phase = PHASES[book.phase]
+        return contextlib.nullcontext() if phase.orders or "01" in phase.takes_away else leased(book, what)
+
     def _once(self, book: Book, held: Plan | None = None) -> tuple[list[Change], Wanted, Seen]:
         with book.asking():
             seen = self.observe(book)
@@ -152,7 +159,7 @@ class Step(ABC, Generic[Seen, Wanted]):
             if changes:
                 confirm(book, changes)
                 book.transcript.planned(self.name, [(change, sentence(change)) for change in changes])
-                with book.cluster.lock(f"{book.phase}: {self.name}"):
+                with book.cluster.lock(what := f"{book.phase}: {self.name}"), self._alone(book, what):
                     keep()
                     self.apply(book, wanted, seen, changes)
         if changes:

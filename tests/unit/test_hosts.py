@@ -22,16 +22,18 @@ from typing import Any
 
 import pytest
 
-from swarmbook.access import hosts
+from swarmbook.access import hosts, lease
 from swarmbook.access.channel import execute
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.fleet import Fleet, fan_out
 from swarmbook.access.hosts import Host, Output
+from swarmbook.access.lease import Lease
 from swarmbook.access.node import Endpoint, Jump, Node
 from swarmbook.access.ssh_keys import generate_key
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import CommandFailed, SwarmbookError, WorldError
+from swarmbook.base.errors import CommandFailed, HostUnreachable, SwarmbookError, WaitTimeout, WorldError
 from swarmbook.base.secrets import MASK, register
+from swarmbook.base.wait import wait_for
 from swarmbook.model.transcript import Transcript
 from swarmbook.testing.errors import raises
 
@@ -611,3 +613,65 @@ def test_a_key_is_made_once(tmp_path: Path) -> None:
     assert (kind, comment) == ("ssh-ed25519", "me@here")
     loaded = paramiko.Ed25519Key.from_private_key(io.StringIO(path.read_text()))
     assert loaded.asbytes() == base64.b64decode(body)
+
+
+# -- one holder at a time, gone with its session ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def take(
+    fleet: Callable[..., Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Lease]]:
+    monkeypatch.setattr(lease, "_FOLDER", str(tmp_path))
+    taken: list[Lease] = []
+
+    def make(holder: str, cluster: str = "lab", silence_s: int = 90) -> Lease:
+        taken.append(Lease(fleet()["sw1"], cluster, holder, silence_s))
+        return taken[-1]
+
+    yield make
+    for each in taken:
+        each.release()
+
+
+def free_again(take: Callable[..., Lease]) -> Lease:
+    def look() -> tuple[bool, Lease]:
+        found = take("another")
+        return found.holder is None, found
+
+    return wait_for("the lease is free", look, timeout_s=30)
+
+
+def test_one_at_a_time(take: Callable[..., Lease]) -> None:
+    first = take("me@laptop: 07: Galera, since noon")
+    assert first.holder is None
+    assert take("another").holder == "me@laptop: 07: Galera, since noon"
+    assert take("another", cluster="other").holder is None, "each cluster has its own"
+    first.release()
+    assert free_again(take).holder is None
+
+
+def test_a_holder_whose_session_ends_holds_nothing(take: Callable[..., Lease]) -> None:
+    first = take("killed")
+    first._channel.get_transport().close()  # as when its process is killed: no one says goodbye
+    assert free_again(take).holder is None
+
+
+def test_a_holder_that_falls_silent_holds_nothing(take: Callable[..., Lease], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_BEAT_S", 3600)
+    take("a laptop that was closed", silence_s=1)
+    assert free_again(take).holder is None
+
+
+def test_a_holder_that_beats_keeps_it(take: Callable[..., Lease], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_BEAT_S", 0.2)
+    first = take("at work", silence_s=1)
+    with pytest.raises(WaitTimeout, match="the lease is free"):
+        wait_for("the lease is free", lambda: ((found := take("another")).holder is None, found), timeout_s=2.5)
+    first.release()
+
+
+def test_what_a_node_says_instead_of_an_answer(take: Callable[..., Lease], tmp_path: Path) -> None:
+    (tmp_path / "swarmbook-lab.lease").mkdir()  # nothing can be locked there
+    with pytest.raises(HostUnreachable, match="did not say whether another run works on it"):
+        take("me")

@@ -1,0 +1,96 @@
+"""A lease on a node: held by an SSH session, and gone with it, however that ends.
+
+The local lock keeps two runs from one cluster's folder. Two copies of that folder, on two computers, know nothing of each
+other; the nodes know both. A lock of the kernel (flock) on the node is held by a process at the other end of a session: it
+ends when the session does, and when nothing has come through it for a while, so a laptop that was closed holds nothing for
+long. No clock has to be right for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import threading
+from typing import Any
+
+from swarmbook.access.commands import sh
+from swarmbook.access.hosts import Host
+from swarmbook.access.probe import line
+from swarmbook.base.errors import HostUnreachable
+
+__all__ = ["Lease"]
+
+_FOLDER = "/run"  # gone with a reboot, as every holder is
+_BEAT_S = 20.0
+#: Seconds of silence after which a node takes its holder for gone.
+_SILENCE_S = 90
+_ANSWER_S = 30.0
+_SCRIPT = """exec 9>>@{file} || exit
+if ! flock -n 9; then echo "busy $(head -c 400 @{note} | tr -d '\\n')"; exit; fi
+printf '%s' @{holder} > @{note}
+echo held
+while read -t @{silence} -r beat; do :; done
+: > @{note}"""
+
+
+class Lease:
+    """One node's lease, asked for; look at :attr:`holder` to see who has it.
+
+    Args:
+        host: The node.
+        cluster: The cluster's name.
+        holder: Who asks, for the others.
+        silence_s: Seconds of silence after which the node takes the holder for gone.
+
+    Raises:
+        HostUnreachable: The node did not answer.
+    """
+
+    def __init__(self, host: Host, cluster: str, holder: str, silence_s: int = _SILENCE_S) -> None:
+        self._over = threading.Event()
+        place = f"{_FOLDER}/swarmbook-{cluster}.lease"
+        script = sh(_SCRIPT, file=place, note=f"{place}.holder", holder=holder, silence=silence_s)
+        command = f"bash -c {shlex.quote(script)}"
+        if host.node.user != "root":
+            command = f"sudo -n {command}"
+        try:
+            self._channel = host.connection().transport.open_session(timeout=_ANSWER_S)
+            self._channel.settimeout(_ANSWER_S)
+            self._channel.exec_command(command)
+            answer = _first_line(self._channel)
+        except (OSError, EOFError) as error:
+            raise HostUnreachable(
+                f"{host.name} did not say whether another run works on it",
+                where=host.name,
+                seen=str(error) or type(error).__name__,
+                next="run it again",
+            ) from None
+        #: Who else holds it; None where we do.
+        self.holder: str | None = (
+            None if answer == "held" else line(answer.removeprefix("busy ")) or "a run that does not say its name"
+        )
+        if self.holder is None:
+            threading.Thread(target=self._beat, daemon=True).start()
+        else:
+            self.release()
+
+    def _beat(self) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while not self._over.wait(_BEAT_S):
+                self._channel.sendall(b"\n")
+
+    def release(self) -> None:
+        """Give it back."""
+        self._over.set()
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.close()
+
+
+def _first_line(channel: Any) -> str:
+    said = bytearray()
+    while b"\n" not in said and len(said) < 1000:
+        piece = channel.recv(1000)
+        if not piece:
+            raise EOFError("it ended without an answer")
+        said += piece
+    return said.partition(b"\n")[0].decode(errors="replace")

@@ -1,0 +1,57 @@
+"""One run at a time on the nodes themselves, from whatever computer."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import socket
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+from swarmbook.access.fleet import fan_out
+from swarmbook.access.hosts import Host
+from swarmbook.access.lease import Lease
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import LockHeld
+from swarmbook.book.book import Book
+
+__all__ = ["leased"]
+
+
+@contextlib.contextmanager
+def leased(book: Book, what: str) -> Iterator[None]:
+    """Hold all nodes that a step has looked at while it changes something on them.
+
+    Args:
+        book: The open book.
+        what: What is going on, for the message that another run gets.
+
+    Raises:
+        LockHeld: Another run changes something on one of them; names it, and since when.
+    """
+    since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    holder = f"{getpass.getuser()}@{socket.gethostname()}: {what}, since {since}"
+    hosts = {host.name: host for host in book.asked}
+    held: list[Lease] = []
+
+    def take(host: Host) -> Lease:
+        lease = Lease(host, book.cluster.name, holder)
+        held.append(lease)
+        return lease
+
+    try:
+        leases = fan_out(take, hosts)
+        busy = {name: lease.holder for name, lease in leases.items() if lease.holder is not None}
+        if busy:
+            raise LockHeld(
+                f"the cluster {book.cluster.name} is being worked on from another computer, or another copy of its folder",
+                where=", ".join(busy),
+                wanted="no other run",
+                seen="\n".join(dict.fromkeys(busy.values())),
+                next="wait for it and run again; a run that was lost is forgotten after 90 s",
+                code=Code.LOCK_HELD,
+            )
+        yield
+    finally:
+        for lease in held:
+            lease.release()
