@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from swarmbook.access.ambient import own_environment
 from swarmbook.access.answers import bound
 from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode, labels, object_names
 from swarmbook.access.node import Endpoint
@@ -286,11 +287,14 @@ def connect(name: str, end: Endpoint, authority: Path, operator: Leaf) -> Engine
 
 
 def local_engine() -> Engine | None:
-    """Return this computer's Docker Engine, as the environment names it, or None when none answers."""
+    """Return this computer's Docker Engine, as the environment names it, or None when none answers.
+
+    What `swarmbook env` has set names a node's, and does not count.
+    """
     import docker
 
     try:
-        client = docker.from_env(timeout=_LOCAL_TIMEOUT_S)
+        client = docker.from_env(timeout=_LOCAL_TIMEOUT_S, environment=own_environment())
         _ping(client)
     except (docker.errors.DockerException, OSError):
         return None

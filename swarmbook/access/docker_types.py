@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarmbook.access.probe import name, node_id, word
+from swarmbook.access.probe import line, name, node_id, word
 from swarmbook.base.plain import plain
 from swarmbook.model.health import Role, SwarmState
 
@@ -46,6 +46,8 @@ class Info:
         swarm: Its part in a swarm.
         node_id: Its id in the swarm, or empty.
         manager: Whether it manages the swarm.
+        id: Of the engine itself; stays the same as long as its data does.
+        labels: ``KEY=VALUE``, of the engine itself.
     """
 
     version: str
@@ -54,6 +56,8 @@ class Info:
     swarm: SwarmState
     node_id: str
     manager: bool
+    id: str = ""
+    labels: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Info:
@@ -71,6 +75,8 @@ class Info:
             swarm=SwarmState.read(str(swarm.get("LocalNodeState") or "inactive")),
             node_id=node_id(id) if id else "",
             manager=swarm.get("ControlAvailable") is True,
+            id=word(str(found.get("ID") or "")),
+            labels=tuple(line(str(label)) for label in found.get("Labels") or ()),
         )
 
 

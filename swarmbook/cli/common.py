@@ -20,6 +20,7 @@ __all__ = [
     "say",
     "with_03",
     "with_json",
+    "with_named_cluster",
     "with_parameters",
     "without_option",
 ]
@@ -41,13 +42,21 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     click.echo(plain(text), err=err, nl=nl)
 
 
+def with_named_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument PARAMS to a command that destroys: the file has to name the cluster."""
+    return _with_parameters(command, names_cluster=True)
+
+
 def with_parameters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument PARAMS, read and checked before anything else."""
+    return _with_parameters(command, names_cluster=False)
 
+
+def _with_parameters(command: Callable[..., Any], *, names_cluster: bool) -> Callable[..., Any]:
     @click.argument("params", type=click.Path(dir_okay=False), metavar="PARAMS")
     @wraps(command)
     def wrapped(params: str, **options: Any) -> Any:
-        return command(params=load_params(params), **options)
+        return command(params=load_params(params, names_cluster=names_cluster), **options)
 
     return wrapped
 

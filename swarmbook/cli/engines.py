@@ -8,6 +8,7 @@ import time
 
 import click
 
+from swarmbook.access.ambient import NODE_ENGINE, OWN_ENGINE, VARIABLES, own_environment
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.node import Node
 from swarmbook.base.errors import OutOfOrder
@@ -17,7 +18,6 @@ from swarmbook.cli.looking import one_node, the_cluster, which_cluster
 __all__ = ["env", "tunnel"]
 
 _PORT = 2376
-_VARIABLES = "DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH"
 
 
 @click.command(epilog=example('eval "$(swarmbook env sw1)" && docker node ls'))
@@ -32,19 +32,26 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
     """
     from swarmbook.access.engine_socket import socket_path
 
+    before = own_environment().get("DOCKER_HOST", "")
     if unset:
-        say(f"unset {_VARIABLES}")
+        say(f"unset {' '.join(VARIABLES)} {NODE_ENGINE} {OWN_ENGINE}")
+        if before:
+            say(f"export DOCKER_HOST={shlex.quote(before)}")
         return
     found = the_cluster(cluster)
     to = one_node(found, node)
     if _reached(to):
         folder = _certificates(found)
-        say(f"export DOCKER_HOST=tcp://{to.private_address}:{_PORT}\nexport DOCKER_TLS_VERIFY=1")
+        leads_to = f"tcp://{to.private_address}:{_PORT}"
+        say(f"export DOCKER_HOST={leads_to}\nexport DOCKER_TLS_VERIFY=1")
         say(f"export DOCKER_CERT_PATH={shlex.quote(str(folder))}")
     else:
+        leads_to = f"unix://{socket_path(found.name, node)}"
         say("unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH")
-        say(f"export DOCKER_HOST={shlex.quote(f'unix://{socket_path(found.name, node)}')}")
+        say(f"export DOCKER_HOST={shlex.quote(leads_to)}")
         say(f"# first, in a terminal of its own: swarmbook tunnel {node} --cluster {found.name}")
+    # By these swarmbook itself knows that it is not meant to go there.
+    say(f"export {NODE_ENGINE}={shlex.quote(leads_to)} {OWN_ENGINE}={shlex.quote(before)}")
     say(f'# eval "$(swarmbook env {node})"')
 
 

@@ -14,7 +14,16 @@ from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
 from swarmbook.base.words import subject
-from swarmbook.cli.common import can_leave_out, example, say, with_03, with_json, with_parameters, without_option
+from swarmbook.cli.common import (
+    can_leave_out,
+    example,
+    say,
+    with_03,
+    with_json,
+    with_named_cluster,
+    with_parameters,
+    without_option,
+)
 from swarmbook.cli.session import Session
 from swarmbook.model.phases import PHASES, ROTATIONS, Kind, numbers_of, rotation_chapters
 from swarmbook.model.plan import Plan, read_plan
@@ -283,11 +292,11 @@ def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) 
 
 
 def _takes_away(command: Callable[..., Any]) -> Callable[..., Any]:
-    return with_parameters(approvals(signing_key_option(with_json(command))))
+    return with_named_cluster(approvals(signing_key_option(with_json(command))))
 
 
 @click.command(epilog=example("swarmbook destroy params/lab.yaml"))
-@with_parameters
+@with_named_cluster
 @can_leave_out
 @approvals
 @signing_key_option

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from swarmbook.access.ambient import own_environment
 from swarmbook.access.docker_api import Engine, local_engine
 from swarmbook.access.docker_containers import Containers
 from swarmbook.base.activity import doing
@@ -38,7 +39,7 @@ def ensure_engine(timeout_s: float = 60) -> Engine:
     engine = local_engine()
     if engine is not None:
         return engine
-    named = os.environ.get("DOCKER_HOST")
+    named = own_environment().get("DOCKER_HOST")
     if named:
         raise EngineUnavailable(
             "the engine that DOCKER_HOST names does not answer",
@@ -71,8 +72,8 @@ def engine_outlook() -> Check:
     if engine is not None:
         seen, ok = "answers", True
         engine.close()
-    elif os.environ.get("DOCKER_HOST"):
-        seen, ok = f"what DOCKER_HOST names does not answer: {os.environ['DOCKER_HOST']}", False
+    elif named := own_environment().get("DOCKER_HOST"):
+        seen, ok = f"what DOCKER_HOST names does not answer: {named}", False
     elif os.geteuid() != 0:
         seen, ok = (
             "none that you have access to: start Docker, join its group, or run as root on Debian or Ubuntu",

@@ -26,7 +26,7 @@ __all__ = ["differing", "load_params", "mistakes_in", "params_from_namespace", "
 _OF_ONE_RUN = {"confirm", "rotate", "without"}
 
 
-def load_params(path: str | Path) -> Params:
+def load_params(path: str | Path, *, names_cluster: bool = False) -> Params:
     """Read a parameter file.
 
     Example:
@@ -35,6 +35,7 @@ def load_params(path: str | Path) -> Params:
 
     Args:
         path: A flat YAML file.
+        names_cluster: Refuse one that leaves the cluster's name to its default: what destroys is meant for one by name.
 
     Returns:
         The parameters, defaults filled in.
@@ -62,6 +63,12 @@ def load_params(path: str | Path) -> Params:
             code=Code.PARAMETERS_NOT_READ,
         ) from None
     values, lines, mistakes = read_flat(text)
+    if not values and not mistakes:
+        mistakes.append(Mistake(1, "cluster", "the file says nothing", "name the cluster at least: cluster: lab"))
+    elif names_cluster and "cluster" not in values:
+        mistakes.append(
+            Mistake(1, "cluster", "no cluster is named, and this command destroys", "name it: cluster: lab")
+        )
     params, more = _validate(values)
     mistakes += [Mistake(lines.get(m.key, 1), m.key, m.what, m.fix) for m in more]
     _raise(mistakes, str(path))

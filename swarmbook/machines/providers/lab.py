@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
-from swarmbook.access.docker_api import local_engine
+from swarmbook.access.ambient import own_environment
+from swarmbook.access.docker_api import Engine, local_engine
 from swarmbook.access.fleet import fan_out
 from swarmbook.access.node import Node
-from swarmbook.base.errors import WorldError
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import EngineUnavailable, WorldError
+from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import engine_outlook, ensure_engine
 from swarmbook.machines.images import Recipe, ensure_image, node_image
@@ -23,6 +27,9 @@ __all__ = ["LabProvider"]
 #: What a lab machine shows on 127.0.0.1: SSH, the engine's API, Consul's HTTPS API, MariaDB.
 _SSH, _DOCKER, _CONSUL, _MARIADB = 22, 2376, 8501, 3306
 
+#: What 03 says of an engine; see :mod:`swarmbook.phases.engine.settings`.
+_NODE_LABELS = frozenset({"dc", "instance_type"})
+
 
 class LabProvider:
     """See :class:`swarmbook.machines.providers.base.Provider`."""
@@ -34,12 +41,43 @@ class LabProvider:
 
     @cached_property
     def _machines(self) -> Machines:
-        return Machines(ensure_engine(), self._book.cluster.name, self._book.cluster.folder)
+        return self._on(ensure_engine())
+
+    def _on(self, engine: Engine) -> Machines:
+        """Return the machines on an engine.
+
+        Raises:
+            WorldError: It is not the one on which they were made, or a node of a cluster.
+        """
+        about, kept = engine.about(), self._engine_file.read_text().strip() if self._engine_file.exists() else ""
+        where = own_environment().get("DOCKER_HOST") or "this computer's socket"
+        if kept and about.id != kept:
+            raise WorldError(
+                "this is not the engine on which the lab's machines were made; nothing was touched",
+                where=where,
+                wanted=f"engine {kept}",
+                seen=f"engine {about.id}",
+                next="unset DOCKER_HOST, or set it to that engine; if that engine is gone for good, and the machines with it: "
+                f"rm {self._engine_file}",
+            )
+        if not kept and {label.partition("=")[0] for label in about.labels} >= _NODE_LABELS:
+            raise WorldError(
+                "this engine is a node of a cluster that swarmbook has built; no lab is made in it",
+                where=where,
+                wanted="an engine of a computer",
+                seen=", ".join(about.labels),
+                next="unset DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH",
+            )
+        return Machines(engine, self._book.cluster.name, self._book.cluster.folder)
+
+    @property
+    def _engine_file(self) -> Path:
+        return self._book.cluster.folder / "engine"
 
     def _there(self) -> Machines | None:
         """Return the machines, or None when no engine runs that could hold any: none is started to find that out."""
         engine = local_engine()
-        return None if engine is None else Machines(engine, self._book.cluster.name, self._book.cluster.folder)
+        return None if engine is None else self._on(engine)
 
     def prerequisites(self) -> list[Check]:
         return [engine_outlook()]
@@ -109,6 +147,7 @@ class LabProvider:
                     seen=", ".join(sorted(there)) or "none",
                     next="swarmbook plan PARAMS says what a run would do now",
                 )
+        write_atomic(self._engine_file, self._machines.engine.about().id + "\n")
         key = self._book.cluster.key_file.with_suffix(".pub").read_text()
         self._machines.ensure_network()
         addresses = self._machines.addresses([c.host for c in changes if c.action is Action.CREATE])
@@ -133,11 +172,27 @@ class LabProvider:
         return list(fan_out(lambda name: self._machines.node(name, timeout_s), {name: name for name in names}).values())
 
     def doomed(self) -> list[str]:
+        return machines.parts() if (machines := self._to_go()) is not None else []
+
+    def _to_go(self) -> Machines | None:
+        """Return the machines that are to be taken away, or None where there can be none.
+
+        Raises:
+            EngineUnavailable: There are some, by the inventory, and no engine says what is left of them.
+        """
         machines = self._there()
-        return [] if machines is None else machines.parts()
+        if machines is None and (self._book.cluster.nodes or self._engine_file.exists()):
+            raise EngineUnavailable(
+                "no engine says what is left of the lab's machines; nothing was touched",
+                where=own_environment().get("DOCKER_HOST") or "this computer",
+                wanted="the engine on which they were made",
+                next="start it (systemctl start docker), or unset DOCKER_HOST; an engine that swarmbook had started: swarmbook run PARAMS --only 01",
+                code=Code.ENGINE_NOT_THERE,
+            )
+        return machines
 
     def destroy(self) -> list[str]:
-        machines = self._there()
+        machines = self._to_go()
         if machines is None:
             return []
         return machines.destroy(node_image(machines.engine))
