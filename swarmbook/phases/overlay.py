@@ -20,7 +20,7 @@ from swarmbook.model.checks import Check, CheckTable, equal
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.esp import HAS_ESP
-from swarmbook.phases.support.images import image_of, nodes_without_image
+from swarmbook.phases.support.images import image_there, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.support.probes import Probes
 
@@ -253,7 +253,7 @@ def reach(book: Book) -> CheckTable:
             where=manager,
             next="swarmbook run PARAMS --from 06",
         )
-    lacking = nodes_without_image(book.engines(), image_of(book, "consul"))
+    lacking = nodes_without_image(book.engines(), image_there(book, "consul"))
     if lacking:
         raise OutOfOrder(
             f"run 04 first: no Consul on {', '.join(lacking)}",

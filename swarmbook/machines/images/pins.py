@@ -10,7 +10,7 @@ from swarmbook.base.errors import WorldError
 from swarmbook.base.files import write_atomic
 from swarmbook.machines.images import Recipe
 
-__all__ = ["pin", "pinned"]
+__all__ = ["kept", "pin", "pinned"]
 
 _FILE = "images.json"
 
@@ -43,6 +43,16 @@ def pinned(folder: Path, recipe: Recipe) -> str:
     """
     tag = _all(folder).get(recipe.name, "")
     return tag if recipe.made(tag) else recipe.tag
+
+
+def kept(folder: Path, name: str) -> str:
+    """Return the tag of a cluster's image, of whatever recipe; nothing where it has none yet.
+
+    Args:
+        folder: The cluster's.
+        name: Of the image.
+    """
+    return _all(folder).get(name, "")
 
 
 def pin(folder: Path, tags: Mapping[str, str]) -> None:

@@ -190,11 +190,11 @@ class Deploy(Step[Agents, Wanted]):
             tokens = [thing for change in todo.take(Action.TOKEN) for thing in change.things]
             replaced = [*tokens, *(thing for change in todo.take(Action.REMOVE_TOKEN) for thing in change.things)]
             new_key = bool(todo.take(Action.GOSSIP_KEY))
-            if new_key:  # first: agents are started with it from now on, and the others have to understand them
-                gossip.introduce(api(book, servers[0]), wanted.gossip)
             if seen.leader:  # first: an agent that starts without its token would remember that the token is unknown
                 begin(book, servers[0])  # a run that was killed may have got no further than the leader
                 _make_tokens(book, wanted, servers[0], tokens)
+            if new_key:  # before agents are started with it: the others have to understand them
+                gossip.introduce(api(book, servers[0]), wanted.gossip)
             labels = todo.take(Action.LABEL)
             if labels:
                 book.fleet[manager].run(lines(sh("set -e"), *map(_label, labels)))

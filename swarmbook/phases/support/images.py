@@ -15,7 +15,7 @@ from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import ensure_engine
 from swarmbook.machines.images import Recipe, carries, ensure_image
 from swarmbook.machines.images.contents import image_sbom
-from swarmbook.machines.images.pins import pin, pinned
+from swarmbook.machines.images.pins import kept, pin, pinned
 from swarmbook.model.material import Kind, Material, found
 from swarmbook.params import Params
 from swarmbook.phases.support.engine_data import MOUNT_POINT
@@ -25,6 +25,7 @@ __all__ = [
     "image_materials",
     "image_of",
     "image_sboms",
+    "image_there",
     "missing_images",
     "nodes_without_image",
     "recipe_of",
@@ -51,6 +52,18 @@ def image_of(book: Book, name: str) -> str:
         name: A folder of ``swarmbook/machines/images``.
     """
     return pinned(book.cluster.folder, recipe_of(book.params, name))
+
+
+def image_there(book: Book, name: str) -> str:
+    """Return the tag of the image that the cluster runs, whatever the parameters would have it made of.
+
+    For what only needs some image that is on the nodes: a notebook that looks may be opened with other parameters.
+
+    Args:
+        book: The open book.
+        name: A folder of ``swarmbook/machines/images``.
+    """
+    return kept(book.cluster.folder, name) or image_of(book, name)
 
 
 def missing_images(engines: Mapping[str, Engine], wanted: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:

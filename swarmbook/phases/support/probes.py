@@ -11,7 +11,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.probe import Probe, address
 from swarmbook.book.book import Book
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.images import image_of
+from swarmbook.phases.support.images import image_there
 
 __all__ = ["Probes"]
 
@@ -35,7 +35,7 @@ class Probes:
 
     def __enter__(self) -> Probes:
         # Consul's image is on every node by now, and has ping and getent.
-        image = image_of(self._book, "consul")
+        image = image_there(self._book, "consul")
         labels = [f"{_LABEL}=1", f"{stack.CLUSTER_LABEL}={self._book.cluster.name}"]
         network = self._network or "bridge"
         start = _start(self._name, labels, network, image)
