@@ -35,7 +35,14 @@ def table(book: Book) -> Table:
 
 
 def _row(purpose: Purpose, name: str, certificate: bytes, then: str) -> list[str]:
-    return [purpose.value, name, f"{end_of(certificate):%Y-%m-%d}", str(days_left(certificate)), then]
+    return [purpose.value, name, f"{end_of(certificate):%Y-%m-%d}", _in_words(days_left(certificate)), then]
+
+
+def _in_words(days: int, unit: str = "") -> str:
+    """Say how many days are left, or how long ago it was."""
+    if days < 0:
+        return f"ended {many(-days - 1, 'day')} ago" if days < -1 else "ended within the last day"
+    return many(days, unit) if unit else str(days)
 
 
 def _of_authority(book: Book, authority: Authority) -> str:
@@ -56,8 +63,10 @@ def summary(cluster: Cluster) -> str:
         folder = cluster.pki_folder / purpose.value
         if Authority.there(folder):
             days = [days_left(file.read_bytes()) for file in _leaves(folder)]
-            first = f"{many(min(days), 'day')}, " if days else ""
-            parts.append(f"{purpose.value} {first}its CA {many(days_left((folder / 'ca.pem').read_bytes()), 'day')}")
+            first = f"{_in_words(min(days), 'day')}, " if days else ""
+            parts.append(
+                f"{purpose.value} {first}its CA {_in_words(days_left((folder / 'ca.pem').read_bytes()), 'day')}"
+            )
     return "; ".join(parts) or "none yet"
 
 
