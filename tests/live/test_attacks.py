@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import shlex
+import shutil
 import socket
 import ssl
 import threading
@@ -35,7 +36,7 @@ from swarmbook.phases.walls import step, work
 from swarmbook.phases.walls.step import Build, Wanted
 from swarmbook.testing.errors import raises
 
-from .conftest import Lab, until
+from .conftest import Done, Lab, until
 from .strangers import gets_into, is_answered, smuggled
 
 NODES = ["a1", "a2", "a3"]
@@ -418,8 +419,18 @@ def test_what_is_replaced_opens_nothing_and_meanwhile_no_one_is_turned_away(
             seen.append(serving(lab, old["galera-password"]))
             time.sleep(0.2)
 
-    watcher = threading.Thread(target=watch)
+    # Another computer with a copy of the folder, while this one restarts agents.
+    copy, turned_away = tmp_path / "copy", list[Done]()
+    shutil.copytree(lab.home, copy, ignore=shutil.ignore_patterns("runs"))
+
+    def intrude() -> None:
+        note = f"cat /run/swarmbook-{lab.name}.lease.holder"
+        until(lambda: "04: Consul" in lab.machine("a1").try_sh(note)[1], why="the nodes are not held")
+        turned_away.append(lab.book("rotate", "join-tokens", env={"SWARMBOOK_HOME": str(copy)}))
+
+    watcher, intruder = threading.Thread(target=watch), threading.Thread(target=intrude)
     watcher.start()
+    intruder.start()
     try:
         lab.book(
             "rotate", *["consul", "replication", "swarm", "gossip-key", "consul-tokens", "password", "join-tokens"]
@@ -427,6 +438,8 @@ def test_what_is_replaced_opens_nothing_and_meanwhile_no_one_is_turned_away(
     finally:
         over.set()
         watcher.join()
+        intruder.join()
+    turned_away[0].expect(3, "is being worked on from another computer", "04: Consul, since 20")
     assert len(seen) > 20 and all(seen), "at some moment no member let anyone in"
     new = {name: lab.secret(name) for name in SECRETS}
     assert not set(old.values()) & set(new.values())

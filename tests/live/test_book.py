@@ -641,6 +641,43 @@ def test_taking_a_node_out_is_refused(lab: Lab) -> None:
     assert len(lab.runs) == count
 
 
+def availability(lab: Lab, node: str) -> str:
+    select = f"$(docker node ls -q --filter node.label=name={node})"
+    return lab.machine("sw1").sh(f"docker node inspect --format '{{{{.Spec.Availability}}}}' {select}")
+
+
+def test_a_node_that_is_gone_stops_nothing(lab: Lab) -> None:
+    lab.need()
+    if not lab.machine("sw4").there:
+        lab.book("run", nodes=FOUR).expect(0)
+    lab.docker.api.kill(lab.machine("sw4").container)
+    until(lambda: wsrep(lab, "sw1")["cluster_size"] == "3", why="the others do not notice")
+    done = lab.book("run", "--from", "03", "--without", "sw4", nodes=FOUR)
+    done.expect(0, "WITHOUT sw4: what runs there, its data and its place in the swarm stay as they are")
+    assert availability(lab, "sw4") == "drain", "or the swarm would wait for it in the middle of an update"
+    lab.book("verify", "--without", "sw4", "--quiet", nodes=FOUR).expect(0)
+    lab.machine("sw4").start()
+    lab.book("run", nodes=FOUR).expect(0)
+    assert availability(lab, "sw4") == "active" and wsrep(lab, "sw1")["cluster_size"] == "4"
+
+
+def test_a_manager_whose_machine_is_made_again_joins_in_one_run(lab: Lab) -> None:
+    lab.need()
+    nodes = FOUR if lab.machine("sw4").there else NODES
+    machine, api = lab.machine("sw3"), lab.docker.api
+    machine.try_sh("lab-machine detach")
+    api.remove_container(machine.container, force=True, v=True)
+    api.remove_volume(f"swarmbook-{lab.name}-sw3-disk", force=True)
+    lab.book("run", nodes=nodes).expect(0)
+    listed = (
+        lab.machine("sw1").sh("docker node ls --format '{{.Hostname}} {{.Status}} {{.ManagerStatus}}'").splitlines()
+    )
+    assert sorted(line.split()[0] for line in listed) == nodes, "its dead entry is gone"
+    assert sum("Reachable" in line or "Leader" in line for line in listed) == 3, listed
+    for name in nodes:
+        assert wsrep(lab, name)["cluster_size"] == str(len(nodes))
+
+
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
