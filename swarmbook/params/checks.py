@@ -41,6 +41,13 @@ _RESERVED_USERS = ("root", "mysql", "swarmbook", "public", "mariadb")
 _RESERVED_SCHEMAS = ("mysql", "sys", "information_schema", "performance_schema", "test", "swarmbook_verify")
 
 
+#: Ports of a node that no parameter moves.
+_PORTS = {
+    22: "SSH", 53: "Consul's DNS", 2377: "the swarm's managers", 4789: "the overlay (VXLAN)", 7946: "the swarm's gossip", 8300: "Consul's servers",
+    8301: "Consul's gossip", 8302: "Consul's gossip between datacenters",
+}  # fmt: skip
+
+
 def _may_hold_data(path: str) -> bool:
     plain = PurePosixPath(path)
     above = {str(folder) for folder in (plain, *plain.parents)}
@@ -159,6 +166,9 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
             f"{p.overlay_mtu}: the engine rounds the MTU of an encrypted overlay down to a multiple of 4",
             f"use {p.overlay_mtu - p.overlay_mtu % 4}",
         )
+    yield from _check_ports(p, bad)
+    if "overlay_subnet" in subnets and "overlay_subnet" not in bad and not bad & {"nodes", "galera_nodes"}:
+        yield from _check_size(p, subnets["overlay_subnet"])
     for key in ("dns_primary", "dns_secondary"):
         value = getattr(p, key)
         if value:
@@ -194,6 +204,33 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
     if bool(p.mariadb_user) != bool(p.mariadb_database) and "mariadb_database" not in bad:
         yield Mistake(
             0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty"
+        )
+
+
+def _check_ports(p: Params, bad: set[str]) -> Iterator[Mistake]:
+    """Two that want one port of a node: the first of them would have it."""
+    taken = dict(_PORTS)
+    for key in ("docker_api_port", "consul_https_port", "mariadb_port"):
+        port: int = getattr(p, key)
+        if not port or key in bad:
+            continue
+        if port in taken:
+            yield Mistake(0, key, f"{port} is the port of {taken[port]} on every node", "a port of its own")
+        else:
+            taken[port] = key
+
+
+def _check_size(p: Params, subnet: ipaddress.IPv4Network) -> Iterator[Mistake]:
+    """Refuse a network without an address for each member, for what 06 tries on each node, and for the engine of each node."""
+    wanted = len(set(p.members())) + 2 * len(set(p.nodes)) + 1
+    if subnet.num_addresses - 2 < wanted:
+        fitting = next(bits for bits in range(30, 0, -1) if 2 ** (32 - bits) - 2 >= wanted)
+        yield Mistake(
+            0,
+            "overlay_subnet",
+            f"{subnet} has {max(subnet.num_addresses - 2, 0)} addresses, and {wanted} are needed: one for each member, two for each "
+            "node, one for the gateway",
+            f"a /{fitting} or larger",
         )
 
 

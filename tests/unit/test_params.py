@@ -31,9 +31,9 @@ def reported(tmp_path: Path, text: str) -> str:
     return str(caught.value)
 
 
-def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+def test_a_file_that_names_the_cluster_alone_gives_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
-    file.write_text("# nothing\n")
+    file.write_text("cluster: lab\n")
     assert load_params(file) == Params()
 
 
@@ -65,6 +65,15 @@ MISTAKES = {
     "no subnet": ("overlay_subnet: 10.200.0.0/33", 1, "overlay_subnet", "an IPv4 network such as"),
     "host bits": ("overlay_subnet: 10.200.0.5/24", 1, "has host bits set", "an IPv4 network such as"),
     "not IPv4": ("overlay_subnet: fd00::/64", 1, "overlay_subnet", "an IPv4 network such as"),
+    "a small subnet": ("overlay_subnet: 10.200.0.0/29", 1, "has 6 addresses, and 10 are needed", "a /28 or larger"),
+    "a subnet for one": ("nodes: [sw1]\nswarm_managers: 1\noverlay_subnet: 10.200.0.0/30", 3, "has 2 addresses, and 4 are needed", "a /29 or larger"),
+    "one port for two": ("mariadb_port: 8501", 1, "8501 is the port of consul_https_port", "a port of its own"),
+    "a port of the swarm's": ("docker_api_port: 2377", 1, "2377 is the port of the swarm's managers", "a port of its own"),
+    "a port of Consul's": ("consul_https_port: 8301", 1, "8301 is the port of Consul's gossip", "a port of its own"),
+    "root for an application": ("mariadb_user: root", 1, "root is a login of the server's", "such as app"),
+    "the book's own login": ("mariadb_admin: swarmbook", 1, "is a login of the server's, or of the book's", "such as app"),
+    "an application that administrates": ("mariadb_admin: app", 1, "it is mariadb_user too", "two names"),
+    "a database that is dropped": ("mariadb_database: Test", 1, "Test is the server's, or the book's own", "such as app"),
     "small pool": ("swarm_address_pool: 10.201.0.0/26", 1, "smaller than the /24", "a /16"),
     "no address": ("dns_primary: 9.9.9", 1, "'9.9.9' is not an address", "9.9.9.9"),
     "a stranger for a member": ("galera_nodes: [sw9]", 1, "sw9 is not in nodes (sw1, sw2, sw3)", "name a node of the cluster"),

@@ -118,7 +118,9 @@ class Form:
         """Write the file, if nothing is wrong."""
         if self.check():
             defaults = {name: field.default for name, field in Params.model_fields.items()}
-            chosen = {name: value for name, value in self.values().items() if value != defaults[name]}
+            chosen = {
+                name: value for name, value in self.values().items() if value != defaults[name] or name == "cluster"
+            }
             write_atomic(
                 self.path, rewrite(self.path.read_text(encoding="utf-8") if self.path.exists() else "", chosen)
             )
