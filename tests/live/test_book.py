@@ -503,7 +503,9 @@ def test_jupyter_execute(lab: Lab) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = list(steps(mine))
-    assert [bool(step["checks"]) for step in found] == [True, True, False] and not any(step["failed"] for step in found)
+    assert [bool(step["checks"]) for step in found] == [True, True, True, False] and not any(
+        step["failed"] for step in found
+    )
     mine.unlink()
 
 
