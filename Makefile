@@ -42,7 +42,7 @@ test: $(DEV) ## unit tests, then the whole book on a lab of its own: at most 10 
 .PHONY: test-live
 test-live: $(DEV) $(BOOK) ## every other test: labs, disks, a browser, a sample of the fire; half an hour, as root
 	@tools/needs.sh root ssh sshd ps docker mmdebstrap linux.uml mkfs.ext4 chromium
-	@$(PYTEST) -n 2 --dist loadfile tests/live --ignore=tests/live/test_main_job.py --durations=20
+	@$(PYTEST) tests/live --ignore=tests/live/test_main_job.py --durations=20
 
 .PHONY: test-all
 test-all: test test-live ## make test and make test-live: everything

@@ -62,10 +62,11 @@ class Accounts(Step[Logins, Wanted]):
         logins = {VERIFIER: Login(subject="/CN=operator", schema=VERIFY_SCHEMA)}
         if params.mariadb_user:
             name = f"{params.mariadb_cluster_name}-password"
-            passwords = [book.cluster.secret(name, params.mariadb_password), *book.cluster.earlier(name)]
             plugin = params.mariadb_password_plugin
-            hashes = frozenset(password_hash(plugin, password) for password in passwords)
-            logins[params.mariadb_user] = Login(hashes, plugin, schema=params.mariadb_database)
+            now = password_hash(plugin, book.cluster.secret(name, params.mariadb_password))
+            hashes = frozenset({now, *(password_hash(plugin, earlier) for earlier in book.cluster.earlier(name))})
+            # Clients still have the earlier one, and not all of them try twice.
+            logins[params.mariadb_user] = Login(hashes, plugin, schema=params.mariadb_database, last=now)
         if params.mariadb_admin:
             subject = f"{params.mariadb_cluster_name}.{params.mariadb_admin}"  # no member's name has a dot
             book.leaf(Purpose.DATABASE, subject, [subject], Use.CLIENT)

@@ -33,7 +33,8 @@ class Login:
     """One account ``NAME@'%'``.
 
     Args:
-        hashes: Of the passwords that let it in, any of them, without order; empty where a certificate does.
+        hashes: Of the passwords that let it in, any of them; empty where a certificate does.
+        last: The one among them that a server tries last: a client that tries once is let in by another. Not read back.
         plugin: How passwords are hashed; empty where a certificate lets it in.
         subject: Of the certificate that it has to show; empty where TLS is enough.
         tls: Whether it is let in over TLS alone.
@@ -47,6 +48,7 @@ class Login:
     tls: bool = True
     locked: bool = False
     schema: str = field(default="", compare=False)
+    last: str = field(default="", compare=False, repr=False)
 
     @property
     def words(self) -> str:
@@ -158,7 +160,9 @@ def statements(logins: Mapping[str, Login], gone: Sequence[str]) -> str:
     """
     made = [f"DROP USER IF EXISTS '{name}'@'%';" for name in gone]
     for name, login in logins.items():
-        ways = " OR ".join(f"{login.plugin} USING '{each}'" for each in sorted(login.hashes))
+        ways = " OR ".join(
+            f"{login.plugin} USING '{each}'" for each in sorted(login.hashes, key=lambda h: (h == login.last, h))
+        )
         by = f"IDENTIFIED VIA {ways} REQUIRE SSL" if ways else f"IDENTIFIED BY '' REQUIRE SUBJECT '{login.subject}'"
         where = "`" + login.schema.replace("_", "\\_") + "`.*" if login.schema else "*.*"  # a wildcard in a grant
         made += [
