@@ -452,8 +452,12 @@ def test_what_is_replaced_opens_nothing_and_meanwhile_no_one_is_turned_away(
     new = {name: lab.secret(name) for name in SECRETS}
     assert not set(old.values()) & set(new.values())
     assert not set(swarm) & set(lab.machine("a1").sh(_SWARM).split()) - {"-"}, "tokens to join, and the swarm's own CA"
-    # A client that tries both ways is let in by the new one already; PyMySQL tries the first alone.
+    # MariaDB's own client tries both ways; PyMySQL tries the first alone.
     assert serving(lab, old["galera-password"]) == NODES, "the overlap"
+    client = "mariadb --protocol=tcp -h 127.0.0.1 -u app --ssl --disable-ssl-verify-server-cert -N -e 'SELECT 1'"
+    for password, lets_in in ((old["galera-password"], True), (new["galera-password"], True), ("another", False)):
+        code, said = lab.machine("a1").try_sh(f"docker exec -e MYSQL_PWD={password} {member(lab, 'a1')} {client}")
+        assert (code == 0) is lets_in, said
     for name in SECRETS[:3]:
         with consul_of(lab, old[name]) as ask:
             # An agent remembers for half a minute what a token may.
