@@ -102,11 +102,13 @@ def confirm_all(book: Book, names: Sequence[str]) -> None:
     """Make walls stay, over a boot as well.
 
     Raises:
-        CommandFailed: One has fallen meanwhile.
+        WorldError: One has fallen meanwhile.
     """
 
     def one(host: Host) -> None:
         host.put(UNIT_FILE, _UNIT)
+        if not host.run(sh("systemctl is-active -q @{timer}", timer=f"{UNDO}.timer"), check=False).ok:
+            raise _taken_back(host.name, f"confirmed within {FALLS_AFTER_S} s", "it has fallen")
         host.run(
             lines(
                 sh("set -e"),
