@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -286,6 +286,10 @@ class _OneMachine:
 
     def each(self, work, names=None):  # type: ignore[no-untyped-def]
         return {name: work(self.hosts[name]) for name in (self.hosts if names is None else names)}
+
+    def __iter__(self) -> Iterator[Host]:
+        """None is held by an SSH session: the machine is reached by its console alone."""
+        return iter(())
 
     def leave_out(self, names: Iterable[str]) -> None:
         """All are there."""
