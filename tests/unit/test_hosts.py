@@ -251,7 +251,8 @@ def until(what: Callable[[], object], why: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("signal", ["KILL", "TERM", "INT"])
+# timeout(1) handles the others itself, and may end with an exit code before it is ended by the signal.
+@pytest.mark.parametrize("signal", ["KILL"])
 @pytest.mark.parametrize("check", [True, False])
 def test_a_killed_command_has_given_no_answer(fleet: Callable[..., Fleet], signal: str, check: bool) -> None:
     """Seen under fire: a killed `docker ps` was taken for a node without containers."""
