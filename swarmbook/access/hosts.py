@@ -36,6 +36,8 @@ _CONNECT_S = 10
 #: Seconds for `timeout` over there to end a command, before we hang up.
 GRACE_S = 5.0
 _NO_EXIT = -1  # paramiko's word for a command that ended without an exit code: by a signal, or with its connection
+#: What a shell, or timeout(1), says in that case of what it ran: ended by SIGINT, SIGKILL, SIGTERM. Which of the two words comes is a race.
+_ENDED = (130, 137, 143)
 
 
 class Host:
@@ -231,7 +233,7 @@ class Host:
         seconds = time.monotonic() - started
         if not quiet:
             self._transcript.record(self.name, command, output.exit, seconds, output.stderr or output.stdout)
-        if output.exit == _NO_EXIT:  # an empty answer would be taken for one: nothing there, nothing running
+        if output.exit in (_NO_EXIT, *_ENDED):  # an empty answer would be taken for one: nothing there, nothing running
             raise CommandFailed(
                 f"a command on {self.name} was killed before it ended",
                 where=f"{self.name}: {mask(command)[:500]}",

@@ -53,17 +53,19 @@ class Lease:
         command = f"bash -c {shlex.quote(script)}"
         if host.node.user != "root":
             command = f"sudo -n {command}"
+        connection = host.connection()
         try:
-            self._channel = host.connection().transport.open_session(timeout=_ANSWER_S)
+            self._channel = connection.transport.open_session(timeout=_ANSWER_S)
             self._channel.settimeout(_ANSWER_S)
             self._channel.exec_command(command)
             answer = _first_line(self._channel)
-        except (OSError, EOFError) as error:
+        except Exception as error:  # paramiko raises what it likes, where sshd allows no further session, say
             raise HostUnreachable(
                 f"{host.name} did not say whether another run works on it",
                 where=host.name,
+                wanted=f"one more session for bash and flock, and an answer within {_ANSWER_S:.0f} s",
                 seen=str(error) or type(error).__name__,
-                next="run it again",
+                next=f"swarmbook ssh {host.name} flock --version; then run it again",
             ) from None
         #: Who else holds it; None where we do.
         self.holder: str | None = (
@@ -80,9 +82,11 @@ class Lease:
                 self._channel.sendall(b"\n")
 
     def release(self) -> None:
-        """Give it back."""
+        """Give it back, and wait until the node has it: the next step asks for it at once."""
         self._over.set()
         with contextlib.suppress(OSError, EOFError):
+            self._channel.shutdown_write()
+            self._channel.status_event.wait(_ANSWER_S)
             self._channel.close()
 
 

@@ -32,11 +32,10 @@ def leased(book: Book, what: str) -> Iterator[None]:
     since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     holder = f"{getpass.getuser()}@{socket.gethostname()}: {what}, since {since}"
     hosts = {host.name: host for host in book.asked}
-    held: list[Lease] = []
+    held: dict[str, Lease] = {}
 
     def take(host: Host) -> Lease:
-        lease = Lease(host, book.cluster.name, holder)
-        held.append(lease)
+        held[host.name] = lease = Lease(host, book.cluster.name, holder)
         return lease
 
     try:
@@ -53,5 +52,4 @@ def leased(book: Book, what: str) -> Iterator[None]:
             )
         yield
     finally:
-        for lease in held:
-            lease.release()
+        fan_out(Lease.release, held)

@@ -251,8 +251,7 @@ def until(what: Callable[[], object], why: str) -> None:
         time.sleep(0.02)
 
 
-# timeout(1) handles the others itself, and may end with an exit code before it is ended by the signal.
-@pytest.mark.parametrize("signal", ["KILL"])
+@pytest.mark.parametrize("signal", ["KILL", "TERM", "INT"])
 @pytest.mark.parametrize("check", [True, False])
 def test_a_killed_command_has_given_no_answer(fleet: Callable[..., Fleet], signal: str, check: bool) -> None:
     """Seen under fire: a killed `docker ps` was taken for a node without containers."""
@@ -260,6 +259,13 @@ def test_a_killed_command_has_given_no_answer(fleet: Callable[..., Fleet], signa
     with raises(Code.COMMAND_KILLED, "sw1"):
         host.run(f"echo half an answer; kill -{signal} $PPID; exec sleep 5 >/dev/null 2>&1", check=check)
     assert host.run("echo again").stdout == "again\n"
+
+
+@pytest.mark.parametrize("code", [130, 137, 143])
+def test_what_a_shell_says_of_a_killed_command_is_no_answer_either(fleet: Callable[..., Fleet], code: int) -> None:
+    """A busy machine has timeout(1) end with this, and not by the signal itself, in one of three cases."""
+    with raises(Code.COMMAND_KILLED, "sw1"):
+        fleet()["sw1"].run(f"echo half an answer; exit {code}", check=False)
 
 
 def test_a_connection_that_ends_with_the_command_has_given_no_answer(fleet: Callable[..., Fleet]) -> None:
@@ -670,6 +676,31 @@ def test_a_holder_that_beats_keeps_it(take: Callable[..., Lease], monkeypatch: p
     with pytest.raises(WaitTimeout, match="the lease is free"):
         wait_for("the lease is free", lambda: ((found := take("another")).holder is None, found), timeout_s=2.5)
     first.release()
+
+
+def test_what_was_given_back_is_free_at_once(take: Callable[..., Lease]) -> None:
+    """The next step of the same run asks a moment later."""
+    for _ in range(10):
+        held = take("a step")
+        assert held.holder is None
+        held.release()
+
+
+def test_a_node_that_allows_no_further_session_is_named(tmp_path: Path, node: MakeNode) -> None:
+    (tmp_path / "sshd").mkdir()
+    server = Server(tmp_path / "sshd", MaxSessions=0)
+    cluster = Cluster("lab")
+    generate_key(cluster.key_file, "test")
+    server.authorized.write_text(cluster.key_file.with_suffix(".pub").read_text())
+    at = node("sw1", ssh=Endpoint("127.0.0.1", server.port), host_key=server.key, user=getpass.getuser())
+    cluster.save_nodes([at], "test")
+    host = Host(at, cluster, Transcript())
+    try:
+        with pytest.raises(HostUnreachable, match="did not say whether another run works on it"):
+            Lease(host, "lab", "me")
+    finally:
+        host.close()
+        server.stop()
 
 
 def test_what_a_node_says_instead_of_an_answer(take: Callable[..., Lease], tmp_path: Path) -> None:
