@@ -227,7 +227,7 @@ class Cluster:
         """Return a secret of this cluster; see :func:`swarmbook.base.secrets.resolve`."""
         return secrets.resolve(name, reference, self.secrets_folder, make)
 
-    def replace(self, name: str, make: Callable[[], str], *, keep: bool = False) -> None:
+    def replace_secret(self, name: str, make: Callable[[], str], *, keep: bool = False) -> None:
         """Replace a secret by a new one.
 
         Args:

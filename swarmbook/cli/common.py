@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import OutOfOrder
 from swarmbook.base.plain import plain
+from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params
 from swarmbook.params.without import left_out
 
@@ -17,6 +20,7 @@ __all__ = [
     "example",
     "known_secrets",
     "open_book",
+    "require_machines",
     "say",
     "with_03",
     "with_json",
@@ -69,6 +73,27 @@ without_option = click.option(
 )
 
 
+def require_machines(params: Params, verb: str) -> None:
+    """Refuse a command for what stands where nothing does.
+
+    Args:
+        params: The parameters.
+        verb: What the command would do.
+
+    Raises:
+        OutOfOrder: The cluster has no machines.
+    """
+    from swarmbook.access.cluster import Cluster
+
+    if not Cluster(params.cluster).exists():
+        raise OutOfOrder(
+            f"there is nothing to {verb}: the cluster has no machines",
+            where=params.cluster,
+            next="swarmbook run PARAMS",
+            code=Code.CLUSTER_NOT_THERE,
+        )
+
+
 def with_03(numbers: list[str], params: Params) -> list[str]:
     """Return the numbers of a run that leaves out nodes: 03 has the swarm count on them no longer, before anything is replaced.
 
@@ -78,8 +103,11 @@ def with_03(numbers: list[str], params: Params) -> list[str]:
     """
     if not params.without:
         return numbers
-    first = [number for number in numbers if number in ("02", "29")]
-    return [*first, "03", *(number for number in numbers if number not in ("01", "03", *first))]
+    left = [number for number in numbers if number not in ("01", "03")]
+    if all(PHASES[number].verifies for number in left) and "03" not in numbers:
+        return left
+    first = [number for number in left if number in ("02", "29")]
+    return [*first, "03", *(number for number in left if number not in first)]
 
 
 def can_leave_out(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,10 +6,7 @@ from typing import Any
 
 import click
 
-from swarmbook.access.cluster import Cluster
-from swarmbook.base.codes import Code
-from swarmbook.base.errors import OutOfOrder
-from swarmbook.cli.common import can_leave_out, example, open_book, say, with_03, with_parameters
+from swarmbook.cli.common import can_leave_out, example, open_book, require_machines, say, with_03, with_parameters
 from swarmbook.cli.running import approvals, signing_key_option
 from swarmbook.cli.session import Session
 from swarmbook.model.phases import ROTATIONS, rotation_chapters
@@ -34,15 +31,9 @@ def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
     """
     from swarmbook.phases.rotation import two_stages
 
-    if not Cluster(params.cluster).exists():
-        raise OutOfOrder(
-            "there is nothing to rotate: the cluster has no machines",
-            where=params.cluster,
-            next="swarmbook run PARAMS",
-            code=Code.CLUSTER_NOT_THERE,
-        )
+    require_machines(params, "rotate")
     names = list(ROTATIONS) if "all" in what else [name for name in ROTATIONS if name in what]
-    given = params.model_copy(update={"rotate": names})
+    given = params.model_copy(update={"rotate": ["all"] if "all" in what else names})
     try:
         Session(given, with_03(rotation_chapters(names), params), "rotate", **options).run()
     finally:

@@ -11,12 +11,12 @@ import click
 
 from swarmbook import __version__
 from swarmbook.access.cluster import Cluster, home
-from swarmbook.base.codes import Code
-from swarmbook.base.errors import OutOfOrder, SwarmbookError, UsageError
+from swarmbook.base.errors import SwarmbookError, UsageError
 from swarmbook.base.words import subject
 from swarmbook.cli.common import (
     can_leave_out,
     example,
+    require_machines,
     say,
     with_03,
     with_json,
@@ -320,13 +320,7 @@ def cancel(params: Params, **options: Any) -> None:
 @_takes_away
 def rebuild(params: Params, **options: Any) -> None:
     """Destroy the cluster and rebuild it on the same machines (90, then 03 to 08)."""
-    if not Cluster(params.cluster).exists():
-        raise OutOfOrder(
-            "there is nothing to rebuild: the cluster has no machines",
-            where=params.cluster,
-            next="swarmbook run PARAMS",
-            code=Code.CLUSTER_NOT_THERE,
-        )
+    require_machines(params, "rebuild")
     Session(params, _COMMANDS["rebuild"], "rebuild", **options).run()
 
 

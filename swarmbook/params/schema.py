@@ -200,7 +200,7 @@ class Params(BaseModel):
     )
     mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
     mariadb_database: Database = _p("app", "07 08", "database created at the bootstrap")
-    mariadb_user: User = _p("app", "07 08", "user of mariadb_database")
+    mariadb_user: User = _p("app", "07 08 29", "user of mariadb_database")
     mariadb_password: SecretReference = _p(
         "generate", "07 29", "mariadb_user's password: generate, env:NAME or file:PATH"
     )

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import secrets as _random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from weakref import WeakKeyDictionary
 
 from swarmbook.access.commands import sh
 from swarmbook.access.pki import Authority, Purpose, Stage
 from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, UsageError
-from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
 from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, Todo
-from swarmbook.model.checks import Check
+from swarmbook.model.checks import Check, equal
 from swarmbook.model.phases import ROTATIONS
 from swarmbook.phases.support.join_tokens import NEW_JOIN_TOKENS
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["begin", "two_stages"]
 
-#: When what was last replaced.
-_FILE = "rotated.json"
-#: Marks what this process has replaced: what it looks at again, it does not replace again.
-_PROCESS = _random.token_hex(8)
-
-
-@dataclass(frozen=True)
-class Rotated:
-    """When something was last replaced.
-
-    Args:
-        at: Seconds since the epoch; 0: not since the cluster was made.
-        by: The process.
-    """
-
-    at: float = 0
-    by: str = ""
-
-    @property
-    def words(self) -> str:
-        """When, for a person."""
-        return datetime.fromtimestamp(self.at, tz=timezone.utc).strftime("%Y-%m-%d %H:%M UTC") if self.at else "never"
+#: What has been replaced through a book: when the step looks again, it does not replace it again.
+_DONE: WeakKeyDictionary[Book, set[str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -62,32 +38,31 @@ class Due:
     ends: bool = False
 
 
-class Begin(Step[Mapping[str, Rotated], Sequence[Due]]):
+class Begin(Step[frozenset[str], Sequence[Due]]):
     """Make new secrets and authorities; the notebooks behind bring them to the nodes.
 
     Raises:
-        UsageError: A secret comes from the environment or a file, and is not ours to replace.
+        UsageError: A secret that was named is not ours to replace, or cannot be now. Of ``all`` it is passed over.
         OutOfOrder: There is no authority yet.
     """
 
     name = "rotation"
 
-    def observe(self, book: Book) -> Mapping[str, Rotated]:
+    def observe(self, book: Book) -> frozenset[str]:
         require_swarm(book)
-        return _rotated(book)
+        return frozenset(_DONE.get(book, ()))
 
-    def want(self, book: Book, seen: Mapping[str, Rotated]) -> Sequence[Due]:
-        chosen = list(ROTATIONS) if "all" in book.params.rotate else [n for n in ROTATIONS if n in book.params.rotate]
-        return [Due(name, _done(seen, name) or _MAKES[name](book, name)) for name in chosen]
+    def want(self, book: Book, seen: frozenset[str]) -> Sequence[Due]:
+        return [Due(name, name not in seen and _MAKES[name](book, name)) for name in _chosen(book)]
 
-    def plan(self, wanted: Sequence[Due], seen: Mapping[str, Rotated]) -> list[Change]:
+    def plan(self, wanted: Sequence[Due], seen: frozenset[str]) -> list[Change]:
         return [
             Change("cluster", Action.END_OVERLAP if due.ends else Action.ROTATE, (due.name,))
             for due in wanted
-            if not _done(seen, due.name)
+            if due.name not in seen
         ]
 
-    def apply(self, book: Book, wanted: Sequence[Due], seen: Mapping[str, Rotated], changes: list[Change]) -> None:
+    def apply(self, book: Book, wanted: Sequence[Due], seen: frozenset[str], changes: list[Change]) -> None:
         with Todo(changes) as todo:
             names = [c.things[0] for c in todo.take(Action.ROTATE)]
             ended = [c.things[0] for c in todo.take(Action.END_OVERLAP)]
@@ -102,20 +77,11 @@ class Begin(Step[Mapping[str, Rotated], Sequence[Due]]):
                 book.authority(purpose).tidy()
         if "password" in ended:
             book.cluster.forget_earlier(_password_of(book))
-        done = {**_rotated(book), **{name: Rotated(time.time(), _PROCESS) for name in (*names, *ended)}}
-        kept = {name: {"at": when.at, "by": when.by} for name, when in done.items()}
-        write_atomic(book.cluster.folder / _FILE, json.dumps(kept, indent=2) + "\n")
+        _DONE.setdefault(book, set()).update(names, ended)
 
-    def verify(self, wanted: Sequence[Due], seen: Mapping[str, Rotated]) -> list[Check]:
+    def verify(self, wanted: Sequence[Due], seen: frozenset[str]) -> list[Check]:
         return [
-            Check(
-                "cluster",
-                due.name,
-                "replaced now",
-                f"replaced {seen.get(due.name, Rotated()).words}",
-                _done(seen, due.name),
-            )
-            for due in wanted
+            equal("cluster", due.name, "replaced", "replaced" if due.name in seen else "as before") for due in wanted
         ]
 
 
@@ -139,15 +105,36 @@ def two_stages(book: Book) -> list[str]:
     return said
 
 
-def _done(seen: Mapping[str, Rotated], name: str) -> bool:
-    return seen.get(name, Rotated()).by == _PROCESS
+def _chosen(book: Book) -> Sequence[str]:
+    """List what is to be replaced: what was named, or all that can be."""
+    if "all" in book.params.rotate:
+        return [name for name in ROTATIONS if not _why_not(book, name)]
+    chosen: list[str] = [name for name in ROTATIONS if name in book.params.rotate]
+    for name in chosen:
+        if why := _why_not(book, name):
+            raise UsageError(
+                f"{name} is not replaced: {why}", where=f"cluster {book.cluster.name}", next=_INSTEAD[name]
+            )
+    return chosen
 
 
-def _rotated(book: Book) -> dict[str, Rotated]:
-    file = book.cluster.folder / _FILE
-    if not file.exists():
-        return {}
-    return {name: Rotated(**when) for name, when in json.loads(file.read_text(encoding="utf-8")).items()}
+def _why_not(book: Book, name: str) -> str:
+    """Say why something cannot be replaced here; nothing where it can."""
+    params = book.params
+    if name == "password" and not params.mariadb_user:
+        return "there is no mariadb_user"
+    yours = {"password": params.mariadb_password, "gossip-key": params.consul_gossip_key}.get(name, "generate")
+    if yours != "generate":
+        return f"it is yours ({yours})"
+    if name == "gossip-key" and params.without:
+        return f"Consul has all agents replace it or none, and some are left out: {', '.join(params.without)}"
+    return ""
+
+
+_INSTEAD = {
+    "password": "put another one where the parameter leads to, then: swarmbook run PARAMS brings it in",
+    "gossip-key": "put another one where the parameter leads to, or wait until all nodes are there; then: swarmbook run PARAMS",
+}
 
 
 # -- each of them: made in the cluster's folder, or aside; tells whether an overlap ends ------------------------------
@@ -171,15 +158,7 @@ def _authority(book: Book, name: str) -> bool:
 
 
 def _gossip_key(book: Book, name: str) -> bool:
-    _ours(name, "consul_gossip_key", book.params.consul_gossip_key)
-    if gone := book.params.without:  # Consul takes a ring for replaced when every agent that it knows has said so
-        raise UsageError(
-            f"the {name} is replaced on all agents or on none",
-            where=f"--without {' --without '.join(gone)}",
-            wanted="every node that Consul knows",
-            next="rotate the rest now, and this one when all nodes are there",
-        )
-    book.cluster.replace("consul-gossip-key", secrets.gossip_key)
+    book.cluster.replace_secret("consul-gossip-key", secrets.gossip_key)
     return False
 
 
@@ -189,17 +168,16 @@ def _tokens(book: Book, name: str) -> bool:
     if book.params.consul_management_token == "generate":  # noqa: S105 - the reference, not a token
         kept.append("consul-management-token")
     for each in kept:
-        book.cluster.replace(each, secrets.token)
+        book.cluster.replace_secret(each, secrets.token)
     return False
 
 
 def _password(book: Book, name: str) -> bool:
-    _ours(name, "mariadb_password", book.params.mariadb_password)
     kept = _password_of(book)
     if book.cluster.earlier(kept):
         book.cluster.forget_earlier(kept)
         return True
-    book.cluster.replace(kept, secrets.password, keep=True)
+    book.cluster.replace_secret(kept, secrets.password, keep=True)
     return False
 
 
@@ -219,13 +197,3 @@ _MAKES: Mapping[str, Callable[[Book, str], bool]] = {
 
 def _password_of(book: Book) -> str:
     return f"{book.params.mariadb_cluster_name}-password"
-
-
-def _ours(name: str, parameter: str, reference: str) -> None:
-    if reference != "generate":
-        raise UsageError(
-            f"the {name} is yours to replace",
-            where=f"{parameter}: {reference}",
-            wanted="generate",
-            next="put another one there, then: swarmbook run PARAMS brings it to where it is used",
-        )
