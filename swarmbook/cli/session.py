@@ -150,7 +150,7 @@ class Session:
                 **cluster.child_environment(),
             }
             resumes = f", resuming {self.parent.run} ({self.parent.status})" if self.parent else ""
-            note = " ".join(filter(None, [_REHEARSAL if rehearsed(self.params) else "", _left(self.params)]))
+            note = " ".join(filter(None, [_REHEARSAL if rehearsed(self.params) else "", _note_of_absence(self.params)]))
             if note:
                 console.line(note)
             console.line(
@@ -173,7 +173,7 @@ class Session:
             )
 
 
-def _left(params: Params) -> str:
+def _note_of_absence(params: Params) -> str:
     gone = ", ".join(params.without)
     return f"WITHOUT {gone}: what runs there, its data and its place in the swarm stay as they are" if gone else ""
 

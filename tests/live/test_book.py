@@ -370,7 +370,11 @@ def test_ls_ssh_scp(lab: Lab, tmp_path: Path) -> None:
 
 def test_env(lab: Lab) -> None:
     lab.need()
-    exports = lab.swarmbook("env", "sw2").expect(0, "export DOCKER_HOST=tcp://1", "DOCKER_TLS_VERIFY=1").out
+    inventory = json.loads((lab.folder / "cluster.json").read_text())["nodes"]
+    address = next(node["private_address"] for node in inventory if node["name"] == "sw2")
+    exports = (
+        lab.swarmbook("env", "sw2").expect(0, f"export DOCKER_HOST=tcp://{address}:2376", "DOCKER_TLS_VERIFY=1").out
+    )
     lab.swarmbook("env", "sw2", "--unset").expect(0, "unset DOCKER_HOST")
     if shutil.which("docker") is None:
         pytest.skip("no docker command here")

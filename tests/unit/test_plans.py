@@ -378,7 +378,13 @@ def test_galera(file: Path) -> None:
             members[name] = Member(**state)
         there = observed.get("there", True)
         have = [*(made.secrets if there else ()), *observed.get("more_secrets", ())]
-        seen = Galera(members, frozenset(have), frozenset([made.settings[0]] if there else ()), there)
+        seen = Galera(
+            members,
+            frozenset(have),
+            frozenset([made.settings[0]] if there else ()),
+            there,
+            left_out=tuple(observed.get("left_out", ())),
+        )
         return partial(galera.bootstrap.plan, made, seen)
 
     check(file, "07", prepare)

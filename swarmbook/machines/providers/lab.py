@@ -117,7 +117,7 @@ class LabProvider:
     def states(self) -> dict[str, str]:
         engine = local_engine()
         if engine is None:
-            return {"": "no Docker Engine runs here, so no machine does"}
+            return {"": "no Docker Engine answers here, so nothing is known of the machines"}
         machines = Machines(engine, self._book.cluster.name, self._book.cluster.folder).all()
         return {machine.name: f"container {machine.id} is {machine.state}" for machine in machines}
 

@@ -80,16 +80,23 @@ def refuse_leap(version: tuple[int, ...], running: Mapping[str, Mapping[str, Any
     )
 
 
-def raft_check(version: tuple[int, ...], configs: Mapping[str, Mapping[str, Any]]) -> list[Check]:
-    """Check who may speak raft; nothing while the version is not known."""
+def raft_check(version: tuple[int, ...], configs: Mapping[str, Mapping[str, Any]], accepted: bool) -> list[Check]:
+    """Check who may speak raft; nothing while the version is not known.
+
+    Args:
+        version: Of the Consul that runs.
+        configs: Each agent's settings, by node.
+        accepted: Whether the parameters ask for this Consul by name: what was accepted is said, and is no failure.
+    """
     if not version:
         return []
     clients = _clients(configs)
+    is_open = bool(clients) and takes_raft_from_all(version)
     seen = "servers alone"
-    if clients and takes_raft_from_all(version):
-        seen = f"servers, and clients on {', '.join(clients)}, as consul_source: debian accepts"
-    # It was refused, or accepted by name: what was accepted is said, and is no failure.
-    return [Check("cluster", f"who may write raft ({_CVE})", "servers alone, or as accepted", seen, True)]
+    if is_open:
+        seen = f"servers, and clients on {', '.join(clients)}" + ", as consul_source: debian accepts" * accepted
+    wanted = "servers alone, or as accepted"
+    return [Check("cluster", f"who may write raft ({_CVE})", wanted, seen, accepted or not is_open)]
 
 
 def about_version(version: tuple[int, ...]) -> list[Check]:

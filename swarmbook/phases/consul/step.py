@@ -237,7 +237,7 @@ class Deploy(Step[Agents, Wanted]):
         return [
             *rows,
             *about_version(seen.version),
-            *raft_check(seen.version, wanted.configs),
+            *raft_check(seen.version, wanted.configs, wanted.open_raft),
             Check("cluster", "raft leader", "one", seen.leader or "none", bool(seen.leader)),
             equal("cluster", "tokens and policies", len(wanted.tokens), len(known)),
             # While an agent is away, Consul does not say.
