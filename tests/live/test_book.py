@@ -472,6 +472,17 @@ def test_sql_certificate_is_of_this_cluster(lab: Lab) -> None:
         pymysql.connect(host=host, port=int(port), user="root", password="", ssl=ssl.create_default_context())
 
 
+def test_an_administrator_who_is_wanted_no_more_is_let_in_no_more(lab: Lab) -> None:
+    lab.need()
+    assert ask(lab, "sw2", "SELECT 1") == [(1,)]
+    lab.book("run", "--only", "07", mariadb_admin="").expect(0)
+    with pytest.raises(pymysql.err.OperationalError) as error:
+        ask(lab, "sw2", "SELECT 1")
+    assert error.value.args[0] == 1045
+    lab.book("run", "--only", "07").expect(0)
+    assert ask(lab, "sw2", "SELECT 1") == [(1,)]
+
+
 # -- one notebook by itself ---------------------------------------------------------------------------------------------
 
 

@@ -55,14 +55,14 @@ OPEN = '{"name": "app", "priv": {"access":0,"plugin":"mysql_native_password","au
     ],
 )
 def test_what_a_member_says_is_read(row: str, name: str, login: Login, words: str) -> None:
-    seen = logins_of("galera_sw1", [name]).answer(answer(row), "sw1")
+    seen = logins_of("galera_sw1", [name], "/CN=galera.").answer(answer(row), "sw1")
     assert seen is not None and seen.there == {name: login} and seen.container == CONTAINER
     assert seen.there[name].words == words
 
 
 @pytest.mark.parametrize("said", ["", f"container\n {CONTAINER}\nlogins\n", answer(TWO, end="")])
 def test_a_member_that_does_not_answer_to_the_end_says_nothing(said: str) -> None:
-    assert logins_of("galera_sw1", ["app"]).answer(said, "sw1") is None
+    assert logins_of("galera_sw1", ["app"], "/CN=galera.").answer(said, "sw1") is None
 
 
 def wanted_by(book: Book) -> dict[str, Login]:
@@ -118,6 +118,17 @@ def test_root_is_taken_off_the_network(open_book: Callable[..., Book]) -> None:
     before = Logins(CONTAINER, {**wanted.logins, "root": Login(frozenset({"*A"}), NATIVE)})
     assert [(c.action, c.things) for c in accounts.plan(wanted, before)] == [(Action.REMOVE_LOGIN, ("root",))]
     assert [check.seen for check in accounts.verify(wanted, before) if not check.ok] == ["root"]
+
+
+def test_an_administrator_who_is_wanted_no_more_is_removed_and_another_clusters_stays(
+    open_book: Callable[..., Book],
+) -> None:
+    book = open_book("07", mariadb_admin="new")
+    wanted = accounts.want(book, Logins("", {}))
+    old, theirs = Login(subject="/CN=galera.old"), Login(subject="/CN=shop.dba")
+    before = Logins(CONTAINER, {**wanted.logins, "old": old, "dba": theirs})
+    assert [(c.action, c.things) for c in accounts.plan(wanted, before)] == [(Action.REMOVE_LOGIN, ("old",))]
+    assert [check.seen for check in accounts.verify(wanted, before) if not check.ok] == ["old"]
 
 
 def test_a_password_that_was_replaced_lets_in_beside_the_new_one(open_book: Callable[..., Book]) -> None:

@@ -1,4 +1,4 @@
-"""What a rotation makes anew, what it passes over, and what it keeps beside the new one; nothing of it reaches a node here."""
+"""What a rotation replaces, what it passes over, and what it keeps beside the new one; nothing of it reaches a node here."""
 
 from __future__ import annotations
 

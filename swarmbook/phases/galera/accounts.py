@@ -27,9 +27,10 @@ _FILE = "/run/swarmbook-logins.sql"
 
 @dataclass(frozen=True)
 class Wanted:
-    """The logins as they should be, by name."""
+    """The logins as they should be, by name; and the subject that administrators' certificates begin with."""
 
     logins: Mapping[str, Login] = field(repr=False)
+    admins: str
 
 
 class Accounts(Step[Logins, Wanted]):
@@ -47,7 +48,7 @@ class Accounts(Step[Logins, Wanted]):
     def observe(self, book: Book) -> Logins:
         names = [*_names(book.params), *_GONE]
         for node in book.ready(book.params.members()):
-            found = book.fleet[node].ask(logins_of(service_name(book.params, node), names))
+            found = book.fleet[node].ask(logins_of(service_name(book.params, node), names, _admins(book.params)))
             if found is not None:
                 return replace(found, node=node)
         raise OutOfOrder(
@@ -68,10 +69,11 @@ class Accounts(Step[Logins, Wanted]):
             # Clients still have the earlier one, and not all of them try twice.
             logins[params.mariadb_user] = Login(hashes, plugin, schema=params.mariadb_database, last=now)
         if params.mariadb_admin:
-            subject = f"{params.mariadb_cluster_name}.{params.mariadb_admin}"  # no member's name has a dot
-            book.leaf(Purpose.DATABASE, subject, [subject], Use.CLIENT)
-            logins[params.mariadb_admin] = Login(subject=f"/CN={subject}")
-        return Wanted(logins)
+            subject = _admins(params) + params.mariadb_admin
+            name = subject.removeprefix("/CN=")
+            book.leaf(Purpose.DATABASE, name, [name], Use.CLIENT)
+            logins[params.mariadb_admin] = Login(subject=subject)
+        return Wanted(logins, _admins(params))
 
     def plan(self, wanted: Wanted, seen: Logins) -> list[Change]:
         changes = [
@@ -79,7 +81,7 @@ class Accounts(Step[Logins, Wanted]):
             for name, login in wanted.logins.items()
             if seen.there.get(name) != login
         ]
-        return changes + [Change("cluster", Action.REMOVE_LOGIN, (name,)) for name in _GONE if name in seen.there]
+        return changes + [Change("cluster", Action.REMOVE_LOGIN, (name,)) for name in _lingering(wanted, seen)]
 
     def apply(self, book: Book, wanted: Wanted, seen: Logins, changes: list[Change]) -> None:
         with Todo(changes) as todo:
@@ -97,14 +99,28 @@ class Accounts(Step[Logins, Wanted]):
             if there is not None and lets_in == login.words and there != login:
                 lets_in = "another password"
             rows.append(equal("cluster", f"{name}@'%' is let in by", login.words, lets_in))
-        lingering = [name for name in _GONE if name in seen.there]
-        return [*rows, equal("cluster", "root, over the network", "no login", ", ".join(lingering) or "no login")]
+        left = ", ".join(_lingering(wanted, seen))
+        return [*rows, equal("cluster", "root and earlier administrators", "no login", left or "no login")]
 
     def assume(self, ahead: Forecast, params: Params, seen: Logins | None) -> Logins:
         return seen or Logins("", {})
 
 
 accounts = Accounts()
+
+
+def _admins(params: Params) -> str:
+    """Return what the subjects of administrators' certificates begin with: no member's name has a dot."""
+    return f"/CN={params.mariadb_cluster_name}."
+
+
+def _lingering(wanted: Wanted, seen: Logins) -> list[str]:
+    """List the logins that were ours and are wanted no more: root's, and those of administrators of before."""
+    return [
+        name
+        for name, login in seen.there.items()
+        if name not in wanted.logins and (name in _GONE or login.subject.startswith(wanted.admins))
+    ]
 
 
 def _names(params: Params) -> list[str]:

@@ -98,7 +98,8 @@ class Logins:
 # -- what is there -----------------------------------------------------------------------------------------------------
 
 _QUERY = (
-    "SELECT JSON_OBJECT('name', User, 'priv', JSON_COMPACT(Priv)) FROM mysql.global_priv WHERE Host = '%' AND User IN (NAMES); "
+    "SELECT JSON_OBJECT('name', User, 'priv', JSON_COMPACT(Priv)) FROM mysql.global_priv "
+    "WHERE Host = '%' AND (User IN (NAMES) OR JSON_VALUE(Priv, '$.x509_subject') LIKE 'SUBJECT%'); "
     "SELECT 'whole'"
 )
 _SCRIPT = """c=$(@!{running} -q | head -n 1)
@@ -107,14 +108,15 @@ echo "$c" | as container
 docker exec "$c" mariadb --batch --raw --skip-column-names -e @{query} 2>/dev/null | as logins"""
 
 
-def logins_of(service: str, names: Iterable[str]) -> Probe[Logins | None]:
+def logins_of(service: str, names: Iterable[str], subject: str) -> Probe[Logins | None]:
     """Ask a member for some logins; None where it does not serve.
 
     Args:
         service: The member's service.
         names: Of the logins.
+        subject: Beginning of the subjects of certificates by which others are let in that are asked for as well.
     """
-    query = _QUERY.replace("NAMES", ", ".join(f"'{name}'" for name in names))
+    query = _QUERY.replace("NAMES", ", ".join(f"'{name}'" for name in names)).replace("SUBJECT", subject)
     return Probe(sh(_SCRIPT, running=of_service(service), query=query), read_logins)
 
 
