@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -63,6 +64,13 @@ def test_what_a_member_says_is_read(row: str, name: str, login: Login, words: st
 @pytest.mark.parametrize("said", ["", f"container\n {CONTAINER}\nlogins\n", answer(TWO, end="")])
 def test_a_member_that_does_not_answer_to_the_end_says_nothing(said: str) -> None:
     assert logins_of("galera_sw1", ["app"], "/CN=galera.").answer(said, "sw1") is None
+
+
+@pytest.mark.parametrize("name", ["x'@'%'; DROP DATABASE app; -- ", "a b", "", "Å", "x\\ny", "A" * 40])
+def test_a_name_that_a_member_made_up_reaches_no_statement(name: str) -> None:
+    row = json.dumps({"name": name, "priv": {"ssl_type": 3, "x509_subject": "/CN=galera.x"}})
+    with raises(Code.ANSWER_REFUSED, "sw1"):
+        logins_of("galera_sw1", ["app"], "/CN=galera.").answer(answer(row), "sw1")
 
 
 def wanted_by(book: Book) -> dict[str, Login]:

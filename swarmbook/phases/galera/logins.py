@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,9 +98,11 @@ class Logins:
 
 # -- what is there -----------------------------------------------------------------------------------------------------
 
+_NAME = re.compile("[a-z][a-z0-9_]{0,31}")
 _QUERY = (
     "SELECT JSON_OBJECT('name', User, 'priv', JSON_COMPACT(Priv)) FROM mysql.global_priv "
-    "WHERE Host = '%' AND (User IN (NAMES) OR JSON_VALUE(Priv, '$.x509_subject') LIKE 'SUBJECT%'); "
+    "WHERE Host = '%' AND (User IN (NAMES) OR JSON_VALUE(Priv, '$.x509_subject') LIKE 'SUBJECT%') "
+    "AND User REGEXP '^[a-z][a-z0-9_]{0,31}$'; "
     "SELECT 'whole'"
 )
 _SCRIPT = """c=$(@!{running} -q | head -n 1)
@@ -130,8 +133,15 @@ def read_logins(facts: Facts) -> Logins | None:
     if said[-1:] != ["whole"]:
         return None
     rows = [json.loads(each) for each in said[:-1]]
-    found = {line(str(row["name"])): _login(row["priv"]) for row in rows}
+    found = {_name(str(row["name"])): _login(row["priv"]) for row in rows}
     return Logins(container_id("".join(facts["container"])), found)
+
+
+def _name(text: str) -> str:
+    """Parse a login's name: one that is to be removed goes into a statement, so it is held to what a parameter may be."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"no name of a login: {text[:80]!r}")
+    return text
 
 
 def _login(priv: Mapping[str, Any]) -> Login:
