@@ -18,12 +18,12 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.probe import line
 from swarmbook.base.errors import HostUnreachable
 
-__all__ = ["Lease"]
+__all__ = ["SILENCE_S", "Lease"]
 
 _FOLDER = "/run"  # gone with a reboot, as every holder is
 _BEAT_S = 20.0
 #: Seconds of silence after which a node takes its holder for gone.
-_SILENCE_S = 90
+SILENCE_S = 90
 _ANSWER_S = 30.0
 _SCRIPT = """exec 9>>@{file} || exit
 if ! flock -n 9; then echo "busy $(head -c 400 @{note} | tr -d '\\n')"; exit; fi
@@ -40,16 +40,17 @@ class Lease:
         host: The node.
         cluster: The cluster's name.
         holder: Who asks, for the others.
+        folder: The id of the cluster's folder of the one who asks; its own lock lets no two runs work from it.
         silence_s: Seconds of silence after which the node takes the holder for gone.
 
     Raises:
         HostUnreachable: The node did not answer.
     """
 
-    def __init__(self, host: Host, cluster: str, holder: str, silence_s: int = _SILENCE_S) -> None:
+    def __init__(self, host: Host, cluster: str, holder: str, folder: str = "", silence_s: int = SILENCE_S) -> None:
         self._over = threading.Event()
         place = f"{_FOLDER}/swarmbook-{cluster}.lease"
-        script = sh(_SCRIPT, file=place, note=f"{place}.holder", holder=holder, silence=silence_s)
+        script = sh(_SCRIPT, file=place, note=f"{place}.holder", holder=f"{folder} {holder}", silence=silence_s)
         command = f"bash -c {shlex.quote(script)}"
         if host.node.user != "root":
             command = f"sudo -n {command}"
@@ -67,10 +68,11 @@ class Lease:
                 seen=str(error) or type(error).__name__,
                 next=f"swarmbook ssh {host.name} flock --version; then run it again",
             ) from None
+        said, _, who = answer.removeprefix("busy ").partition(" ")
         #: Who else holds it; None where we do.
-        self.holder: str | None = (
-            None if answer == "held" else line(answer.removeprefix("busy ")) or "a run that does not say its name"
-        )
+        self.holder: str | None = None if answer == "held" else line(who) or "a run that does not say its name"
+        #: Whether the one who holds it worked from the same folder: as we do now, that run has ended.
+        self.lost = self.holder is not None and bool(folder) and said == folder
         if self.holder is None:
             threading.Thread(target=self._beat, daemon=True).start()
         else:

@@ -21,6 +21,8 @@ from .conftest import COMMAND_S, ROOT, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
 BOOK = [phase.file for phase in PHASES.values() if not phase.takes_away]
+#: The last of a first run; the notebooks of a cluster's later days follow it.
+LAST = PHASES["08"].file
 #: Kept: the best of them stand in the README.
 SCREENSHOTS = ROOT / "test-results" / "screenshots"
 #: How long each cell took and was silent, for who wants to know; it depends on the machine, so nothing is asserted of it.
@@ -120,7 +122,7 @@ def test_all_cells_of_each_notebook_run(lab: Lab, address: str, page: Any, name:
 
 def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, page: Any) -> None:
     """It is looked at in 08, while a member is stopped and started outside of the notebook."""
-    notebook = Notebook(page, address, lab.home, BOOK[-1])
+    notebook = Notebook(page, address, lab.home, LAST)
     notebook.run_all()
     page.get_by_text("swarmbook.notebook import open_book").first.scroll_into_view_if_needed()
     board = page.locator(f'img[alt^="Cluster {lab.name}: "]').first
@@ -136,7 +138,7 @@ def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, p
 
 
 def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
-    cells = json.loads((lab.home / "notebooks" / BOOK[7]).read_text())["cells"]
+    cells = json.loads((lab.home / "notebooks" / PHASES["07"].file).read_text())["cells"]
     reported = re.search(
         r'alt="Members[^"]*"',
         "".join("".join(out.get("data", {}).get("text/html", "")) for cell in cells for out in cell.get("outputs", [])),
@@ -149,7 +151,7 @@ def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
 
 
 def test_the_last_notebook_says_what_was_built(lab: Lab) -> None:
-    text = said(json.loads((lab.home / "notebooks" / BOOK[-1]).read_text()))
+    text = said(json.loads((lab.home / "notebooks" / LAST).read_text()))
     assert "Synced" in text and "b1" in text and "b2" in text
     lab.book("status").expect(0, "Synced, Primary")
 
@@ -185,7 +187,7 @@ def test_an_executed_notebook_reads_well_before_anybody_trusts_it(lab: Lab, addr
         pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
         assert all("text/plain" in output["data"] for output in outputs if "data" in output), file.name
         assert {tag for page in pages for tag in re.findall(r"<([a-z0-9]+)", page)} <= PLAIN, file.name
-    page.goto(address.format(f"lab/tree/runs/{lab.name}/{run.name}/{BOOK[-1]}") + "&reset")
+    page.goto(address.format(f"lab/tree/runs/{lab.name}/{run.name}/{LAST}") + "&reset")
     page.locator('[title*="not trusted"]').first.wait_for()
     pictures = page.locator(".jp-OutputArea-output img")
     until(

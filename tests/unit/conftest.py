@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,15 +13,20 @@ from typing import Any
 import pytest
 
 from swarmbook.access.cluster import Cluster
+from swarmbook.access.fleet import Fleet
 from swarmbook.access.node import Endpoint, Node
+from swarmbook.access.ssh_keys import generate_key
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.model.checks import Check
 from swarmbook.model.ledger import Ledger
 from swarmbook.model.results import Chapter, ChapterRecord, RunResult, StepRecord
+from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
 from swarmbook.record.evidence import Evidence
 from swarmbook.record.signing import Signing
+
+from .sshd import SSHD, Server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -157,3 +164,37 @@ def cluster(home: Path, node: Callable[..., Node]) -> Cluster:
     cluster = Cluster("lab", home)
     cluster.save_nodes([node("sw1"), node("sw2")], "lab")
     return cluster
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if SSHD is None:
+        pytest.skip("no sshd on this computer (apt-get install openssh-server)")
+    if os.geteuid() == 0:
+        # sshd wants this empty folder when it runs as root; its package's service makes it. It stays: another sshd may need it by now.
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    server = Server(tmp_path_factory.mktemp("sshd"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fleet(server: Server, node: Callable[..., Node]) -> Iterator[Callable[..., Fleet]]:
+    """Opens a fleet of nodes that are all that one server."""
+    opened: list[Fleet] = []
+
+    def make(*names: str, host_key: str = "", port: int = 0, **other: Any) -> Fleet:
+        cluster = Cluster("lab")
+        generate_key(cluster.key_file, "test")
+        server.authorized.write_text(cluster.key_file.with_suffix(".pub").read_text())
+        nodes = [
+            node(name, ssh=Endpoint("127.0.0.1", port or server.port), host_key=host_key or server.key, user=getpass.getuser(), **other)
+            for name in names or ("sw1",)
+        ]  # fmt: skip
+        cluster.save_nodes(nodes, "test")
+        opened.append(Fleet(cluster, nodes, Transcript()))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()

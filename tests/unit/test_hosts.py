@@ -10,126 +10,33 @@ import io
 import os
 import secrets
 import shlex
-import shutil
 import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swarmbook.access import hosts, lease
+from swarmbook.access import hosts
 from swarmbook.access.channel import execute
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.fleet import Fleet, fan_out
 from swarmbook.access.hosts import Host, Output
-from swarmbook.access.lease import Lease
 from swarmbook.access.node import Endpoint, Jump, Node
 from swarmbook.access.ssh_keys import generate_key
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import CommandFailed, HostUnreachable, SwarmbookError, WaitTimeout, WorldError
+from swarmbook.base.errors import CommandFailed, SwarmbookError, WorldError
 from swarmbook.base.secrets import MASK, register
-from swarmbook.base.wait import wait_for
 from swarmbook.model.transcript import Transcript
 from swarmbook.testing.errors import raises
 
+from .sshd import Server, free_port, host_key
+
 MakeNode = Callable[..., Node]
-SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def host_key(folder: Path) -> str:
-    generate_key(folder / "host_key", "host")
-    return " ".join((folder / "host_key.pub").read_text().split()[:2])
-
-
-class Server:
-    """An sshd of our own, on a free port, that lets one key in. It needs no root: who runs the tests is who logs in."""
-
-    def __init__(self, folder: Path, **more: object) -> None:
-        self.folder, self.key, self.more = folder, host_key(folder), more
-        self.authorized = folder / "authorized_keys"
-        self.authorized.touch()
-        self.process: subprocess.Popen[bytes] | None = None
-        # Another process can take a port between the moment it is found free and the moment sshd binds it.
-        if not any(self._starts(free_port()) for _ in range(5)):
-            pytest.fail(f"sshd does not start: {(self.folder / 'log').read_text().strip()[-500:]}", pytrace=False)
-
-    def _starts(self, port: int) -> bool:
-        assert SSHD
-        self.port = port
-        settings = {
-            "Port": port, "ListenAddress": "127.0.0.1", "HostKey": self.folder / "host_key", "AuthorizedKeysFile": self.authorized, "PidFile": "none",
-            "UsePAM": "no", "StrictModes": "no", "PermitRootLogin": "prohibit-password", "PasswordAuthentication": "no", "Subsystem": "sftp internal-sftp",
-            "MaxStartups": 100, **self.more,
-        }  # fmt: skip
-        if os.geteuid() != 0:
-            # Host asks for sudo where it logs in as someone other than root; here that is the same person again.
-            sudo = self.folder / "bin" / "sudo"
-            sudo.parent.mkdir(exist_ok=True)
-            sudo.write_text('#!/bin/sh\n[ "$1" = -n ] && shift\nexec "$@"\n')
-            sudo.chmod(0o755)
-            settings["SetEnv"] = f"PATH={sudo.parent}:{os.defpath}"
-        config = self.folder / "sshd_config"
-        config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stderr=log)
-        limit = time.monotonic() + 60
-        while self.process.poll() is None and time.monotonic() < limit:
-            with contextlib.closing(socket.socket()) as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0 and self.process.poll() is None:
-                    return True
-            time.sleep(0.02)
-        self.stop()
-        return False
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(60)
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if SSHD is None:
-        pytest.skip("no sshd on this computer (apt-get install openssh-server)")
-    if os.geteuid() == 0:
-        # sshd wants this empty folder when it runs as root; its package's service makes it. It stays: another sshd may need it by now.
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    server = Server(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def fleet(server: Server, node: MakeNode) -> Iterator[Callable[..., Fleet]]:
-    """Opens a fleet of nodes that are all that one server."""
-    opened: list[Fleet] = []
-
-    def make(*names: str, host_key: str = "", port: int = 0, **other: Any) -> Fleet:
-        cluster = Cluster("lab")
-        generate_key(cluster.key_file, "test")
-        server.authorized.write_text(cluster.key_file.with_suffix(".pub").read_text())
-        nodes = [
-            node(name, ssh=Endpoint("127.0.0.1", port or server.port), host_key=host_key or server.key, user=getpass.getuser(), **other)
-            for name in names or ("sw1",)
-        ]  # fmt: skip
-        cluster.save_nodes(nodes, "test")
-        opened.append(Fleet(cluster, nodes, Transcript()))
-        return opened[-1]
-
-    yield make
-    for each in opened:
-        each.close()
 
 
 def test_run(fleet: Callable[..., Fleet]) -> None:
@@ -620,90 +527,3 @@ def test_a_key_is_made_once(tmp_path: Path) -> None:
     assert (kind, comment) == ("ssh-ed25519", "me@here")
     loaded = paramiko.Ed25519Key.from_private_key(io.StringIO(path.read_text()))
     assert loaded.asbytes() == base64.b64decode(body)
-
-
-# -- one holder at a time, gone with its session ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def take(
-    fleet: Callable[..., Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Lease]]:
-    monkeypatch.setattr(lease, "_FOLDER", str(tmp_path))
-    taken: list[Lease] = []
-
-    def make(holder: str, cluster: str = "lab", silence_s: int = 90) -> Lease:
-        taken.append(Lease(fleet()["sw1"], cluster, holder, silence_s))
-        return taken[-1]
-
-    yield make
-    for each in taken:
-        each.release()
-
-
-def free_again(take: Callable[..., Lease]) -> Lease:
-    def look() -> tuple[bool, Lease]:
-        found = take("another")
-        return found.holder is None, found
-
-    return wait_for("the lease is free", look, timeout_s=30)
-
-
-def test_one_at_a_time(take: Callable[..., Lease]) -> None:
-    first = take("me@laptop: 07: Galera, since noon")
-    assert first.holder is None
-    assert take("another").holder == "me@laptop: 07: Galera, since noon"
-    assert take("another", cluster="other").holder is None, "each cluster has its own"
-    first.release()
-    assert free_again(take).holder is None
-
-
-def test_a_holder_whose_session_ends_holds_nothing(take: Callable[..., Lease]) -> None:
-    first = take("killed")
-    first._channel.get_transport().close()  # as when its process is killed: no one says goodbye
-    assert free_again(take).holder is None
-
-
-def test_a_holder_that_falls_silent_holds_nothing(take: Callable[..., Lease], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "_BEAT_S", 3600)
-    take("a laptop that was closed", silence_s=1)
-    assert free_again(take).holder is None
-
-
-def test_a_holder_that_beats_keeps_it(take: Callable[..., Lease], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "_BEAT_S", 0.2)
-    first = take("at work", silence_s=1)
-    with pytest.raises(WaitTimeout, match="the lease is free"):
-        wait_for("the lease is free", lambda: ((found := take("another")).holder is None, found), timeout_s=2.5)
-    first.release()
-
-
-def test_what_was_given_back_is_free_at_once(take: Callable[..., Lease]) -> None:
-    """The next step of the same run asks a moment later."""
-    for _ in range(10):
-        held = take("a step")
-        assert held.holder is None
-        held.release()
-
-
-def test_a_node_that_allows_no_further_session_is_named(tmp_path: Path, node: MakeNode) -> None:
-    (tmp_path / "sshd").mkdir()
-    server = Server(tmp_path / "sshd", MaxSessions=0)
-    cluster = Cluster("lab")
-    generate_key(cluster.key_file, "test")
-    server.authorized.write_text(cluster.key_file.with_suffix(".pub").read_text())
-    at = node("sw1", ssh=Endpoint("127.0.0.1", server.port), host_key=server.key, user=getpass.getuser())
-    cluster.save_nodes([at], "test")
-    host = Host(at, cluster, Transcript())
-    try:
-        with pytest.raises(HostUnreachable, match="did not say whether another run works on it"):
-            Lease(host, "lab", "me")
-    finally:
-        host.close()
-        server.stop()
-
-
-def test_what_a_node_says_instead_of_an_answer(take: Callable[..., Lease], tmp_path: Path) -> None:
-    (tmp_path / "swarmbook-lab.lease").mkdir()  # nothing can be locked there
-    with pytest.raises(HostUnreachable, match="did not say whether another run works on it"):
-        take("me")

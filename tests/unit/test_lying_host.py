@@ -42,8 +42,8 @@ from swarmbook.phases.support.ports import Port
 from swarmbook.phases.support.systems import FAMILIES
 from swarmbook.testing.errors import raises
 
+from .sshd import SSHD, Server
 from .test_answers import ANSWERS, probe_of
-from .test_hosts import SSHD, Server
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = [
