@@ -105,6 +105,7 @@ class Code(str, Enum):
     DISK_NOT_EMPTY = "disk-not-empty"
     ENGINE_DOES_NOT_START = "engine-does-not-start"
     ENGINE_SAYS_NO = "engine-says-no"
+    SWARM_LOCKED = "swarm-locked"
     ENGINE_SETTINGS_NOT_READ = "engine-settings-not-read"
     IMAGE_NOT_TAKEN = "image-not-taken"
     NOT_FOUND = "not-found"

@@ -62,6 +62,8 @@ class Action(str, Enum):
     INIT_SWARM = "init-swarm"
     JOIN_SWARM = "join-swarm"  # role
     PROMOTE = "promote"
+    AUTOLOCK = "autolock"  # on or off
+    UNLOCK = "unlock"
     LABEL = "label"  # KEY=VALUE
     AWAIT_NODE = "await-node"
     LEAVE_OUT = "leave-out"  # swarm node id

@@ -113,5 +113,6 @@ Rotates = Literal[
     "consul-tokens",
     "password",
     "join-tokens",
+    "unlock-key",
 ]
 Word = Annotated[str, kind("^[A-Za-z]*$", "a word, or empty", 20)]

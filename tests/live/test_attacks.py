@@ -600,7 +600,13 @@ def test_walls_go_when_no_one_wants_them(lab: Lab) -> None:
 @pytest.fixture(scope="module")
 def alone(make_lab: Callable[..., Lab]) -> Lab:
     return make_lab(
-        ["d1"], swarm_managers=1, lab_disk_gb=3, mariadb_port=0, mariadb_data_path="/srv/db", firewall="always"
+        ["d1"],
+        swarm_managers=1,
+        lab_disk_gb=3,
+        mariadb_port=0,
+        mariadb_data_path="/srv/db",
+        firewall="always",
+        swarm_autolock=True,
     )
 
 
@@ -614,6 +620,24 @@ def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -
         "docker volume create blog && echo text > /var/lib/docker/volumes/blog/_data/post\n"
         "mkdir -p /root/disk /var/lib/docker/kept && echo far > /root/disk/far && mount --bind /root/disk /var/lib/docker/kept"
     )
+    # A thief of a manager's disk has neither the swarm's secrets nor its CA.
+    machine.sh("systemctl restart docker.service")
+    assert "docker swarm unlock" in machine.try_sh("docker secret ls")[1]
+    assert "BEGIN ENCRYPTED PRIVATE KEY" in machine.sh("cat /var/lib/docker/swarm/certificates/swarm-node.key")
+    locked = alone.book("verify")
+    assert locked.code != 0 and "swarmbook run PARAMS --from 03" in locked.said, locked
+    alone.book("plan", "--only", "03").expect(0, "manager unlocked")
+    alone.book("run", "--only", "03").expect(0)
+    kept = alone.home / "clusters" / alone.name / "secrets" / "swarm-unlock-key"
+    key = kept.read_text()
+    alone.book("rotate", "unlock-key").expect(0)
+    assert kept.read_text() != key
+    # With the key of before the manager opens until it has taken the new one over; so the new one alone is tried.
+    kept.with_name(f"{kept.name}.earlier").unlink()
+    machine.sh("systemctl restart docker.service")
+    alone.book("run", "--only", "03").expect(0)
+    machine.sh("docker secret ls")
+
     theirs = "sha256sum /srv/db/mine /srv/other/file /var/lib/docker/volumes/blog/_data/post /root/disk/far"
     before = machine.sh(theirs)
 

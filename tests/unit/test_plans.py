@@ -217,6 +217,7 @@ def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, 
                 **beside,
             }
             changed |= {key: raw[key] for key in ("authority", "key") if key in raw}
+            changed["swarm"] = SwarmState.read(raw.get("swarm", "active"))
             seen[name] = Engine(**{**raw, **changed})
 
         def plan() -> list[Change]:
@@ -246,7 +247,8 @@ def test_swarm(file: Path) -> None:
             name: Local(SwarmState.read(state), id, routes=routes.get(name, ()))
             for name, (state, id) in seen["local"].items()
         }
-        return partial(swarm.form.plan, params, Swarm(local, nodes, seen.get("id", "")))
+        lock = {key: seen[key] for key in ("autolock", "key_is_kept") if key in seen}
+        return partial(swarm.form.plan, params, Swarm(local, nodes, seen.get("id", ""), **lock))
 
     check(file, "03", prepare)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from swarmbook.access.commands import lines, sh
 from swarmbook.access.probe import Facts, Probe, line, name, nameserver, word
 from swarmbook.base.plain import plain
+from swarmbook.model.health import SwarmState
 from swarmbook.phases.engine.settings import DRIVER_FACTS, FOLDER, SETTINGS
 from swarmbook.phases.support.systems import OS_RELEASE, read_os_release
 
@@ -38,6 +39,7 @@ class Engine:
         nameservers: Name servers of the node itself.
         driver: Storage driver of the running engine.
         labels: Labels of the running engine.
+        swarm: The running engine's part in a swarm.
         api: What our client and a stranger got from the API; empty when it was not asked.
         release: The node's os-release.
         under: What its data would lie on: file system, ``ftype=0`` where xfs lacks it, ``pool`` where there is a thin
@@ -56,6 +58,7 @@ class Engine:
     nameservers: tuple[str, ...] = ()
     driver: str = ""
     labels: tuple[str, ...] = ()
+    swarm: SwarmState = SwarmState.NONE
     api: str = ""
     release: Mapping[str, str] = field(default_factory=dict)
     under: tuple[str, ...] = ()
@@ -103,6 +106,7 @@ def _read(facts: Facts) -> Engine:
         nameservers=tuple(nameserver(each) for each in facts["nameservers"] if each.strip()),
         driver=word(str(info.get("Driver") or "")),
         labels=tuple(line(str(label)) for label in info.get("Labels") or ()),
+        swarm=SwarmState.read(str((info.get("Swarm") or {}).get("LocalNodeState") or "none")),
         release=read_os_release(facts["os"]),
         under=tuple(line(each) for each in facts["under"] if each),
     )

@@ -20,7 +20,7 @@ from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
-from swarmbook.model.health import EngineBefore
+from swarmbook.model.health import EngineBefore, SwarmState
 from swarmbook.model.material import Kind, Material, found
 from swarmbook.params import Params
 from swarmbook.phases.engine.api import api_address, api_names, ask_api, try_api
@@ -33,6 +33,7 @@ from swarmbook.phases.engine.settings import (
     refuse_driver,
     settings_for,
 )
+from swarmbook.phases.support.autolock import unlock_manager
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.systems import install_engine
 
@@ -125,6 +126,8 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
                 mine.append(Change(name, Action.RESTART))
             elif not engine.active:
                 mine.append(Change(name, Action.START))
+            elif engine.swarm is SwarmState.LOCKED:  # after a reboot, say; one that is started here is unlocked at once
+                mine.append(Change(name, Action.UNLOCK))
             changes += mine
         return changes
 
@@ -177,6 +180,9 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
         # hold anything.
         ahead.absent |= {name for name, engine in seen.items() if not engine.drop_in}
         down = [name for name, engine in seen.items() if engine.drop_in and not engine.api.startswith("answers")]
+        locked = [change.host for change in changes if change.action is Action.UNLOCK]
+        if locked:
+            ahead.unknown = f"{subject(locked, 'is', 'are')} locked until 03 has run (swarmbook run PARAMS --only 03)"
         if down:
             ahead.unknown = (
                 f"{subject(down, 'has an engine that does', 'have engines that do')} not answer before 03 has run "
@@ -276,6 +282,10 @@ def _start(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     _bring_up(book, host)
 
 
+def _unlock(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    unlock_manager(book, host.name)
+
+
 def _later(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     """Do nothing yet: restarts come when every node is prepared, one after the other."""
 
@@ -288,6 +298,7 @@ _APPLY: Mapping[Action, Callable[[Book, Host, Wanted, Engine], None]] = {
     Action.ENABLE: _enable,
     Action.START: _start,
     Action.RESTART: _later,
+    Action.UNLOCK: _unlock,
 }
 
 
@@ -349,3 +360,4 @@ def _bring_up(book: Book, host: Host) -> None:
         where=host.name,
         next=f"swarmbook ssh {host.name} journalctl -u docker -n 50",
     )
+    unlock_manager(book, host.name)
