@@ -81,6 +81,7 @@ class Code(str, Enum):
     INVENTORY_NOT_READ = "inventory-not-read"
     JUMP_OR_ADDRESS_WRONG = "jump-or-address-wrong"
     KEY_GONE = "key-gone"
+    LAB_PORT_TAKEN = "lab-port-taken"
     LAB_OF_ANOTHER_FOLDER = "lab-of-another-folder"
     MACHINE_ID_MISSING = "machine-id-missing"
     NOT_OFFERED = "not-offered"

@@ -24,7 +24,7 @@ from swarmbook.base.secrets import Secret
 from swarmbook.model.change import Change
 from swarmbook.model.health import EngineBefore, Role, SwarmState
 from swarmbook.params import Params
-from swarmbook.phases import destroy, galera, overlay
+from swarmbook.phases import destroy, galera
 from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
 from swarmbook.phases.consul.gossip import key_mark
@@ -36,6 +36,7 @@ from swarmbook.phases.engine.probe import Engine
 from swarmbook.phases.engine.settings import drop_in_for, merge_settings, settings_for
 from swarmbook.phases.galera.members import Galera, Member, Position, Wsrep
 from swarmbook.phases.galera.stack import Parts
+from swarmbook.phases.overlay import step as overlay
 from swarmbook.phases.post_provision import disks, software
 from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.phases.support import stack
