@@ -627,8 +627,11 @@ def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -
     locked = alone.book("verify")
     assert locked.code != 0 and "swarmbook run PARAMS --from 03" in locked.said, locked
     alone.book("plan", "--only", "03").expect(0, "manager unlocked")
-    alone.book("run", "--only", "03").expect(0)
     kept = alone.home / "clusters" / alone.name / "secrets" / "swarm-unlock-key"
+    away = kept.rename(alone.home / "away")
+    alone.book("run", "--only", "03").refused(3, "d1 is locked", "swarmbook explain swarm-locked")
+    away.rename(kept)
+    alone.book("run", "--only", "03").expect(0)
     key = kept.read_text()
     alone.book("rotate", "unlock-key").expect(0)
     assert kept.read_text() != key

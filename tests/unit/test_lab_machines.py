@@ -166,7 +166,7 @@ def test_a_port_that_is_taken_is_left_to_its_owner(tmp_path: Path) -> None:
         machines(Lab({"start": [refused(words)]}), tmp_path).create(
             "n1", "172.30.0.10", "node:1", 10, "ssh-ed25519 A", {22: 20001}
         )
-    assert caught.value.code is Code.LAB_PORT_TAKEN
+    assert caught.value.code is Code.LAB_PORT_TAKEN and "swarmbook explain lab-port-taken" in str(caught.value)
     machines(lab, tmp_path).create("n1", "172.30.0.10", "node:1", 10, "ssh-ed25519 A", {22: None, 80: None})
     drawn = [tuple(outer for _, outer in host["port_bindings"].values()) for host in lab.of("create_host_config")]
     assert len(drawn) == 3 and len(set(drawn)) == 3 and len(lab.of("remove_container")) == 2

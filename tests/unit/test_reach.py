@@ -24,7 +24,7 @@ def test_what_came_back() -> None:
 @pytest.mark.parametrize(
     ("carried", "since", "asked_again"),
     [
-        (Carried(), None, True),  # no one has told the node yet where the other is: it is waited for
+        (Carried(), None, True),  # the node does not know yet where the other is: it is waited for
         (Carried(small=True), 100.0, True),  # lost, perhaps
         (Carried(small=True), 80.0, False),  # small ones pass for long: it is the MTU
         (Carried(full=True), None, False),
