@@ -34,6 +34,7 @@ from swarmbook.params.kinds import (
     SecretReference,
     Size,
     SystemCode,
+    Table,
     User,
     Word,
 )  # fmt: skip
@@ -199,7 +200,12 @@ class Params(BaseModel):
     )
     mariadb_data_path: HostFolder = _p("", "07 90", "folder for the data on the node; empty: a named volume")
     mariadb_init_scripts: LocalPath = _p(
-        "", "07", "local folder of *.sql, *.sql.gz and *.sh, run once on the first member"
+        "",
+        "07",
+        "local folder of *.sql (also .gz, .xz, .zst, .bz2) and *.sh, run once on the first member; what they source lies beside them",
+    )
+    mariadb_unreplicated: list[Table] = _p(
+        [], "08", "tables, as DATABASE.TABLE, that need not be replicated: 08 passes over their engine and primary key"
     )
     mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
     mariadb_database: Database = _p("app", "07 08", "database created at the bootstrap")

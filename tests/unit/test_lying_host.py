@@ -58,6 +58,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.consul.probe:on_node": [()],
     "swarmbook.phases.destroy.remains:remains_on": [("lab", ""), ("lab", "/srv/mariadb/galera", ("consul", "galera"))],
     "swarmbook.phases.destroy.step:_tasks": [(), ("--all",)],
+    "swarmbook.phases.galera.tables:tables_of": [("galera_sw1",)],
     "swarmbook.phases.galera.logins:logins_of": [("galera_sw1", ("swarmbook", "app"), "/CN=galera.")],
     "swarmbook.phases.galera.members:found_on": [(Params(), "sw1"), (Params(mariadb_port=3306), "sw1")],
     "swarmbook.phases.galera.states:_shifts": [("galera_sw1", 60.0)],
