@@ -107,6 +107,8 @@ class Code(str, Enum):
     DISK_NOT_EMPTY = "disk-not-empty"
     ENGINE_DOES_NOT_START = "engine-does-not-start"
     ENGINE_SAYS_NO = "engine-says-no"
+    MOUNT_POINT_TAKEN = "mount-point-taken"
+    ENGINE_IN_A_SWARM = "engine-in-a-swarm"
     SWARM_LOCKED = "swarm-locked"
     ENGINE_SETTINGS_NOT_READ = "engine-settings-not-read"
     IMAGE_NOT_TAKEN = "image-not-taken"

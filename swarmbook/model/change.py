@@ -107,7 +107,7 @@ class Action(str, Enum):
     REMOVE_IMAGES = "remove-images"  # tags
     SET_BACK_ENGINE = "set-back-engine"  # an EngineBefore, then the folders that are emptied
     REMOVE_FILES = "remove-files"  # paths
-    UNDO_LAYOUT = "undo-layout"  # device, then what is on it
+    UNDO_LAYOUT = "undo-layout"  # device, then what is on it, last what else is in the engine
 
     def __str__(self) -> str:
         return self.value

@@ -610,6 +610,34 @@ def alone(make_lab: Callable[..., Lab]) -> Lab:
     )
 
 
+def test_what_belongs_to_the_owner_is_left_alone(alone: Lab) -> None:
+    """A disk of theirs where ours belongs, its line in fstab, and a swarm of theirs: each refused before anything is changed."""
+    alone.book("run", "--to", "01").expect(0)
+    machine = alone.machine("d1")
+    machine.sh(
+        "mkdir -p /var/lib/docker && mount -t tmpfs tmpfs /var/lib/docker && echo mine > /var/lib/docker/mine\n"
+        "cp /etc/fstab /root/fstab && echo 'tmpfs /var/lib/docker tmpfs rw 0 0' >> /etc/fstab"
+    )
+    theirs = "sha256sum /etc/fstab /var/lib/docker/mine; findmnt -n /var/lib/docker"
+    before = machine.sh(theirs)
+    alone.book("run", "--only", "02").refused(
+        3, "fstab of d1 mounts something else", "swarmbook explain mount-point-taken"
+    )
+    assert machine.sh(theirs) == before
+    machine.sh("cp /root/fstab /etc/fstab")
+    before = machine.sh(theirs)
+    alone.book("run", "--only", "02").refused(3, "something else is mounted", "tmpfs", "storage_layout: existing")
+    assert machine.sh(theirs) == before
+    machine.sh("umount /var/lib/docker && systemctl start docker && docker swarm init >/dev/null")
+    theirs = "docker info --format '{{.Swarm.NodeID}}'; ls -A /etc/docker"
+    before = machine.sh(theirs)
+    alone.book("run", "--only", "03").refused(
+        3, "in a swarm that the book has not formed", "swarmbook explain engine-in-a-swarm"
+    )
+    assert machine.sh(theirs) == before
+    machine.sh("docker swarm leave --force && systemctl stop docker docker.socket && rm -rf /var/lib/docker/*")
+
+
 def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -> None:
     alone.book("run", "--to", "01").expect(0)
     machine = alone.machine("d1")

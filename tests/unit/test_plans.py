@@ -116,7 +116,7 @@ def disk(raw: Mapping[str, Any]) -> Disk:
             "uuid": "u1",
             "mounts": ["/var/lib/docker"],
             "options": f"rw,{options}",
-            "fstab": f"{options},nofail",
+            "fstab": f"{options},nofail,x-swarmbook",
             "guard": True,
             **raw,
         }
@@ -218,7 +218,7 @@ def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, 
                 **beside,
             }
             changed |= {key: raw[key] for key in ("authority", "key") if key in raw}
-            changed["swarm"] = SwarmState.read(raw.get("swarm", "active"))
+            changed["swarm"] = SwarmState.read(raw.get("swarm", "active" if raw.get("drop_in") else "inactive"))
             seen[name] = Engine(**{**raw, **changed})
 
         def plan() -> list[Change]:

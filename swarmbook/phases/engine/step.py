@@ -12,7 +12,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Purpose, Use, reason_to_renew
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import EngineUnavailable
+from swarmbook.base.errors import EngineUnavailable, ForeignData
 from swarmbook.base.wait import wait_for
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
@@ -121,6 +121,7 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
     def plan(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Change]:
         changes = []
         for name, engine in seen.items():
+            _refuse_swarm(name, engine)
             mine = _plan(wanted, wanted.targets[name], engine)
             if mine and engine.active:
                 mine.append(Change(name, Action.RESTART))
@@ -191,6 +192,20 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
 
 
 configure = Configure()
+
+
+def _refuse_swarm(name: str, engine: Engine) -> None:
+    """Refuse an engine that the book has never set up and that is in a swarm already: that swarm belongs to its owner."""
+    if engine.drop_in or engine.swarm in (SwarmState.INACTIVE, SwarmState.NONE):
+        return
+    raise ForeignData(
+        f"the engine of {name} is in a swarm that the book has not formed; nothing was changed",
+        where=name,
+        wanted="an engine in no swarm",
+        seen=f"swarm: {engine.swarm}",
+        next=f"if that swarm may go: swarmbook ssh {name} docker swarm leave --force; or take another host",
+        code=Code.ENGINE_IN_A_SWARM,
+    )
 
 
 def _plan(wanted: Wanted, target: Target, engine: Engine) -> list[Change]:
