@@ -72,13 +72,14 @@ def replicated(found: tuple[Table, ...] | None, known: Collection[str]) -> Check
         found: Those that are not; None where no member said.
         known: ``mariadb_unreplicated``: those that may be so.
     """
+    wanted = "none, or listed in mariadb_unreplicated"
     what = "tables that are not replicated, or lack a primary key"
     if found is None:
-        return Check("cluster", what, "none", "no member said", False)
+        return Check("cluster", what, wanted, "no member said", False)
     bad = [table for table in found if table.name not in known]
     listed = [f"{table.name} ({table.why})" for table in bad[:_NAMED]]
     if len(bad) > _NAMED:
         listed.append(f"and {len(bad) - _NAMED}{' or more' if len(found) == _MOST else ''} others")
     passed = sorted(table.name for table in found if table.name in known)
     seen = ", ".join(listed) or "none"
-    return Check("cluster", what, "none", seen + (f", but for {', '.join(passed)}" if passed else ""), not bad)
+    return Check("cluster", what, wanted, seen + (f", but for {', '.join(passed)}" if passed else ""), not bad)
