@@ -318,8 +318,11 @@ _APPLY: Mapping[Action, Callable[[Book, Host, Wanted, Engine], None]] = {
 
 
 def _restart(book: Book, host: Host) -> None:
-    """Restart an engine, and wait until each task that ran there runs again, healthy where it has a healthcheck."""
-    ran = host.ask(tasks)
+    """Restart an engine, and wait until each task that ran well there runs again, healthy where it has a healthcheck.
+
+    One that was not well before, a member that waits for others, say, is not waited for: no restart of an engine makes it well.
+    """
+    ran = {name: status for name, status in host.ask(tasks).items() if _well(status)}
     # Cleanly, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
     stop = sh("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null")
     host.run(stop, check=False, timeout_s=book.params.wait_timeout)
@@ -328,9 +331,7 @@ def _restart(book: Book, host: Host) -> None:
     def well() -> tuple[bool, str]:
         now = host.ask(tasks, quiet=True)
         late = [
-            f"{name}: {now.get(name, 'not started')}"
-            for name in sorted(ran)
-            if name not in now or "starting" in now[name] or "unhealthy" in now[name]
+            f"{name}: {now.get(name, 'not started')}" for name in sorted(ran) if name not in now or not _well(now[name])
         ]
         return not late, "; ".join(late)
 
@@ -341,6 +342,11 @@ def _restart(book: Book, host: Host) -> None:
         where=host.name,
         next=f"swarmbook ssh {host.name} docker ps -a",
     )
+
+
+def _well(status: str) -> bool:
+    """Tell by Docker's words for a container, ``Up 3 seconds (healthy)``, whether nothing is wrong with it."""
+    return status.startswith("Up") and "starting" not in status and "unhealthy" not in status
 
 
 def _bring_up(book: Book, host: Host) -> None:

@@ -148,7 +148,8 @@ class Bootstrap(Step[Galera, Parts]):
                     member.transfer or "not in its log any more",
                     not member.transfer or founded or "bootstrap" not in member.transfer,
                 ),
-                equal(name, "bootstrap mark", "used up" if founded else "none", mark),
+                # Used up lies with the data of a founder, also of one that has been one; gone, where its disk was replaced.
+                Check(name, "bootstrap mark", "used up, or none", mark, mark != "there"),
             ]
         if seen.left_out:
             return rows
