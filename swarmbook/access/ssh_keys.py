@@ -10,11 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.node import Endpoint
+from swarmbook.access.turned_away import forwarding_refused
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
 
-__all__ = ["fingerprint", "generate_key", "public_part", "read_private", "same_key", "scan_host_key", "take_key"]
+__all__ = [
+    "fingerprint",
+    "generate_key",
+    "prohibited",
+    "public_part",
+    "read_private",
+    "same_key",
+    "scan_host_key",
+    "take_key",
+]
+
+
+_PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254
 
 
 def read_private(path: Path) -> Any:
@@ -135,6 +148,7 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
 
     Raises:
         HostUnreachable: Nothing answers, or what answers does not speak SSH.
+        LoginRefused: The jump host forwards no connections.
     """
     import paramiko
 
@@ -145,6 +159,10 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
         else:
             connection = by.open_channel("direct-tcpip", (end.host, end.port), ("127.0.0.1", 0), timeout=timeout_s)
     except (OSError, paramiko.SSHException) as error:
+        if by is not None and prohibited(error):
+            raise forwarding_refused(
+                "the jump host", by.get_username(), Endpoint(*by.getpeername()[:2]), str(error)
+            ) from None
         raise _unreachable(end, timeout_s, error) from None
     transport = None
     try:
@@ -159,6 +177,13 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
             transport.close()
         connection.close()
     return f"{key.get_name()} {key.get_base64()}"
+
+
+def prohibited(error: Exception) -> bool:
+    """Tell whether a server forwards nothing, or not there, from a connection that found nobody at its other end."""
+    import paramiko
+
+    return isinstance(error, paramiko.ChannelException) and error.code == _PROHIBITED
 
 
 def _unreachable(end: Endpoint, timeout_s: float, error: Exception) -> HostUnreachable:

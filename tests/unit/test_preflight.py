@@ -117,6 +117,31 @@ def test_what_only_looks_wrong(changes: dict[str, Any]) -> None:
     assert [check for check in rows(**changes) if not check.ok] == []
 
 
+def test_what_is_only_to_be_known() -> None:
+    seen = {
+        check.name: check.seen
+        for check in rows(unanswered=("s2",), packages="apt-get (process 7)")
+        if check.host == "s1"
+    }
+    assert "no answer within" in seen["name servers, to know"] and "for s2" in seen["name servers, to know"]
+    assert seen["packages, to know"] == "apt-get (process 7) at work; 02 and 03 wait for it"
+    assert all(check.ok for check in rows(unanswered=("s2",), packages="apt-get (process 7)"))
+
+
+def test_forwarding_is_told_for_nodes_that_only_ssh_leads_to() -> None:
+    tunnelled = [replace(node, tunnel=True) for node in NODES]
+
+    def row(**changes: Any) -> Check:
+        found = judge(PARAMS.view("01"), tunnelled, {**SEEN, "s1": replace(SEEN["s1"], **changes)}, HEARD)
+        return next(check for check in found if (check.host, check.name) == ("s1", "SSH forwards connections"))
+
+    assert row().ok
+    barred = row(barred=((2376, "Administratively prohibited"),))
+    assert not barred.ok and barred.code is Code.FORWARDING_REFUSED
+    assert "not to 2376 (Administratively prohibited); AllowTcpForwarding local" in barred.seen
+    assert not any(check.name == "SSH forwards connections" for check in rows())
+
+
 def test_what_does_not_arrive() -> None:
     heard = {**HEARD, "s1": Heard({"s2": (Port("udp", 4789, "VXLAN"),)}, {"s2": False}, 9000)}
     wrong = {check.name: check.seen for check in rows(heard) if not check.ok}
@@ -186,7 +211,8 @@ def test_an_answer_is_read() -> None:
         Listener("tcp", "::", 22, "sshd"),
     )
     assert facts.listeners[2] == Listener("udp", "0.0.0.0", 4789, "") and facts.release["ID"] == "ubuntu"
-    assert facts.admits == {"10.0.0.1", "10.0.0.2"}
+    assert facts.admits == {"10.0.0.1", "10.0.0.2"} and facts.unanswered == ("s3",)
+    assert facts.packages == "unattended-upgr (process 431)"
 
 
 ANSWER = """now
@@ -218,6 +244,9 @@ admits
  10.0.0.2
 names
  s2 10.0.0.2
+ s3 -
+users
+ 431 unattended-upgr
 os
  ID=ubuntu
  PRETTY_NAME="Ubuntu 24.04"

@@ -34,6 +34,7 @@ from swarmbook.phases.engine.settings import (
     settings_for,
 )
 from swarmbook.phases.support.engine_data import MOUNT_POINT
+from swarmbook.phases.support.passing import run_with_packages
 from swarmbook.phases.support.systems import install_engine
 
 __all__ = ["Target", "Wanted", "configure"]
@@ -225,7 +226,7 @@ def _drop_in(params: Params, node: Node, start_line: str) -> str:
 
 def _install(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     for command in wanted.targets[host.name].commands:
-        host.run(command, timeout_s=book.params.wait_timeout)
+        run_with_packages(host, command, book.params.wait_timeout)
 
 
 def _put_certificate(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
