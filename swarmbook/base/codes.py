@@ -111,6 +111,7 @@ class Code(str, Enum):
     ENGINE_DOES_NOT_START = "engine-does-not-start"
     ENGINE_SAYS_NO = "engine-says-no"
     ENGINE_SETTINGS_NOT_READ = "engine-settings-not-read"
+    ENGINE_SETTINGS_RULE_OUT = "engine-settings-rule-out"
     IMAGE_NOT_TAKEN = "image-not-taken"
     NOT_FOUND = "not-found"
 

@@ -33,6 +33,7 @@ from swarmbook.phases.engine.settings import (
     refuse_driver,
     settings_for,
 )
+from swarmbook.phases.engine.undo import FORGET_UNDO, MISTAKEN, TAKE_BACK, VALIDATE, keep_undo
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.passing import run_with_packages
 from swarmbook.phases.support.systems import install_engine
@@ -113,7 +114,7 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
         return Target(
             node,
             leaf,
-            merge_settings(node.name, engine.settings, settings_for(params, node, engine.nameservers)),
+            merge_settings(node.name, engine.settings, settings_for(params, node, engine.nameservers), engine.options),
             _drop_in(params, node, engine.start_line) if engine.start_line else None,
             () if engine.version else tuple(install_engine(node.name, release, params.docker_source)),
         )
@@ -142,7 +143,7 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
         # or two Galera members away at once may be one too many.
         for change in changes:
             if change.action is Action.RESTART:
-                _restart(book, book.fleet[change.host])
+                _restart(book, book.fleet[change.host], seen[change.host])
 
     def verify(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Check]:
         params = wanted.params
@@ -239,7 +240,12 @@ def _put_certificate(book: Book, host: Host, wanted: Wanted, engine: Engine) -> 
 def _put_settings(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     if not engine.drop_in:
         host.run(_keep_record(engine))
+    host.run(keep_undo())
     host.put(SETTINGS, wanted.targets[host.name].settings)
+    # While it still runs on what was there before: an engine that only learns of a mistake at its start is down by then.
+    if engine.active and (mistake := host.run(VALIDATE, check=False)).exit == MISTAKEN:
+        host.run(TAKE_BACK)
+        raise _does_not_start(host, "what was written was taken back before it was restarted", mistake.stdout)
 
 
 def _keep_record(engine: Engine) -> Script:
@@ -266,6 +272,7 @@ was=@{was}
 def _listen(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     # The line of an engine that was installed just now is not known yet.
     line = engine.start_line or host.ask(ENGINE).start_line
+    host.run(keep_undo())
     host.put(DROP_IN, _drop_in(wanted.params, host.node, line))
 
 
@@ -274,7 +281,7 @@ def _enable(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
 
 
 def _start(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
-    _bring_up(book, host)
+    _bring_up(book, host, engine)
 
 
 def _later(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
@@ -292,13 +299,13 @@ _APPLY: Mapping[Action, Callable[[Book, Host, Wanted, Engine], None]] = {
 }
 
 
-def _restart(book: Book, host: Host) -> None:
+def _restart(book: Book, host: Host, engine: Engine) -> None:
     """Restart an engine, and wait until each task that ran there runs again, healthy where it has a healthcheck."""
     ran = host.ask(tasks)
     # Cleanly, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
     stop = sh("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null")
     host.run(stop, check=False, timeout_s=book.params.wait_timeout)
-    _bring_up(book, host)
+    _bring_up(book, host, engine)
 
     def well() -> tuple[bool, str]:
         now = host.ask(tasks, quiet=True)
@@ -318,35 +325,48 @@ def _restart(book: Book, host: Host) -> None:
     )
 
 
-def _bring_up(book: Book, host: Host) -> None:
-    """Start an engine; one that its package has just started, on settings not yet ours, starts again."""
-    # Engines that failed before have used up the starts that systemd allows.
-    done = host.run(
-        sh(
-            "systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; "
-            "systemctl restart docker.service"
-        ),
-        check=False,
-        timeout_s=book.params.wait_timeout,
-    )
+def _bring_up(book: Book, host: Host, before: Engine) -> None:
+    """Start an engine; one that its package has just started, on settings not yet ours, starts again.
+
+    What we wrote is taken back where it does not start with it, and an engine that ran before runs again.
+    """
+    done = host.run(_RESTART, check=False, timeout_s=book.params.wait_timeout)
     if not done.ok:
         journal = sh(
             "journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5"
         )
-        log = host.run(journal, check=False).stdout
-        raise EngineUnavailable(
-            f"the engine on {host.name} does not start",
-            where=f"{host.name}: systemctl restart docker",
-            wanted="docker.service active",
-            seen=log.strip() or done.stderr.strip(),
-            next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; "
-            "after fixing it: swarmbook run PARAMS --from 03",
-            code=Code.ENGINE_DOES_NOT_START,
-        )
+        log = host.run(journal, check=False).stdout.strip() or done.stderr.strip()
+        taken_back = host.run(TAKE_BACK).stdout.strip() != ""
+        after = "what was written was taken back" if taken_back else ""
+        if before.active:
+            again = host.run(_RESTART, check=False, timeout_s=book.params.wait_timeout)
+            after += (
+                ", and it runs as before" if again.ok else ", and it does not start with what was there before either"
+            )
+        raise _does_not_start(host, after.lstrip(", "), log)
+    host.run(FORGET_UNDO)
     wait_for(
         f"the engine's API on {host.name} answers",
         lambda: try_api(book, host.name),
-        timeout_s=min(60, book.params.wait_timeout),
+        timeout_s=book.params.wait_timeout,
         where=host.name,
-        next=f"swarmbook ssh {host.name} journalctl -u docker -n 50",
+        next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; or raise wait_timeout in the parameters",
+    )
+
+
+#: Engines that failed before have used up the starts that systemd allows.
+_RESTART = sh(
+    "systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; "
+    "systemctl restart docker.service"
+)
+
+
+def _does_not_start(host: Host, after: str, log: str) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"the engine on {host.name} does not start{f'; {after}' if after else ''}",
+        where=f"{host.name}: systemctl restart docker",
+        wanted="docker.service active",
+        seen=log,
+        next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; after fixing it: swarmbook run PARAMS --from 03",
+        code=Code.ENGINE_DOES_NOT_START,
     )
