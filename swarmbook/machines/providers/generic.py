@@ -170,6 +170,7 @@ class GenericProvider:
     def _wait_for(self, name: str, progress: Progress) -> Node:
         started = time.monotonic()
         met: list[Node] = []
+        last: list[Code] = []
 
         def look() -> tuple[bool, str]:
             try:
@@ -179,20 +180,27 @@ class GenericProvider:
                 raise
             except HostUnreachable as error:
                 seen = error.seen or error.what
+                last.append(error.code)
                 progress.show(f"{name}: no answer for {time.monotonic() - started:.0f} s ({seen})")
                 return False, seen
 
         login = self._logins()[name]
-        wait_for(
-            f"{name} to answer over SSH",
-            look,
-            timeout_s=self._book.params.wait_timeout,
-            where=f"{name} ({login})",
-            next="it is your host, and only you can start it: start it, then run again",
-            first_s=self._first_s,
-            slowest_s=self._slowest_s,
-            code=Code.HOST_OFF,
-        )
+        try:
+            wait_for(
+                f"{name} to answer over SSH",
+                look,
+                timeout_s=self._book.params.wait_timeout,
+                where=f"{name} ({login})",
+                next="it is your host, and only you can start it: start it, then run again",
+                first_s=self._first_s,
+                slowest_s=self._slowest_s,
+                code=Code.HOST_OFF,
+            )
+        except WaitTimeout as error:
+            if last and last[-1] is Code.LOGIN_NOT_YET:
+                error.code = Code.LOGIN_NOT_YET
+                error.next = "its start takes long: look at its console (systemctl list-jobs), or raise wait_timeout in the parameters"
+            raise
         return met[0]
 
     def _meet(self, name: str) -> Node:

@@ -138,14 +138,14 @@ def _refuse_ruled_out(host: str, settings: Mapping[str, Any], ours: Iterable[str
         )
 
 
-def merge_settings(host: str, existing: str, ours: Mapping[str, Any], options: Collection[str] = ()) -> str:
+def merge_settings(host: str, existing: str, ours: Mapping[str, Any], started_with: Collection[str] = ()) -> str:
     """Merge our settings into a daemon.json; what is not ours stays.
 
     Args:
         host: For the message.
         existing: Its text, perhaps empty.
         ours: Our keys.
-        options: What the engine's command line gives, by the names that the file has for them.
+        started_with: What the engine's command line gives, by the names that the file has for them.
 
     Raises:
         WorldError: The file is not JSON, so that nothing can be merged into it; or the engine is set to what rules the book out.
@@ -170,7 +170,7 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any], options: C
             next=f"correct it: swarmbook ssh {host}",
             code=Code.ENGINE_SETTINGS_NOT_READ,
         ) from None
-    _refuse_ruled_out(host, settings, ours, options)
+    _refuse_ruled_out(host, settings, ours, started_with)
     if settings.get("hosts"):  # dockerd does not start when it is given addresses both here and by its unit's -H
         raise WorldError(
             "the engine's settings name addresses to listen on (hosts), which would keep it from starting beside the API's",
