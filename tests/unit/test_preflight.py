@@ -104,6 +104,7 @@ def test_what_is_wrong_is_told_with_its_mend(changes: dict[str, Any], name: str,
 
 FINE_CASES: dict[str, dict[str, Any]] = {
     "the book's own": {"ours": True, "listeners": (Listener("tcp", "*", 2376, "dockerd"), Listener("udp", "0.0.0.0", 4789, ""), Listener("tcp", "10.0.0.1", 8501, "consul"))},
+    "a hostname in capitals, with a domain": {"hostname": "S1.Example.COM"},
     "systemd-resolved": {"listeners": (Listener("udp", "127.0.0.53", 53, "systemd-resolve"),)},
     "another address of the node": {"listeners": (Listener("tcp", "10.8.0.1", 2377, "vpn"),)},
     "a clock that could not be read better": {"clock": (2.6, 1.0)},

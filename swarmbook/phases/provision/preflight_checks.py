@@ -13,6 +13,7 @@ from swarmbook.book.book import Book
 from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable
 from swarmbook.params import Params
+from swarmbook.params.kinds import near_name
 from swarmbook.phases.provision.links import Heard, try_links
 from swarmbook.phases.provision.preflight_probe import RESOLVES_S, Facts, about_node
 from swarmbook.phases.support.outside import outside_checks
@@ -139,7 +140,7 @@ def _alone(node: Node, facts: Facts) -> list[Check]:
 def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list[Check]:
     facts, others = seen[node.name], [other for other in nodes if other.name != node.name]
     short = facts.hostname.split(".")[0]
-    named = ", ".join(seen[n.name].hostname.split(".")[0] for n in nodes)
+    named = ", ".join(near_name(seen[n.name].hostname) for n in nodes)
     barred = ", ".join(f"{port} ({why})" for port, why in facts.barred)
     forwarded = [
         _row(
@@ -173,7 +174,7 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
             "hostname",
             node.name,
             short,
-            short == node.name,
+            near_name(facts.hostname) == node.name,
             f"hostnamectl set-hostname {node.name}, or nodes: [{named}]",
             code=Code.NAME_DIFFERS,
         ),
