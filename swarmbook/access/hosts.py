@@ -29,6 +29,7 @@ from swarmbook.access.turned_away import (
     not_root,
     nothing_in_common,
     runs_nothing,
+    unanswered,
 )
 from swarmbook.base.activity import doing
 from swarmbook.base.codes import Code
@@ -167,7 +168,7 @@ class Host:
                 f"{name} does not answer over SSH",
                 where=where,
                 wanted=f"an SSH server within {_CONNECT_S} s",
-                seen=str(error) or type(error).__name__,
+                seen=unanswered(error),
                 next="swarmbook run PARAMS --only 01 (it starts stopped machines), or: swarmbook status PARAMS",
             ) from None
         # Without it Nagle and delayed acknowledgement make every command 48 ms instead of 12.

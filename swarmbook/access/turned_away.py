@@ -17,6 +17,7 @@ __all__ = [
     "not_yet",
     "nothing_in_common",
     "runs_nothing",
+    "unanswered",
 ]
 
 _MOST = 300
@@ -86,6 +87,14 @@ def nothing_in_common(name: str, user: str, end: Endpoint, seen: str) -> LoginRe
         next=f"ssh -v -p {end.port} {user}@{end.host} lists what it offers; look at KexAlgorithms and HostKeyAlgorithms in its sshd_config",
         code=Code.LOGIN_RUNS_NOTHING,
     )
+
+
+def unanswered(error: Exception) -> str:
+    """Say what became of a connection that got no answer, in words that lead somewhere."""
+    said = str(error) or type(error).__name__
+    if "protocol banner" in said:
+        return f"{said}: it took the connection and closed it, or said nothing; it starts, or has had too many logins or failures from here (MaxStartups, PerSourcePenalties)"
+    return said
 
 
 def runs_nothing(name: str, user: str, end: Endpoint, said: Output) -> LoginRefused:

@@ -170,7 +170,7 @@ class GenericProvider:
     def _wait_for(self, name: str, progress: Progress) -> Node:
         started = time.monotonic()
         met: list[Node] = []
-        last: list[Code] = []
+        starting: list[str] = []
 
         def look() -> tuple[bool, str]:
             try:
@@ -180,7 +180,11 @@ class GenericProvider:
                 raise
             except HostUnreachable as error:
                 seen = error.seen or error.what
-                last.append(error.code)
+                # An sshd that has refused several logins of ours may answer nothing for a while (PerSourcePenalties).
+                if error.code is Code.LOGIN_NOT_YET:
+                    starting[:] = [seen]
+                elif starting:
+                    seen = f"{starting[0]}; and now: {seen}"
                 progress.show(f"{name}: no answer for {time.monotonic() - started:.0f} s ({seen})")
                 return False, seen
 
@@ -197,7 +201,7 @@ class GenericProvider:
                 code=Code.HOST_OFF,
             )
         except WaitTimeout as error:
-            if last and last[-1] is Code.LOGIN_NOT_YET:
+            if starting:
                 error.code = Code.LOGIN_NOT_YET
                 error.next = "its start takes long: look at its console (systemctl list-jobs), or raise wait_timeout in the parameters"
             raise

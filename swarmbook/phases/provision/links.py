@@ -220,7 +220,7 @@ true""",
 #: Ends the listeners of the folder ``$dir``, and takes it away. A number may be another process's by now, of a run that was killed.
 CLEAR = sh("""for pid in $(cat "$dir/pids" 2>/dev/null); do
   case $(tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null) in
-    systemd-socket-activate*|/bin/sleep\\ infinity*|/bin/sh*cat*|cat*) kill -s KILL -- -$pid && while grep -q '^State:.[^Z]' /proc/$pid/status; do sleep 0.05; done ;;
+    *systemd-socket-activate\\ *|/bin/sleep\\ infinity*|/bin/sh*cat*|cat*) kill -s KILL -- -$pid && while grep -q '^State:.[^Z]' /proc/$pid/status; do sleep 0.05; done ;;
   esac 2>/dev/null
 done
 rm -rf "$dir\"""")
