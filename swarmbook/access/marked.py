@@ -1,7 +1,7 @@
-"""Commands in marks: what a login prints by itself is told apart from what a command says, and how far the login came is seen.
+"""Commands in marks: what a login prints by itself is separated from what a command says, and how far the login came is seen.
 
 A login shell may be any shell (fish and csh quote in their own way), and it may print (``.bashrc``, ``sshrc``), refuse
-(``nologin``, a forced command, an expired password), or let nobody become root. So it is given one line of plain words that
+(``nologin``, a forced command, an expired password), or let no one become root. So it is given one line of plain words that
 every shell reads alike; ``sh`` behind it prints a mark when it is reached, a second one as root, and a third at the end. The
 script itself comes over standard input, where no shell but ``sh`` reads it and no limit of a command line counts.
 """

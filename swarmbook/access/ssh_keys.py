@@ -180,7 +180,7 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
 
 
 def prohibited(error: Exception) -> bool:
-    """Tell whether a server forwards nothing, or not there, from a connection that found nobody at its other end."""
+    """Tell whether a server forwards nothing, or not there, from a connection that found no one at its other end."""
     import paramiko
 
     return isinstance(error, paramiko.ChannelException) and error.code == _PROHIBITED

@@ -52,7 +52,7 @@ def key_refused(name: str, user: str, end: Endpoint, key: str, banner: str, allo
     where, said = f"{name} ({user}@{end})", _words(banner)
     if not_yet(banner):
         return HostUnreachable(
-            f"{name} lets nobody but root in yet",
+            f"{name} lets no one but root in yet",
             where=where,
             wanted="a machine that has started",
             seen=said,

@@ -103,7 +103,7 @@ def test_hosts_as_people_have_them(lab: Lab) -> None:
             """sed -i '1i echo "*** Welcome to $(hostname) ***"; echo facts >&2' /home/deploy/.bashrc
 printf 'echo from sshrc\\n' > /home/deploy/.ssh/rc
 sed -i '/^Subsystem/d' /etc/ssh/sshd_config && systemctl reload ssh
-sed 's/^nameserver */nameserver\\t/; s/$/ # by hand/' /etc/resolv.conf > /root/resolv && printf 'nameserver nobody\\n' >> /root/resolv && cat /root/resolv > /etc/resolv.conf
+sed 's/^nameserver */nameserver\\t/; s/$/ # by hand/' /etc/resolv.conf > /root/resolv && printf 'nameserver nowhere\\n' >> /root/resolv && cat /root/resolv > /etc/resolv.conf
 sed -i 's|^ExecStart=\\(.*\\) -H fd://|ExecStart=\\1 \\\\\\n  -H fd://|' /usr/lib/systemd/system/docker.service
 grep -q '^ExecStart=.*\\\\$' /usr/lib/systemd/system/docker.service && systemctl daemon-reload"""
         )

@@ -116,7 +116,7 @@ def test_two_entries_for_one_machine(lab: Lab) -> None:
 
 
 def test_a_preflight_that_was_killed_leaves_no_port_held(lab: Lab) -> None:
-    """Its listeners would be taken for somebody's by the next one."""
+    """Its listeners would be taken for someone's by the next one."""
     p2 = lab.machine("p2")
     p2.sh(
         """dir=$(mktemp -d /run/swarmbook-preflight-XXXXXX)

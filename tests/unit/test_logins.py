@@ -1,4 +1,4 @@
-"""Logins as people have them: shells of every kind, noise, and everyone who turns somebody away; through a real sshd."""
+"""Logins as people have them: shells of every kind, noise, and everyone who turns someone away; through a real sshd."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_noise_before_a_lease_and_before_an_engine(
 
     begins = Marked("m").begins
     for pieces, passed in (
-        ((b"noise", b" and m-ro", b"ot\nHTTP/1.1 ", b"200 OK"), b"HTTP/1.1 200 OK"),
+        ((b"noise", b" and m-r", b"oot\nHTTP/1.1 ", b"200 OK"), b"HTTP/1.1 200 OK"),
         ((b"m-root\n", b"HTTP"), b"HTTP"),
         ((b"m-root\n",), b""),
         ((b"This account is currently not available.\n",), b""),
@@ -162,7 +162,7 @@ def test_no_mark_is_used_twice() -> None:
     assert len({Marked().mark for _ in range(50)}) == 50
 
 
-# -- who turns somebody away -----------------------------------------------------------------------------------------------
+# -- who turns someone away -----------------------------------------------------------------------------------------------
 
 TURNED_AWAY = {
     "a cloud image's root": (
@@ -202,7 +202,7 @@ def test_a_user_who_may_not_become_root() -> None:
     ("banner", "code", "words"),
     [
         ("", Code.LOGIN_REFUSED, "does not accept the cluster's SSH key"),
-        ("System is booting up. See pam_nologin(8)\n", Code.LOGIN_NOT_YET, "lets nobody but root in yet"),
+        ("System is booting up. See pam_nologin(8)\n", Code.LOGIN_NOT_YET, "lets no one but root in yet"),
         ("Your account has expired; please contact your administrator", Code.LOGIN_RUNS_NOTHING, "chage -E -1 deploy"),
     ],
 )

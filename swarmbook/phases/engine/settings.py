@@ -123,7 +123,7 @@ def _refuse_ruled_out(host: str, settings: Mapping[str, Any], ours: Iterable[str
                 where=f"{host}: {where}",
                 wanted=f"no {key}: {why}",
                 seen=f"{key}: {json.dumps(settings[key]) if settings.get(key) else 'given'}",
-                next=f"take it out, if nobody needs it: swarmbook ssh {host}; then: systemctl restart docker",
+                next=f"take it out, if no one needs it: swarmbook ssh {host}; then: systemctl restart docker",
                 code=Code.ENGINE_SETTINGS_RULE_OUT,
             )
     if twice := sorted({*ours} & {*options} - {"hosts"}):

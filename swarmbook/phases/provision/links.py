@@ -28,7 +28,7 @@ _SILENCE_S = 3
 _FRUITLESS = 2
 #: Nodes that send at once. Each starts a process for every try; lab machines share one computer.
 _SENDERS = 4
-#: Listeners end by themselves where nobody has looked at them for so long: of a run that was killed.
+#: Listeners end by themselves where no one has looked at them for so long: of a run that was killed.
 _FORGOTTEN_S = 60
 
 _FOLDER = re.compile(r"/run/swarmbook-preflight-[A-Za-z0-9]{6}")

@@ -23,7 +23,7 @@ _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 RESOLVES_S = 12
 #: The clock first: what comes after it takes its time.
 _ASK = """date +%s.%N | as now
-# Listeners that a killed preflight left would be taken for somebody's.
+# Listeners that a killed preflight left would be taken for someone's.
 for dir in /run/swarmbook-preflight-*; do [ ! -d "$dir" ] || { @!{clear}
 }; done
 cat /proc/1/comm | as init
@@ -80,7 +80,7 @@ class Facts:
         clock: Seconds that its clock is ahead of this computer's, and by how many that may be wrong.
         names: Where it finds the other nodes' names, as far as it does.
         unanswered: Names for which its name servers had no answer in time, not even that there is none.
-        packages: Who works with its package manager; empty where nobody does.
+        packages: Who works with its package manager; empty where no one does.
         barred: Ports to which its SSH server forwards nothing, and what it says.
         admits: Addresses that a wall of ours on it takes for nodes; empty where none stands.
     """

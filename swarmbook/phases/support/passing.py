@@ -23,7 +23,7 @@ def _users(facts: Facts) -> str:
     return ", ".join(f"{line(name) or '?'} (process {number(pid)})" for pid, _, name in pairs)
 
 
-#: Who works with the package manager, for people; empty where nobody does.
+#: Who works with the package manager, for people; empty where no one does.
 USERS_OF_PACKAGES: Probe[str] = Probe(sh("{ @!{users}; } | as users", users=USERS_SCRIPT), _users)
 
 #: Says what cloud-init is at, where it has not ended: it makes users, mounts disks, and may still restart the machine.
@@ -60,7 +60,7 @@ def await_start(host: Host, timeout_s: float) -> None:
 
 
 def run_with_packages(host: Host, command: Script, timeout_s: float) -> None:
-    """Run a command of the package manager, once nobody else works with it.
+    """Run a command of the package manager, once no one else works with it.
 
     Args:
         host: The node.
@@ -68,7 +68,7 @@ def run_with_packages(host: Host, command: Script, timeout_s: float) -> None:
         timeout_s: Seconds to wait for others, and then for the command itself.
 
     Raises:
-        WaitTimeout: Somebody works with it all the time.
+        WaitTimeout: Someone works with it all the time.
         CommandFailed: It failed for another reason.
     """
 

@@ -24,7 +24,7 @@ _FOUR = re.compile(r"[0-9a-fA-Fx.]{1,40}")
 def nameservers(facts: Facts) -> tuple[str, ...]:
     """Read the name servers that a node asks.
 
-    Those that its own service on the loopback asks come with it: nobody but the node reaches that one. What is no address is
+    Those that its own service on the loopback asks come with it: no one but the node reaches that one. What is no address is
     passed over, as the resolver does.
     """
     own = _read(facts["resolver"])
