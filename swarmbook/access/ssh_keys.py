@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.node import Endpoint
-from swarmbook.access.turned_away import forwarding_refused
+from swarmbook.access.turned_away import forwarding_refused, unanswered
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
@@ -164,14 +164,15 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
                 "the jump host", by.get_username(), Endpoint(*by.getpeername()[:2]), str(error)
             ) from None
         raise _unreachable(end, timeout_s, error) from None
-    transport = None
+    transport, silent = None, False
     try:
+        silent = by is None and _closes_at_once(connection, timeout_s)
         transport = paramiko.Transport(connection)
         transport.banner_timeout = timeout_s
         transport.start_client(timeout=timeout_s)
         key = transport.get_remote_server_key()
     except (OSError, EOFError, paramiko.SSHException) as error:
-        raise _unreachable(end, timeout_s, error) from None
+        raise _unreachable(end, timeout_s, error, silent=silent) from None
     finally:
         if transport is not None:
             transport.close()
@@ -186,11 +187,30 @@ def prohibited(error: Exception) -> bool:
     return isinstance(error, paramiko.ChannelException) and error.code == _PROHIBITED
 
 
-def _unreachable(end: Endpoint, timeout_s: float, error: Exception) -> HostUnreachable:
+def _closes_at_once(connection: socket.socket, timeout_s: float) -> bool:
+    """Tell whether a server closes a connection before it has said anything."""
+    connection.settimeout(timeout_s)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except ConnectionResetError:
+        return True
+
+
+def _unreachable(end: Endpoint, timeout_s: float, error: Exception, *, silent: bool = False) -> HostUnreachable:
+    """Return the error of a server that showed no host key.
+
+    Args:
+        end: Where.
+        timeout_s: Seconds that it had.
+        error: What came of it.
+        silent: Whether it took the connection and closed it before it said anything; another kind of server says something.
+    """
+    seen = unanswered(error)
     return HostUnreachable(
         "no SSH server shows a host key",
         where=str(end),
         wanted=f"one within {timeout_s:g} s",
-        seen=str(error) or type(error).__name__,
+        seen=seen,
         next="run it again",
+        code=Code.LOGIN_NOT_YET if silent else None,
     )

@@ -11,6 +11,7 @@ from swarmbook.base.errors import HostUnreachable, LoginRefused, SwarmbookError,
 from swarmbook.base.secrets import mask
 
 __all__ = [
+    "NO_GREETING",
     "forwarding_refused",
     "key_refused",
     "not_root",
@@ -21,6 +22,8 @@ __all__ = [
 ]
 
 _MOST = 300
+#: paramiko's words for a server that closed the connection before it said who it is.
+NO_GREETING = "Error reading SSH protocol banner"
 #: Words of PAM, of sshd, of the shadow suite and of cloud images. They only choose the advice; what was said is quoted all the same.
 _STARTING = re.compile(r"pam_nologin|system is booting up|system is going down", re.IGNORECASE)
 _EXPIRED_PASSWORD = re.compile(r"password .{0,20}expired|password change required|change your password", re.IGNORECASE)
@@ -92,7 +95,7 @@ def nothing_in_common(name: str, user: str, end: Endpoint, seen: str) -> LoginRe
 def unanswered(error: Exception) -> str:
     """Say what became of a connection that got no answer, in words that lead somewhere."""
     said = str(error) or type(error).__name__
-    if "protocol banner" in said:
+    if NO_GREETING in said:
         return f"{said}: it took the connection and closed it, or said nothing; it starts, or has had too many logins or failures from here (MaxStartups, PerSourcePenalties)"
     return said
 

@@ -19,6 +19,7 @@ from swarmbook.access.logins import Login, logins_of, parse_login
 from swarmbook.access.node import Jump, Node
 from swarmbook.access.probe import Facts, Probe, address
 from swarmbook.access.ssh_keys import fingerprint, public_part, scan_host_key
+from swarmbook.access.turned_away import NO_GREETING
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, LoginRefused, OutOfOrder, UsageError, WaitTimeout, WorldError
 from swarmbook.base.files import write_private
@@ -181,7 +182,7 @@ class GenericProvider:
             except HostUnreachable as error:
                 seen = error.seen or error.what
                 # An sshd that has refused several logins of ours may answer nothing for a while (PerSourcePenalties).
-                if error.code is Code.LOGIN_NOT_YET:
+                if error.code is Code.LOGIN_NOT_YET and not (starting and NO_GREETING in seen):
                     starting[:] = [seen]
                 elif starting:
                     seen = f"{starting[0]}; and now: {seen}"
@@ -265,7 +266,9 @@ class GenericProvider:
         except LoginRefused:
             raise
         except HostUnreachable as error:
-            error.what, error.code = f"{name} does not answer over SSH", Code.JUMP_OR_ADDRESS_WRONG
+            error.what = f"{name} does not answer over SSH"
+            if error.code is not Code.LOGIN_NOT_YET:
+                error.code = Code.JUMP_OR_ADDRESS_WRONG
             error.where = f"{name} ({login})"
             error.next = f"is the address right, and reachable from here? ssh -p {login.end.port} {login.user}@{login.end.host}; correct hosts or ssh_jump"
             raise
