@@ -9,6 +9,7 @@ package() {
     case $1 in
         sshd) echo openssh-server ;;             # on the loopback, for what is said over SSH
         ssh) echo openssh-client ;;              # what a person types, and an agent of the operator's
+        fish | tcsh) echo "$1" ;;                # login shells that quote in their own way
         mmdebstrap) echo mmdebstrap ;;           # the base of the lab's images where none can be pulled
         linux.uml) echo user-mode-linux ;;       # machines with a kernel of their own, for the layouts of the disks
         mkfs.ext4) echo e2fsprogs ;;             # ... and their file system

@@ -75,7 +75,7 @@ class _Answer:
             raise self._failures[0]
 
 
-def execute(channel: Any, command: str, timeout_s: float, most: int) -> Output:
+def execute(channel: Any, command: str, timeout_s: float, most: int, sent: bytes = b"") -> Output:
     """Run a command; fabric's own runner polls its threads, which costs 9 ms a command.
 
     Args:
@@ -83,6 +83,7 @@ def execute(channel: Any, command: str, timeout_s: float, most: int) -> Output:
         command: For the login shell over there.
         timeout_s: Seconds from now on, however much it prints meanwhile.
         most: Bytes that it may print.
+        sent: What it finds on its standard input.
 
     Raises:
         TimeoutError: It has not ended in time.
@@ -92,7 +93,13 @@ def execute(channel: Any, command: str, timeout_s: float, most: int) -> Output:
     channel.settimeout(timeout_s)
     with contextlib.closing(channel):
         channel.exec_command(command)
-        channel.shutdown_write()
+        try:
+            channel.sendall(sent)
+            channel.shutdown_write()
+        except TimeoutError:
+            raise
+        except OSError:  # it has ended without waiting for what it is sent: what it said tells why
+            pass
         answer, out, err = _Answer(channel, until, most), bytearray(), bytearray()
         reader = threading.Thread(target=answer.drain, args=(channel.recv_stderr, err), daemon=True)
         reader.start()

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.hosts import Host
+from swarmbook.access.marked import Marked
 from swarmbook.base.errors import WorldError
 
 __all__ = ["serve", "socket_path"]
 
 _CHUNK = 65536
+#: Bytes of what a login may print before the engine speaks.
+_MOST = 1 << 20
 _OPEN_S = 15
 #: Bytes of a socket's path on Linux; macOS takes three less.
 _LONGEST = 104
@@ -57,14 +60,15 @@ def serve(path: Path, host: Host) -> Iterator[None]:
     host.connection()
     _prepare(path)
     opened = host.connection  # a transport that died has been replaced
-    command = "docker system dial-stdio" if host.node.user == "root" else "sudo -n docker system dial-stdio"
+    marked = Marked()
+    command = marked.command(host.node.user, "docker", "system", "dial-stdio")
 
     class Relay(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             channel = opened().transport.open_session(timeout=_OPEN_S)
             with contextlib.closing(channel):
                 channel.exec_command(command)
-                back = threading.Thread(target=_pump_back, args=(channel, self.request), daemon=True)
+                back = threading.Thread(target=_pump_back, args=(channel, self.request, marked.begins), daemon=True)
                 back.start()
                 with contextlib.suppress(OSError):
                     while data := self.request.recv(_CHUNK):
@@ -93,9 +97,15 @@ def serve(path: Path, host: Host) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _pump_back(channel: Any, client: socket.socket) -> None:
+def _pump_back(channel: Any, client: socket.socket, begins: bytes) -> None:
+    """Pass on what the engine says; what a login prints before it is no answer of an engine."""
     with contextlib.suppress(OSError):
-        while data := channel.recv(_CHUNK):
+        said = b""
+        while begins not in said and len(said) < _MOST and (data := channel.recv(_CHUNK)):
+            said += data
+        _, there, first = said.partition(begins)
+        client.sendall(first)
+        while there and (data := channel.recv(_CHUNK)):
             client.sendall(data)
         client.shutdown(socket.SHUT_WR)
 

@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import select
-import shlex
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from swarmbook.access.channel import MOST, Output, TooMuch, execute
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import Script, sh
+from swarmbook.access.marked import Marked, Stage
 from swarmbook.access.node import Endpoint, Node, known_name
 from swarmbook.access.probe import MOST_ANSWER, Probe
+from swarmbook.access.ssh_keys import prohibited
+from swarmbook.access.turned_away import (
+    NO_GREETING,
+    forwarding_refused,
+    key_refused,
+    not_root,
+    nothing_in_common,
+    runs_nothing,
+    unanswered,
+)
 from swarmbook.base.activity import doing
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
+from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, SwarmbookError
 from swarmbook.base.secrets import mask
 from swarmbook.model.transcript import Transcript
 
@@ -35,6 +44,8 @@ T = TypeVar("T")
 _CONNECT_S = 10
 #: Seconds for `timeout` over there to end a command, before we hang up.
 GRACE_S = 5.0
+#: Seconds that a file may take: settings and certificates, no images.
+_PUT_S = 60.0
 _NO_EXIT = -1  # paramiko's word for a command that ended without an exit code: by a signal, or with its connection
 #: What a shell, or timeout(1), says in that case of what it ran: ended by SIGINT, SIGKILL, SIGTERM. Which of the two words comes is a race.
 _ENDED = (130, 137, 143)
@@ -121,13 +132,16 @@ class Host:
                 next=f"find out who answers at {end}; if the machine was reinstalled on purpose: "
                 f"ssh-keygen -f {self._cluster.known_hosts} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
             ) from None
-        except paramiko.AuthenticationException:
-            raise LoginRefused(
-                f"{name} does not accept the cluster's SSH key",
-                where=where,
-                wanted=f"the key {self._cluster.key_file}.pub in {user}'s authorized_keys",
-                seen="permission denied (publickey)",
-                next=f"restore {self._cluster.key_file}; if it was changed on purpose: swarmbook run PARAMS --only 01",
+        except paramiko.AuthenticationException as error:
+            # A server that closes the connection after its last words leaves them here.
+            banner = getattr(getattr(connection.client.get_transport(), "auth_handler", None), "banner", None) or b""
+            raise key_refused(
+                name,
+                user,
+                end,
+                str(self._cluster.key_file),
+                banner.decode(errors="replace"),
+                ", ".join(getattr(error, "allowed_types", ())),
             ) from None
         except FileNotFoundError as error:
             raise HostUnreachable(
@@ -136,7 +150,13 @@ class Host:
                 next="restore it, or remove the cluster: swarmbook cancel PARAMS",
                 code=Code.KEY_GONE,
             ) from None
+        except paramiko.ssh_exception.IncompatiblePeer as error:
+            raise nothing_in_common(name, user, end, str(error)) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
+            if gateway is not None and prohibited(error):
+                raise forwarding_refused(
+                    f"{self.name}'s jump host", gateway.user, Endpoint(gateway.host, gateway.port), str(error)
+                ) from None
             if "not found in known_hosts" in str(error):
                 raise HostKeyMismatch(
                     f"{name} has no pinned host key",
@@ -147,9 +167,10 @@ class Host:
                 ) from None
             raise HostUnreachable(
                 f"{name} does not answer over SSH",
+                code=Code.LOGIN_NOT_YET if NO_GREETING in str(error) else None,
                 where=where,
                 wanted=f"an SSH server within {_CONNECT_S} s",
-                seen=str(error) or type(error).__name__,
+                seen=unanswered(error),
                 next="swarmbook run PARAMS --only 01 (it starts stopped machines), or: swarmbook status PARAMS",
             ) from None
         # Without it Nagle and delayed acknowledgement make every command 48 ms instead of 12.
@@ -188,6 +209,8 @@ class Host:
         Raises:
             CommandFailed: It exited non-zero, or ran out of time; or it was killed or printed too much, also where ``check`` is off: it has given no answer.
             HostUnreachable: The connection broke.
+            LoginRefused: The login runs nothing: a forced command, an expired password, no shell.
+            WorldError: Its user may not become root.
         """
         self._refuse_changes()
         return self._run(command, check=check, timeout_s=timeout_s, quiet=quiet, most=most)
@@ -196,16 +219,27 @@ class Host:
         if self._only_asked():
             raise AssertionError(f"{self.name} is only asked now: a step that observes changes nothing")
 
-    def _run(self, command: Script, *, check: bool = True, timeout_s: float, quiet: bool, most: int = MOST) -> Output:
+    def _run(
+        self,
+        command: Script,
+        *,
+        check: bool = True,
+        timeout_s: float,
+        quiet: bool,
+        most: int = MOST,
+        data: bytes | None = None,
+    ) -> Output:
         started = time.monotonic()
-        wrapped = f"timeout -k 5 {timeout_s:g} sh -c {shlex.quote(command)}"
-        if self.node.user != "root":
-            wrapped = f"sudo -n {wrapped}"
+        marked = Marked()
+        words = ("timeout", "-k", "5", f"{timeout_s:g}", *marked.reader(data=data is not None))
+        stage = Stage.ROOT
         shown = contextlib.nullcontext() if quiet else doing(self.name, command)
         try:
             with shown:
                 channel = self.connection().transport.open_session(timeout=_CONNECT_S)
-                output = execute(channel, wrapped, timeout_s + GRACE_S, most)
+                line = marked.command(self.node.user, *words)
+                output = execute(channel, line, timeout_s + GRACE_S, most, marked.sent(command, data))
+            stage, output = marked.own(output)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
                 raise EOFError("it was closed before the command ended")
         except TooMuch:
@@ -231,6 +265,9 @@ class Host:
                 code=Code.CONNECTION_BROKE,
             ) from None
         seconds = time.monotonic() - started
+        if stage is not Stage.ROOT and output.exit != _NO_EXIT:
+            turned_away = runs_nothing if stage is Stage.NOT_IN else not_root
+            raise turned_away(self.name, self.node.user, self.node.ssh, output)
         if not quiet:
             self._transcript.record(self.name, command, output.exit, seconds, output.stderr or output.stdout)
         if output.exit in (_NO_EXIT, *_ENDED):  # an empty answer would be taken for one: nothing there, nothing running
@@ -281,21 +318,30 @@ class Host:
         """
         self._refuse_changes()
         data = content.encode() if isinstance(content, str) else content
-        # A folder of the login user's own, so that no other user can occupy the name; install gives mode and owner.
-        aside = f".swarmbook-{secrets.token_hex(8)}"
-        sftp = self.connection().sftp()
-        with sftp.open(aside, "wx") as stream:
-            stream.chmod(0o600)
-            stream.write(data)
-        self.run(
-            sh(
-                "install -D -m @{mode} @{source} @{new} && mv -f @{new} @{target} && rm -f @{source}",
-                mode=f"{mode:04o}",
-                source=f"{sftp.normalize('.')}/{aside}",
-                new=f"{path}.new",
-                target=path,
-            )
+        # Over the command's own channel: a server may have no SFTP. A connection that breaks is an end of file over there, so
+        # that what arrived is counted before it takes the old file's place.
+        script = sh(
+            """(umask 022; mkdir -p @{folder}) && umask 077 && rm -f @{new} && cat > @{new} || exit 1
+[ "$(stat -c %s @{new})" = @{size} ] || { rm -f @{new}; echo 'it did not arrive whole' >&2; exit 1; }
+chmod @{mode} @{new} && mv -f @{new} @{target}""",
+            folder=str(PurePosixPath(path).parent),
+            new=f"{path}.new",
+            size=len(data),
+            mode=f"{mode:04o}",
+            target=path,
         )
+        self._run(script, timeout_s=_PUT_S, quiet=False, data=data)
+
+    def refuses_forward(self, address: str, port: int) -> str:
+        """Say why its SSH server would not forward a connection; empty where it would, whether or not something listens there."""
+        try:
+            channel = self.connection().transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=_CONNECT_S
+            )
+        except Exception as error:  # paramiko raises what it likes
+            return (str(error) or type(error).__name__) if prohibited(error) else ""
+        channel.close()
+        return ""
 
     @contextlib.contextmanager
     def forward(self, address: str, port: int) -> Iterator[int]:

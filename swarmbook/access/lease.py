@@ -9,12 +9,12 @@ long. No clock has to be right for that.
 from __future__ import annotations
 
 import contextlib
-import shlex
 import threading
 from typing import Any
 
 from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.marked import Marked
 from swarmbook.access.probe import line
 from swarmbook.base.errors import HostUnreachable
 
@@ -25,6 +25,8 @@ _BEAT_S = 20.0
 #: Seconds of silence after which a node takes its holder for gone.
 SILENCE_S = 90
 _ANSWER_S = 30.0
+#: Bytes of what a login may print before the answer.
+_MOST = 1 << 20
 _SCRIPT = """exec 9>>@{file} || exit
 if ! flock -n 9; then echo "busy $(head -c 400 @{note} | tr -d '\\n')"; exit; fi
 printf '%s' @{holder} > @{note}
@@ -51,15 +53,15 @@ class Lease:
         self._over = threading.Event()
         place = f"{_FOLDER}/swarmbook-{cluster}.lease"
         script = sh(_SCRIPT, file=place, note=f"{place}.holder", holder=f"{folder} {holder}", silence=silence_s)
-        command = f"bash -c {shlex.quote(script)}"
-        if host.node.user != "root":
-            command = f"sudo -n {command}"
+        marked = Marked()
+        command = marked.command(host.node.user, *marked.reader(data=True))
         connection = host.connection()
         try:
             self._channel = connection.transport.open_session(timeout=_ANSWER_S)
             self._channel.settimeout(_ANSWER_S)
             self._channel.exec_command(command)
-            answer = _first_line(self._channel)
+            self._channel.sendall(marked.sent(sh("exec bash -c @{script}", script=script), b""))
+            answer = _first_line(self._channel, marked.begins)
         except Exception as error:  # paramiko raises what it likes, where sshd allows no further session, say
             raise HostUnreachable(
                 f"{host.name} did not say whether another run works on it",
@@ -92,11 +94,15 @@ class Lease:
             self._channel.close()
 
 
-def _first_line(channel: Any) -> str:
+def _first_line(channel: Any, begins: bytes) -> str:
+    """Return the first line behind the mark; what a login prints by itself comes before it."""
     said = bytearray()
-    while b"\n" not in said and len(said) < 1000:
+    while b"\n" not in said.partition(begins)[2] and len(said) < _MOST:
         piece = channel.recv(1000)
         if not piece:
             raise EOFError("it ended without an answer")
         said += piece
-    return said.partition(b"\n")[0].decode(errors="replace")
+    answer = said.partition(begins)[2].partition(b"\n")[0].decode(errors="replace")
+    if answer != "held" and not answer.startswith("busy "):
+        raise EOFError("it ended without an answer")
+    return answer

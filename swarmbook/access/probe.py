@@ -15,7 +15,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Generic, TypeVar
 
 from swarmbook.access.commands import Script
@@ -33,7 +33,6 @@ __all__ = [
     "device",
     "line",
     "name",
-    "nameserver",
     "network",
     "node_id",
     "number",
@@ -52,7 +51,6 @@ _CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+~:-]{0,79}")
 _DEVICE = re.compile(r"/dev/[A-Za-z0-9][A-Za-z0-9_.:/@+=#%-]{0,250}")
-_NAMESERVER = re.compile(r"[0-9A-Fa-f.:]{2,45}(%[A-Za-z0-9_.-]{1,15})?")
 
 #: Bytes of an answer. The longest of a healthy cluster, of 50 nodes with certificates and labels, is below a quarter of it.
 MOST_ANSWER = 1 << 20
@@ -201,13 +199,6 @@ def device(text: str) -> str:
     found = _match(_DEVICE, text, "device")
     if ".." in found.split("/"):
         raise ValueError(f"no device: {text[:80]!r}")
-    return found
-
-
-def nameserver(text: str) -> str:
-    """Parse the address of a name server as resolv.conf has it: IPv4, or IPv6 with the link that it is on."""
-    found = _match(_NAMESERVER, next(iter(text.split()), ""), "name server")
-    ip_address(found.partition("%")[0])
     return found
 
 

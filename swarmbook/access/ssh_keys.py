@@ -10,11 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.node import Endpoint
+from swarmbook.access.turned_away import forwarding_refused, unanswered
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
 
-__all__ = ["fingerprint", "generate_key", "public_part", "read_private", "same_key", "scan_host_key", "take_key"]
+__all__ = [
+    "fingerprint",
+    "generate_key",
+    "prohibited",
+    "public_part",
+    "read_private",
+    "same_key",
+    "scan_host_key",
+    "take_key",
+]
+
+
+_PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254
 
 
 def read_private(path: Path) -> Any:
@@ -135,6 +148,7 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
 
     Raises:
         HostUnreachable: Nothing answers, or what answers does not speak SSH.
+        LoginRefused: The jump host forwards no connections.
     """
     import paramiko
 
@@ -145,15 +159,20 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
         else:
             connection = by.open_channel("direct-tcpip", (end.host, end.port), ("127.0.0.1", 0), timeout=timeout_s)
     except (OSError, paramiko.SSHException) as error:
+        if by is not None and prohibited(error):
+            raise forwarding_refused(
+                "the jump host", by.get_username(), Endpoint(*by.getpeername()[:2]), str(error)
+            ) from None
         raise _unreachable(end, timeout_s, error) from None
-    transport = None
+    transport, silent = None, False
     try:
+        silent = by is None and _closes_at_once(connection, timeout_s)
         transport = paramiko.Transport(connection)
         transport.banner_timeout = timeout_s
         transport.start_client(timeout=timeout_s)
         key = transport.get_remote_server_key()
     except (OSError, EOFError, paramiko.SSHException) as error:
-        raise _unreachable(end, timeout_s, error) from None
+        raise _unreachable(end, timeout_s, error, silent=silent) from None
     finally:
         if transport is not None:
             transport.close()
@@ -161,11 +180,37 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
     return f"{key.get_name()} {key.get_base64()}"
 
 
-def _unreachable(end: Endpoint, timeout_s: float, error: Exception) -> HostUnreachable:
+def prohibited(error: Exception) -> bool:
+    """Tell whether a server forwards nothing, or not there, from a connection that found no one at its other end."""
+    import paramiko
+
+    return isinstance(error, paramiko.ChannelException) and error.code == _PROHIBITED
+
+
+def _closes_at_once(connection: socket.socket, timeout_s: float) -> bool:
+    """Tell whether a server closes a connection before it has said anything."""
+    connection.settimeout(timeout_s)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except ConnectionResetError:
+        return True
+
+
+def _unreachable(end: Endpoint, timeout_s: float, error: Exception, *, silent: bool = False) -> HostUnreachable:
+    """Return the error of a server that showed no host key.
+
+    Args:
+        end: Where.
+        timeout_s: Seconds that it had.
+        error: What came of it.
+        silent: Whether it took the connection and closed it before it said anything; another kind of server says something.
+    """
+    seen = unanswered(error)
     return HostUnreachable(
         "no SSH server shows a host key",
         where=str(end),
         wanted=f"one within {timeout_s:g} s",
-        seen=str(error) or type(error).__name__,
+        seen=seen,
         next="run it again",
+        code=Code.LOGIN_NOT_YET if silent else None,
     )

@@ -7,6 +7,7 @@ expressions: there ``$`` is the end of the text, and not, as in Python, also the
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -15,7 +16,7 @@ from swarmbook.base.secrets import REFERENCE
 
 __all__ = [
     "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HostEntry", "HostFolder", "HostLogin", "Image", "Label", "LocalPath",
-    "Name", "Network", "Package", "Port", "RentedDomain", "Rotates", "SecretReference", "Size", "SystemCode", "User", "Word", "kind",
+    "Name", "Network", "Package", "Port", "RentedDomain", "Rotates", "SecretReference", "Size", "SystemCode", "User", "Word", "kind", "near_name",
 ]  # fmt: skip
 
 #: What is wanted, by the pattern that says so to a program.
@@ -32,6 +33,14 @@ def kind(pattern: str, words: str, most: int = 255) -> Any:
     """
     WORDS[pattern] = words
     return StringConstraints(pattern=pattern, max_length=most)
+
+
+def near_name(text: str) -> str:
+    """Return the name that a node may have in the parameters, for one that its owner gave it: DB_1.example.com is db-1."""
+    label = re.sub("[^a-z0-9-]+", "-", text.partition(".")[0].lower()).strip("-")
+    if not label[:1].isalpha():
+        label = f"n{label}"
+    return (label if len(label) > 1 else f"{label}1")[:32].rstrip("-")
 
 
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"

@@ -18,6 +18,7 @@ from swarmbook.params.checks import Mistake, cross_checks
 from swarmbook.params.flat import RETIRED, read_flat
 from swarmbook.params.kinds import (
     WORDS,
+    near_name,
 )  # fmt: skip
 from swarmbook.params.schema import Params, phase_params
 
@@ -158,6 +159,16 @@ def _validate(
     return (None if mistakes else params), mistakes
 
 
+def _near(key: str, given: str) -> str:
+    """Say which name to use for a node whose owner calls it otherwise; empty where that is not what is wrong."""
+    name, equals, rest = given.partition("=") if key in ("hosts", "private_addresses") else (given, "", "")
+    if key not in ("nodes", "galera_nodes", "wipe_disks", "without", "hosts", "private_addresses") or not name:
+        return ""
+    if (near := near_name(name)) == name or (key in ("hosts", "private_addresses") and not rest):
+        return ""
+    return f"{near}{equals}{rest}; the name is the book's own for this node, and the host's hostname may stay as it is"
+
+
 def _mistake(key: str, item: Any) -> Mistake:
     if item["type"] == "extra_forbidden":
         if key in RETIRED:
@@ -172,6 +183,8 @@ def _mistake(key: str, item: Any) -> Mistake:
     # A value that should have been a reference may well be the secret itself: it is not repeated.
     seen = "" if secret else f" (seen: {item['input']!r})"
     fix = f"{field.description}; default {field.default!r}"
+    if isinstance(item["input"], str) and "pattern" in item.get("ctx", {}):
+        fix = _near(key, item["input"]) or fix
     wanted = WORDS.get(item.get("ctx", {}).get("pattern", ""))
     what = f"not {wanted}" if wanted else item["msg"].lower()
     return Mistake(0, key, f"{at}{' ' if at else ''}{what}{seen}", fix)

@@ -50,6 +50,66 @@ def test_what_is_wrong_with_a_host_is_told_before_anything_is_changed(lab: Lab) 
     assert not (lab.folder / "cluster.json").exists(), "an inventory of hosts of which one cannot be used"
 
 
+#: What is done to h2, how it is undone, and what is said of it.
+TURNED_AWAY = {
+    "an expired password": (
+        "chage -d 0 deploy",
+        "chage -d $(date +%F) deploy",
+        ["the password of deploy on h2 has expired", "ssh -t -p"],
+    ),
+    "no shell": (
+        "usermod -s /usr/sbin/nologin deploy",
+        "usermod -s /bin/bash deploy",
+        ["deploy on h2 has no shell", "currently not available", "chsh -s /bin/sh deploy"],
+    ),
+    "a forced command": (
+        """sed -i '1s/^/command="echo Please login as the user \\\\"admin\\\\" rather than this one." /' /home/deploy/.ssh/authorized_keys""",
+        "sed -i '1s/^command=.*one\\.\" //' /home/deploy/.ssh/authorized_keys",
+        ["h2 wants another user than deploy", "h2=admin@127.0.0.1"],
+    ),
+    "an account that has expired": (
+        "chage -E 0 deploy",
+        "chage -E -1 deploy",
+        ["the account deploy on h2 has expired", "chage -E -1 deploy"],
+    ),
+}
+
+
+def test_logins_that_run_nothing_are_named_for_what_they_are(lab: Lab) -> None:
+    h2 = lab.host("h2")
+    for do, undo, words in TURNED_AWAY.values():
+        h2.sh(do)
+        lab.book("run", "--only", "01").refused(3, *words, "swarmbook explain login-runs-nothing")
+        h2.sh(undo)
+    h2.sh("echo 'System is booting up. See pam_nologin(8)' > /run/nologin")
+    lab.book("run", "--only", "01", wait_timeout=10).refused(
+        3, "h2 to answer over SSH: not within 10 s", "System is booting up", "swarmbook explain login-not-yet"
+    )
+    running = lab.start("run", "--only", "01")
+    running.until(lambda: "System is booting up" in running.said or lab.kernels())
+    h2.sh("rm /run/nologin")
+    running.wait().expect(0)
+    h2.sh("echo 'AllowTcpForwarding no' > /etc/ssh/sshd_config.d/00-hard.conf && systemctl reload ssh")
+    lab.book("run", "--only", "01").refused(
+        1, "h2: SSH forwards connections", "not to 2376", "swarmbook explain forwarding-refused"
+    )
+    h2.sh("rm /etc/ssh/sshd_config.d/00-hard.conf && systemctl reload ssh")
+
+
+def test_hosts_as_people_have_them(lab: Lab) -> None:
+    """A login that prints, an sshd without SFTP, a resolv.conf written by hand, a start line over several lines: the book runs on them."""
+    for name in ("h1", "h2"):
+        lab.host(name).sh(
+            """sed -i '1i echo "*** Welcome to $(hostname) ***"; echo facts >&2' /home/deploy/.bashrc
+printf 'echo from sshrc\\n' > /home/deploy/.ssh/rc
+sed -i '/^Subsystem/d' /etc/ssh/sshd_config && systemctl reload ssh
+sed 's/^nameserver */nameserver\\t/; s/$/ # by hand/' /etc/resolv.conf > /root/resolv && printf 'nameserver nowhere\\n' >> /root/resolv && cat /root/resolv > /etc/resolv.conf
+sed -i 's|^ExecStart=\\(.*\\) -H fd://|ExecStart=\\1 \\\\\\n  -H fd://|' /usr/lib/systemd/system/docker.service
+grep -q '^ExecStart=.*\\\\$' /usr/lib/systemd/system/docker.service && systemctl daemon-reload"""
+        )
+    lab.book("run", "--only", "01").expect(0)
+
+
 def test_the_whole_book(lab: Lab) -> None:
     lab.book("run").expect(0, "ssh_config -N -L 8501:127.0.0.1:8501")
     assert lab.summary()["status"] == "completed"
@@ -66,6 +126,41 @@ def test_the_whole_book(lab: Lab) -> None:
     finally:
         tunnel.send(signal.SIGINT).expect(0, "ended")
     lab.book("status").expect(0, "Synced, Primary")
+
+
+def test_an_engine_of_the_hosts_own_is_as_before_when_it_does_not_take_what_we_write(lab: Lab) -> None:
+    h1, files = lab.host("h1"), "/etc/docker/daemon.json /etc/systemd/system/docker.service.d/swarmbook.conf"
+    h1.sh("cp /etc/docker/daemon.json /root/")
+    before = h1.sh(f"cat {files}; ls -A /etc/docker /etc/systemd/system/docker.service.d")
+    started = h1.sh("systemctl show -p MainPID docker")
+
+    # What rules a swarm out is known before anything is written.
+    h1.sh("sed -i '1s/{/{ \"live-restore\": true,/' /etc/docker/daemon.json")
+    lab.book("run", "--only", "03").refused(
+        3, "the engine of h1 is set to live-restore", "not touched", "swarmbook explain engine-settings-rule-out"
+    )
+    # What the engine itself finds wrong is known before it is restarted, where it can be asked.
+    h1.sh('sed -i \'1s/"live-restore": true/"no-such-setting": 1/\' /etc/docker/daemon.json')
+    lab.book("run", "--only", "03", log_max_files=4).refused(3, "the engine on h1 does not start", "no-such-setting")
+    assert "no-such-setting" in h1.sh("cat /etc/docker/daemon.json") and "4" not in h1.sh(
+        "grep max-file /etc/docker/daemon.json"
+    )
+    h1.sh("cat /root/daemon.json > /etc/docker/daemon.json")
+    assert h1.sh("systemctl show -p MainPID docker") == started, "it was never restarted"
+
+    # What only its start shows is taken back, and it runs as before.
+    h1.sh(
+        "systemd-run -q --unit=squatter /usr/sbin/sshd -D -o ListenAddress=127.0.0.1:2399 -o PidFile=none; for i in $(seq 100); do ss -Hltn 'sport = :2399' | grep -q . && break; sleep 0.1; done"
+    )
+    lab.book("run", "--only", "03", docker_api_port=2399).refused(
+        3,
+        "the engine on h1 does not start; what was written was taken back, and it runs as before",
+        "address already in use",
+        "swarmbook explain engine-does-not-start",
+    )
+    h1.sh("systemctl stop squatter && systemctl is-active docker")
+    assert h1.sh(f"cat {files}; ls -A /etc/docker /etc/systemd/system/docker.service.d") == before
+    lab.book("run", "--only", "03").expect(0)
 
 
 def test_hosts_of_ones_own_have_walls_unasked(lab: Lab) -> None:

@@ -113,3 +113,72 @@ def test_two_entries_for_one_machine(lab: Lab) -> None:
     fails(lab, "p1: a machine of its own", "the same as p2", "p2: a machine of its own", "the same as p1")
     p2.sh(f"echo {own} > /etc/machine-id")
     lab.book("run", "--only", "01").expect(0)
+
+
+def test_a_preflight_that_was_killed_leaves_no_port_held(lab: Lab) -> None:
+    """Its listeners would be taken for someone's by the next one."""
+    p2 = lab.machine("p2")
+    p2.sh(
+        """dir=$(mktemp -d /run/swarmbook-preflight-XXXXXX)
+systemd-run -q --unit=left systemd-socket-activate -l 0.0.0.0:2377 /bin/sleep infinity
+until ss -Hltn 'sport = :2377' | grep -q .; do sleep 0.1; done
+systemctl show -p MainPID --value left > $dir/pids"""
+    )
+    # A group of its own, as the preflight makes them.
+    assert p2.sh("ps -o pgid= -p $(cat /run/swarmbook-preflight-*/pids)").strip() == p2.sh(
+        "cat /run/swarmbook-preflight-*/pids"
+    )
+    lab.book("run", "--only", "01").expect(0)
+    assert p2.try_sh("ls -d /run/swarmbook-preflight-*")[0] != 0
+
+
+def test_a_first_start_that_is_not_through_is_waited_for(lab: Lab) -> None:
+    p1 = lab.machine("p1")
+    p1.sh(
+        "mkdir -p /run/cloud-init && touch /run/cloud-init/enabled && echo 'Unpacking jq' > /var/log/cloud-init-output.log"
+    )
+    lab.book("run", "--only", "01", wait_timeout=10).refused(
+        3,
+        "the first start of p1 is through: not within 10 s",
+        "cloud-init is at work: Unpacking jq",
+        "swarmbook explain starts-yet",
+    )
+    running = lab.start("run", "--only", "01")
+    running.until(lambda: "Preflight" in running.said or lab.kernels())
+    p1.sh("touch /run/cloud-init/result.json")
+    running.wait().expect(0)
+    p1.sh("rm -r /run/cloud-init /var/log/cloud-init-output.log")
+
+
+HOLDS = """perl -e 'use Fcntl; open F, ">>/var/lib/dpkg/lock-frontend"; fcntl(F, F_SETLK, pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0)) or die; sleep 1000'"""
+
+
+def test_a_package_manager_that_is_at_work_is_waited_for(lab: Lab) -> None:
+    """As unattended-upgrades is, on a fresh machine."""
+    p1 = lab.machine("p1")
+    p1.sh(f"systemd-run -q --unit=upgrades {HOLDS}; until ls -l /proc/[0-9]*/fd | grep -q lock-frontend; do :; done")
+    assert p1.try_sh("apt-get install -y jq")[0] != 0, "it holds the lock"
+    lab.book("run", "--only", "01").expect(0)
+    lab.book("run", "--only", "02", packages=["jq"], wait_timeout=10).refused(
+        3,
+        "the package manager of p1 is free: not within 10 s",
+        "perl (process",
+        "swarmbook explain packages-locked",
+    )
+    running = lab.start("run", "--only", "02", packages=["jq"])
+    running.until(lambda: lab.kernels())
+    p1.sh("systemctl stop upgrades")
+    running.wait().expect(0)
+    assert p1.sh("jq --version").startswith("jq-")
+
+
+def test_after_a_power_cut_a_port_of_ours_is_not_taken_for_a_closed_one(lab: Lab) -> None:
+    """The members' port is published from the start of their containers on, and refused as long as they wait for each other."""
+    lab.book("run", mariadb_port=3306).expect(0)
+    machines = [lab.machine(name) for name in ("p1", "p2")]
+    for machine in machines:
+        lab.docker.api.kill(machine.container)
+    for machine in machines:
+        machine.start()
+    for _ in range(3):  # while engines, agents and members come up
+        lab.book("run", "--only", "01", mariadb_port=3306).expect(0)

@@ -235,9 +235,17 @@ class Machine(Host):
     # -- commands ----------------------------------------------------------------------------------------------
 
     def _run(
-        self, command: str, *, check: bool = True, timeout_s: float = 60, quiet: bool = False, most: int = MOST
+        self,
+        command: str,
+        *,
+        check: bool = True,
+        timeout_s: float = 60,
+        quiet: bool = False,
+        most: int = MOST,
+        data: bytes | None = None,
     ) -> Output:
         """As a host's, through the folder: all that a host runs or is asked goes through here."""
+        assert data is None, "no file is put on it"
         self.before(command)
         name = self._hand_in(command)
         began = time.monotonic()

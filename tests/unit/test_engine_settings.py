@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.base.errors import WorldError
 from swarmbook.params import Params
-from swarmbook.phases.engine import step
+from swarmbook.phases.engine import restart, step
 from swarmbook.phases.engine.api import api_address, api_names
 from swarmbook.phases.engine.probe import Engine
 from swarmbook.phases.engine.step import drop_in_for, merge_settings, settings_for
@@ -176,4 +176,4 @@ def test_the_record_says_what_the_engine_was(
     ],
 )
 def test_only_a_task_that_was_well_is_waited_for_when_its_engine_restarts(status: str, well: bool) -> None:
-    assert step._well(status) is well
+    assert restart.is_well(status) is well

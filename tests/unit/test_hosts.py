@@ -9,7 +9,6 @@ import getpass
 import io
 import os
 import secrets
-import shlex
 import socket
 import subprocess
 import tempfile
@@ -29,7 +28,7 @@ from swarmbook.access.hosts import Host, Output
 from swarmbook.access.node import Endpoint, Jump, Node
 from swarmbook.access.ssh_keys import generate_key
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import CommandFailed, SwarmbookError, WorldError
+from swarmbook.base.errors import CommandFailed, LoginRefused, SwarmbookError, WorldError
 from swarmbook.base.secrets import MASK, register
 from swarmbook.model.transcript import Transcript
 from swarmbook.testing.errors import raises
@@ -193,38 +192,31 @@ def test_put(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     assert target.read_bytes() == b"\x00\xff"
     assert target.stat().st_mode & 0o777 == 0o644
     assert os.listdir(target.parent) == ["it's a file"]
-    asides = [word for command in host._transcript.since(0) for word in shlex.split(command.text) if ASIDE in word]
-    assert asides and not any(Path(aside).exists() for aside in asides), "what was sent aside is removed"
     assert "grüße" not in str(host._transcript.since(0))
 
 
-ASIDE = "/.swarmbook-"
-
-
-def test_what_is_sent_aside_is_private_and_never_an_older_file(
+def test_a_file_that_does_not_arrive_whole_replaces_nothing(
     fleet: Callable[..., Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until it is installed with its owner and mode, a secret lies in the login user's folder, where others may be able to look."""
-    host, seen = fleet()["sw1"], list[tuple[int, bytes]]()
-    install = host.run
+    """A connection that breaks is an end of file over there."""
+    host, target = fleet()["sw1"], tmp_path / "settings"
+    target.write_text("before")
+    cut = hosts.execute
+    monkeypatch.setattr(hosts, "execute", lambda *given: cut(*given[:-1], given[-1][:-3]))
+    with raises(Code.COMMAND_FAILED, "sw1") as caught:
+        host.put(str(target), "after, and whole")
+    assert "did not arrive whole" in str(caught.value)
+    assert target.read_text() == "before" and not (tmp_path / "settings.new").exists()
 
-    def run(command: str, **options: Any) -> Output:
-        aside = Path(next(word for word in shlex.split(command) if ASIDE in word))
-        seen.append((aside.stat().st_mode & 0o777, aside.read_bytes()))
-        return install(command, **options)
 
-    monkeypatch.setattr(host, "run", run)
-    host.put(str(tmp_path / "public"), "all may read it", mode=0o644)
-    assert seen == [(0o600, b"all may read it")]
-    monkeypatch.setattr(hosts.secrets, "token_hex", lambda count: "taken")
-    taken = Path(host.connection().sftp().normalize(".")) / ".swarmbook-taken"
-    taken.write_text("someone's")
-    try:
-        with pytest.raises(OSError):
-            host.put(str(tmp_path / "other"), "ours")
-        assert taken.read_text() == "someone's" and not (tmp_path / "other").exists()
-    finally:
-        taken.unlink()
+def test_what_lies_at_the_name_that_is_written_to_first_is_not_followed(
+    fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("someone's")
+    (tmp_path / "target.new").symlink_to(elsewhere)
+    fleet()["sw1"].put(str(tmp_path / "target"), "ours", mode=0o600)
+    assert elsewhere.read_text() == "someone's" and (tmp_path / "target").read_text() == "ours"
 
 
 def test_forward(fleet: Callable[..., Fleet]) -> None:
@@ -494,7 +486,12 @@ def test_a_secret_is_masked_before_output_is_cut(node: MakeNode, monkeypatch: py
             type("T", (), {"open_session": lambda self, timeout: None})()
         ),
     )
-    monkeypatch.setattr(hosts, "execute", lambda *_: Output(1, "", f"{secret}{'x' * 1480}"))
+    said = f"{secret}{'x' * 1480}"
+    monkeypatch.setattr(hosts, "execute", lambda *_: Output(1, said, said))
+    with pytest.raises(LoginRefused) as refused:
+        host.run("false")
+    assert "vvvvvv" not in str(refused.value)
+    monkeypatch.setattr(hosts.Marked, "own", lambda self, output: (hosts.Stage.ROOT, Output(1, "", said)))
     with pytest.raises(CommandFailed) as caught:
         host.run("false")
     assert "vvvvvv" not in str(caught.value)

@@ -119,6 +119,30 @@ def test_a_mistake_is_told_with_line_and_fix(tmp_path: Path, text: str, line: in
         assert re.search(rf"^ +(seen: +)?line {line}: ", message, re.MULTILINE), message
 
 
+@pytest.mark.parametrize(
+    ("key", "given", "near"),
+    [
+        ("nodes", "db1.example.com", "db1"),
+        ("nodes", "DB1", "db1"),
+        ("nodes", "db_2", "db-2"),
+        ("nodes", "3db", "n3db"),
+        ("nodes", "n", "n1"),
+        ("hosts", "DB_1.example.com=root@10.0.0.1:22", "db-1=root@10.0.0.1:22"),
+        ("private_addresses", "DB1=10.0.0.1", "db1=10.0.0.1"),
+    ],
+)
+def test_a_name_as_people_have_it_is_refused_with_one_that_can_be_used(
+    tmp_path: Path, key: str, given: str, near: str
+) -> None:
+    """The name of a node is the book's own: what the host calls itself may stay."""
+    file = tmp_path / "x.yaml"
+    file.write_text(f"cluster: lab\n{key}: ['{given}']\n")
+    with pytest.raises(ParameterError) as caught:
+        load_params(file)
+    said = str(caught.value)
+    assert f"fix: {near}; the name is the book's own" in said and given in said and "^[" not in said
+
+
 def test_a_bad_default_combination_is_told_at_line_one(tmp_path: Path) -> None:
     assert "line 1: certificate_renew_days" in reported(tmp_path, "\n\ncertificate_days: 20")
 

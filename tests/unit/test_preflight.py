@@ -104,6 +104,7 @@ def test_what_is_wrong_is_told_with_its_mend(changes: dict[str, Any], name: str,
 
 FINE_CASES: dict[str, dict[str, Any]] = {
     "the book's own": {"ours": True, "listeners": (Listener("tcp", "*", 2376, "dockerd"), Listener("udp", "0.0.0.0", 4789, ""), Listener("tcp", "10.0.0.1", 8501, "consul"))},
+    "a hostname in capitals, with a domain": {"hostname": "S1.Example.COM"},
     "systemd-resolved": {"listeners": (Listener("udp", "127.0.0.53", 53, "systemd-resolve"),)},
     "another address of the node": {"listeners": (Listener("tcp", "10.8.0.1", 2377, "vpn"),)},
     "a clock that could not be read better": {"clock": (2.6, 1.0)},
@@ -115,6 +116,31 @@ FINE_CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", FINE_CASES.values(), ids=FINE_CASES)
 def test_what_only_looks_wrong(changes: dict[str, Any]) -> None:
     assert [check for check in rows(**changes) if not check.ok] == []
+
+
+def test_what_is_only_to_be_known() -> None:
+    seen = {
+        check.name: check.seen
+        for check in rows(unanswered=("s2",), packages="apt-get (process 7)")
+        if check.host == "s1"
+    }
+    assert "no answer within" in seen["name servers, to know"] and "for s2" in seen["name servers, to know"]
+    assert seen["packages, to know"] == "apt-get (process 7) at work; 02 and 03 wait for it"
+    assert all(check.ok for check in rows(unanswered=("s2",), packages="apt-get (process 7)"))
+
+
+def test_forwarding_is_told_for_nodes_that_only_ssh_leads_to() -> None:
+    tunnelled = [replace(node, tunnel=True) for node in NODES]
+
+    def row(**changes: Any) -> Check:
+        found = judge(PARAMS.view("01"), tunnelled, {**SEEN, "s1": replace(SEEN["s1"], **changes)}, HEARD)
+        return next(check for check in found if (check.host, check.name) == ("s1", "SSH forwards connections"))
+
+    assert row().ok
+    barred = row(barred=((2376, "Administratively prohibited"),))
+    assert not barred.ok and barred.code is Code.FORWARDING_REFUSED
+    assert "not to 2376 (Administratively prohibited); AllowTcpForwarding local" in barred.seen
+    assert not any(check.name == "SSH forwards connections" for check in rows())
 
 
 def test_what_does_not_arrive() -> None:
@@ -186,7 +212,8 @@ def test_an_answer_is_read() -> None:
         Listener("tcp", "::", 22, "sshd"),
     )
     assert facts.listeners[2] == Listener("udp", "0.0.0.0", 4789, "") and facts.release["ID"] == "ubuntu"
-    assert facts.admits == {"10.0.0.1", "10.0.0.2"}
+    assert facts.admits == {"10.0.0.1", "10.0.0.2"} and facts.unanswered == ("s3",)
+    assert facts.packages == "unattended-upgr (process 431)"
 
 
 ANSWER = """now
@@ -218,6 +245,9 @@ admits
  10.0.0.2
 names
  s2 10.0.0.2
+ s3 -
+users
+ 431 unattended-upgr
 os
  ID=ubuntu
  PRETTY_NAME="Ubuntu 24.04"

@@ -19,6 +19,7 @@ from swarmbook.access.logins import Login, logins_of, parse_login
 from swarmbook.access.node import Jump, Node
 from swarmbook.access.probe import Facts, Probe, address
 from swarmbook.access.ssh_keys import fingerprint, public_part, scan_host_key
+from swarmbook.access.turned_away import NO_GREETING
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, LoginRefused, OutOfOrder, UsageError, WaitTimeout, WorldError
 from swarmbook.base.files import write_private
@@ -62,7 +63,6 @@ def _about(said: Facts) -> About:
     return About(id, tuple(address(line) for line in said["has"]), tuple(address(line) for line in said["source"]))
 
 
-#: Asked as the login user, who may not be able to become root.
 ABOUT: Probe[About] = Probe(_ASK, _about)
 #: What the book puts on every node, the first from 03 on and the second in 02; 90 takes them away.
 _OURS = ("/etc/swarmbook", "/etc/swarmbook-wall")
@@ -157,13 +157,21 @@ class GenericProvider:
             def one(name: str) -> Node:
                 if name in self._met:
                     return self._met.pop(name)
-                return self._wait_for(name, progress) if name in known else self._meet(name)
+                if name in known:
+                    return self._wait_for(name, progress)
+                try:
+                    return self._meet(name)
+                except HostUnreachable as error:
+                    if error.code is not Code.LOGIN_NOT_YET:
+                        raise
+                return self._wait_for(name, progress)  # it starts: that passes
 
             return list(fan_out(one, {name: name for name in names}).values())
 
     def _wait_for(self, name: str, progress: Progress) -> Node:
         started = time.monotonic()
         met: list[Node] = []
+        starting: list[str] = []
 
         def look() -> tuple[bool, str]:
             try:
@@ -173,20 +181,31 @@ class GenericProvider:
                 raise
             except HostUnreachable as error:
                 seen = error.seen or error.what
+                # An sshd that has refused several logins of ours may answer nothing for a while (PerSourcePenalties).
+                if error.code is Code.LOGIN_NOT_YET and not (starting and NO_GREETING in seen):
+                    starting[:] = [seen]
+                elif starting:
+                    seen = f"{starting[0]}; and now: {seen}"
                 progress.show(f"{name}: no answer for {time.monotonic() - started:.0f} s ({seen})")
                 return False, seen
 
         login = self._logins()[name]
-        wait_for(
-            f"{name} to answer over SSH",
-            look,
-            timeout_s=self._book.params.wait_timeout,
-            where=f"{name} ({login})",
-            next="it is your host, and only you can start it: start it, then run again",
-            first_s=self._first_s,
-            slowest_s=self._slowest_s,
-            code=Code.HOST_OFF,
-        )
+        try:
+            wait_for(
+                f"{name} to answer over SSH",
+                look,
+                timeout_s=self._book.params.wait_timeout,
+                where=f"{name} ({login})",
+                next="it is your host, and only you can start it: start it, then run again",
+                first_s=self._first_s,
+                slowest_s=self._slowest_s,
+                code=Code.HOST_OFF,
+            )
+        except WaitTimeout as error:
+            if starting:
+                error.code = Code.LOGIN_NOT_YET
+                error.next = "its start takes long: look at its console (systemctl list-jobs), or raise wait_timeout in the parameters"
+            raise
         return met[0]
 
     def _meet(self, name: str) -> Node:
@@ -219,6 +238,8 @@ class GenericProvider:
             try:
                 yield host
             except LoginRefused as error:
+                if error.code is not Code.LOGIN_REFUSED:
+                    raise
                 by = f"-o ProxyJump={node.jump.user}@{node.jump.ssh} " if node.jump is not None else ""
                 error.next = f"ssh-copy-id {by}-i {self._book.cluster.key_file}.pub -p {node.ssh.port} {node.user}@{node.ssh.host}; or name another ssh_key_file"
                 raise
@@ -242,30 +263,24 @@ class GenericProvider:
     def _first_contact(self, name: str, login: Login, by: Any) -> str:
         try:
             return scan_host_key(login.end, by=by)
+        except LoginRefused:
+            raise
         except HostUnreachable as error:
-            error.what, error.code = f"{name} does not answer over SSH", Code.JUMP_OR_ADDRESS_WRONG
+            error.what = f"{name} does not answer over SSH"
+            if error.code is not Code.LOGIN_NOT_YET:
+                error.code = Code.JUMP_OR_ADDRESS_WRONG
             error.where = f"{name} ({login})"
             error.next = f"is the address right, and reachable from here? ssh -p {login.end.port} {login.user}@{login.end.host}; correct hosts or ssh_jump"
             raise
 
     def _ask(self, host: Host, login: Login) -> About:
-        output = host.run(ABOUT.command, check=False)
-        about = ABOUT.answer(output.stdout, host.name) if output.ok else About()
-        if login.user != "root" and not about.id and not output.ok:
-            raise WorldError(
-                f"{login.user} may not become root on {host.name} without a password",
-                where=f"{host.name} ({login})",
-                wanted=f"sudo -n without a password: a file in /etc/sudoers.d with the line: {login.user} ALL=(ALL) NOPASSWD: ALL",
-                seen=(output.stderr or output.stdout).strip()[:300] or f"exit {output.exit}",
-                next=f"ssh -t -p {login.end.port} {login} sudo visudo -f /etc/sudoers.d/{login.user}; or log in as root",
-                code=Code.SUDO_ASKS,
-            )
+        about = host.ask(ABOUT)
         if not about.id:
             raise WorldError(
                 f"{host.name} has no machine id",
                 where=f"{host.name}: /etc/machine-id",
                 wanted="a Linux with systemd",
-                seen=(output.stderr or "nothing").strip()[:300],
+                seen="nothing",
                 next="systemd-machine-id-setup on that host",
                 code=Code.MACHINE_ID_MISSING,
             )

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Facts, Probe, name, nameserver
+from swarmbook.access.probe import Facts, Probe, name
 from swarmbook.base.plain import plain_data
 from swarmbook.phases.consul.config import FOLDER, PUBLIC_CA, STACK
+from swarmbook.phases.support.resolver import RESOLV_CONF, nameservers
 
 __all__ = ["Listener", "NodeState", "on_node"]
 
@@ -79,11 +80,12 @@ _SCRIPT = sh(
     """cd @{folder} 2>/dev/null && for f in @{files}; do [ -e $f ] && sha256sum $f; done | as files
 [ ! -d @{folder} ] || base64 -w0 @{folder}/node.json 2>/dev/null | as config
 docker ps --filter @{stack} --format '{{.Label "com.docker.swarm.service.name"}}' | head -n 1 | as running
-sed -n 's/^nameserver *//p' /etc/resolv.conf | as nameservers
+@!{resolver}
 ss -Hltunp | as listeners""",
     folder=FOLDER,
     files=_FILES,
     stack=f"label=com.docker.stack.namespace={STACK}",
+    resolver=RESOLV_CONF,
 )
 
 
@@ -112,7 +114,7 @@ def on_node(image: bool = False, label: str = "", drained: bool = False) -> Prob
             image=image,
             drained=drained,
             running=name(running) if running else "",
-            nameservers=tuple(nameserver(line) for line in facts["nameservers"] if line.strip()),
+            nameservers=nameservers(facts),
             listeners=() if running else tuple(Listener.read(line) for line in facts["listeners"] if line),
         )
 

@@ -9,16 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swarmbook.access.commands import lines, sh
-from swarmbook.access.probe import Facts, Probe, line, name, nameserver, number, word
+from swarmbook.access.probe import Facts, Probe, name, number, word
+from swarmbook.access.probe import line as one_line
 from swarmbook.base.plain import plain
 from swarmbook.model.health import SwarmState
 from swarmbook.phases.engine.settings import DRIVER_FACTS, FOLDER, SETTINGS
+from swarmbook.phases.engine.unit import options_of, start_line
+from swarmbook.phases.support.resolver import RESOLV_CONF, nameservers
 from swarmbook.phases.support.systems import OS_RELEASE, read_os_release
 
 __all__ = ["API_PORT", "DROP_IN", "ENGINE", "Engine", "Tasks", "tasks"]
 
 DROP_IN = "/etc/systemd/system/docker.service.d/swarmbook.conf"
-_MOST_START_LINE = 4096
 _VERSION = re.compile(r"[0-9A-Za-z.+~:-]{0,60}")
 
 
@@ -30,7 +32,8 @@ class Engine:
         version: Of the installed engine, or nothing.
         active: Whether the service runs.
         enabled: Whether it starts at boot.
-        start_line: ``ExecStart`` of the packaged unit.
+        start_line: ``ExecStart`` of the unit and of drop-ins that are not ours.
+        options: What it is started with, by the names that daemon.json has for them.
         settings: Text of daemon.json.
         drop_in: Text of our drop-in.
         certificate: PEM of the API's certificate.
@@ -50,6 +53,7 @@ class Engine:
     active: bool = False
     enabled: bool = False
     start_line: str = ""
+    options: frozenset[str] = frozenset()
     settings: str = ""
     drop_in: str = ""
     certificate: str = ""
@@ -69,13 +73,16 @@ _SCRIPT = sh(
 dockerd --version 2>/dev/null | sed -n 's/^Docker version \\([^,]*\\),.*/\\1/p' | as version
 systemctl is-active docker.service 2>/dev/null | as active
 systemctl is-enabled docker.service 2>/dev/null | as enabled
-{ [ -n "$unit" ] && sed -n 's/^ExecStart=//p' "$unit" | head -n 1; } | as start_line
+for file in $unit $(systemctl show -p DropInPaths --value docker.service 2>/dev/null); do
+  [ "$file" = @{drop_in} ] || { base64 -w0 "$file" 2>/dev/null; echo; }
+done | as unit
+pid=$(systemctl show -p MainPID --value docker.service 2>/dev/null)
+{ [ "${pid:-0}" = 0 ] || base64 -w0 "/proc/$pid/cmdline" 2>/dev/null; } | as started
 base64 -w0 @{settings} 2>/dev/null | as settings
 base64 -w0 @{drop_in} 2>/dev/null | as drop_in
 base64 -w0 @{folder}/cert.pem 2>/dev/null | as certificate
 base64 -w0 @{folder}/ca.pem 2>/dev/null | as authority
 sha256sum @{folder}/key.pem 2>/dev/null | cut -d' ' -f1 | as key
-sed -n 's/^nameserver *//p' /etc/resolv.conf | as nameservers
 { systemctl is-active -q docker.service && docker info --format '{{json .}}' 2>/dev/null; } | as info""",
     settings=SETTINGS,
     drop_in=DROP_IN,
@@ -87,9 +94,13 @@ def _read(facts: Facts) -> Engine:
     def one(fact: str) -> str:
         return "".join(facts[fact]).strip()
 
-    def text(fact: str) -> str:
-        return plain(base64.b64decode(one(fact), validate=True).decode(errors="replace"))
+    def decoded(data: str) -> str:
+        return base64.b64decode(data, validate=True).decode(errors="replace")
 
+    def text(fact: str) -> str:
+        return plain(decoded(one(fact)))
+
+    line = plain(start_line(decoded(each) for each in facts["unit"] if each))
     info = json.loads(one("info") or "null") or {}
     if not _VERSION.fullmatch(one("version")):
         raise ValueError(f"no version: {one('version')[:80]!r}")
@@ -97,23 +108,24 @@ def _read(facts: Facts) -> Engine:
         version=one("version"),
         active=one("active") == "active",
         enabled=one("enabled") == "enabled",
-        start_line=one("start_line")[:_MOST_START_LINE],
+        start_line=line,
+        options=options_of([part for part in decoded(one("started")).split("\0") if part], line),
         settings=text("settings"),
         drop_in=text("drop_in"),
         certificate=text("certificate"),
         authority=text("authority"),
         key=word(one("key")),
-        nameservers=tuple(nameserver(each) for each in facts["nameservers"] if each.strip()),
+        nameservers=nameservers(facts),
         driver=word(str(info.get("Driver") or "")),
-        labels=tuple(line(str(label)) for label in info.get("Labels") or ()),
+        labels=tuple(one_line(str(label)) for label in info.get("Labels") or ()),
         swarm=SwarmState.read(str((info.get("Swarm") or {}).get("LocalNodeState") or "none")),
         release=read_os_release(facts["os"]),
-        under=tuple(line(each) for each in facts["under"] if each),
+        under=tuple(one_line(each) for each in facts["under"] if each),
     )
 
 
 #: A node's engine, but for what its API answers.
-ENGINE: Probe[Engine] = Probe(lines(OS_RELEASE, _SCRIPT, DRIVER_FACTS), _read)
+ENGINE: Probe[Engine] = Probe(lines(OS_RELEASE, RESOLV_CONF, _SCRIPT, DRIVER_FACTS), _read)
 
 #: The port of an engine's API, as our drop-in has it; None where there is none yet.
 API_PORT: Probe[int | None] = Probe(
@@ -128,7 +140,7 @@ Tasks = Mapping[str, str]
 def _read_tasks(facts: Facts) -> Tasks:
     # An image chooses its labels itself: as JSON, a label of several lines is one line, and no service's name.
     pairs = (json.loads(each) for each in facts["tasks"] if each)
-    return {name(service): line(status) for service, status in pairs}
+    return {name(service): one_line(status) for service, status in pairs}
 
 
 tasks: Probe[Tasks] = Probe(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from swarmbook.access.commands import sh
@@ -12,6 +12,7 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.params import Params
 from swarmbook.phases.support.engine_data import MOUNT_POINT, devicemapper_in
+from swarmbook.phases.support.resolver import for_containers
 
 __all__ = ["DRIVER_FACTS", "FOLDER", "SETTINGS", "drop_in_for", "merge_settings", "refuse_driver", "settings_for"]
 
@@ -76,9 +77,7 @@ def settings_for(params: Params, node: Node, nameservers: tuple[str, ...]) -> di
         node: The node.
         nameservers: Name servers the node itself uses; those on its loopback cannot be reached from a container.
     """
-    upstream = [a for a in (params.dns_primary, params.dns_secondary) if a] or [
-        a for a in nameservers if not a.startswith("127.") and a != "::1"
-    ]
+    upstream = [a for a in (params.dns_primary, params.dns_secondary) if a] or for_containers(nameservers)
     settings: dict[str, Any] = {
         "storage-driver": params.storage_driver,
         "dns": list(dict.fromkeys([node.private_address, *upstream])),
@@ -101,16 +100,55 @@ def settings_for(params: Params, node: Node, nameservers: tuple[str, ...]) -> di
     return settings
 
 
-def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
+#: What an engine may be set to so that no swarm, or none of the book's services, runs on it; and in whose words.
+_RULES_OUT = {
+    "live-restore": "an engine with live-restore refuses to be in a swarm",
+    "cluster-store": "an engine with a cluster-store, of the swarm before Docker 1.12, refuses to be in one of today",
+    "cluster-advertise": "an engine with cluster-advertise, of the swarm before Docker 1.12, refuses to be in one of today",
+    "userns-remap": "an engine with userns-remap gives no container the host's network, and Consul needs it",
+}
+
+
+def _refuse_ruled_out(host: str, settings: Mapping[str, Any], ours: Iterable[str], options: Collection[str]) -> None:
+    """Refuse what would keep an engine out of a swarm, or from starting, before it is touched.
+
+    Raises:
+        WorldError: Its settings or its start line say so.
+    """
+    for key, why in _RULES_OUT.items():
+        if settings.get(key) or key in options:
+            where = SETTINGS if settings.get(key) else "the engine's start line (systemctl cat docker)"
+            raise WorldError(
+                f"the engine of {host} is set to {key}, with which the book cannot work; it was not touched",
+                where=f"{host}: {where}",
+                wanted=f"no {key}: {why}",
+                seen=f"{key}: {json.dumps(settings[key]) if settings.get(key) else 'given'}",
+                next=f"take it out, if no one needs it: swarmbook ssh {host}; then: systemctl restart docker",
+                code=Code.ENGINE_SETTINGS_RULE_OUT,
+            )
+    if twice := sorted({*ours} & {*options} - {"hosts"}):
+        raise WorldError(
+            f"the engine of {host} is given settings by its start line that the book writes into daemon.json; given twice, it "
+            "does not start; it was not touched",
+            where=f"{host}: systemctl cat docker, /etc/default/docker, /etc/sysconfig/docker",
+            wanted=f"none of {', '.join(sorted(ours))} on its command line",
+            seen=" ".join(f"--{key}" for key in twice),
+            next=f"take them out of the start line: swarmbook ssh {host}; then: systemctl daemon-reload && systemctl restart docker",
+            code=Code.ENGINE_SETTINGS_RULE_OUT,
+        )
+
+
+def merge_settings(host: str, existing: str, ours: Mapping[str, Any], started_with: Collection[str] = ()) -> str:
     """Merge our settings into a daemon.json; what is not ours stays.
 
     Args:
         host: For the message.
         existing: Its text, perhaps empty.
         ours: Our keys.
+        started_with: What the engine's command line gives, by the names that the file has for them.
 
     Raises:
-        WorldError: The file is not JSON, so that nothing can be merged into it.
+        WorldError: The file is not JSON, so that nothing can be merged into it; or the engine is set to what rules the book out.
     """
     try:
         settings = json.loads(existing) if existing.strip() else {}
@@ -132,6 +170,7 @@ def merge_settings(host: str, existing: str, ours: Mapping[str, Any]) -> str:
             next=f"correct it: swarmbook ssh {host}",
             code=Code.ENGINE_SETTINGS_NOT_READ,
         ) from None
+    _refuse_ruled_out(host, settings, ours, started_with)
     if settings.get("hosts"):  # dockerd does not start when it is given addresses both here and by its unit's -H
         raise WorldError(
             "the engine's settings name addresses to listen on (hosts), which would keep it from starting beside the API's",

@@ -12,8 +12,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Purpose, Use, reason_to_renew
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import EngineUnavailable, ForeignData
-from swarmbook.base.wait import wait_for
+from swarmbook.base.errors import ForeignData
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
@@ -23,8 +22,9 @@ from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import EngineBefore, SwarmState
 from swarmbook.model.material import Kind, Material, found
 from swarmbook.params import Params
-from swarmbook.phases.engine.api import api_address, api_names, ask_api, try_api
-from swarmbook.phases.engine.probe import DROP_IN, ENGINE, Engine, tasks
+from swarmbook.phases.engine.api import api_address, api_names, ask_api
+from swarmbook.phases.engine.probe import DROP_IN, ENGINE, Engine
+from swarmbook.phases.engine.restart import bring_up, does_not_start, restart
 from swarmbook.phases.engine.settings import (
     FOLDER,
     SETTINGS,
@@ -33,8 +33,10 @@ from swarmbook.phases.engine.settings import (
     refuse_driver,
     settings_for,
 )
+from swarmbook.phases.engine.undo import MISTAKEN, TAKE_BACK, VALIDATE, keep_undo
 from swarmbook.phases.support.autolock import unlock_manager
 from swarmbook.phases.support.engine_data import MOUNT_POINT
+from swarmbook.phases.support.passing import run_with_packages
 from swarmbook.phases.support.systems import install_engine
 
 __all__ = ["Target", "Wanted", "configure"]
@@ -113,7 +115,7 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
         return Target(
             node,
             leaf,
-            merge_settings(node.name, engine.settings, settings_for(params, node, engine.nameservers)),
+            merge_settings(node.name, engine.settings, settings_for(params, node, engine.nameservers), engine.options),
             _drop_in(params, node, engine.start_line) if engine.start_line else None,
             () if engine.version else tuple(install_engine(node.name, release, params.docker_source)),
         )
@@ -145,7 +147,7 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
         # or two Galera members away at once may be one too many.
         for change in changes:
             if change.action is Action.RESTART:
-                _restart(book, book.fleet[change.host])
+                restart(book, book.fleet[change.host], seen[change.host])
 
     def verify(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Check]:
         params = wanted.params
@@ -246,7 +248,7 @@ def _drop_in(params: Params, node: Node, start_line: str) -> str:
 
 def _install(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     for command in wanted.targets[host.name].commands:
-        host.run(command, timeout_s=book.params.wait_timeout)
+        run_with_packages(host, command, book.params.wait_timeout)
 
 
 def _put_certificate(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
@@ -259,7 +261,12 @@ def _put_certificate(book: Book, host: Host, wanted: Wanted, engine: Engine) -> 
 def _put_settings(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     if not engine.drop_in:
         host.run(_keep_record(engine))
+    host.run(keep_undo())
     host.put(SETTINGS, wanted.targets[host.name].settings)
+    # While it still runs on what was there before: an engine that only learns of a mistake at its start is down by then.
+    if engine.active and (mistake := host.run(VALIDATE, check=False)).exit == MISTAKEN:
+        host.run(TAKE_BACK)
+        raise does_not_start(host, "what was written was taken back before it was restarted", mistake.stdout)
 
 
 def _keep_record(engine: Engine) -> Script:
@@ -286,6 +293,7 @@ was=@{was}
 def _listen(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     # The line of an engine that was installed just now is not known yet.
     line = engine.start_line or host.ask(ENGINE).start_line
+    host.run(keep_undo())
     host.put(DROP_IN, _drop_in(wanted.params, host.node, line))
 
 
@@ -294,7 +302,7 @@ def _enable(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
 
 
 def _start(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
-    _bring_up(book, host)
+    bring_up(book, host, engine)
 
 
 def _unlock(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
@@ -315,70 +323,3 @@ _APPLY: Mapping[Action, Callable[[Book, Host, Wanted, Engine], None]] = {
     Action.RESTART: _later,
     Action.UNLOCK: _unlock,
 }
-
-
-def _restart(book: Book, host: Host) -> None:
-    """Restart an engine, and wait until each task that ran well there runs again, healthy where it has a healthcheck.
-
-    One that was not well before, a member that waits for others, say, is not waited for: no restart of an engine makes it well.
-    """
-    ran = {name: status for name, status in host.ask(tasks).items() if _well(status)}
-    # Cleanly, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
-    stop = sh("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null")
-    host.run(stop, check=False, timeout_s=book.params.wait_timeout)
-    _bring_up(book, host)
-
-    def well() -> tuple[bool, str]:
-        now = host.ask(tasks, quiet=True)
-        late = [
-            f"{name}: {now.get(name, 'not started')}" for name in sorted(ran) if name not in now or not _well(now[name])
-        ]
-        return not late, "; ".join(late)
-
-    wait_for(
-        f"the tasks on {host.name} run again",
-        well,
-        timeout_s=book.params.wait_timeout,
-        where=host.name,
-        next=f"swarmbook ssh {host.name} docker ps -a",
-    )
-
-
-def _well(status: str) -> bool:
-    """Tell by Docker's words for a container, ``Up 3 seconds (healthy)``, whether nothing is wrong with it."""
-    return status.startswith("Up") and "starting" not in status and "unhealthy" not in status
-
-
-def _bring_up(book: Book, host: Host) -> None:
-    """Start an engine; one that its package has just started, on settings not yet ours, starts again."""
-    # Engines that failed before have used up the starts that systemd allows.
-    done = host.run(
-        sh(
-            "systemctl daemon-reload && systemctl reset-failed docker.service docker.socket 2>/dev/null; "
-            "systemctl restart docker.service"
-        ),
-        check=False,
-        timeout_s=book.params.wait_timeout,
-    )
-    if not done.ok:
-        journal = sh(
-            "journalctl -u docker.service -n 30 --no-pager -o cat | grep -iE 'fail|error|unable|invalid' | tail -n 5"
-        )
-        log = host.run(journal, check=False).stdout
-        raise EngineUnavailable(
-            f"the engine on {host.name} does not start",
-            where=f"{host.name}: systemctl restart docker",
-            wanted="docker.service active",
-            seen=log.strip() or done.stderr.strip(),
-            next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; "
-            "after fixing it: swarmbook run PARAMS --from 03",
-            code=Code.ENGINE_DOES_NOT_START,
-        )
-    wait_for(
-        f"the engine's API on {host.name} answers",
-        lambda: try_api(book, host.name),
-        timeout_s=min(60, book.params.wait_timeout),
-        where=host.name,
-        next=f"swarmbook ssh {host.name} journalctl -u docker -n 50",
-    )
-    unlock_manager(book, host.name)

@@ -17,6 +17,7 @@ from swarmbook.model.material import Kind, Material, found
 from swarmbook.params import Params
 from swarmbook.phases.post_provision import layouts
 from swarmbook.phases.post_provision.disk_probe import Disk, second_disk
+from swarmbook.phases.support.passing import run_with_packages
 from swarmbook.phases.support.systems import FAMILIES, OS_RELEASE, Family, family_of, read_os_release
 
 __all__ = ["System", "Wanted", "packages_on", "system", "wanted_packages"]
@@ -206,7 +207,7 @@ class Software(Step[Mapping[str, System], Wanted]):
         def one(host: Host) -> None:
             for change in hosts[host.name]:
                 command = command_for(wanted.families[host.name], change)
-                host.run(command, timeout_s=book.params.wait_timeout)
+                run_with_packages(host, command, book.params.wait_timeout)
 
         book.fleet.each(one, hosts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from swarmbook.access.hosts import Host
 from swarmbook.access.node import Node
@@ -12,9 +13,11 @@ from swarmbook.book.book import Book
 from swarmbook.book.step import look
 from swarmbook.model.checks import Check, CheckTable
 from swarmbook.params import Params
+from swarmbook.params.kinds import near_name
 from swarmbook.phases.provision.links import Heard, try_links
-from swarmbook.phases.provision.preflight_probe import Facts, about_node
+from swarmbook.phases.provision.preflight_probe import RESOLVES_S, Facts, about_node
 from swarmbook.phases.support.outside import outside_checks
+from swarmbook.phases.support.passing import await_start
 from swarmbook.phases.support.ports import Port, Users, wanted_ports
 from swarmbook.phases.support.systems import family_of
 
@@ -32,9 +35,12 @@ _OURS = {"dockerd", "docker-proxy", "containerd", "consul", "mariadbd", ""}
 _ANY = {"0.0.0.0", "*", "::"}  # noqa: S104 - read, not bound
 
 
-def _ask(host: Host, nodes: Sequence[Node]) -> Facts:
-    host.connection()  # its time is not the clock's
-    return host.ask(about_node([node.name for node in nodes if node.name != host.name]))
+def _ask(host: Host, nodes: Sequence[Node], params: Params) -> Facts:
+    await_start(host, params.wait_timeout)  # which opens the connection: its time is not the clock's
+    facts = host.ask(about_node([node.name for node in nodes if node.name != host.name]))
+    ports = (params.docker_api_port, params.consul_https_port)
+    tunnelled = [port for port in ports if host.node.tunnelled(port)]
+    return replace(facts, barred=tuple((p, why) for p in tunnelled if (why := host.refuses_forward("127.0.0.1", p))))
 
 
 def held(ports: Iterable[Port], facts: Facts, address: str) -> dict[Port, str]:
@@ -115,6 +121,11 @@ def _alone(node: Node, facts: Facts) -> list[Check]:
             f"modprobe {' '.join(name.lower() for name in lacking)}, or a kernel that has them (Ubuntu: linux-modules-extra-$(uname -r))",
         ),
         Check(node.name, "kernel, to know", "-", ", ".join(notes), True),
+        *(
+            [Check(node.name, "packages, to know", "-", f"{facts.packages} at work; 02 and 03 wait for it", True)]
+            if facts.packages
+            else []
+        ),
         _row(
             node,
             "free disk",
@@ -129,7 +140,19 @@ def _alone(node: Node, facts: Facts) -> list[Check]:
 def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list[Check]:
     facts, others = seen[node.name], [other for other in nodes if other.name != node.name]
     short = facts.hostname.split(".")[0]
-    named = ", ".join(seen[n.name].hostname.split(".")[0] for n in nodes)
+    named = ", ".join(near_name(seen[n.name].hostname) for n in nodes)
+    barred = ", ".join(f"{port} ({why})" for port, why in facts.barred)
+    forwarded = [
+        _row(
+            node,
+            "SSH forwards connections",
+            "to the engine's API and Consul's",
+            f"not to {barred}" if barred else "so it does",
+            not barred,
+            "AllowTcpForwarding local in its sshd_config, and no PermitOpen, restrict or no-port-forwarding against it; systemctl reload ssh",
+            code=Code.FORWARDING_REFUSED,
+        )
+    ]
     twins = [
         o.name
         for o in others
@@ -145,12 +168,13 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
     far = abs(facts.clock[0]) > _SKEW_FROM_HERE_S + facts.clock[1]
     off = {name: by for name, by in ahead.items() if abs(by) > _SKEW_S + facts.clock[1] + seen[name].clock[1]}
     return [
+        *(forwarded if node.tunnel else []),
         _row(
             node,
             "hostname",
             node.name,
             short,
-            short == node.name,
+            near_name(facts.hostname) == node.name,
             f"hostnamectl set-hostname {node.name}, or nodes: [{named}]",
             code=Code.NAME_DIFFERS,
         ),
@@ -177,6 +201,15 @@ def _among(node: Node, nodes: Sequence[Node], seen: Mapping[str, Facts]) -> list
             ", ".join(f"{name} is {at}" for name, at in wrong.items()) or "fine",
             not wrong,
             "correct /etc/hosts, or the name server",
+        ),
+        Check(
+            node.name,
+            "name servers, to know",
+            "-",
+            f"no answer within {RESOLVES_S} s for {', '.join(facts.unanswered)}: what has to be fetched by name will fail; look at /etc/resolv.conf"
+            if facts.unanswered
+            else "they answer, or no one has to be asked",
+            True,
         ),
         _row(
             node,
@@ -274,7 +307,7 @@ def preflight(book: Book) -> CheckTable:
         CheckFailed: A machine is not fit; each row names its fix.
     """
     nodes = book.nodes
-    seen = book.fleet.each(lambda host: _ask(host, nodes))
+    seen = book.fleet.each(lambda host: _ask(host, nodes, book.params))
     ports = _among_nodes(book.params)
     busy = {node.name: frozenset(held(ports, seen[node.name], node.private_address)) for node in nodes}
     mtu = {
@@ -284,6 +317,14 @@ def preflight(book: Book) -> CheckTable:
     # Where an address is not a node's own, nothing can listen at it: the row above says so.
     there = [node for node in nodes if node.private_address in seen[node.name].addresses]
     # Nor where the book has been before: an engine that is just starting would find its ports taken, and its swarm would not come up.
-    heard = try_links(book.fleet, there, ports, busy, mtu, [name for name, facts in seen.items() if facts.ours])
+    heard = try_links(
+        book.fleet,
+        there,
+        ports,
+        busy,
+        mtu,
+        [name for name, facts in seen.items() if facts.ours],
+        timeout_s=book.params.wait_timeout,
+    )
     rows = judge(book.params, nodes, seen, {node.name: heard.get(node.name, Heard()) for node in nodes})
     return CheckTable([*rows, *outside_checks(book, before_wall=True)])

@@ -10,15 +10,22 @@ from dataclasses import dataclass, field
 from swarmbook.access.commands import lines, sh
 from swarmbook.access.probe import Facts as Answer
 from swarmbook.access.probe import Probe, address, number, word
+from swarmbook.phases.provision.links import CLEAR
 from swarmbook.phases.support.esp import HAS_ESP
+from swarmbook.phases.support.passing import USERS_OF_PACKAGES, USERS_SCRIPT
 from swarmbook.phases.support.systems import OS_RELEASE, read_os_release
 from swarmbook.phases.support.wall import ADMITS
 
-__all__ = ["Facts", "Listener", "about_node", "read_facts"]
+__all__ = ["RESOLVES_S", "Facts", "Listener", "about_node", "read_facts"]
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+#: Seconds that a name may take: the resolver asks each of three servers twice, 5 s each, and most that answer do so in a few ms.
+RESOLVES_S = 12
 #: The clock first: what comes after it takes its time.
 _ASK = """date +%s.%N | as now
+# Listeners that a killed preflight left would be taken for someone's.
+for dir in /run/swarmbook-preflight-*; do [ ! -d "$dir" ] || { @!{clear}
+}; done
 cat /proc/1/comm | as init
 cat /proc/sys/kernel/hostname | as hostname
 cat /etc/machine-id 2>/dev/null | as machine
@@ -36,7 +43,12 @@ loads() { [ -d "$modules" ] && modprobe -n -q "$1" 2>/dev/null; }
 { grep -qw device-mapper /proc/misc || loads dm_mod; } && echo device-mapper; } | as kernel
 ss -H -lntup | awk '{ print $1, $5, $7 }' | as listeners
 @!{admits} | as admits
-for other in @{others}; do getent ahostsv4 "$other" | awk -v o="$other" 'NR == 1 { print o, $1 }'; done | as names
+resolve() {
+  found=$(timeout @{within} getent ahostsv4 "$1")
+  case $? in 0) echo "$1 ${found%%[ 	]*}" | head -n 1 ;; 124) echo "$1 -" ;; esac
+}
+{ for other in @{others}; do resolve "$other" & done; wait; } | as names
+{ @!{packages}; } | as users
 """
 
 
@@ -67,6 +79,9 @@ class Facts:
         ours: Whether the book has been there before.
         clock: Seconds that its clock is ahead of this computer's, and by how many that may be wrong.
         names: Where it finds the other nodes' names, as far as it does.
+        unanswered: Names for which its name servers had no answer in time, not even that there is none.
+        packages: Who works with its package manager; empty where no one does.
+        barred: Ports to which its SSH server forwards nothing, and what it says.
         admits: Addresses that a wall of ours on it takes for nodes; empty where none stands.
     """
 
@@ -82,6 +97,9 @@ class Facts:
     ours: bool = False
     clock: tuple[float, float] = (0.0, 0.0)
     names: Mapping[str, str] = field(default_factory=dict)
+    unanswered: tuple[str, ...] = ()
+    packages: str = ""
+    barred: tuple[tuple[int, str], ...] = ()
     admits: frozenset[str] = frozenset()
 
 
@@ -122,7 +140,9 @@ def read_facts(said: Answer, began: float, ended: float) -> Facts:
         ours=one("ours") == "yes",
         # It looked at its clock at some moment in between.
         clock=(_moment(one("now")) - (began + ended) / 2, (ended - began) / 2),
-        names={word(name): address(found) for name, found in pairs("names")},
+        names={word(name): address(found) for name, found in pairs("names") if found != "-"},
+        unanswered=tuple(sorted(word(name) for name, found in pairs("names") if found == "-")),
+        packages=USERS_OF_PACKAGES.read(said),
         admits=frozenset(address(found) for found in said["admits"] if found),
     )
 
@@ -142,5 +162,16 @@ def about_node(others: Sequence[str], clock: Callable[[], float] = time.time) ->
         clock: This computer's.
     """
     began = clock()
-    script = lines(sh(_ASK, others=others, esp=HAS_ESP, admits=ADMITS), OS_RELEASE)
+    script = lines(
+        sh(
+            _ASK,
+            others=others,
+            within=RESOLVES_S,
+            esp=HAS_ESP,
+            admits=ADMITS,
+            clear=CLEAR,
+            packages=USERS_SCRIPT,
+        ),
+        OS_RELEASE,
+    )
     return Probe(script, lambda said: read_facts(said, began, clock()))
