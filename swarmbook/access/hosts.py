@@ -24,7 +24,6 @@ from swarmbook.access.node import Endpoint, Node, known_name
 from swarmbook.access.probe import MOST_ANSWER, Probe
 from swarmbook.access.ssh_keys import prohibited
 from swarmbook.access.turned_away import (
-    NO_GREETING,
     forwarding_refused,
     key_refused,
     not_root,
@@ -167,7 +166,6 @@ class Host:
                 ) from None
             raise HostUnreachable(
                 f"{name} does not answer over SSH",
-                code=Code.LOGIN_NOT_YET if NO_GREETING in str(error) else None,
                 where=where,
                 wanted=f"an SSH server within {_CONNECT_S} s",
                 seen=unanswered(error),
