@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from swarmbook.base.plain import plain
 
-__all__ = ["MOST", "Output", "TooMuch", "execute"]
+__all__ = ["MOST", "Output", "TooMuch", "execute", "pieces_of"]
 
 #: Bytes that a command may print, both streams together. The longest answer of a healthy node is below a hundredth of it.
 MOST = 16 << 20
@@ -75,7 +76,7 @@ class _Answer:
             raise self._failures[0]
 
 
-def execute(channel: Any, command: str, timeout_s: float, most: int, sent: bytes = b"") -> Output:
+def execute(channel: Any, command: str, timeout_s: float, most: int, sent: Iterable[bytes] = ()) -> Output:
     """Run a command; fabric's own runner polls its threads, which costs 9 ms a command.
 
     Args:
@@ -83,7 +84,7 @@ def execute(channel: Any, command: str, timeout_s: float, most: int, sent: bytes
         command: For the login shell over there.
         timeout_s: Seconds from now on, however much it prints meanwhile.
         most: Bytes that it may print.
-        sent: What it finds on its standard input.
+        sent: What it finds on its standard input, in pieces.
 
     Raises:
         TimeoutError: It has not ended in time.
@@ -94,7 +95,10 @@ def execute(channel: Any, command: str, timeout_s: float, most: int, sent: bytes
     with contextlib.closing(channel):
         channel.exec_command(command)
         try:
-            channel.sendall(sent)
+            for piece in sent:
+                channel.sendall(piece)
+                if time.monotonic() > until:
+                    raise TimeoutError
             channel.shutdown_write()
         except TimeoutError:
             raise
@@ -113,3 +117,14 @@ def execute(channel: Any, command: str, timeout_s: float, most: int, sent: bytes
 
 def _text(data: bytearray) -> str:
     return plain(data.decode(errors="replace"))
+
+
+def pieces_of(file: Path) -> Iterator[bytes]:
+    """Read a file piece by piece: it may be larger than memory.
+
+    Args:
+        file: The file.
+    """
+    with file.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            yield piece

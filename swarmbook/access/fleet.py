@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from swarmbook.access.cluster import Cluster
-from swarmbook.access.hosts import Host
+from swarmbook.access.hosts import PATIENCE_S, Host
 from swarmbook.access.node import Node
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.model.transcript import Transcript
@@ -27,9 +27,10 @@ class Fleet:
         nodes: Iterable[Node],
         transcript: Transcript,
         only_asked: Callable[[], bool] = lambda: False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.hosts: dict[str, Host] = {
-            node.name: Host(node, cluster, transcript, only_asked=only_asked) for node in nodes
+            node.name: Host(node, cluster, transcript, only_asked=only_asked, patience_s=patience_s) for node in nodes
         }
 
     def __getitem__(self, name: str) -> Host:

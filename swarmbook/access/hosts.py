@@ -12,11 +12,11 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from swarmbook.access.channel import MOST, Output, TooMuch, execute
+from swarmbook.access.channel import MOST, Output, TooMuch, execute, pieces_of
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.marked import Marked, Stage
@@ -37,14 +37,16 @@ from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachabl
 from swarmbook.base.secrets import mask
 from swarmbook.model.transcript import Transcript
 
-__all__ = ["Host", "Output"]
+__all__ = ["PATIENCE_S", "Host", "Output"]
 
 T = TypeVar("T")
 _CONNECT_S = 10
 #: Seconds for `timeout` over there to end a command, before we hang up.
 GRACE_S = 5.0
-#: Seconds that a file may take: settings and certificates, no images.
-_PUT_S = 60.0
+#: Seconds that a command may take where no one says otherwise; a book's ``wait_timeout``, where that is more.
+PATIENCE_S = 60.0
+#: Bytes a second that a large file is sent at least.
+_SLOWEST = 64 << 10
 _NO_EXIT = -1  # paramiko's word for a command that ended without an exit code: by a signal, or with its connection
 #: What a shell, or timeout(1), says in that case of what it ran: ended by SIGINT, SIGKILL, SIGTERM. Which of the two words comes is a race.
 _ENDED = (130, 137, 143)
@@ -60,6 +62,7 @@ class Host:
         transcript: Transcript,
         known_hosts: Path | None = None,
         only_asked: Callable[[], bool] = lambda: False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.node = node
         self.name = node.name
@@ -67,6 +70,8 @@ class Host:
         self._transcript = transcript
         self._known_hosts = known_hosts or cluster.known_hosts
         self._only_asked = only_asked
+        #: Seconds that a command may take where no one says otherwise.
+        self.patience_s = patience_s
         self._connection: Any = None
         self._opening = threading.Lock()
 
@@ -191,7 +196,7 @@ class Host:
         command: Script,
         *,
         check: bool = True,
-        timeout_s: float = 60,
+        timeout_s: float | None = None,
         quiet: bool = False,
         most: int = MOST,
     ) -> Output:
@@ -200,7 +205,7 @@ class Host:
         Args:
             command: What a person would type at a root shell; several lines are a script for ``sh``.
             check: Raise when it exits non-zero.
-            timeout_s: Seconds after which it is ended, over there too.
+            timeout_s: Seconds after which it is ended, over there too; by default the host's patience.
             quiet: Leave it out of the transcript (polls).
             most: Bytes that it may print.
 
@@ -211,7 +216,7 @@ class Host:
             WorldError: Its user may not become root.
         """
         self._refuse_changes()
-        return self._run(command, check=check, timeout_s=timeout_s, quiet=quiet, most=most)
+        return self._run(command, check=check, timeout_s=timeout_s or self.patience_s, quiet=quiet, most=most)
 
     def _refuse_changes(self) -> None:
         if self._only_asked():
@@ -225,7 +230,7 @@ class Host:
         timeout_s: float,
         quiet: bool,
         most: int = MOST,
-        data: bytes | None = None,
+        data: Iterable[bytes] | None = None,
     ) -> Output:
         started = time.monotonic()
         marked = Marked()
@@ -285,17 +290,22 @@ class Host:
                 where=f"{self.name}: {mask(command)[:500]}",
                 wanted="exit 0",
                 seen=f"exit {output.exit}\n{mask(output.stderr.strip() or output.stdout.strip())[-1500:]}",
-                next=f"log in and look: swarmbook ssh {self.name}",
+                next=f"log in and look: swarmbook ssh {self.name}"
+                + (
+                    "; a node that is only slow gets more time by wait_timeout in the parameters"
+                    if output.exit == 124
+                    else ""
+                ),
                 code=Code.COMMAND_TIMED_OUT if output.exit == 124 else None,
             )
         return output
 
-    def ask(self, probe: Probe[T], *, timeout_s: float = 60, quiet: bool = False) -> T:
+    def ask(self, probe: Probe[T], *, timeout_s: float | None = None, quiet: bool = False) -> T:
         """Ask the node, and read what it says.
 
         Args:
             probe: The question.
-            timeout_s: Seconds after which it is ended.
+            timeout_s: Seconds after which it is ended; by default the host's patience.
             quiet: Leave it out of the transcript (polls).
 
         Raises:
@@ -303,18 +313,20 @@ class Host:
             CommandFailed: It ran out of time, or said too much.
         """
         return probe.answer(
-            self._run(probe.command, timeout_s=timeout_s, quiet=quiet, most=MOST_ANSWER).stdout, self.name
+            self._run(probe.command, timeout_s=timeout_s or self.patience_s, quiet=quiet, most=MOST_ANSWER).stdout,
+            self.name,
         )
 
-    def put(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
+    def put(self, path: str, content: str | bytes | Path, mode: int = 0o644) -> None:
         """Write a file on the node as root: sent aside, given its mode, renamed.
 
         Args:
             path: Absolute path over there.
-            content: Text or bytes; never shown.
+            content: Text or bytes, never shown; or a file of this computer, of any size.
             mode: Permissions.
         """
         self._refuse_changes()
+        size = content.stat().st_size if isinstance(content, Path) else 0
         data = content.encode() if isinstance(content, str) else content
         # Over the command's own channel: a server may have no SFTP. A connection that breaks is an end of file over there, so
         # that what arrived is counted before it takes the old file's place.
@@ -324,11 +336,12 @@ class Host:
 chmod @{mode} @{new} && mv -f @{new} @{target}""",
             folder=str(PurePosixPath(path).parent),
             new=f"{path}.new",
-            size=len(data),
+            size=size if isinstance(data, Path) else len(data),
             mode=f"{mode:04o}",
             target=path,
         )
-        self._run(script, timeout_s=_PUT_S, quiet=False, data=data)
+        pieces = pieces_of(data) if isinstance(data, Path) else [data]
+        self._run(script, timeout_s=self.patience_s + size / _SLOWEST, quiet=False, data=pieces)
 
     def refuses_forward(self, address: str, port: int) -> str:
         """Say why its SSH server would not forward a connection; empty where it would, whether or not something listens there."""

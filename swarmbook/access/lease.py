@@ -60,7 +60,7 @@ class Lease:
             self._channel = connection.transport.open_session(timeout=_ANSWER_S)
             self._channel.settimeout(_ANSWER_S)
             self._channel.exec_command(command)
-            self._channel.sendall(marked.sent(sh("exec bash -c @{script}", script=script), b""))
+            self._channel.sendall(b"".join(marked.sent(sh("exec bash -c @{script}", script=script), ())))
             answer = _first_line(self._channel, marked.begins)
         except Exception as error:  # paramiko raises what it likes, where sshd allows no further session, say
             raise HostUnreachable(

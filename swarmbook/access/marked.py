@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import secrets
 import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -58,15 +59,19 @@ class Marked:
         return ("sh", "-c", _READ_LINE if data else _READ, f"{self.mark}-end")
 
     @staticmethod
-    def sent(script: str, data: bytes | None = None) -> bytes:
-        """Return what goes to such a shell's standard input.
+    def sent(script: str, data: Iterable[bytes] | None = None) -> Iterator[bytes]:
+        """Give, in pieces, what goes to such a shell's standard input.
 
         Args:
             script: What it runs.
-            data: What the script finds on its standard input; by default nothing.
+            data: What the script finds on its standard input, in pieces; by default nothing.
         """
         encoded = script.encode(errors="surrogateescape")
-        return encoded if data is None else base64.b64encode(encoded) + b"\n" + data
+        if data is None:
+            yield encoded
+            return
+        yield base64.b64encode(encoded) + b"\n"
+        yield from data
 
     @property
     def begins(self) -> bytes:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.docker_api import Engine, connect
 from swarmbook.access.fleet import Fleet, fan_out
-from swarmbook.access.hosts import Host
+from swarmbook.access.hosts import PATIENCE_S, Host
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Purpose, Use, operator
 from swarmbook.base.errors import EngineUnavailable
@@ -74,7 +74,9 @@ class Book:
     def fleet(self) -> Fleet:
         """SSH to every node that can be asked."""
         if self._fleet is None:
-            self._fleet = Fleet(self.cluster, self.nodes, self.transcript, lambda: self._asking)
+            self._fleet = Fleet(
+                self.cluster, self.nodes, self.transcript, lambda: self._asking, max(PATIENCE_S, self._all.wait_timeout)
+            )
         return self._fleet
 
     @property

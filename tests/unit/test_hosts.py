@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import filecmp
 import getpass
 import io
 import os
@@ -195,6 +196,28 @@ def test_put(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     assert "grüße" not in str(host._transcript.since(0))
 
 
+def test_a_large_file_is_sent_piece_by_piece(
+    fleet: Callable[..., Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "dump"
+    source.write_bytes(os.urandom(3 << 20))
+
+    def never(self: Path) -> bytes:
+        raise AssertionError("it may be larger than memory")
+
+    monkeypatch.setattr(Path, "read_bytes", never)
+    fleet()["sw1"].put(str(tmp_path / "there"), source)
+    assert filecmp.cmp(source, tmp_path / "there", shallow=False)
+
+
+def test_a_command_is_given_the_patience_of_its_host(fleet: Callable[..., Fleet]) -> None:
+    host = fleet()["sw1"]
+    host.patience_s = 0.5
+    with raises(Code.COMMAND_TIMED_OUT, "0.5 s", "wait_timeout"):
+        host.run("sleep 30")
+    assert host.run("sleep 0.6; echo ran", timeout_s=20).stdout == "ran\n"
+
+
 def test_a_file_that_does_not_arrive_whole_replaces_nothing(
     fleet: Callable[..., Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +225,7 @@ def test_a_file_that_does_not_arrive_whole_replaces_nothing(
     host, target = fleet()["sw1"], tmp_path / "settings"
     target.write_text("before")
     cut = hosts.execute
-    monkeypatch.setattr(hosts, "execute", lambda *given: cut(*given[:-1], given[-1][:-3]))
+    monkeypatch.setattr(hosts, "execute", lambda *given: cut(*given[:-1], [b"".join(given[-1])[:-3]]))
     with raises(Code.COMMAND_FAILED, "sw1") as caught:
         host.put(str(target), "after, and whole")
     assert "did not arrive whole" in str(caught.value)

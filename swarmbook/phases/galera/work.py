@@ -101,7 +101,7 @@ class Work:
         host.run(sh("rm -rf @{folder}", folder=f"{folder}/init.d"))
         scripts = self._made.scripts
         for path in scripts.files:
-            host.put(f"{folder}/init.d/{path.name}", path.read_bytes(), mode=0o644)
+            host.put(f"{folder}/init.d/{path.name}", path)
         if scripts.run:
             host.put(f"{folder}/init.d/.run", "".join(f"{name}\n" for name in scripts.run))
         # Not if a start that we did not see has used the mark up meanwhile: a second one would lie beside data, and be

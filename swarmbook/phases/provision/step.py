@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import sh
+from swarmbook.access.fleet import fan_out
+from swarmbook.access.hosts import Host
 from swarmbook.access.node import Node
 from swarmbook.access.probe import Probe, line, word
 from swarmbook.access.ssh_keys import fingerprint, generate_key, public_part, same_key, take_key
@@ -185,7 +189,10 @@ class ProvideMachines(Step[Machines, Wanted]):
     def apply(self, book: Book, wanted: Wanted, seen: Machines, changes: list[Change]) -> None:
         provider = provider_for(book)
         provider.provision([c for c in changes if c.action not in (Action.INVENTORY, Action.PIN)])
-        book.cluster.save_nodes(provider.wait(book.params.nodes), provider.name)
+        nodes = provider.wait(book.params.nodes)
+        # What is known of the cluster is not given up for machines that let no one in.
+        _prove(book, [node for node in nodes if node not in seen.inventory])
+        book.cluster.save_nodes(nodes, provider.name)
 
     def verify(self, wanted: Wanted, seen: Machines) -> list[Check]:
         states = {machine.name: machine for machine in seen.found}
@@ -204,6 +211,26 @@ class ProvideMachines(Step[Machines, Wanted]):
 
 
 machines = ProvideMachines()
+
+
+def _prove(book: Book, nodes: Sequence[Node]) -> None:
+    """Log in to machines that the inventory does not have, or has otherwise, with the host keys that their provider names.
+
+    Raises:
+        HostUnreachable: One does not answer.
+        HostKeyMismatch: Another machine does.
+        LoginRefused: It does not let us in.
+    """
+
+    def one(node: Node) -> None:
+        with tempfile.NamedTemporaryFile("w", prefix="swarmbook-pins-") as pins:
+            pins.write(book.cluster.pins_of(node))
+            pins.flush()
+            with contextlib.closing(Host(node, book.cluster, book.transcript, Path(pins.name))) as host:
+                host.ask(_WHO, quiet=True)
+
+    fan_out(one, {node.name: node for node in nodes})
+
 
 #: Who we are on a node, and what it runs.
 _WHO: Probe[tuple[str, str]] = Probe(

@@ -104,7 +104,7 @@ def deploy(
     host = book.fleet[manager]
     path = f"{_FOLDER}/{name}.yaml"
     host.put(path, _yaml(part or document))
-    host.run(sh("docker stack deploy --resolve-image never -c @{path} @{name}", path=path, name=name), timeout_s=120)
+    host.run(sh("docker stack deploy --resolve-image never -c @{path} @{name}", path=path, name=name))
 
 
 def specs(engine: Engine, stack: str) -> dict[str, str]:
