@@ -24,8 +24,16 @@ from swarmbook.access.commands import Script, sh
 from swarmbook.access.node import Endpoint, Node, known_name
 from swarmbook.access.probe import MOST_ANSWER, Probe
 from swarmbook.base.activity import doing
+from swarmbook.base.border import border, words
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError
+from swarmbook.base.errors import (
+    CommandFailed,
+    HostKeyMismatch,
+    HostUnreachable,
+    LoginRefused,
+    SwarmbookError,
+    WorldError,
+)
 from swarmbook.base.secrets import mask
 from swarmbook.model.transcript import Transcript
 
@@ -86,11 +94,15 @@ class Host:
             raise
 
     def _connect(self, name: str, end: Endpoint, user: str, gateway: Any = None) -> Any:
+        logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
+        where = f"{name} ({user}@{end})"
+        with border(f"{name} cannot be reached over SSH from here", where=where):
+            return self._opened(name, end, user, gateway, where)
+
+    def _opened(self, name: str, end: Endpoint, user: str, gateway: Any, where: str) -> Any:
         import fabric
         import paramiko
 
-        logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
-        where = f"{name} ({user}@{end})"
         connection = fabric.Connection(
             end.host,
             user=user,
@@ -109,7 +121,12 @@ class Host:
         # fabric adds unknown host keys by itself; these two calls, before open(), are what makes it strict.
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
         if self._known_hosts.exists():
-            connection.client.load_host_keys(str(self._known_hosts))
+            with border(
+                "the file of pinned host keys cannot be read",
+                where=str(self._known_hosts),
+                next="restore it, or: swarmbook run PARAMS --only 01, which pins them again",
+            ):
+                connection.client.load_host_keys(str(self._known_hosts))
         try:
             connection.open()
         except paramiko.BadHostKeyException as error:
@@ -149,12 +166,13 @@ class Host:
                 f"{name} does not answer over SSH",
                 where=where,
                 wanted=f"an SSH server within {_CONNECT_S} s",
-                seen=str(error) or type(error).__name__,
+                seen=words(error),
                 next="swarmbook run PARAMS --only 01 (it starts stopped machines), or: swarmbook status PARAMS",
             ) from None
         # Without it Nagle and delayed acknowledgement make every command 48 ms instead of 12.
         if gateway is None:
-            connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):  # it is gone again: the first command says so
+                connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def close(self) -> None:
@@ -226,7 +244,7 @@ class Host:
             raise HostUnreachable(
                 f"the connection to {self.name} broke",
                 where=f"{self.name}: {mask(command)[:200]}",
-                seen=str(error) or type(error).__name__,
+                seen=words(error),
                 next="run it again",
                 code=Code.CONNECTION_BROKE,
             ) from None
@@ -283,15 +301,30 @@ class Host:
         data = content.encode() if isinstance(content, str) else content
         # A folder of the login user's own, so that no other user can occupy the name; install gives mode and owner.
         aside = f".swarmbook-{secrets.token_hex(8)}"
-        sftp = self.connection().sftp()
-        with sftp.open(aside, "wx") as stream:
-            stream.chmod(0o600)
-            stream.write(data)
+        connection = self.connection()
+        try:
+            sftp = connection.sftp()
+            with sftp.open(aside, "wx") as stream:
+                stream.chmod(0o600)
+                stream.write(data)
+            home = sftp.normalize(".")
+        except Exception as error:  # paramiko raises what it likes: where sshd has no such subsystem, `Channel closed.`
+            with contextlib.suppress(Exception):
+                if not connection.transport.is_active():
+                    self.close()  # the next command opens another
+            raise WorldError(
+                f"a file could not be sent to {self.name}",
+                where=f"{self.name}: {path}",
+                wanted=f"SFTP as {self.node.user}, and room in its home folder",
+                seen=words(error),
+                next=f"swarmbook ssh {self.name} 'grep -r Subsystem /etc/ssh/sshd_config*; df -h ~' (it wants: Subsystem sftp internal-sftp)",
+                code=Code.TRANSFER_FAILED,
+            ) from error
         self.run(
             sh(
                 "install -D -m @{mode} @{source} @{new} && mv -f @{new} @{target} && rm -f @{source}",
                 mode=f"{mode:04o}",
-                source=f"{sftp.normalize('.')}/{aside}",
+                source=f"{home}/{aside}",
                 new=f"{path}.new",
                 target=path,
             )

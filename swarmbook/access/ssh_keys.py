@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.access.node import Endpoint
+from swarmbook.base.border import foreign, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
@@ -144,7 +145,9 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
             connection: Any = socket.create_connection((end.host, end.port), timeout_s)
         else:
             connection = by.open_channel("direct-tcpip", (end.host, end.port), ("127.0.0.1", 0), timeout=timeout_s)
-    except (OSError, paramiko.SSHException) as error:
+    except Exception as error:
+        if not foreign(error):
+            raise
         raise _unreachable(end, timeout_s, error) from None
     transport = None
     try:
@@ -152,7 +155,9 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
         transport.banner_timeout = timeout_s
         transport.start_client(timeout=timeout_s)
         key = transport.get_remote_server_key()
-    except (OSError, EOFError, paramiko.SSHException) as error:
+    except Exception as error:
+        if not foreign(error):
+            raise
         raise _unreachable(end, timeout_s, error) from None
     finally:
         if transport is not None:
@@ -166,6 +171,6 @@ def _unreachable(end: Endpoint, timeout_s: float, error: Exception) -> HostUnrea
         "no SSH server shows a host key",
         where=str(end),
         wanted=f"one within {timeout_s:g} s",
-        seen=str(error) or type(error).__name__,
+        seen=words(error),
         next="run it again",
     )

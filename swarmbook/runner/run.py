@@ -14,9 +14,11 @@ from typing import Any
 
 import nbformat
 
-from swarmbook.base.errors import ERROR_MIME, Interrupted, SwarmbookError, exit_code_for
+from swarmbook.base.border import ours
+from swarmbook.base.errors import ERROR_MIME, Interrupted, exit_code_for
 from swarmbook.base.files import write_atomic
 from swarmbook.base.secrets import mask, register_references, watch
+from swarmbook.base.shadows import shadows
 from swarmbook.model import states
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.model.results import Chapter, ChapterRecord, RunResult
@@ -224,16 +226,17 @@ def _execute(
         )
     except PapermillExecutionError as failure:
         error = {"ename": str(failure.ename), "evalue": str(failure.evalue), **steps.code}
+        if not steps.code and (hiding := shadows()):  # a fault of no one's that we know
+            error["evalue"] += f"; in the place of modules of Python's own stand: {', '.join(hiding)}"
         status, exit_code = states.FAILED, exit_code_for(error["ename"])
     except Interrupted as failure:
         error = {"ename": "Interrupted", "evalue": mask(str(failure)), "code": failure.code.value}
         status, exit_code = states.INTERRUPTED, failure.exit_code
     except Exception as failure:
         log.debug("chapter %s", chapter.notebook, exc_info=True)
-        error = {"ename": type(failure).__name__, "evalue": mask(str(failure))}
-        if isinstance(failure, SwarmbookError):
-            error["code"] = failure.code.value
-        status, exit_code = states.FAILED, getattr(failure, "exit_code", SwarmbookError.exit_code)
+        named = ours(failure)
+        error = {"ename": type(named).__name__, "evalue": mask(str(named)), "code": named.code.value}
+        status, exit_code = states.FAILED, named.exit_code
     record = ChapterRecord(chapter.number, chapter.name, status, notebook=chapter.notebook, error=error)
     record = _from_notebook(record, target, since)
     record = replace(record, seconds=round(time.monotonic() - began, 3))

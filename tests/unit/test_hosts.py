@@ -220,7 +220,7 @@ def test_what_is_sent_aside_is_private_and_never_an_older_file(
     taken = Path(host.connection().sftp().normalize(".")) / ".swarmbook-taken"
     taken.write_text("someone's")
     try:
-        with pytest.raises(OSError):
+        with raises(Code.TRANSFER_FAILED, "sw1", str(tmp_path / "other")):
             host.put(str(tmp_path / "other"), "ours")
         assert taken.read_text() == "someone's" and not (tmp_path / "other").exists()
     finally:

@@ -14,7 +14,7 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
-from swarmbook.machines.host_engine import engine_outlook, ensure_engine
+from swarmbook.machines.host_engine import engine_outlook, engine_there, ensure_engine
 from swarmbook.machines.images import Recipe, ensure_image, node_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.machines.providers.base import Found, Offer
@@ -76,7 +76,7 @@ class LabProvider:
 
     def _there(self) -> Machines | None:
         """Return the machines, or None when no engine runs that could hold any: none is started to find that out."""
-        engine = local_engine()
+        engine = engine_there()
         return None if engine is None else self._on(engine)
 
     def prerequisites(self) -> list[Check]:
@@ -180,7 +180,8 @@ class LabProvider:
         Raises:
             EngineUnavailable: There are some, by the inventory, and no engine says what is left of them.
         """
-        machines = self._there()
+        engine = local_engine()
+        machines = None if engine is None else self._on(engine)
         if machines is None and (self._book.cluster.nodes or self._engine_file.exists()):
             raise EngineUnavailable(
                 "no engine says what is left of the lab's machines; nothing was touched",
