@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from swarmbook.access.ambient import own_environment
 from swarmbook.access.answers import bound
+from swarmbook.access.docker_settings import settings_wrong, without_missing_helpers
 from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode, labels, object_names
 from swarmbook.access.node import Endpoint
 from swarmbook.access.pki import Leaf
@@ -87,7 +87,7 @@ class Engine:
         except (docker.errors.APIError, docker.errors.BuildError, docker.errors.ImageLoadError) as error:
             raise self._refused(what, error, Code.ENGINE_SAYS_NO) from None
         except (docker.credentials.StoreError, docker.errors.InvalidConfigFile) as error:
-            raise _settings_wrong(what, error) from None
+            raise settings_wrong(what, error) from None
         except Exception as error:
             if not foreign(error):
                 raise
@@ -282,7 +282,7 @@ def connect(name: str, end: Endpoint, authority: Path, operator: Leaf) -> Engine
         bound(client.api)
         _ping(client)
     except docker.errors.InvalidConfigFile as error:
-        raise _settings_wrong(f"the engine's API on {name}", error) from None
+        raise settings_wrong(f"the engine's API on {name}", error) from None
     except Exception as error:
         if not foreign(error):
             raise
@@ -307,41 +307,13 @@ def local_engine() -> Engine | None:
         client = docker.from_env(timeout=_LOCAL_TIMEOUT_S, environment=own_environment())
         _ping(client)
     except docker.errors.InvalidConfigFile as error:
-        raise _settings_wrong(f"the engine of {_HERE}", error) from None
+        raise settings_wrong(f"the engine of {_HERE}", error) from None
     except Exception as error:
         if not foreign(error):
             raise
         return None
-    _without_missing_helpers(client)
+    without_missing_helpers(client)
     return Engine(client, _HERE)
-
-
-def _without_missing_helpers(client: Any) -> None:
-    """Ask registries without credentials where their helper is not on this computer, as the docker command does."""
-    credentials = client.api._auth_configs
-    if (store := credentials.creds_store) and not _has_helper(store):
-        del credentials["credsStore"]
-    for registry, helper in list(credentials.cred_helpers.items()):
-        if not _has_helper(helper):
-            del credentials["credHelpers"][registry]
-
-
-def _has_helper(name: str) -> bool:
-    return shutil.which(f"docker-credential-{name}") is not None
-
-
-def _settings_wrong(what: str, error: Exception) -> EngineUnavailable:
-    import docker.utils.config
-
-    file = docker.utils.config.find_config_file() or "~/.docker/config.json"
-    return EngineUnavailable(
-        f"{what}: Docker's settings of this user, or the credentials they lead to, cannot be used",
-        where=str(file),
-        wanted="settings that the docker command can read, and a credential helper that answers",
-        seen=words(error),
-        next=f"docker info, and mend {file}; without it: export DOCKER_CONFIG=$(mktemp -d)",
-        code=Code.CREDENTIALS_REFUSED if type(error).__name__ == "StoreError" else Code.ENGINE_SETTINGS_NOT_READ,
-    )
 
 
 def _ping(client: Any) -> None:

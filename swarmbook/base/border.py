@@ -2,7 +2,7 @@
 
 An adapter puts :func:`border` around what it asks of its library, and says what it was about. What comes from no adapter
 (a file of this computer, above all) becomes ours where a step ends, where several hosts are asked at once, and in the
-command line: nobody meets a library's words without ours around them. What is left is a fault of swarmbook's own.
+command line: no one meets a library's words without ours around them. What is left is a fault of swarmbook's own.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ class Code(str, Enum):
     NO_COPY_OF_THE_BOOK = "no-copy-of-the-book"
     PARAMETERS_NOT_READ = "parameters-not-read"
     SECRET_NOT_THERE = "secret-not-there"  # noqa: S105 - a code, not a secret
+    SECRET_UNFIT = "secret-unfit"  # noqa: S105 - likewise
 
     # This computer, and what libraries say there.
     DATABASE_FAILED = "database-failed"

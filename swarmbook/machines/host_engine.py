@@ -28,7 +28,7 @@ def engine_there() -> Engine | None:
     """Return this computer's engine, or None when none runs; none is started to find that out.
 
     Raises:
-        EngineUnavailable: The environment names one, and it does not answer: nobody knows what is there.
+        EngineUnavailable: The environment names one, and it does not answer, so what is there is unknown.
     """
     engine = local_engine()
     if engine is None and (named := own_environment().get("DOCKER_HOST")):

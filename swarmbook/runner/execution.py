@@ -57,9 +57,9 @@ def save_notebook(nb: Any, path: Path) -> None:
         WorldError: It could not be written; what was there before is still there, whole.
     """
     # Masked once more as a whole: also what stands in sources and parameters, or reached the outputs by another way.
-    text = (
-        mask(str(nbformat.v4.writes_json(nb))) + "\n"
-    )  # without the schema check of nbformat.write: 10 times a notebook
+    # Not as one text: the notebook's own keys are no one's secret. Without the schema check of nbformat.write: 10 times a notebook.
+    masked = nbformat.from_dict(mask_data(nb, keys=False))
+    text = str(nbformat.v4.writes_json(masked)) + "\n"
     try:
         if path.exists() and not path.is_file():  # /dev/null and the like must not be replaced
             path.write_text(text, "utf-8")

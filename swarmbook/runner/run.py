@@ -17,9 +17,10 @@ import nbformat
 from swarmbook.base.border import ours
 from swarmbook.base.errors import ERROR_MIME, Interrupted, exit_code_for
 from swarmbook.base.files import write_atomic
-from swarmbook.base.secrets import mask, register_references, watch
+from swarmbook.base.secrets import mask, mask_data, register_references, watch
 from swarmbook.base.shadows import shadows
 from swarmbook.model import states
+from swarmbook.model.names import keep_names
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.model.results import Chapter, ChapterRecord, RunResult
 from swarmbook.record.evidence import Evidence
@@ -115,6 +116,7 @@ def run_chapters(
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     console = console if console is not None else Console(io.StringIO())
+    keep_names()
     register_references([chapter.parameters for chapter in chapters], Path(cwd) if cwd else None)
     if cluster is not None:
         watch(cluster)
@@ -183,7 +185,9 @@ def _report(folder: Path, console: Console) -> None:
 
 def _summarize(result: RunResult, console: Console) -> None:
     try:
-        write_atomic(result.folder / "summary.json", mask(json.dumps(result.to_json(), indent=1)) + "\n")
+        write_atomic(
+            result.folder / "summary.json", json.dumps(mask_data(result.to_json(), keys=False), indent=1) + "\n"
+        )
     except OSError as error:  # a full disk: the result is still returned and shown
         console.note(f"summary.json could not be written: {error}")
 

@@ -27,7 +27,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from swarmbook.access import docker_api, docker_images, lease, ssh_keys
+from swarmbook.access import docker_api, docker_images, docker_settings, lease, ssh_keys
+from swarmbook.access.ambient import own_environment
 from swarmbook.access.commands import sh
 from swarmbook.access.docker_api import Engine
 from swarmbook.access.docker_containers import Containers, ContainerSpec, Network, Privileges
@@ -43,7 +44,7 @@ from swarmbook.base.secrets import Secret
 from swarmbook.book.book import Book
 from swarmbook.book.step import look
 from swarmbook.cli import main
-from swarmbook.machines import softlayer_api
+from swarmbook.machines import host_engine, softlayer_api
 from swarmbook.machines.images import releases
 from swarmbook.model.checks import Check
 from swarmbook.notebook import open_book as open_in_notebook
@@ -187,7 +188,7 @@ _LOOKED_FOR = {
 
 #: Modules that ask a service, a host or an engine by a library: broken one by one below.
 ADAPTERS = {
-    "swarmbook.access.docker_api", "swarmbook.access.docker_containers", "swarmbook.access.docker_images", "swarmbook.access.hosts", "swarmbook.access.lease",
+    "swarmbook.access.docker_api", "swarmbook.access.docker_containers", "swarmbook.access.docker_images", "swarmbook.access.docker_settings", "swarmbook.access.hosts", "swarmbook.access.lease",
     "swarmbook.access.ssh_keys", "swarmbook.machines.images.releases", "swarmbook.machines.softlayer_api", "swarmbook.params.flat",
     "swarmbook.phases.galera.verify", "swarmbook.phases.support.consul_api",
 }  # fmt: skip
@@ -412,13 +413,13 @@ def test_an_adapter_makes_every_foreign_error_ours(
     name: str, open_book: Callable[..., Book], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book = open_book("08")
-    raw, told = [], 0
+    raw, named = [], 0
     for error in FOREIGN:
         with monkeypatch.context() as patch:
             try:
                 answer = TRIALS[name](error, patch, book)
             except SwarmbookError as caught:
-                told += 1
+                named += 1
                 missing = [field for field in FIELDS if not getattr(caught, field)]
                 if missing:
                     raw.append(f"{type(error)} {error!r}: says no {', '.join(missing)}: {caught}")
@@ -429,7 +430,7 @@ def test_an_adapter_makes_every_foreign_error_ours(
                 if kind not in TOLERANT or answer != TOLERANT[kind]:
                     raw.append(f"{type(error)} {error!r}: was taken for the answer {answer!r}")
     assert not raw, "\n".join(raw[:20])
-    assert told or name.rpartition(".")[2] in TOLERANT
+    assert named or name.rpartition(".")[2] in TOLERANT
 
 
 def test_a_fault_in_our_own_code_is_not_taken_for_the_worlds() -> None:
@@ -526,7 +527,7 @@ def test_a_check_that_failed_stays_one_at_every_border() -> None:
     assert ours(failed) is failed and named_by_the_runner(failed) is failed and not foreign(failed)
 
 
-# -- files that somebody put there -------------------------------------------------------------------------------------
+# -- files that someone put there -------------------------------------------------------------------------------------
 
 
 def test_sshd_without_sftp_is_a_named_error(fleet: Callable[..., Fleet], server: Server, tmp_path: Path) -> None:
@@ -555,7 +556,7 @@ def test_credentials_whose_helper_is_not_here_are_left_out(
     client = docker.DockerClient(base_url="tcp://127.0.0.1:9", version="1.41")
     with pytest.raises(Exception, match="nowhere-at-all"):
         client.api._auth_configs.get_all_credentials()
-    docker_api._without_missing_helpers(client)
+    docker_settings.without_missing_helpers(client)
     assert client.api._auth_configs.get_all_credentials() == {"a.example": {}}
 
 
@@ -569,7 +570,7 @@ def test_a_credential_helper_that_fails_is_a_named_error(tmp_path: Path, monkeyp
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     client = docker.DockerClient(base_url="tcp://127.0.0.1:9", version="1.41")
-    docker_api._without_missing_helpers(client)
+    docker_settings.without_missing_helpers(client)
     with raises(Code.CREDENTIALS_REFUSED, "config.json", "keychain is locked"):
         docker_images.build_image(
             Engine(client, "this computer"), "a:1", b"", "Dockerfile", arguments={}, labels={}, say=lambda _: None
@@ -596,7 +597,9 @@ def test_an_engine_that_is_named_and_does_not_answer_is_named(
     command: list[str], leads: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", leads)
-    monkeypatch.setenv("SWARMBOOK_HOME", str(ROOT))
+    monkeypatch.setattr(host_engine, "own_environment", own_environment)
+    for folder in ("notebooks", "params"):
+        (home / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(home)
     (home / "p.yaml").write_text("cluster: nowhere-at-all\n")
     given = [] if command == ["prune"] else [str(home / "p.yaml")]
