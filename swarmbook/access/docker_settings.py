@@ -8,6 +8,7 @@ from typing import Any
 from swarmbook.base.border import words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable
+from swarmbook.base.words import typed
 
 __all__ = ["settings_wrong", "without_missing_helpers"]
 
@@ -45,6 +46,6 @@ def settings_wrong(what: str, error: Exception) -> EngineUnavailable:
         where=str(file),
         wanted="settings that the docker command can read, and a credential helper that answers",
         seen=words(error),
-        next=f"docker info, and fix {file}; without it: export DOCKER_CONFIG=$(mktemp -d)",
+        next=f"docker info, and fix {typed(file)}; without it: export DOCKER_CONFIG=$(mktemp -d)",
         code=Code.CREDENTIALS_REFUSED if type(error).__name__ == "StoreError" else Code.ENGINE_SETTINGS_NOT_READ,
     )

@@ -35,6 +35,7 @@ from swarmbook.base.errors import (
     WorldError,
 )
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import typed
 from swarmbook.model.transcript import Transcript
 
 __all__ = ["Host", "Output"]
@@ -136,7 +137,7 @@ class Host:
                 wanted=f"{error.expected_key.get_name()} {error.expected_key.get_base64()}",
                 seen=f"{error.key.get_name()} {error.key.get_base64()}",
                 next=f"find out who answers at {end}; if the machine was reinstalled on purpose: "
-                f"ssh-keygen -f {self._cluster.known_hosts} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
+                f"ssh-keygen -f {typed(self._cluster.known_hosts)} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
             ) from None
         except paramiko.AuthenticationException:
             raise LoginRefused(
@@ -144,7 +145,7 @@ class Host:
                 where=where,
                 wanted=f"the key {self._cluster.key_file}.pub in {user}'s authorized_keys",
                 seen="permission denied (publickey)",
-                next=f"restore {self._cluster.key_file}; if it was changed on purpose: swarmbook run PARAMS --only 01",
+                next=f"restore {typed(self._cluster.key_file)}; if it was changed on purpose: swarmbook run PARAMS --only 01",
             ) from None
         except FileNotFoundError as error:
             raise HostUnreachable(

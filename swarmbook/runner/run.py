@@ -36,8 +36,9 @@ from swarmbook.record.notebooks import (
 )
 from swarmbook.runner.console import Console
 from swarmbook.runner.failure import OnFailure, look_into
-from swarmbook.runner.kernels import KernelPool, StopSignals, log
+from swarmbook.runner.kernels import OWN, KernelPool, log
 from swarmbook.runner.papermill_engine import register
+from swarmbook.runner.stop import StopSignals
 
 __all__ = ["run_chapters"]
 
@@ -219,7 +220,7 @@ def _execute(
             None,
             parameters={key: plain(value) for key, value in chapter.parameters.items() if key in known},
             engine_name="swarmbook",
-            kernel_name="python3",
+            kernel_name=OWN,
             language="python",
             progress_bar=False,
             save_path=target,

@@ -20,8 +20,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from swarmbook.base.errors import Interrupted, WorldError
 from swarmbook.runner import execution, pulse
-from swarmbook.runner.kernels import KernelPool, StopSignals
+from swarmbook.runner.kernels import KernelPool
 from swarmbook.runner.papermill_engine import register
+from swarmbook.runner.stop import StopSignals
 
 register()
 

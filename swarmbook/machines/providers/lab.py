@@ -13,6 +13,7 @@ from swarmbook.access.node import Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.files import write_atomic
+from swarmbook.base.words import typed
 from swarmbook.book.book import Book
 from swarmbook.machines.host_engine import engine_outlook, engine_there, ensure_engine
 from swarmbook.machines.images import Recipe, ensure_image, node_image
@@ -58,7 +59,7 @@ class LabProvider:
                 wanted=f"engine {kept}",
                 seen=f"engine {about.id}",
                 next="unset DOCKER_HOST, or set it to that engine; if that engine is gone for good, and the machines with it: "
-                f"rm {self._engine_file}",
+                f"rm {typed(self._engine_file)}",
             )
         if not kept and {label.partition("=")[0] for label in about.labels} >= _NODE_LABELS:
             raise WorldError(
