@@ -55,6 +55,11 @@ pythons: ## unit tests on every supported Python that is found here
 fire: $(DEV) ## kills everything everywhere, 112 times, and checks what is claimed afterwards; writes fire-results/
 	@SWARMBOOK_FIRE=all $(PYTEST) tests/live/test_fire.py
 
+.PHONY: matrix
+matrix: $(DEV) ## a sample of all combinations of parameters, each run on a lab; ROWS=5 SEED=1
+	@tools/needs.sh root docker
+	@$(BIN)/python tools/matrix.py $(or $(ROWS),3) $(SEED)
+
 .PHONY: check
 check: $(DEV) ## formatter, linter, types, notebook linter
 	@$(BIN)/ruff format --check --quiet || { echo "not formatted: $(BIN)/ruff format"; exit 1; }

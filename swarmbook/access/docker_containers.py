@@ -71,7 +71,7 @@ class ContainerSpec:
         environment: Variables.
         network: The network it is on; empty: the usual one.
         address: Its address there.
-        publish: Its TCP ports, and where on 127.0.0.1; None: on a free one that the engine picks.
+        publish: Its TCP ports, and where on 127.0.0.1; None: on a free one, another one after each start.
         tmpfs: Folders in memory.
         own_system: With a cgroup namespace of its own, and nothing of /proc and /sys hidden: for systemd and an engine in it.
     """

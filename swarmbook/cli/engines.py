@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import time
@@ -17,8 +18,6 @@ from swarmbook.cli.common import example, say
 from swarmbook.cli.looking import one_node, the_cluster, which_cluster
 
 __all__ = ["env", "tunnel"]
-
-_PORT = 2376
 
 
 @click.command(epilog=example('eval "$(swarmbook env sw1)" && docker node ls'))
@@ -41,9 +40,9 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
         return
     found = the_cluster(cluster)
     to = one_node(found, node)
-    if _reached(to):
+    if not to.tunnel and _reached(to, port := _api_port(found, to)):
         folder = _certificates(found)
-        leads_to = f"tcp://{to.private_address}:{_PORT}"
+        leads_to = f"tcp://{to.private_address}:{port}"
         say(f"export DOCKER_HOST={leads_to}\nexport DOCKER_TLS_VERIFY=1")
         say(f"export DOCKER_CERT_PATH={shlex.quote(str(folder))}")
     else:
@@ -56,12 +55,27 @@ def env(node: str, cluster: str | None, unset: bool) -> None:
     say(f'# eval "$(swarmbook env {node})"')
 
 
-def _reached(node: Node) -> bool:
-    if node.tunnelled(_PORT):
-        return False
+def _api_port(cluster: Cluster, node: Node) -> int:
+    """Ask the node: a cluster's folder does not hold its parameters."""
+    from swarmbook.access.hosts import Host
+    from swarmbook.model.transcript import Transcript
+    from swarmbook.phases.engine.probe import API_PORT
+
+    with contextlib.closing(Host(node, cluster, Transcript())) as host:
+        port = host.ask(API_PORT)
+    if port is None:
+        raise OutOfOrder(
+            f"run 03 first: the engine's API on {node.name} is not set up",
+            where=node.name,
+            next="swarmbook run PARAMS --from 03",
+        )
+    return port
+
+
+def _reached(node: Node, port: int) -> bool:
     try:
         # Its certificate names this address, and not the one at which a lab publishes its port.
-        socket.create_connection((node.private_address, _PORT), timeout=1).close()
+        socket.create_connection((node.private_address, port), timeout=1).close()
     except OSError:
         return False
     return True

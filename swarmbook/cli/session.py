@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import UsageError
 from swarmbook.base.limits import allow_open_files
 from swarmbook.base.words import many
 from swarmbook.cli.approval import approve
@@ -23,6 +22,7 @@ from swarmbook.model.phases import PHASES, Kind
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.model.rundir import RunFolder
 from swarmbook.params import Params
+from swarmbook.phases.galera.scripts import initial_scripts
 from swarmbook.show.changes import summary
 
 if TYPE_CHECKING:
@@ -202,12 +202,8 @@ def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
     """Check what can be checked before anything runs, beyond the parameters themselves."""
     allow_open_files()
     known_secrets(params)
-    if params.mariadb_init_scripts and not Path(params.mariadb_init_scripts).expanduser().is_dir():
-        raise UsageError(
-            "the folder of initial scripts does not exist",
-            where=str(Path(params.mariadb_init_scripts).resolve()),
-            next="correct mariadb_init_scripts in the parameters",
-            code=Code.INIT_SCRIPTS_NOT_THERE,
-        )
+    if "07" in numbers:
+        # Once the cluster is founded, no one reads them any more.
+        initial_scripts(params.mariadb_init_scripts, look=not cluster.exists())
     if cluster.exists() and PHASES[numbers[-1]].kind is not Kind.TAKE_AWAY:
         cluster.refuse_removal([*params.nodes, *params.without])

@@ -62,6 +62,8 @@ class Action(str, Enum):
     INIT_SWARM = "init-swarm"
     JOIN_SWARM = "join-swarm"  # role
     PROMOTE = "promote"
+    AUTOLOCK = "autolock"  # on or off
+    UNLOCK = "unlock"
     LABEL = "label"  # KEY=VALUE
     AWAIT_NODE = "await-node"
     LEAVE_OUT = "leave-out"  # swarm node id
@@ -105,7 +107,7 @@ class Action(str, Enum):
     REMOVE_IMAGES = "remove-images"  # tags
     SET_BACK_ENGINE = "set-back-engine"  # an EngineBefore, then the folders that are emptied
     REMOVE_FILES = "remove-files"  # paths
-    UNDO_LAYOUT = "undo-layout"  # device, then what is on it
+    UNDO_LAYOUT = "undo-layout"  # device, then what is on it, last what else is in the engine
 
     def __str__(self) -> str:
         return self.value

@@ -106,6 +106,7 @@ ROTATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "consul-tokens": ("04", "07"),
     "password": ("07",),
     "join-tokens": (),
+    "unlock-key": (),
 })  # fmt: skip
 
 

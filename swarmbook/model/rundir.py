@@ -33,6 +33,11 @@ class RunFolder:
         """Return what a kernel's environment needs, so that it finds this folder."""
         return {_VARIABLE: str(self.path)}
 
+    @property
+    def at_work(self) -> Path:
+        """Where a kernel says what it is at, for the terminal; there as long as a step is at work."""
+        return self.path / ".at-work"
+
     def keep(self, name: str, content: str) -> None:
         """Write a file into the folder.
 

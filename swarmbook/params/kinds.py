@@ -98,6 +98,10 @@ Label = Annotated[
 Database = Annotated[
     str, kind("^([A-Za-z][A-Za-z0-9_]{0,63})?$", "a database's name of letters, digits and underscores, or empty", 64)
 ]
+#: As a server lists it; what its own words for a table may hold besides is rare.
+Table = Annotated[
+    str, kind(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$", "a table as DATABASE.TABLE", 129)
+]
 User = Annotated[
     str, kind("^([a-z][a-z0-9_]{0,31})?$", "a user's name of lowercase letters, digits and underscores, or empty", 32)
 ]
@@ -113,5 +117,6 @@ Rotates = Literal[
     "consul-tokens",
     "password",
     "join-tokens",
+    "unlock-key",
 ]
 Word = Annotated[str, kind("^[A-Za-z]*$", "a word, or empty", 20)]

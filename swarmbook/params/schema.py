@@ -34,6 +34,7 @@ from swarmbook.params.kinds import (
     SecretReference,
     Size,
     SystemCode,
+    Table,
     User,
     Word,
 )  # fmt: skip
@@ -157,6 +158,9 @@ class Params(BaseModel):
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
     docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 29 90", "port of the engine's API (mutual TLS)")
     swarm_managers: int = _p(3, "00 03 05", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers")
+    swarm_autolock: bool = _p(
+        False, "03 05 29", "whether managers ask for a key, kept in the cluster's folder, whenever their engine starts"
+    )
     swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
     certificate_days: int = _p(365, "03 04 05 07", "lifetime of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 05 07", "renew a certificate this many days before it expires", ge=0)
@@ -196,7 +200,12 @@ class Params(BaseModel):
     )
     mariadb_data_path: HostFolder = _p("", "07 90", "folder for the data on the node; empty: a named volume")
     mariadb_init_scripts: LocalPath = _p(
-        "", "07", "local folder of *.sql, *.sql.gz and *.sh, run once on the first member"
+        "",
+        "07",
+        "local folder of *.sql (also .gz, .xz, .zst, .bz2) and *.sh, run once on the first member; what they source lies beside them",
+    )
+    mariadb_unreplicated: list[Table] = _p(
+        [], "08", "tables, as DATABASE.TABLE, that need not be replicated: 08 passes over their engine and primary key"
     )
     mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
     mariadb_database: Database = _p("app", "07 08", "database created at the bootstrap")
@@ -217,7 +226,7 @@ class Params(BaseModel):
     rotate: list[Rotates] = _p(
         [],
         "29",
-        "what to replace: engine, consul, replication, database, swarm (authorities), gossip-key, consul-tokens, password, join-tokens; or all",
+        "what to replace: engine, consul, replication, database, swarm (authorities), gossip-key, consul-tokens, password, join-tokens, unlock-key; or all",
     )
     undo_storage: bool = _p(
         False, "90", "also remove the second disk's layout: mount, fstab line, volumes, partition table"

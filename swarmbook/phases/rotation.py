@@ -16,6 +16,7 @@ from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.phases import ROTATIONS
+from swarmbook.phases.support.autolock import keep_new_key
 from swarmbook.phases.support.join_tokens import NEW_JOIN_TOKENS
 from swarmbook.phases.support.preconditions import require_swarm
 
@@ -69,6 +70,8 @@ class Begin(Step[frozenset[str], Sequence[Due]]):
         manager = book.fleet[require_swarm(book)]
         if "join-tokens" in names:
             manager.run(NEW_JOIN_TOKENS)
+        if "unlock-key" in names:
+            keep_new_key(book, manager.name)
         if "swarm" in names:  # with an overlap, which ends by itself when every node has a new certificate
             manager.run(sh("docker swarm ca --rotate --quiet >/dev/null"), timeout_s=book.params.wait_timeout)
         # What is made aside removes nothing here.
@@ -123,6 +126,8 @@ def _why_not(book: Book, name: str) -> str:
     params = book.params
     if name == "password" and not params.mariadb_user:
         return "there is no mariadb_user"
+    if name == "unlock-key" and not params.swarm_autolock:
+        return "swarm_autolock is off"
     yours = {"password": params.mariadb_password, "gossip-key": params.consul_gossip_key}.get(name, "generate")
     if yours != "generate":
         return f"it is yours ({yours})"
@@ -133,6 +138,7 @@ def _why_not(book: Book, name: str) -> str:
 
 _INSTEAD = {
     "password": "put another one where the parameter leads to, then: swarmbook run PARAMS brings it in",
+    "unlock-key": "set swarm_autolock: true, then: swarmbook run PARAMS",
     "gossip-key": "put another one where the parameter leads to, or wait until all nodes are there; then: swarmbook run PARAMS",
 }
 
@@ -191,6 +197,7 @@ _MAKES: Mapping[str, Callable[[Book, str], bool]] = {
     "consul-tokens": _tokens,
     "password": _password,
     "join-tokens": _by_the_swarm,
+    "unlock-key": _by_the_swarm,
     "swarm": _by_the_swarm,
 }
 

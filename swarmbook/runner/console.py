@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Console"]
 
 _TITLE = 38
+#: Characters of what a step is at.
+_AT = 100
 SIGN_OF_LIFE_S = 15.0
 
 
@@ -59,7 +61,7 @@ class Console:
         if self.tty and not self.quiet and steps:
             from tqdm import tqdm
 
-            form = "{desc}|{bar}| {n_fmt}/{total_fmt} steps {elapsed}"
+            form = "{desc}|{bar}| {n_fmt}/{total_fmt} steps {elapsed} {postfix}"
             self._bar = tqdm(total=steps, file=self.stream, leave=False, dynamic_ncols=True, bar_format=form)
 
     def step_started(self, number: str, name: str, title: str) -> None:
@@ -67,12 +69,22 @@ class Console:
         if self._bar is not None:
             self._bar.set_description_str(f"{number} {cut(title or name, 30, self.dots)} ")
 
-    def waiting(self, title: str, seconds: float) -> None:
-        """Show a sign of life: the bar's clock on a terminal, now and then a line elsewhere."""
+    def waiting(self, title: str, seconds: float, at: Callable[[], str] = str) -> None:
+        """Show a sign of life, and what is being done: at the bar on a terminal, now and then in a line elsewhere.
+
+        Args:
+            title: The step.
+            seconds: How long it has been at work.
+            at: Says what it is at; asked only when that is shown.
+        """
         if self._bar is not None:
-            self._bar.refresh()
+            self._bar.set_postfix_str(cut(plain(at()), _AT, self.dots), refresh=True)
         elif not self.tty and time.monotonic() - self._said >= SIGN_OF_LIFE_S:
-            self.line(f"{self.dots} still at: {title} ({seconds:.0f} s)")
+            doing = plain(at())
+            self.line(
+                f"{self.dots} still at: {title} ({seconds:.0f} s)"
+                + (f": {cut(doing, _AT, self.dots)}" if doing else "")
+            )
 
     def step_finished(self, step: StepRecord) -> None:
         label = f"{step.number} {step.chapter}".ljust(self._label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -23,6 +24,7 @@ from swarmbook.model import states
 from swarmbook.model.names import keep_names
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.model.results import Chapter, ChapterRecord, RunResult
+from swarmbook.model.rundir import RunFolder
 from swarmbook.record.evidence import Evidence
 from swarmbook.record.notebooks import (
     PARAMETER_TAGS,
@@ -46,8 +48,8 @@ __all__ = ["run_chapters"]
 class _Steps:
     """Listens to one notebook's execution, keeps its step records, feeds the ledger and the console."""
 
-    def __init__(self, chapter: Chapter, console: Console, evidence: Evidence) -> None:
-        self.chapter, self.console, self.evidence = chapter, console, evidence
+    def __init__(self, chapter: Chapter, console: Console, evidence: Evidence, folder: RunFolder) -> None:
+        self.chapter, self.console, self.evidence, self.folder = chapter, console, evidence, folder
         self.title = ""
         self.titles: list[str | None] = []
         self.code: dict[str, str] = {}
@@ -69,9 +71,15 @@ class _Steps:
             self.code = {"code": str(said.get("code"))}
 
     def cell_waiting(self, cell: Any, index: int, seconds: float) -> None:
-        self.console.waiting(self.title or f"{self.chapter.number} {self.chapter.name}", seconds)
+        self.console.waiting(self.title or f"{self.chapter.number} {self.chapter.name}", seconds, self._at)
+
+    def _at(self) -> str:
+        with contextlib.suppress(OSError):
+            return self.folder.at_work.read_text(encoding="utf-8", errors="replace")
+        return ""
 
     def cell_finished(self, cell: Any, index: int, total: int, status: str, seconds: float) -> None:
+        self.folder.at_work.unlink(missing_ok=True)  # of a kernel that was killed
         if self.title:
             step = recorded_step(cell, self.chapter.number, self.chapter.name, self.title)
             self.evidence.step_ended(step)
@@ -206,7 +214,7 @@ def _execute(
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("papermill").addHandler(logging.NullHandler())
-    steps = _Steps(chapter, console, evidence)
+    steps = _Steps(chapter, console, evidence, RunFolder(folder))
     target = folder / chapter.notebook
     began = time.monotonic()
     error: dict[str, str] | None = None

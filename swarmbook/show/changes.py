@@ -125,6 +125,8 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.RESTART: _with("engine restarted"),
     Action.INIT_SWARM: _with("swarm initialised"),
     Action.JOIN_SWARM: _with("joined as {}"),
+    Action.AUTOLOCK: _with("autolock switched {}"),
+    Action.UNLOCK: _with("manager unlocked"),
     Action.PROMOTE: _with("promoted to manager"),
     Action.LABEL: _with("node label {}"),
     Action.AWAIT_NODE: _why("waited for until the swarm finds it ready"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +13,7 @@ from swarmbook.base import activity
 from swarmbook.base.plain import plain
 from swarmbook.base.secrets import mask
 from swarmbook.base.words import cut
+from swarmbook.model.rundir import RunFolder
 from swarmbook.show.widgets import somebody_watches
 
 __all__ = ["AtWork", "Progress"]
@@ -59,7 +61,8 @@ class Progress:
 class AtWork:
     """A line below a cell that says every second how long its step has been at work, and at what; gone when the step ends.
 
-    Only in a notebook that is being watched: a saved line would be different every time, and a run has its own on the terminal.
+    In the notebook only where it is being watched: a saved line would be different every time. In a run it goes into a file of the run's
+    folder, for the terminal.
 
     Args:
         every_s: Seconds between two lines.
@@ -70,9 +73,14 @@ class AtWork:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._progress = Progress()
+        self._run: RunFolder | None = None
 
     def __enter__(self) -> AtWork:
-        if somebody_watches():
+        self._run = RunFolder.of_this_process()
+        if self._run is not None:
+            self._thread = threading.Thread(target=self._write, args=(self._run.at_work,), daemon=True)
+            self._thread.start()
+        elif somebody_watches():
             self._thread = threading.Thread(target=self._tell, args=(time.monotonic(),), daemon=True)
             # At once, and not when there is something to tell: what a step shows has to be the same every time.
             self._progress.show("")
@@ -86,6 +94,15 @@ class AtWork:
         if self._thread is not None:
             self._thread.join()
             self._progress.show("")
+        if self._run is not None:
+            self._run.at_work.unlink(missing_ok=True)
+
+    def _write(self, path: Path) -> None:
+        while not self._over.wait(self._every_s):
+            with contextlib.suppress(
+                OSError
+            ):  # the folder may be gone, or the disk full: the step says so, this does not
+                path.write_text(work(), encoding="utf-8")
 
     def _tell(self, began: float) -> None:
         while not self._over.wait(self._every_s):
@@ -93,8 +110,13 @@ class AtWork:
 
 
 def line(seconds: float) -> str:
+    """Say in one line what is being done now, and for how long."""
+    return f"{seconds:.0f} s · {work()}"
+
+
+def work() -> str:
     """Say in one line what is being done now."""
     at_work = [mask(f"{where}: {what}" if where else what) for where, what in activity.now()]
     text = "; ".join(" ".join(words.split()) for words in at_work) or "at work"
     # Masked first, cut then: half a secret would not be known as one.
-    return f"{seconds:.0f} s · {cut(text, _LONGEST)}"
+    return cut(text, _LONGEST)

@@ -600,8 +600,42 @@ def test_walls_go_when_no_one_wants_them(lab: Lab) -> None:
 @pytest.fixture(scope="module")
 def alone(make_lab: Callable[..., Lab]) -> Lab:
     return make_lab(
-        ["d1"], swarm_managers=1, lab_disk_gb=3, mariadb_port=0, mariadb_data_path="/srv/db", firewall="always"
+        ["d1"],
+        swarm_managers=1,
+        lab_disk_gb=3,
+        mariadb_port=0,
+        mariadb_data_path="/srv/db",
+        firewall="always",
+        swarm_autolock=True,
     )
+
+
+def test_what_belongs_to_the_owner_is_left_alone(alone: Lab) -> None:
+    """A disk of theirs where ours belongs, its line in fstab, and a swarm of theirs: each refused before anything is changed."""
+    alone.book("run", "--to", "01").expect(0)
+    machine = alone.machine("d1")
+    machine.sh(
+        "mkdir -p /var/lib/docker && mount -t tmpfs tmpfs /var/lib/docker && echo mine > /var/lib/docker/mine\n"
+        "cp /etc/fstab /root/fstab && echo 'tmpfs /var/lib/docker tmpfs rw 0 0' >> /etc/fstab"
+    )
+    theirs = "sha256sum /etc/fstab /var/lib/docker/mine; findmnt -n /var/lib/docker"
+    before = machine.sh(theirs)
+    alone.book("run", "--only", "02").refused(
+        3, "fstab of d1 mounts something else", "swarmbook explain mount-point-taken"
+    )
+    assert machine.sh(theirs) == before
+    machine.sh("cp /root/fstab /etc/fstab")
+    before = machine.sh(theirs)
+    alone.book("run", "--only", "02").refused(3, "something else is mounted", "tmpfs", "storage_layout: existing")
+    assert machine.sh(theirs) == before
+    machine.sh("umount /var/lib/docker && systemctl start docker && docker swarm init >/dev/null")
+    theirs = "docker info --format '{{.Swarm.NodeID}}'; ls -A /etc/docker"
+    before = machine.sh(theirs)
+    alone.book("run", "--only", "03").refused(
+        3, "in a swarm that the book has not formed", "swarmbook explain engine-in-a-swarm"
+    )
+    assert machine.sh(theirs) == before
+    machine.sh("docker swarm leave --force && systemctl stop docker docker.socket && rm -rf /var/lib/docker/*")
 
 
 def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -> None:
@@ -614,6 +648,27 @@ def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -
         "docker volume create blog && echo text > /var/lib/docker/volumes/blog/_data/post\n"
         "mkdir -p /root/disk /var/lib/docker/kept && echo far > /root/disk/far && mount --bind /root/disk /var/lib/docker/kept"
     )
+    # A thief of a manager's disk has neither the swarm's secrets nor its CA.
+    machine.sh("systemctl restart docker.service")
+    assert "docker swarm unlock" in machine.try_sh("docker secret ls")[1]
+    assert "BEGIN ENCRYPTED PRIVATE KEY" in machine.sh("cat /var/lib/docker/swarm/certificates/swarm-node.key")
+    locked = alone.book("verify")
+    assert locked.code != 0 and "swarmbook run PARAMS --from 03" in locked.said, locked
+    alone.book("plan", "--only", "03").expect(0, "manager unlocked")
+    kept = alone.home / "clusters" / alone.name / "secrets" / "swarm-unlock-key"
+    away = kept.rename(alone.home / "away")
+    alone.book("run", "--only", "03").refused(3, "d1 is locked", "swarmbook explain swarm-locked")
+    away.rename(kept)
+    alone.book("run", "--only", "03").expect(0)
+    key = kept.read_text()
+    alone.book("rotate", "unlock-key").expect(0)
+    assert kept.read_text() != key
+    # With the key of before the manager opens until it has taken the new one over; so the new one alone is tried.
+    kept.with_name(f"{kept.name}.earlier").unlink()
+    machine.sh("systemctl restart docker.service")
+    alone.book("run", "--only", "03").expect(0)
+    machine.sh("docker secret ls")
+
     theirs = "sha256sum /srv/db/mine /srv/other/file /var/lib/docker/volumes/blog/_data/post /root/disk/far"
     before = machine.sh(theirs)
 

@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import re
 import shutil
@@ -575,14 +576,23 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
     (scripts / "3-more.sh").write_text(
         """mariadb app -e "INSERT INTO reported (by_whom, host) VALUES ('sh', @@hostname)"\n"""
     )
+    (scripts / "4-whole.sql.xz").write_bytes(lzma.compress(b"source rows.dump;\n"))
+    (scripts / "rows.dump").write_text("INSERT INTO reported (by_whom, host) VALUES ('source', @@hostname);\n")
+    (scripts / "5-slow.sql").write_text("SELECT SLEEP(20);\nCREATE TABLE cache (id INT) ENGINE=MyISAM;\n")
     (scripts / "README").write_text("not a script\n")
     other = {
         "mariadb_cluster_name": "other",
         "mariadb_port": 0,
         "galera_nodes": ["sw2", "sw3"],
         "mariadb_init_scripts": "scripts",
+        "wait_timeout": 15,  # of what only waits: a script at work is not ended
     }
     before = containers(lab, NODES)
+    lab.book("run", "--from", "07", **other).refused(2, "README: no script", "swarmbook explain init-scripts-refused")
+    assert containers(lab, NODES) == before, "nothing was founded"
+    (scripts / "README").unlink()
+    lab.book("run", "--from", "07", **other).refused(1, "app.cache (MyISAM)", "5-slow.sql")
+    other |= {"mariadb_unreplicated": ["app.cache"]}
     lab.book("run", "--from", "07", **other).expect(0)
     assert [chapter["number"] for chapter in lab.summary()["chapters"]] == ["07", "08"]
     assert {key: value for key, value in containers(lab, NODES).items() if " other_" not in key} == before
@@ -592,6 +602,8 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
             "sql.gz",
             "other-sw2",
             "sh",
+            "other-sw2",
+            "source",
             "other-sw2",
         ]
         assert lab.machine(node).sh(f"{inside} \"SHOW STATUS LIKE 'wsrep_cluster_size'\"").split()[-1] == "2"
@@ -605,7 +617,7 @@ def test_second_cluster_with_init_scripts(lab: Lab) -> None:
     # Again: nothing to do, and the scripts do not run a second time.
     lab.book("run", "--from", "07", **other).expect(0)
     assert lab.summary()["changes"] == 0
-    assert lab.machine("sw3").sh(f'{inside} "SELECT COUNT(*) FROM app.reported"') == "2"
+    assert lab.machine("sw3").sh(f'{inside} "SELECT COUNT(*) FROM app.reported"') == "3"
 
 
 # -- a fourth node ------------------------------------------------------------------------------------------------------

@@ -81,7 +81,9 @@ def test_killed_while_machines_are_made(lab: Lab) -> None:
 @pytest.mark.parametrize("number", ["04", "07"])
 def test_out_of_order_without_a_swarm(lab: Lab, number: str) -> None:
     at(lab, "01")
-    lab.book("run", "--only", number).refused(2, "run 03 first", "no swarm on n1", "swarmbook run PARAMS --from 03")
+    lab.book("run", "--only", number).refused(
+        2, "run 03 first", "n1 manages no swarm", "swarmbook run PARAMS --from 03"
+    )
 
 
 # -- 02: disks ---------------------------------------------------------------------------------------------------------

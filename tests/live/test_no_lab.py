@@ -101,6 +101,16 @@ def test_init_scripts_that_are_not_there(lab: Any) -> None:
     assert untouched(lab)
 
 
+def test_init_scripts_that_would_not_be_loaded(lab: Any) -> None:
+    (lab.home / "init").mkdir()
+    (lab.home / "init" / "seed.zip").write_bytes(b"PK")
+    (lab.home / "init" / "a.sql").write_text("source b.dump;\n")
+    lab.swarmbook("run", lab.file(mariadb_init_scripts="init")).refused(
+        2, "seed.zip: an archive", "a.sql: reads b.dump", "swarmbook explain init-scripts-refused"
+    )
+    assert untouched(lab)
+
+
 def test_a_plan_that_nothing_vouches_for(lab: Any) -> None:
     lab.swarmbook("plan", lab.file(), "--out", "sent.json").expect(0, "no key to sign with yet")
     lab.swarmbook("run", "--plan", "sent.json").refused(

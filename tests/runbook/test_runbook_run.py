@@ -210,12 +210,14 @@ def test_an_ascii_log(monkeypatch: pytest.MonkeyPatch) -> None:
     console.waiting(STEP.title, 3)
     monkeypatch.setattr(console_module, "SIGN_OF_LIFE_S", 0.0)
     console.waiting(STEP.title, 30)
+    console.waiting(STEP.title, 45, lambda: "waits: \x1b[31msw1 runs 1-big.sql")
     console.step_finished(STEP)
     console.note("\x1b[31mü\x1b[0m")
     text = raw.getvalue().decode("ascii").splitlines()
     assert text[0] == "... still at: Servers on the managers (30 s)"
-    assert text[1].split("  ")[0] == "04 deploy_consul" and text[1].endswith("2.1 s   ok")
-    assert "1 host " in text[1] and "1 change " in text[1] and text[2] == "?"
+    assert text[1] == "... still at: Servers on the managers (45 s): waits: sw1 runs 1-big.sql"
+    assert text[2].split("  ")[0] == "04 deploy_consul" and text[2].endswith("2.1 s   ok")
+    assert "1 host " in text[2] and "1 change " in text[2] and text[3] == "?"
 
 
 def test_a_terminal_has_a_bar() -> None:

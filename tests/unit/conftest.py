@@ -21,11 +21,15 @@ from swarmbook.base import secrets
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.book.book import Book
 from swarmbook.machines import host_engine
+from swarmbook.machines.providers import lab
 from swarmbook.model.checks import Check
 from swarmbook.model.ledger import Ledger
+from swarmbook.model.phases import PHASES
+from swarmbook.model.plan import Plan
 from swarmbook.model.results import Chapter, ChapterRecord, RunResult, StepRecord
 from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
+from swarmbook.phases import planner
 from swarmbook.record.evidence import Evidence
 from swarmbook.record.signing import Signing
 
@@ -211,3 +215,22 @@ def fleet(server: Server, node: Callable[..., Node]) -> Iterator[Callable[..., F
     yield make
     for each in opened:
         each.close()
+
+
+@pytest.fixture
+def from_nothing(home: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+    """Plans in a home that holds the notebooks and nothing else, on a computer where no engine runs."""
+    (home / "notebooks").symlink_to(root / "notebooks")
+    monkeypatch.setattr(lab, "local_engine", lambda: None)
+    monkeypatch.setattr(lab, "ensure_engine", _forbidden)
+
+    def make(numbers: list[str] | None = None, **params: Any) -> Plan:
+        return planner.make_plan(
+            Params(**params), numbers or [n for n in PHASES if "01" <= n < "20"], Cluster("lab", home)
+        )
+
+    return make
+
+
+def _forbidden(*_: Any) -> Any:
+    raise AssertionError("a plan only looks")

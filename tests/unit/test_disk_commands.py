@@ -69,7 +69,7 @@ def test_apply_runs_what_was_planned_and_only_there() -> None:
     foreign = Disk("/dev/b", 2**34, content=("ext4 photos",), kernel=("btrfs",))
     done = Disk(
         "/dev/b", 2**34, content=BTRFS.layers, kernel=("btrfs",), options="noatime,autodefrag",
-        fstab="noatime,autodefrag,nofail", guard=True, uuid="u",
+        fstab="noatime,autodefrag,nofail,x-swarmbook", guard=True, uuid="u",
     )  # fmt: skip
     seen = {"sw1": foreign, "sw2": done}
     wanted = wanted_disks(params, seen)

@@ -161,3 +161,19 @@ def test_the_record_says_what_the_engine_was(
     (tmp_path / "daemon.json").write_text("ours")
     subprocess.run(["sh", "-c", step._keep_record(Engine(version="26.1", active=True))], check=True)
     assert record.read_text().strip() == was and (tmp_path / "before").read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("status", "well"),
+    [
+        ("Up 3 seconds", True),
+        ("Up 5 days (healthy)", True),
+        ("Up 1 second (health: starting)", False),
+        ("Up 2 hours (unhealthy)", False),
+        ("Restarting (1) 2 seconds ago", False),
+        ("Exited (137) 2 minutes ago", False),
+        ("Created", False),
+    ],
+)
+def test_only_a_task_that_was_well_is_waited_for_when_its_engine_restarts(status: str, well: bool) -> None:
+    assert step._well(status) is well

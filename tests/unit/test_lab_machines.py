@@ -112,10 +112,13 @@ def test_a_machine_is_made_as_it_always_was(tmp_path: Path, monkeypatch: pytest.
     (host,), (made,) = lab.of("create_host_config"), lab.of("create_container")
     assert host == {
         "binds": {"swarmbook-lab-n1-disk": {"bind": "/lab", "mode": "rw"}},
-        "port_bindings": {22: ("127.0.0.1", 2201), 80: ("127.0.0.1", None)},
+        "port_bindings": {22: ("127.0.0.1", 2201), 80: ("127.0.0.1", host["port_bindings"][80][1])},
         "tmpfs": {"/run": "", "/run/lock": "", "/tmp": ""},
         "privileged": True,
     }
+    assert 20_000 <= host["port_bindings"][80][1] < 32_768, (
+        "one that the engine picked would be another after a restart"
+    )
     given = made["host_config"]
     assert given["CgroupnsMode"] == "private" and given["MaskedPaths"] == given["ReadonlyPaths"] == []
     assert (made[0], made["name"], made["hostname"], made["ports"]) == ("node:1", "swarmbook-lab-n1", "n1", [22, 80])
@@ -145,6 +148,28 @@ def test_one_that_does_not_start_is_not_left_behind(tmp_path: Path) -> None:
     with pytest.raises(WorldError) as caught:
         machines(lab, tmp_path).create("n1", "172.30.0.10", "node:1", 10, "ssh-ed25519 A", {})
     assert caught.value.code is Code.DISK_FULL and len(lab.of("remove_container")) == 1
+
+
+def test_a_port_that_is_taken_is_left_to_its_owner(tmp_path: Path) -> None:
+    words = (
+        "driver failed programming external connectivity: Bind for 127.0.0.1:20001 failed: port is already allocated"
+    )
+    lab = Lab(
+        {
+            "start": [
+                refused(words),
+                refused("listen tcp4 127.0.0.1:20002: bind: address already in use: failed to bind host port"),
+            ]
+        }
+    )
+    with pytest.raises(WorldError) as caught:  # one that was asked for is not replaced by another
+        machines(Lab({"start": [refused(words)]}), tmp_path).create(
+            "n1", "172.30.0.10", "node:1", 10, "ssh-ed25519 A", {22: 20001}
+        )
+    assert caught.value.code is Code.LAB_PORT_TAKEN and "swarmbook explain lab-port-taken" in str(caught.value)
+    machines(lab, tmp_path).create("n1", "172.30.0.10", "node:1", 10, "ssh-ed25519 A", {22: None, 80: None})
+    drawn = [tuple(outer for _, outer in host["port_bindings"].values()) for host in lab.of("create_host_config")]
+    assert len(drawn) == 3 and len(set(drawn)) == 3 and len(lab.of("remove_container")) == 2
 
 
 def test_a_subnet_that_another_lab_took_in_between_is_left_to_it(tmp_path: Path) -> None:

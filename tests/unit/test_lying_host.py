@@ -58,14 +58,15 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.consul.probe:on_node": [()],
     "swarmbook.phases.destroy.remains:remains_on": [("lab", ""), ("lab", "/srv/mariadb/galera", ("consul", "galera"))],
     "swarmbook.phases.destroy.step:_tasks": [(), ("--all",)],
+    "swarmbook.phases.galera.tables:tables_of": [("galera_sw1",)],
     "swarmbook.phases.galera.logins:logins_of": [("galera_sw1", ("swarmbook", "app"), "/CN=galera.")],
     "swarmbook.phases.galera.members:found_on": [(Params(), "sw1"), (Params(mariadb_port=3306), "sw1")],
     "swarmbook.phases.galera.states:_shifts": [("galera_sw1", 60.0)],
     "swarmbook.phases.galera.step:_there": [("backend",)],
     "swarmbook.phases.galera.verify:place_of": [("galera_sw1",)],
     "swarmbook.phases.galera.work:_running": [("galera_sw1",)],
-    "swarmbook.phases.overlay:links": [("10.0.0.1",)],
-    "swarmbook.phases.overlay:network_named": [("backend",)],
+    "swarmbook.phases.overlay.step:links": [("10.0.0.1",)],
+    "swarmbook.phases.overlay.step:network_named": [("backend",)],
     "swarmbook.phases.post_provision.disk_probe:second_disk": [("",), ("/dev/sdb",), ("", "docker-ce")],
     "swarmbook.phases.post_provision.software:packages_on": [(Params(packages=["tmux"]),), (Params(system_update=True),)],
     "swarmbook.phases.post_provision.software:_versions": [(FAMILIES["debian"], ("tmux",)), (FAMILIES["rhel"], ("tmux",))],
@@ -74,7 +75,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.provision.links:_collect": [("/run/swarmbook-preflight-abc123",)],
     "swarmbook.phases.provision.preflight_probe:about_node": [(["sw2"],)],
     "swarmbook.phases.walls.work:unanswered_from": [([NODES[1]], PORTS)],
-    "swarmbook.phases.support.probes:_start": [("swarmbook-probe-1", ["a=1"], "backend", "swarmbook/consul:1")],
+    "swarmbook.phases.support.probes:_start": [("swarmbook-probe-1", ["a=1"], "backend", "swarmbook/consul:1", 600)],
 }  # fmt: skip
 
 

@@ -17,12 +17,9 @@ from swarmbook.base.errors import ConfirmationMissing, OutOfOrder, PlanMismatch,
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast, PlannedBook, foresee
 from swarmbook.book.step import Step
-from swarmbook.machines.providers import lab
 from swarmbook.model.change import NEW_NODE, Action, Change, Word
-from swarmbook.model.phases import PHASES
 from swarmbook.model.plan import Plan, PlannedStep
 from swarmbook.params import Params
-from swarmbook.phases import planner
 from swarmbook.show.changes import plan_text, sentence
 
 from .steps import MAKE, made_step
@@ -158,21 +155,6 @@ def test_what_is_wanted_is_kept_only_when_it_is_applied(cluster: Cluster) -> Non
 
 
 # -- the whole book ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def from_nothing(home: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
-    """Plans in a home that holds the notebooks and nothing else, on a computer where no engine runs."""
-    (home / "notebooks").symlink_to(root / "notebooks")
-    monkeypatch.setattr(lab, "local_engine", lambda: None)
-    monkeypatch.setattr(lab, "ensure_engine", forbidden)
-
-    def make(numbers: list[str] | None = None, **params: Any) -> Plan:
-        return planner.make_plan(
-            Params(**params), numbers or [n for n in PHASES if "01" <= n < "20"], Cluster("lab", home)
-        )
-
-    return make
 
 
 def test_from_nothing(from_nothing: Callable[..., Plan], home: Path) -> None:

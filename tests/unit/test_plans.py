@@ -24,7 +24,7 @@ from swarmbook.base.secrets import Secret
 from swarmbook.model.change import Change
 from swarmbook.model.health import EngineBefore, Role, SwarmState
 from swarmbook.params import Params
-from swarmbook.phases import destroy, galera, overlay
+from swarmbook.phases import destroy, galera
 from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
 from swarmbook.phases.consul.gossip import key_mark
@@ -36,6 +36,7 @@ from swarmbook.phases.engine.probe import Engine
 from swarmbook.phases.engine.settings import drop_in_for, merge_settings, settings_for
 from swarmbook.phases.galera.members import Galera, Member, Position, Wsrep
 from swarmbook.phases.galera.stack import Parts
+from swarmbook.phases.overlay import step as overlay
 from swarmbook.phases.post_provision import disks, software
 from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.phases.support import stack
@@ -115,7 +116,7 @@ def disk(raw: Mapping[str, Any]) -> Disk:
             "uuid": "u1",
             "mounts": ["/var/lib/docker"],
             "options": f"rw,{options}",
-            "fstab": f"{options},nofail",
+            "fstab": f"{options},nofail,x-swarmbook",
             "guard": True,
             **raw,
         }
@@ -217,6 +218,7 @@ def test_engine(file: Path, node: MakeNode, pki: Callable[..., tuple[Authority, 
                 **beside,
             }
             changed |= {key: raw[key] for key in ("authority", "key") if key in raw}
+            changed["swarm"] = SwarmState.read(raw.get("swarm", "active" if raw.get("drop_in") else "inactive"))
             seen[name] = Engine(**{**raw, **changed})
 
         def plan() -> list[Change]:
@@ -246,7 +248,8 @@ def test_swarm(file: Path) -> None:
             name: Local(SwarmState.read(state), id, routes=routes.get(name, ()))
             for name, (state, id) in seen["local"].items()
         }
-        return partial(swarm.form.plan, params, Swarm(local, nodes, seen.get("id", "")))
+        lock = {key: seen[key] for key in ("autolock", "key_is_kept") if key in seen}
+        return partial(swarm.form.plan, params, Swarm(local, nodes, seen.get("id", ""), **lock))
 
     check(file, "03", prepare)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,14 +96,16 @@ def test_it_is_taken_away_when_the_step_ends_badly_too(watched: Cell) -> None:
     assert watched.lines[-1] == ""
 
 
-def test_a_run_is_not_told(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_says_it_in_its_folder(cell: Cell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
     with AtWork(every_s=60):
         assert cell.lines == [""], "someone may watch this kernel"
     cell.lines.clear()
-    monkeypatch.setenv("SWARMBOOK_RUN_DIR", "runs/lab/now")
-    with AtWork(every_s=60):
-        assert cell.lines == [], "a run's kernel no one watches"
+    monkeypatch.setenv("SWARMBOOK_RUN_DIR", str(tmp_path))
+    with AtWork(every_s=0.01), doing("sw1", "waits: sw1 runs 1-big.sql"):
+        until(lambda: [file.read_text() for file in tmp_path.iterdir()] == ["sw1: waits: sw1 runs 1-big.sql"])
+        assert cell.lines == [], "a run's kernel no one watches; the run's terminal reads it from the folder"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wait_tells_what_it_saw_last(watched: Cell) -> None:

@@ -24,7 +24,7 @@ def there(open_book: Callable[..., Book]) -> Callable[..., Book]:
     """Opens a book on a cluster that has all its secrets and authorities."""
 
     def make(*names: str, **params: Any) -> Book:
-        book = open_book("29", rotate=list(names), **params)
+        book = open_book("29", rotate=list(names), **{"swarm_autolock": True, **params})
         for purpose in Purpose:
             book.authority(purpose)
         for name in (
@@ -122,6 +122,7 @@ def test_what_has_been_replaced_is_not_replaced_again_when_it_is_looked_at(there
     [
         ("password", {"mariadb_user": "", "mariadb_database": ""}, "there is no mariadb_user"),
         ("password", {"mariadb_password": "env:APP"}, "it is yours"),
+        ("unlock-key", {"swarm_autolock": False}, "swarm_autolock is off"),
         ("gossip-key", {"consul_gossip_key": "file:gossip"}, "it is yours"),
         ("gossip-key", {"without": ["sw9"]}, "some are left out: sw9"),
     ],

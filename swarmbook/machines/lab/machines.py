@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import random
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,10 @@ CLUSTER_LABEL = "swarmbook.cluster"
 _NODE_LABEL = "swarmbook.node"
 _FOLDER_LABEL = "swarmbook.folder"
 _ADDRESS_LABEL = "swarmbook.address"
+#: Below those that systems give to outgoing connections, so that few programs are found there.
+_PORTS = range(20_000, 32_768)
+#: Seconds for finding free ones among them.
+_PORTS_S = 60
 _DISK = "/dev/disk/by-id/lab-second-disk"
 
 
@@ -145,7 +150,7 @@ class Machines:
             image: The machine image.
             disk_gb: Size of its second disk, GiB (sparse).
             authorized_key: The public key that may log in as root.
-            ports: Ports to publish on 127.0.0.1, and where; None: on a free port that the engine picks.
+            ports: Ports to publish on 127.0.0.1, and where; None: on a free port, which it keeps over a restart.
             hostname: What it calls itself; by default its name.
             disk: What it calls its second disk, besides the usual name.
         """
@@ -169,11 +174,27 @@ class Machines:
             privileges=wanted_privileges(),
         )
         try:
-            self._create(spec, authorized_key)
+            self._create_on_free_ports(spec, authorized_key)
         except WorldError as error:
             if error.code is not Code.CAPABILITIES_REFUSED or not spec.privileges.all:
                 raise
-            self._create(replace(spec, privileges=without_all()), authorized_key)
+            self._create_on_free_ports(replace(spec, privileges=without_all()), authorized_key)
+
+    def _create_on_free_ports(self, spec: ContainerSpec, authorized_key: str) -> None:
+        """Choose the ports that were left open: those that an engine picks are others after each start."""
+
+        def made() -> tuple[bool, str]:
+            drawn = iter(_drawn(len(spec.publish)))
+            given = {inner: outer or next(drawn) for inner, outer in spec.publish.items()}
+            try:
+                self._create(replace(spec, publish=given), authorized_key)
+            except WorldError as error:
+                if error.code is not Code.LAB_PORT_TAKEN or given == spec.publish:
+                    raise
+                return False, error.seen or ""
+            return True, ""
+
+        wait_for(f"free ports for {spec.name}", made, timeout_s=_PORTS_S, where=spec.name, code=Code.LAB_PORT_TAKEN)
 
     def _create(self, spec: ContainerSpec, authorized_key: str) -> None:
         made = self._containers.create(spec)
@@ -320,6 +341,11 @@ class Machines:
                 seen=f"exit {code}",
                 next="losetup --list shows it; then run again",
             )
+
+
+def _drawn(count: int) -> list[int]:
+    """Draw ports by lot, from those that no system hands out by itself; which of them are free, the engine's host knows."""
+    return random.SystemRandom().sample(_PORTS, count)
 
 
 def _ssh_folder(authorized_key: str) -> bytes:

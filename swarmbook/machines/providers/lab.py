@@ -26,7 +26,9 @@ from swarmbook.model.health import MachineState
 __all__ = ["LabProvider"]
 
 #: What a lab machine shows on 127.0.0.1: SSH, the engine's API, Consul's HTTPS API, MariaDB.
-_SSH, _DOCKER, _CONSUL, _MARIADB = 22, 2376, 8501, 3306
+#: Published even where no member is: it may be later, and a machine's ports are chosen when it is made.
+_MARIADB = 3306
+_SSH = 22
 
 #: What 03 says of an engine; see :mod:`swarmbook.phases.engine.settings`.
 _NODE_LABELS = frozenset({"dc", "instance_type"})
@@ -161,7 +163,9 @@ class LabProvider:
                     image,
                     params.lab_disk_gb,
                     key,
-                    dict.fromkeys([_SSH, _DOCKER, _CONSUL, _MARIADB]),
+                    dict.fromkeys(
+                        [_SSH, params.docker_api_port, params.consul_https_port, params.mariadb_port or _MARIADB]
+                    ),
                 )
             else:
                 self._machines.start(change.host, key)  # a machine that runs takes the key and goes on running

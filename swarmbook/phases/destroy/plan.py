@@ -80,5 +80,5 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
         if remains.wall:  # not before all is gone that it stands before
             changes.append(Change(host, Action.REMOVE_WALL, (TABLE, *FILES)))
         if remains.disk:
-            changes.append(Change(host, Action.UNDO_LAYOUT, (remains.disk, *remains.layers)))
+            changes.append(Change(host, Action.UNDO_LAYOUT, (remains.disk, *remains.layers, *remains.theirs)))
     return [replace(change, word=Word.DESTROY) for change in changes]

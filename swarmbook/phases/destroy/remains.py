@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, name, names
-from swarmbook.model.health import EngineBefore
+from swarmbook.model.health import EngineBefore, SwarmState
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.member_data import MARK
 from swarmbook.phases.support.wall import THERE as WALL_THERE
@@ -57,6 +57,8 @@ class Remains:
 
 #: Comes last: what the engine was is needed until everything else is gone.
 RECORD = "/etc/swarmbook"
+#: What an engine says that is in no swarm, or does not run; one that is locked, or whose certificate has ended, is in one.
+_IN_NONE = (SwarmState.INACTIVE, SwarmState.NONE)
 ENGINE_FILES = ("/etc/docker/swarmbook", "/etc/systemd/system/docker.service.d/swarmbook.conf", RECORD)
 #: Where an engine and its containerd keep what they hold. Emptied where all of it is the book's.
 HELD = (MOUNT_POINT, "/var/lib/containerd", "/opt/containerd")
@@ -137,7 +139,7 @@ cat /etc/swarmbook/engine-before 2>/dev/null | as engine""",
         return Remains(
             services=names(facts["services"]),
             up=any(facts["up"]),
-            swarm=list(facts["swarm"]) == ["active"],
+            swarm=SwarmState.read("".join(facts["swarm"]) or "none") not in _IN_NONE,
             # Each sorted, whatever order an engine lists them in: a consent is held to what it named.
             containers=tuple(sorted(ours["container"])),
             volumes=tuple(sorted(ours["volume"])),

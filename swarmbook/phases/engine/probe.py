@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swarmbook.access.commands import lines, sh
-from swarmbook.access.probe import Facts, Probe, line, name, nameserver, word
+from swarmbook.access.probe import Facts, Probe, line, name, nameserver, number, word
 from swarmbook.base.plain import plain
+from swarmbook.model.health import SwarmState
 from swarmbook.phases.engine.settings import DRIVER_FACTS, FOLDER, SETTINGS
 from swarmbook.phases.support.systems import OS_RELEASE, read_os_release
 
-__all__ = ["DROP_IN", "ENGINE", "Engine", "Tasks", "tasks"]
+__all__ = ["API_PORT", "DROP_IN", "ENGINE", "Engine", "Tasks", "tasks"]
 
 DROP_IN = "/etc/systemd/system/docker.service.d/swarmbook.conf"
 _MOST_START_LINE = 4096
@@ -38,6 +39,7 @@ class Engine:
         nameservers: Name servers of the node itself.
         driver: Storage driver of the running engine.
         labels: Labels of the running engine.
+        swarm: The running engine's part in a swarm.
         api: What our client and a stranger got from the API; empty when it was not asked.
         release: The node's os-release.
         under: What its data would lie on: file system, ``ftype=0`` where xfs lacks it, ``pool`` where there is a thin
@@ -56,6 +58,7 @@ class Engine:
     nameservers: tuple[str, ...] = ()
     driver: str = ""
     labels: tuple[str, ...] = ()
+    swarm: SwarmState = SwarmState.NONE
     api: str = ""
     release: Mapping[str, str] = field(default_factory=dict)
     under: tuple[str, ...] = ()
@@ -103,6 +106,7 @@ def _read(facts: Facts) -> Engine:
         nameservers=tuple(nameserver(each) for each in facts["nameservers"] if each.strip()),
         driver=word(str(info.get("Driver") or "")),
         labels=tuple(line(str(label)) for label in info.get("Labels") or ()),
+        swarm=SwarmState.read(str((info.get("Swarm") or {}).get("LocalNodeState") or "none")),
         release=read_os_release(facts["os"]),
         under=tuple(line(each) for each in facts["under"] if each),
     )
@@ -110,6 +114,12 @@ def _read(facts: Facts) -> Engine:
 
 #: A node's engine, but for what its API answers.
 ENGINE: Probe[Engine] = Probe(lines(OS_RELEASE, _SCRIPT, DRIVER_FACTS), _read)
+
+#: The port of an engine's API, as our drop-in has it; None where there is none yet.
+API_PORT: Probe[int | None] = Probe(
+    sh("sed -n 's/^ExecStart=.* -H tcp:[^ ]*:\\([0-9]*\\)$/\\1/p' @{drop_in} 2>/dev/null | as port", drop_in=DROP_IN),
+    lambda facts: number("".join(facts["port"]), 65535) if any(facts["port"]) else None,
+)
 
 #: The swarm's tasks on a node: status by service.
 Tasks = Mapping[str, str]

@@ -12,7 +12,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Purpose, Use, reason_to_renew
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import EngineUnavailable
+from swarmbook.base.errors import EngineUnavailable, ForeignData
 from swarmbook.base.wait import wait_for
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
@@ -20,7 +20,7 @@ from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, equal
-from swarmbook.model.health import EngineBefore
+from swarmbook.model.health import EngineBefore, SwarmState
 from swarmbook.model.material import Kind, Material, found
 from swarmbook.params import Params
 from swarmbook.phases.engine.api import api_address, api_names, ask_api, try_api
@@ -33,6 +33,7 @@ from swarmbook.phases.engine.settings import (
     refuse_driver,
     settings_for,
 )
+from swarmbook.phases.support.autolock import unlock_manager
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.systems import install_engine
 
@@ -120,11 +121,14 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
     def plan(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Change]:
         changes = []
         for name, engine in seen.items():
+            _refuse_swarm(name, engine)
             mine = _plan(wanted, wanted.targets[name], engine)
             if mine and engine.active:
                 mine.append(Change(name, Action.RESTART))
             elif not engine.active:
                 mine.append(Change(name, Action.START))
+            elif engine.swarm is SwarmState.LOCKED:  # after a reboot, say; one that is started here is unlocked at once
+                mine.append(Change(name, Action.UNLOCK))
             changes += mine
         return changes
 
@@ -177,6 +181,9 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
         # hold anything.
         ahead.absent |= {name for name, engine in seen.items() if not engine.drop_in}
         down = [name for name, engine in seen.items() if engine.drop_in and not engine.api.startswith("answers")]
+        locked = [change.host for change in changes if change.action is Action.UNLOCK]
+        if locked:
+            ahead.unknown = f"{subject(locked, 'is', 'are')} locked until 03 has run (swarmbook run PARAMS --only 03)"
         if down:
             ahead.unknown = (
                 f"{subject(down, 'has an engine that does', 'have engines that do')} not answer before 03 has run "
@@ -185,6 +192,20 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
 
 
 configure = Configure()
+
+
+def _refuse_swarm(name: str, engine: Engine) -> None:
+    """Refuse an engine that the book has never set up and that is in a swarm already: that swarm belongs to its owner."""
+    if engine.drop_in or engine.swarm in (SwarmState.INACTIVE, SwarmState.NONE):
+        return
+    raise ForeignData(
+        f"the engine of {name} is in a swarm that the book has not formed; nothing was changed",
+        where=name,
+        wanted="an engine in no swarm",
+        seen=f"swarm: {engine.swarm}",
+        next=f"if that swarm may go: swarmbook ssh {name} docker swarm leave --force; or take another host",
+        code=Code.ENGINE_IN_A_SWARM,
+    )
 
 
 def _plan(wanted: Wanted, target: Target, engine: Engine) -> list[Change]:
@@ -276,6 +297,10 @@ def _start(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     _bring_up(book, host)
 
 
+def _unlock(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
+    unlock_manager(book, host.name)
+
+
 def _later(book: Book, host: Host, wanted: Wanted, engine: Engine) -> None:
     """Do nothing yet: restarts come when every node is prepared, one after the other."""
 
@@ -288,12 +313,16 @@ _APPLY: Mapping[Action, Callable[[Book, Host, Wanted, Engine], None]] = {
     Action.ENABLE: _enable,
     Action.START: _start,
     Action.RESTART: _later,
+    Action.UNLOCK: _unlock,
 }
 
 
 def _restart(book: Book, host: Host) -> None:
-    """Restart an engine, and wait until each task that ran there runs again, healthy where it has a healthcheck."""
-    ran = host.ask(tasks)
+    """Restart an engine, and wait until each task that ran well there runs again, healthy where it has a healthcheck.
+
+    One that was not well before, a member that waits for others, say, is not waited for: no restart of an engine makes it well.
+    """
+    ran = {name: status for name, status in host.ask(tasks).items() if _well(status)}
     # Cleanly, with the time each asks for: the engine itself gives its containers 15 s and then kills them.
     stop = sh("docker ps -q --filter label=com.docker.swarm.service.name | xargs -r docker stop >/dev/null")
     host.run(stop, check=False, timeout_s=book.params.wait_timeout)
@@ -302,9 +331,7 @@ def _restart(book: Book, host: Host) -> None:
     def well() -> tuple[bool, str]:
         now = host.ask(tasks, quiet=True)
         late = [
-            f"{name}: {now.get(name, 'not started')}"
-            for name in sorted(ran)
-            if name not in now or "starting" in now[name] or "unhealthy" in now[name]
+            f"{name}: {now.get(name, 'not started')}" for name in sorted(ran) if name not in now or not _well(now[name])
         ]
         return not late, "; ".join(late)
 
@@ -315,6 +342,11 @@ def _restart(book: Book, host: Host) -> None:
         where=host.name,
         next=f"swarmbook ssh {host.name} docker ps -a",
     )
+
+
+def _well(status: str) -> bool:
+    """Tell by Docker's words for a container, ``Up 3 seconds (healthy)``, whether nothing is wrong with it."""
+    return status.startswith("Up") and "starting" not in status and "unhealthy" not in status
 
 
 def _bring_up(book: Book, host: Host) -> None:
@@ -349,3 +381,4 @@ def _bring_up(book: Book, host: Host) -> None:
         where=host.name,
         next=f"swarmbook ssh {host.name} journalctl -u docker -n 50",
     )
+    unlock_manager(book, host.name)

@@ -14,6 +14,7 @@ from swarmbook.access.probe import Facts, Probe, container_id, line, number
 from swarmbook.base.errors import WorldError
 from swarmbook.model.health import Component, GaleraState
 from swarmbook.params import Params
+from swarmbook.phases.galera.scripts import Progress
 from swarmbook.phases.galera.stack import service_name
 from swarmbook.phases.support.member_data import data_folder
 
@@ -66,6 +67,7 @@ class Member:
         ended: Ids of its containers that have ended; the swarm keeps some, also of long ago.
         port_taken: Who listens on its published port, when it is not itself.
         wsrep: What wsrep says; None while it does not answer.
+        script: How far the initial script has got that it runs.
         transfer: How it last got its data: ``SST``, ``IST`` or nothing; and seconds.
     """
 
@@ -82,11 +84,14 @@ class Member:
     ended: frozenset[str] = frozenset()
     port_taken: str = ""
     wsrep: Wsrep | None = None
+    script: Progress | None = None
     transfer: str = ""
 
     @property
     def state(self) -> str:
         """wsrep's word for how it is, or what can be seen from outside while it says nothing."""
+        if self.script is not None:
+            return str(self.script)
         return (self.wsrep.state if self.wsrep else "") or ("starting" if self.running else "not running")
 
     @property
@@ -170,6 +175,7 @@ c=$(@!{running} -q | head -n 1)
 docker inspect --format '{{.State.Health.Status}}' "$c" | as running
 docker logs --timestamps "$c" 2>&1 | head -n 800 | grep -E @{milestones} | cut -c1-180 | as log
 docker exec "$c" galera-status 2>/dev/null | as wsrep
+[ ! -e "$d/bootstrap.used" ] || [ -e "$d/bootstrapped" ] || docker exec "$c" galera-script 2>/dev/null | as script
 """
 
 
@@ -220,6 +226,7 @@ def read_member(facts: Facts, *, image: bool, spec: str) -> Member:
         ended=ended,
         port_taken="" if running else line("".join(facts.get("port", ()))),
         wsrep=_wsrep("".join(facts.get("wsrep", ()))),
+        script=_script(facts.get("script", ())),
         transfer=_transfer(facts.get("log", ())),
     )
 
@@ -247,6 +254,13 @@ def _wsrep(text: str) -> Wsrep | None:
         number(data["cluster_size"] or 0),
         line(str(data["cluster_state_uuid"])),
     )
+
+
+def _script(lines: Sequence[str]) -> Progress | None:
+    if len(lines) < 4:
+        return None
+    name, read, size, seconds, *statement = lines
+    return Progress(line(name), number(read), number(size), number(seconds), line("".join(statement)))
 
 
 def _transfer(log: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from swarmbook.access.pki import Purpose, Use
 from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.params import Params
+from swarmbook.phases.galera.scripts import Scripts
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacing
 from swarmbook.phases.support.images import image_of
@@ -48,6 +49,7 @@ class Parts:
         externals: Names of secrets that each service uses, by node.
         founding: What the bootstrap mark holds; the founder's service alone is given it.
         replacing: Whose authorities are being replaced, and go on by themselves.
+        scripts: What the founder runs once.
     """
 
     params: Params
@@ -58,6 +60,7 @@ class Parts:
     externals: Mapping[str, tuple[str, ...]]
     founding: str = ""
     replacing: tuple[Purpose, ...] = ()
+    scripts: Scripts = field(default_factory=Scripts)
 
 
 def certificate_names(params: Params, node: Node) -> list[str]:

@@ -26,6 +26,7 @@ from swarmbook.model.material import Kind, found
 from swarmbook.phases.galera.accounts import VERIFIER, VERIFY_SCHEMA
 from swarmbook.phases.galera.members import of_service
 from swarmbook.phases.galera.stack import member_name, service_name
+from swarmbook.phases.galera.tables import replicated, tables_of
 from swarmbook.show.drawing import Card, Part, topology
 
 __all__ = ["connect", "replication", "state"]
@@ -69,9 +70,9 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
                 database=database,
                 ssl=context,
                 ssl_disabled=not tls,
-                connect_timeout=10,
-                read_timeout=30,
-                write_timeout=30,
+                connect_timeout=book.params.wait_timeout,
+                read_timeout=book.params.wait_timeout,
+                write_timeout=book.params.wait_timeout,
             )
         except Exception as error:
             if not foreign(error):
@@ -212,6 +213,8 @@ def state(book: Book) -> CheckTable:
             equal(name, "a login without TLS", "refused", answer.plaintext),
             equal(name, "innodb_flush_log_at_trx_commit", 1, answer.flush),
         ]
+    tables = book.fleet[members[0]].ask(tables_of(service_name(book.params, members[0])))
+    rows.append(replicated(tables, book.params.mariadb_unreplicated))
     show_picture(
         topology([_card(name, answer) for name, answer in seen.items()], "The members"),
         "the members: the table below",

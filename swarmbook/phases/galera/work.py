@@ -10,11 +10,10 @@ from pathlib import Path
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Probe, container_id
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import SwarmbookError, UsageError, WaitTimeout, WorldError
+from swarmbook.base.errors import SwarmbookError, WaitTimeout, WorldError
 from swarmbook.base.secrets import mask
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
-from swarmbook.params import Params
 from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_serves, of_service
 from swarmbook.phases.galera.plan import REUNION_S
 from swarmbook.phases.galera.stack import Parts, document, service_name
@@ -23,7 +22,7 @@ from swarmbook.phases.support.member_data import MARK, data_folder
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.support.updates import Updates
 
-__all__ = ["Work", "init_scripts", "last_words"]
+__all__ = ["Work", "last_words"]
 
 #: A member may fail to join and be started again: its donor was busy, say. More often than this is no bad luck.
 _STARTS = 4
@@ -31,27 +30,6 @@ _STARTS = 4
 _FAILED_LOG = "failed-start.log"
 #: Characters of a log that an error carries.
 _LAST_WORDS = 4000
-
-
-def init_scripts(params: Params) -> dict[str, bytes]:
-    """Read the user's scripts, by name, before anything is touched.
-
-    Raises:
-        UsageError: The folder is not there.
-    """
-    if not params.mariadb_init_scripts:
-        return {}
-    folder = Path(params.mariadb_init_scripts).expanduser()
-    if not folder.is_dir():
-        raise UsageError(
-            "the folder of initial scripts is not there",
-            where=str(folder.resolve()),
-            wanted="a folder with *.sql, *.sql.gz or *.sh",
-            next="correct mariadb_init_scripts in the parameters",
-            code=Code.INIT_SCRIPTS_NOT_THERE,
-        )
-    taken = (".sql", ".sql.gz", ".sh")
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.endswith(taken)}
 
 
 class Work:
@@ -109,7 +87,7 @@ class Work:
             )
         )
 
-    def found(self, first: str, scripts: Mapping[str, bytes]) -> None:
+    def found(self, first: str) -> None:
         """Put the mark, start the first member, wait until it is Synced.
 
         The mark holds what only the founder's service is given, so that a mark which was left over elsewhere founds
@@ -117,13 +95,15 @@ class Work:
 
         Args:
             first: The node.
-            scripts: Initial scripts by name.
         """
         folder = data_folder(self._params)
         host = self._book.fleet[first]
         host.run(sh("rm -rf @{folder}", folder=f"{folder}/init.d"))
-        for name, content in scripts.items():
-            host.put(f"{folder}/init.d/{name}", content, mode=0o644)
+        scripts = self._made.scripts
+        for path in scripts.files:
+            host.put(f"{folder}/init.d/{path.name}", path.read_bytes(), mode=0o644)
+        if scripts.run:
+            host.put(f"{folder}/init.d/.run", "".join(f"{name}\n" for name in scripts.run))
         # Not if a start that we did not see has used the mark up meanwhile: a second one would lie beside data, and be
         # refused for ever.
         put = sh(
@@ -196,12 +176,13 @@ class Work:
             return
         book, params = self._book, self._params
         started, updates = time.monotonic(), Updates()
+        members: dict[str, Member] = {}
 
         def settled() -> tuple[bool, str]:
             rolling: Mapping[str, str] = {}
             if updating:
                 rolling = updates.late(book.engine(self._manager).stack_services(params.mariadb_cluster_name), names)
-            members = self._ask(names)
+            members.update(self._ask(names))
             book.samples += [(time.time(), name, member.state) for name, member in members.items()]
             for name, member in members.items():
                 if len(member.ended - self._seen.members[name].ended) >= (1 if bootstrapping else _STARTS):
@@ -213,14 +194,22 @@ class Work:
             ]
             return not late, f"{'; '.join(late)} after {time.monotonic() - started:.0f} s"
 
-        wait_for(
-            "every member is Synced",
-            settled,
-            timeout_s=params.wait_timeout,
-            where=", ".join(names),
-            next=f"swarmbook ssh {names[0]} docker service logs --tail 40 {service_name(params, names[0])}",
-            first_s=0.3,
-        )
+        while True:
+            try:
+                wait_for(
+                    "every member is Synced",
+                    settled,
+                    timeout_s=params.wait_timeout,
+                    where=", ".join(names),
+                    next=f"swarmbook ssh {names[0]} docker service logs --tail 40 {service_name(params, names[0])}",
+                    first_s=0.3,
+                )
+            except WaitTimeout:
+                # Initial scripts run once: one that is at work is not ended, however long it takes. It shows how far it is.
+                if not any(member.script for member in members.values()):
+                    raise
+            else:
+                return
 
     def reunite(self, within_s: int) -> None:
         """Wait until a member serves. No member is bootstrapped for that: which one may go on is for Galera to know, or for a person to decide.

@@ -39,7 +39,9 @@ class Disk:
         mounts: Where it, or a part of it, is mounted.
         options: With which options its file system is mounted at the mount point.
         fstab: Options by which fstab mounts this UUID there; empty for no such line.
+        entered: What fstab mounts at the mount point that is not ours; empty for nothing.
         guard: Whether the engine is held back until it is mounted.
+        taken: What is mounted at the mount point that is not ours: file system and source; empty for nothing.
         occupied: Whether the mount point holds files while nothing is mounted on it.
         system: Whether it is the disk that the machine runs from.
         shared: A volume group on it that lies on other disks, too.
@@ -58,7 +60,9 @@ class Disk:
     mounts: tuple[str, ...] = ()
     options: str = ""
     fstab: str = ""
+    entered: str = ""
     guard: bool = False
+    taken: str = ""
     occupied: bool = False
     system: bool = False
     shared: str = ""
@@ -239,11 +243,14 @@ def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
     content, top, unfinished = _content(found, tree)
     uuid = word(found.signatures.get(top, {}).get("UUID", ""))
     mounted, _, options = " ".join(found.sections["mount"]).partition(" ")
-    fstab = (
-        next((line.split()[1] for line in found.sections["fstab"] if line.split()[0] == f"UUID={uuid}"), "")
-        if uuid
-        else ""
-    )
+    entries = [each.split() for each in found.sections["fstab"] if len(each.split()) == 2]
+    fstab = next((options for source, options in entries if uuid and source == f"UUID={uuid}"), "")
+    foreign = [
+        f"{source} {options}"
+        for source, options in entries
+        if not (uuid and source == f"UUID={uuid}") and layouts.FSTAB_MARK not in options.split(",")
+    ]
+    ours = bool(uuid) and mounted == uuid
     names = {node["name"] for node in nodes}
     groups = {group for name, group in found.words("pvs") if name in names and group}
     return replace(
@@ -254,8 +261,10 @@ def _disk(found: _Found, tree: Mapping[str, Any], common: Disk) -> Disk:
         bare=tree["type"] == "loop" and found.sections["partscan"] != ["1"],
         uuid=uuid,
         mounts=mounts,
-        options=options if uuid and mounted == uuid else "",
+        options=options if ours else "",
         fstab=fstab,
+        entered=line(next(iter(foreign), "")),
+        taken=common.under if any(found.sections["mount"]) and not ours else "",
         system=any(mount in _SYSTEM for mount in mounts),
         shared=next((group for name, group in found.words("pvs") if group in groups and name not in names), ""),
     )

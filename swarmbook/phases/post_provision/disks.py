@@ -170,7 +170,25 @@ def _plan(params: Params, name: str, target: Target, disk: Disk) -> list[Change]
         changes.append(Change(name, Action.LAY_OUT, things, because="finished" if begun else ""))
     if not layout.options:
         return changes
+    if disk.entered:
+        raise ForeignData(
+            f"fstab of {name} mounts something else at {MOUNT_POINT}; that line is not ours to change",
+            where=f"{name}: /etc/fstab",
+            wanted=f"no line for {MOUNT_POINT}, or ours",
+            seen=disk.entered,
+            next=f"remove the line, if that disk is not needed there: swarmbook ssh {name}; or keep it: storage_layout: existing",
+            code=Code.MOUNT_POINT_TAKEN,
+        )
     if target.layers or not disk.options:
+        if disk.taken:
+            raise ForeignData(
+                f"something else is mounted at {MOUNT_POINT} on {name}; mounting over it would hide what it holds",
+                where=f"{name}: {MOUNT_POINT}",
+                wanted="nothing mounted there, or our file system",
+                seen=disk.taken,
+                next=f"unmount it, if it is not needed there: swarmbook ssh {name} umount {MOUNT_POINT}; or keep it: storage_layout: existing",
+                code=Code.MOUNT_POINT_TAKEN,
+            )
         if disk.occupied:
             raise ForeignData(
                 f"{MOUNT_POINT} on {name} holds files on the first disk; mounting over it would hide them",
@@ -237,7 +255,7 @@ def _mounted(name: str, layout: Layout, disk: Disk) -> list[Check]:
 
 
 def _fstab(layout: Layout) -> str:
-    return f"{layout.options},nofail"
+    return layouts.fstab_options(layout)
 
 
 def _there(name: str, disk: Disk) -> None:

@@ -130,8 +130,10 @@ def choose(asked: str, kernel: Sequence[str], content: Sequence[str], unfinished
 # -- commands --------------------------------------------------------------------------------------------------------
 
 _SETTLE = sh("[ ! -S /run/udev/control ] || udevadm settle --timeout=30")
-#: Of fstab, the line of the mount point.
-_MOUNT_LINE = rf"\|^[^#]*[[:space:]]{MOUNT_POINT}[[:space:]]|d"
+#: Marks our line in fstab: mount and systemd pass over options that begin with ``x-``.
+FSTAB_MARK = "x-swarmbook"
+#: Of fstab, our lines of the mount point. Those of earlier versions have no mark, but the UUID of our file system.
+_MARKED = rf"\|^[^#]*[[:space:]]{MOUNT_POINT}[[:space:]].*{FSTAB_MARK}|d"
 
 
 def _real(disk: str) -> Script:
@@ -200,6 +202,14 @@ def make_commands(layout: Layout, disk: str, layers: Sequence[str], bare: bool) 
     return [commands[layer] for layer in layers]
 
 
+def fstab_options(layout: Layout) -> str:
+    """Return the options of our line in fstab.
+
+    A machine whose second disk is gone still boots (``nofail``), so that a person can log in and look; the engine does not start.
+    """
+    return f"{layout.options},nofail,{FSTAB_MARK}"
+
+
 def mount_commands(layout: Layout, disk: str, bare: bool, how: str) -> list[Script]:
     """List the commands that enter the file system in fstab, hold the engine back until it is mounted, and mount it.
 
@@ -209,19 +219,18 @@ def mount_commands(layout: Layout, disk: str, bare: bool, how: str) -> list[Scri
         bare: Whether the file system lies on the whole of it.
         how: ``mount``, ``remount`` where it is mounted with other options, or nothing.
     """
-    # nofail: a machine whose second disk is gone still boots, so that a person can log in and look; the engine does not start.
     script = [
         sh(
             """set -e
 uuid=$(blkid -p -o value -s UUID @!{device}) && [ -n "$uuid" ]
-sed -i @{line} /etc/fstab
+sed -i -e @{marked} -e "\\|^UUID=$uuid[[:space:]]*"@{at}"[[:space:]]|d" /etc/fstab
 echo "UUID=$uuid "@{entry} >> /etc/fstab
 mkdir -p @{at} @{folder}
 printf %s @{guard} > @{file}
 systemctl daemon-reload""",
             device=where(layout, disk, bare),
-            line=_MOUNT_LINE,
-            entry=f"{MOUNT_POINT} {layout.filesystem} {layout.options},nofail 0 0",
+            marked=_MARKED,
+            entry=f"{MOUNT_POINT} {layout.filesystem} {fstab_options(layout)} 0 0",
             at=MOUNT_POINT,
             folder=GUARD_FILE.rpartition("/")[0],
             guard=GUARD,
@@ -263,13 +272,20 @@ def undo_commands(disk: str) -> list[Script]:
     return [
         sh(
             """set -e
+disk=$(readlink -f @{disk})
 systemctl stop -q docker.socket docker.service 2>/dev/null || true
-while mountpoint -q @{at}; do umount -R @{at}; done
-sed -i @{line} /etc/fstab
+while mountpoint -q @{at}; do
+  source=$(findmnt -n -v -o SOURCE --mountpoint @{at} | tail -n 1) uuid=$(findmnt -n -v -o UUID --mountpoint @{at} | tail -n 1)
+  lsblk -nrpo NAME "$disk" | grep -qxF "$source" || { echo "not ours, and mounted at "@{at}": $source" >&2; exit 1; }
+  umount -R @{at}
+  sed -i "\\|^UUID=$uuid[[:space:]]*"@{at}"[[:space:]]|d" /etc/fstab
+done
+sed -i @{marked} /etc/fstab
 rm -f @{file}; rmdir @{folder} 2>/dev/null || true
 systemctl daemon-reload""",
+            disk=disk,
             at=MOUNT_POINT,
-            line=_MOUNT_LINE,
+            marked=_MARKED,
             file=GUARD_FILE,
             folder=GUARD_FILE.rpartition("/")[0],
         ),

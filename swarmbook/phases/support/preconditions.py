@@ -6,23 +6,33 @@ from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, container_id
 from swarmbook.base.errors import OutOfOrder
 from swarmbook.book.book import Book
+from swarmbook.model.health import SwarmState
 
 __all__ = ["require_consul", "require_swarm"]
 
 
-def _manages(facts: Facts) -> bool | None:
-    return {"true": True, "false": False}.get("".join(facts["manager"]).strip())
+def _part(facts: Facts) -> tuple[SwarmState, bool]:
+    state, _, manages = "".join(facts["part"]).strip().partition(" ")
+    return SwarmState.read(state or "none"), manages == "true"
 
 
-#: Whether a node manages a swarm; None where no engine answers.
-_MANAGES: Probe[bool | None] = Probe(
-    sh("docker info --format '{{.Swarm.ControlAvailable}}' 2>/dev/null | as manager"), _manages
+#: A node's part in a swarm, and whether it manages it.
+_PART: Probe[tuple[SwarmState, bool]] = Probe(
+    sh("docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}' 2>/dev/null | as part"), _part
 )
 #: Ids of the containers of Consul's stack on a node.
 _AGENTS: Probe[tuple[str, ...]] = Probe(
     sh("docker ps -q --filter label=com.docker.stack.namespace=consul | as agents"),
     lambda facts: tuple(container_id(line) for line in facts["agents"] if line),
 )
+
+
+_IN_WORDS = {
+    SwarmState.NONE: "no engine answers",
+    SwarmState.INACTIVE: "in no swarm",
+    SwarmState.ACTIVE: "a worker",
+    SwarmState.LOCKED: "locked: its engine asks for the unlock key, which 03 gives it",
+}
 
 
 def require_swarm(book: Book) -> str:
@@ -35,18 +45,18 @@ def require_swarm(book: Book) -> str:
         OutOfOrder: There is no swarm.
     """
     first = book.params.nodes[0]
-    seen = {first: book.fleet[first].ask(_MANAGES, quiet=True)}
-    if seen[first]:
+    seen = {first: book.fleet[first].ask(_PART, quiet=True)}
+    if seen[first][1]:
         return first
     rest = [name for name in book.params.nodes if name != first]
-    seen |= book.fleet.each(lambda host: host.ask(_MANAGES, quiet=True), rest)
-    manager = next((name for name, answer in seen.items() if answer), None)
+    seen |= book.fleet.each(lambda host: host.ask(_PART, quiet=True), rest)
+    manager = next((name for name, (_, manages) in seen.items() if manages), None)
     if manager is None:
         raise OutOfOrder(
-            f"run 03 first: no swarm on {first}",
+            f"run 03 first: {first} manages no swarm",
             where=", ".join(seen),
             wanted="a swarm manager",
-            seen="; ".join(f"{n}: {'no engine' if a is None else 'a worker'}" for n, a in seen.items()),
+            seen="; ".join(f"{name}: {_IN_WORDS.get(state, state)}" for name, (state, _) in seen.items()),
             next="swarmbook run PARAMS --from 03",
         )
     return manager

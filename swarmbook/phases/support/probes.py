@@ -16,6 +16,8 @@ from swarmbook.phases.support.images import image_there
 __all__ = ["Probes"]
 
 _LABEL = "swarmbook.probe"
+#: Seconds that a probe outlives the longest wait for it.
+_LIFE_S = 600
 
 
 class Probes:
@@ -38,9 +40,9 @@ class Probes:
         image = image_there(self._book, "consul")
         labels = [f"{_LABEL}=1", f"{stack.CLUSTER_LABEL}={self._book.cluster.name}"]
         network = self._network or "bridge"
-        start = _start(self._name, labels, network, image)
+        start = _start(self._name, labels, network, image, 2 * self._book.params.wait_timeout + _LIFE_S)
         try:
-            self.addresses = self._book.fleet.each(lambda host: host.ask(start, timeout_s=90))
+            self.addresses = self._book.fleet.each(lambda host: host.ask(start))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -52,22 +54,21 @@ class Probes:
         remove = sh("docker rm -f @{name} >/dev/null 2>&1", name=self._name)
         self._book.fleet.each(lambda host: host.run(remove, check=False))
 
-    def ask(self, host: Host, script: Script, timeout_s: float = 60) -> list[str]:
+    def ask(self, host: Host, script: Script) -> list[str]:
         """Run a script inside a node's container.
 
         Args:
             host: The node.
             script: What its shell runs.
-            timeout_s: Seconds after which it is ended.
 
         Returns:
             The lines it printed, errors included.
         """
         command = sh("docker exec @{name} sh -c @{script} 2>&1", name=self._name, script=script)
-        return host.run(command, check=False, timeout_s=timeout_s).stdout.splitlines()
+        return host.run(command, check=False).stdout.splitlines()
 
 
-def _start(container: str, labels: Sequence[str], network: str, image: str) -> Probe[str]:
+def _start(container: str, labels: Sequence[str], network: str, image: str, life_s: int) -> Probe[str]:
     """Start a container in place of those that are left over; answer with its address.
 
     Args:
@@ -75,17 +76,19 @@ def _start(container: str, labels: Sequence[str], network: str, image: str) -> P
         labels: For it; those that carry all of them are left over.
         network: The network it is on.
         image: What it is made of.
+        life_s: Seconds after which it ends, should no one remove it.
     """
     return Probe(
         sh(
             """docker ps -aq @{old} | xargs -r docker rm -f >/dev/null
-docker run -d --name @{name} @{labels} --network @{network} --entrypoint sleep @{image} 600 >/dev/null || exit 1
+docker run -d --name @{name} @{labels} --network @{network} --entrypoint sleep @{image} @{life} >/dev/null || exit 1
 docker inspect --format @{format} @{name} | as address""",
             old=[word for label in labels for word in ("--filter", f"label={label}")],
             labels=[word for label in labels for word in ("--label", label)],
             name=container,
             network=network,
             image=image,
+            life=life_s,
             format=f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}',
         ),
         lambda facts: address("".join(facts["address"])),

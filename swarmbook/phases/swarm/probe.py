@@ -23,6 +23,7 @@ class Local:
         id: Its id in the swarm; empty while it is in none.
         manager: Whether it manages the swarm.
         swarm: The swarm's id, where it knows it.
+        autolock: Whether managers are locked when their engine starts, as far as it knows.
         error: What its engine says is wrong with its part.
         routes: Networks that it has routes to.
         answers: Whether an engine answered at all.
@@ -32,6 +33,7 @@ class Local:
     id: str = ""
     manager: bool = False
     swarm: str = ""
+    autolock: bool = False
     error: str = ""
     routes: tuple[str, ...] = ()
     answers: bool = True
@@ -42,12 +44,14 @@ def _local(facts: Facts) -> Local:
     if not text.startswith("{"):
         return Local(SwarmState.NONE, error=line(text), answers=False)
     swarm: dict[str, Any] = json.loads(text)
-    node, cluster = str(swarm.get("NodeID") or ""), str((swarm.get("Cluster") or {}).get("ID") or "")
+    node, known = str(swarm.get("NodeID") or ""), swarm.get("Cluster") or {}
+    cluster = str(known.get("ID") or "")
     return Local(
         SwarmState.read(str(swarm["LocalNodeState"] or "inactive")),
         node_id(node) if node else "",
         swarm.get("ControlAvailable") is True,
         node_id(cluster) if cluster else "",
+        ((known.get("Spec") or {}).get("EncryptionConfig") or {}).get("AutoLockManagers") is True,
         line(str(swarm.get("Error") or "")),
         tuple(network(route) for route in facts["routes"] if "/" in route),
     )

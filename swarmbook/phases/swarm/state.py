@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from swarmbook.access.docker_types import SwarmNode
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, OutOfOrder, WorldError
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
 from swarmbook.model.health import Role, SwarmState
 from swarmbook.params import Params
+from swarmbook.phases.support.autolock import key_is_kept
 from swarmbook.phases.swarm.probe import LISTING, LOCAL, Local
 
 __all__ = ["IN_RAFT", "Swarm", "gone", "late", "observe"]
 
 #: A manager that takes part in raft.
 IN_RAFT = ("leader", "reachable")
+#: In a swarm, on the way into one, or in none; every other word of an engine is a fault.
+_SOUND = (SwarmState.ACTIVE, SwarmState.PENDING, SwarmState.INACTIVE)
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,15 @@ class Swarm:
         local: By node.
         nodes: By the swarm's node id.
         id: The swarm's id, or nothing when there is none.
+        autolock: Whether managers are locked when their engine starts.
+        key_is_kept: Whether the cluster's folder has the key that unlocks them.
     """
 
     local: Mapping[str, Local]
     nodes: Mapping[str, SwarmNode] = field(default_factory=dict)
     id: str = ""
+    autolock: bool = False
+    key_is_kept: bool = False
 
     def node(self, name: str) -> SwarmNode | None:
         """Return a node's entry, by what the node itself says its id is."""
@@ -44,7 +52,7 @@ def observe(book: Book) -> Swarm:
     Raises:
         OutOfOrder: No engine answers on a node.
         ForeignData: A node belongs to another swarm.
-        WorldError: The swarm has no leader.
+        WorldError: The swarm has no leader, or an engine takes no part in it: it is locked, or its certificate has expired.
     """
     local = book.fleet.each(lambda host: host.ask(LOCAL))
     for name, seen in local.items():
@@ -56,11 +64,20 @@ def observe(book: Book) -> Swarm:
                 seen=seen.error or "nothing",
                 next="swarmbook run PARAMS --from 03",
             )
+    broken = [name for name, seen in local.items() if seen.state not in _SOUND]
+    if broken:
+        raise _broken(broken, local)
     manager = next((name for name, seen in local.items() if seen.manager), None)
     if manager is None:
         stranded = [name for name, seen in local.items() if seen.state is not SwarmState.INACTIVE]
         if stranded:
-            raise _stranded(stranded, local)
+            raise ForeignData(
+                f"{subject(stranded, 'belongs', 'belong')} to a swarm none of whose managers is among the nodes",
+                where=", ".join(stranded),
+                wanted="no swarm, or one with a manager here",
+                seen=_words(stranded, local),
+                next=f"if that swarm is lost: swarmbook ssh {stranded[0]} docker swarm leave --force",
+            )
         return Swarm(local)
     listing = book.fleet[manager].ask(LISTING)
     if isinstance(listing, str):
@@ -81,31 +98,29 @@ def observe(book: Book) -> Swarm:
             seen=", ".join(f"{name}: node id {local[name].id}" for name in foreign),
             next=f"if that swarm may go: swarmbook ssh {foreign[0]} docker swarm leave --force",
         )
-    return Swarm(local, nodes, local[manager].swarm)
+    seen = local[manager]
+    return Swarm(local, nodes, seen.swarm, seen.autolock, key_is_kept(book))
 
 
-def _stranded(names: list[str], local: Mapping[str, Local]) -> WorldError:
-    """Build the error for nodes that are in a swarm, or were, none of which manages it."""
-    seen = "\n".join(
-        f"{name}: {local[name].state}" + (f": {local[name].error}" if local[name].error else "") for name in names
-    )
-    broken = [name for name in names if local[name].state not in (SwarmState.ACTIVE, SwarmState.PENDING)]
-    if (
-        broken
-    ):  # the engine's own word: an expired certificate, a locked swarm; leaving would destroy what can be repaired
-        return WorldError(
-            f"the engine of {', '.join(broken)} cannot take part in its swarm",
-            where=", ".join(broken),
-            wanted="an engine whose swarm state is active, or inactive",
-            seen=seen,
-            next=f"read what the engine says above; its log: swarmbook ssh {broken[0]} journalctl -u docker -n 50",
-        )
-    return ForeignData(
-        f"{subject(names, 'belongs', 'belong')} to a swarm none of whose managers is among the nodes",
+def _broken(names: list[str], local: Mapping[str, Local]) -> WorldError:
+    """Build the error for nodes that are in a swarm and take no part: to leave it would destroy what can be repaired."""
+    locked = all(local[name].state is SwarmState.LOCKED for name in names)
+    return WorldError(
+        f"the engine of {', '.join(names)} cannot take part in its swarm",
         where=", ".join(names),
-        wanted="no swarm, or one with a manager here",
-        seen=seen,
-        next=f"if that swarm is lost: swarmbook ssh {names[0]} docker swarm leave --force",
+        wanted="an engine whose swarm state is active, or inactive",
+        seen=_words(names, local),
+        next="unlock it: swarmbook run PARAMS --from 03"
+        if locked
+        else f"read what the engine says above; its log: swarmbook ssh {names[0]} journalctl -u docker -n 50",
+        code=Code.SWARM_LOCKED if locked else None,
+    )
+
+
+def _words(names: list[str], local: Mapping[str, Local]) -> str:
+    """Quote what engines say of their part."""
+    return "\n".join(
+        f"{name}: {local[name].state}" + (f": {local[name].error}" if local[name].error else "") for name in names
     )
 
 

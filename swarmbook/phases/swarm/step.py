@@ -19,6 +19,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check
 from swarmbook.model.health import Role
 from swarmbook.params import Params
+from swarmbook.phases.support.autolock import lock
 from swarmbook.phases.support.join_tokens import NEW_JOIN_TOKENS
 from swarmbook.phases.swarm.probe import LOCAL, Local
 from swarmbook.phases.swarm.state import Swarm, gone, late, observe
@@ -83,6 +84,11 @@ class Form(Step[Swarm, Params]):
                 changes.append(Change(name, Action.AWAIT_NODE, because=node.state))
         # A machine that was made again joins as a new node. Its old entry would count as a lost manager for ever, and a
         # raft in which two members have one address loses its way: it goes first, whether or not it is down already.
+        # What a person has switched on by hand, and keeps the key of, stays.
+        if wanted.swarm_autolock and not (seen.autolock and seen.key_is_kept):
+            changes.append(Change("cluster", Action.AUTOLOCK, ("on",)))
+        elif not wanted.swarm_autolock and seen.autolock and seen.key_is_kept:
+            changes.append(Change("cluster", Action.AUTOLOCK, ("off",)))
         return [*_forgotten(wanted, seen), *changes, *_left_out(wanted, seen)]
 
     def apply(self, book: Book, wanted: Params, seen: Swarm, changes: list[Change]) -> None:
@@ -128,6 +134,8 @@ class Form(Step[Swarm, Params]):
             if script[1:]:
                 book.fleet[leader].run(lines(*script))
             todo.take(Action.AWAIT_NODE)
+            for change in todo.take(Action.AUTOLOCK):
+                lock(book, leader, change.things == ("on",))
         _settle(book)
 
     def verify(self, wanted: Params, seen: Swarm) -> list[Check]:

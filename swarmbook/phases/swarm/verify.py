@@ -37,6 +37,9 @@ def swarm_checks(params: Params, seen: Swarm) -> list[Check]:
     rows.append(equal("cluster", "leaders", 1, len(leaders)))
     here = [node for node in seen.nodes.values() if not gone(params, node)]
     rows.append(equal("cluster", "nodes in the swarm", len(params.nodes), len(here)))
+    if params.swarm_autolock:
+        key = "" if seen.key_is_kept else ", and its key is not here"
+        rows.append(equal("cluster", "autolock", "on", f"on{key}" if seen.autolock else "off"))
     return rows
 
 

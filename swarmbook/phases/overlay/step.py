@@ -1,4 +1,4 @@
-"""Phase 06: the overlay network, and the proof that it carries packets of its full MTU between every two nodes."""
+"""Phase 06: the overlay network."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from swarmbook.access.commands import Script, lines, sh
-from swarmbook.access.hosts import Host
+from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, network, number, word
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
+from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
-from swarmbook.book.step import Step, look
+from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, Todo
-from swarmbook.model.checks import Check, CheckTable, equal
+from swarmbook.model.checks import Check, equal
 from swarmbook.params import Params
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.esp import HAS_ESP
-from swarmbook.phases.support.images import image_there, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
-from swarmbook.phases.support.probes import Probes
 
-__all__ = ["Network", "Overlay", "create", "reach"]
+__all__ = ["Network", "Overlay", "create", "network_named"]
 
 #: What VXLAN's headers take from every packet (RFC 7348: outer IP 20, UDP 8, VXLAN 8, inner Ethernet 14).
 VXLAN_BYTES = 50
@@ -221,59 +218,3 @@ def wanted_network(params: Params, seen: Overlay) -> Network:
 
 
 create = Create()
-
-
-# Several tries: a node learns where an address lives from gossip, a moment after the container is up.
-# All at once: the kernel refuses what does not fit at once, but ping waits for its second all the same.
-_PING = """(full=no; for i in 1 2 3 4 5; do ping -q -c 1 -W 1 -M do -s @{fits} @{address} >/dev/null 2>&1 && { full=yes; break; }; sleep 0.2; done
-ping -q -c 1 -W 1 -M do -s @{more} @{address} >/dev/null 2>&1 && more=yes || more=no
-echo @{name} $full $more) &
-"""
-
-
-def _pings(addresses: Mapping[str, str], mtu: int) -> Script:
-    """Send one packet that fits and one that does not to every address; DF is set, so that nothing is cut in two.
-
-    Args:
-        addresses: By the name of their node.
-        mtu: Of the network, bytes; 28 of them are headers of IP and ICMP.
-    """
-    every = [sh(_PING, name=name, address=address, fits=mtu - 28, more=mtu - 27) for name, address in addresses.items()]
-    return lines(*every, sh("wait"))
-
-
-@look()
-def reach(book: Book) -> CheckTable:
-    """Ping every node's container from every other's: a packet of the full MTU passes, one byte more does not."""
-    manager = require_swarm(book)
-    found = book.fleet[manager].ask(network_named(book.params.overlay_network))
-    if found is None:
-        raise OutOfOrder(
-            f"run the step before first: no network {book.params.overlay_network}",
-            where=manager,
-            next="swarmbook run PARAMS --from 06",
-        )
-    lacking = nodes_without_image(book.engines(), image_there(book, "consul"))
-    if lacking:
-        raise OutOfOrder(
-            f"run 04 first: no Consul on {', '.join(lacking)}",
-            where=", ".join(lacking),
-            wanted="the image the probes run from",
-            next="swarmbook run PARAMS --from 04",
-        )
-    with Probes(book, found.name) as inside:
-        script = _pings(inside.addresses, found.mtu)
-
-        def one(host: Host) -> list[str]:
-            return inside.ask(host, script, timeout_s=120)
-
-        answers = book.fleet.each(one)
-    rows = []
-    for name, answer in answers.items():
-        seen = {line.split()[0]: tuple(line.split()[1:]) for line in answer if len(line.split()) == 3}
-        for other in inside.addresses:
-            if other != name:
-                full, more = ("passes" if word == "yes" else "does not" for word in seen.get(other, ("no", "no")))
-                check = f"{found.mtu} bytes to {other}, and {found.mtu + 1}"
-                rows.append(equal(name, check, "passes, does not", f"{full}, {more}"))
-    return CheckTable(rows)
