@@ -10,6 +10,7 @@ import importlib
 from collections.abc import MutableMapping
 from typing import Any
 
+from swarmbook.base.border import border
 from swarmbook.book.book import Book
 from swarmbook.diagnosis import board
 from swarmbook.model.phases import PHASES
@@ -36,11 +37,12 @@ def open_book(phase: str, namespace: MutableMapping[str, Any]) -> Book:
         ParameterError: Everything that is wrong with the parameters, in one message.
     """
     earlier = namespace.get("book")
-    if isinstance(earlier, Book):  # the cell was run again, with other parameters perhaps
-        earlier.close()
-    params = params_from_namespace(phase, namespace)
-    book = Book(phase, params)
-    board.watch(params, book.cluster)
+    with border():
+        if isinstance(earlier, Book):  # the cell was run again, with other parameters perhaps
+            earlier.close()
+        params = params_from_namespace(phase, namespace)
+        book = Book(phase, params)
+        board.watch(params, book.cluster)
     return book
 
 

@@ -31,7 +31,8 @@ from typing import Any
 
 import filelock
 
-from swarmbook.access.node import Endpoint, Jump, Node, known_name
+from swarmbook.access.node import Jump, Node, known_name
+from swarmbook.access.ssh_config import ssh_config_of
 from swarmbook.base import secrets
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import LockHeld, OutOfOrder, WorldError
@@ -124,7 +125,7 @@ class Cluster:
             self.known_hosts,
             "".join(dict.fromkeys(line for node in nodes for line in self.pins_of(node).splitlines(keepends=True))),
         )
-        write_private(self.ssh_config, "".join(self._ssh_entry(node) for node in nodes))
+        write_private(self.folder / "ssh_config", ssh_config_of(nodes, self.key_file, self.known_hosts))
         write_private(self.file, json.dumps(data, indent=2) + "\n")
 
     def pin(self, node: Node | Jump) -> str:
@@ -148,29 +149,13 @@ class Cluster:
 
     @property
     def ssh_config(self) -> Path:
-        return self.folder / "ssh_config"
-
-    def _ssh_entry(self, node: Node) -> str:
-        if node.jump is None:
-            return self._ssh_block(node.name, node.ssh, node.user)
-        by = f"{node.name}.jump"  # a node's name has no dot
-        return self._ssh_block(by, node.jump.ssh, node.jump.user) + self._ssh_block(
-            node.name, node.ssh, node.user, ProxyJump=by
-        )
-
-    def _ssh_block(self, name: str, end: Endpoint, user: str, **more: str) -> str:
-        options = {
-            "HostName": end.host,
-            "Port": end.port,
-            "User": user,
-            "IdentityFile": f'"{self.key_file}"',
-            "IdentitiesOnly": "yes",
-            "UserKnownHostsFile": f'"{self.known_hosts}"',
-            "GlobalKnownHostsFile": "none",
-            "StrictHostKeyChecking": "yes",
-            **more,
-        }
-        return f"Host {name}\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
+        """What OpenSSH reads to reach the nodes; written again where the folder was moved, since it names files of it."""
+        file = self.folder / "ssh_config"
+        wanted = ssh_config_of(self.nodes, self.key_file, self.known_hosts)
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            if wanted and (not file.exists() or file.read_text(encoding="utf-8") != wanted):
+                write_private(file, wanted)
+        return file
 
     def require_nodes(self, wanted: list[str], phase: str, without: list[str] | None = None) -> list[Node]:
         """Return the nodes that the parameters name, from the inventory.

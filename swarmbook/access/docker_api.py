@@ -18,11 +18,13 @@ from typing import Any
 
 from swarmbook.access.ambient import own_environment
 from swarmbook.access.answers import bound
+from swarmbook.access.docker_settings import settings_wrong, without_missing_helpers
 from swarmbook.access.docker_types import Info, JoinTokens, Service, SwarmNode, labels, object_names
 from swarmbook.access.node import Endpoint
 from swarmbook.access.pki import Leaf
 from swarmbook.access.probe import number, understood
 from swarmbook.access.tls import NamedAdapter, NamedContext
+from swarmbook.base.border import foreign, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.known import recognise
@@ -75,8 +77,8 @@ class Engine:
         Args:
             what: What is asked for, as in ``creating the secret NAME``.
         """
+        import docker.credentials
         import docker.errors
-        import requests
 
         try:
             yield
@@ -84,12 +86,16 @@ class Engine:
             raise self._refused(what, error, Code.NOT_FOUND) from None
         except (docker.errors.APIError, docker.errors.BuildError, docker.errors.ImageLoadError) as error:
             raise self._refused(what, error, Code.ENGINE_SAYS_NO) from None
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except (docker.credentials.StoreError, docker.errors.InvalidConfigFile) as error:
+            raise settings_wrong(what, error) from None
+        except Exception as error:
+            if not foreign(error):
+                raise
             raise EngineUnavailable(
                 f"the engine's API on {self.name} does not answer",
                 where=self.name,
                 wanted=what,
-                seen=str(error) or type(error).__name__,
+                seen=words(error),
                 next=self._next,
             ) from None
 
@@ -267,20 +273,24 @@ def connect(name: str, end: Endpoint, authority: Path, operator: Leaf) -> Engine
     import docker
     import docker.tls
 
-    tls = docker.tls.TLSConfig(ca_cert=str(authority), verify=True)  # without it docker-py takes any certificate
     try:
+        tls = docker.tls.TLSConfig(ca_cert=str(authority), verify=True)  # without it docker-py takes any certificate
         context = NamedContext.of(name, authority.read_bytes(), operator)
         client = docker.DockerClient(base_url=f"tcp://{end}", tls=tls, timeout=_TIMEOUT_S, version=_API_VERSION)
         client.api.mount("https://", NamedAdapter(context))
         client.api.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         bound(client.api)
         _ping(client)
-    except (docker.errors.DockerException, OSError) as error:
+    except docker.errors.InvalidConfigFile as error:
+        raise settings_wrong(f"the engine's API on {name}", error) from None
+    except Exception as error:
+        if not foreign(error):
+            raise
         raise EngineUnavailable(
             f"the engine's API on {name} does not answer",
             where=f"{name} ({end})",
             wanted=f"Docker's API over mutual TLS, with a certificate of the engines' CA for {name}",
-            seen=str(error),
+            seen=words(error),
             next="swarmbook run PARAMS --only 03",
         ) from None
     return Engine(client, name)
@@ -296,8 +306,13 @@ def local_engine() -> Engine | None:
     try:
         client = docker.from_env(timeout=_LOCAL_TIMEOUT_S, environment=own_environment())
         _ping(client)
-    except (docker.errors.DockerException, OSError):
+    except docker.errors.InvalidConfigFile as error:
+        raise settings_wrong(f"the engine of {_HERE}", error) from None
+    except Exception as error:
+        if not foreign(error):
+            raise
         return None
+    without_missing_helpers(client)
     return Engine(client, _HERE)
 
 
@@ -340,7 +355,7 @@ def send_images(source: Engine, names: Sequence[str], targets: Mapping[str, Engi
                 if sent and time.monotonic() - sent[0] > _UNPACK_S:
                     raise TimeoutError(f"it has all of the image, and is not done with it after {_UNPACK_S} s")
         except Exception as error:  # whatever it was, the reader must not be left waiting at a full queue
-            failures[name] = str(error)
+            failures[name] = words(error)
         for _ in chunks:  # an iterator that has met its end stays at its end
             pass
 

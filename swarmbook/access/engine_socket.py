@@ -20,6 +20,7 @@ from typing import Any
 from swarmbook.access.hosts import Host
 from swarmbook.access.marked import Marked
 from swarmbook.base.errors import WorldError
+from swarmbook.base.words import typed
 
 __all__ = ["serve", "socket_path"]
 
@@ -130,5 +131,5 @@ def _prepare(path: Path) -> None:
     raise WorldError(
         "another process serves this engine already",
         where=str(path),
-        next=f"use that one: export DOCKER_HOST=unix://{path}",
+        next=f"use that one: export DOCKER_HOST=unix://{typed(path)}",
     )

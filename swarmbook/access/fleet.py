@@ -9,6 +9,7 @@ from typing import TypeVar
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.hosts import PATIENCE_S, Host
 from swarmbook.access.node import Node
+from swarmbook.base.border import border
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.model.transcript import Transcript
 
@@ -77,6 +78,11 @@ class Fleet:
 K = TypeVar("K")
 
 
+def _bordered(work: Callable[[K], T], name: str, item: K) -> T:
+    with border(where=name):
+        return work(item)
+
+
 def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
     """Do something for several named things at once; all are finished before an error is raised.
 
@@ -90,7 +96,7 @@ def fan_out(work: Callable[[K], T], items: Mapping[str, K]) -> dict[str, T]:
     if not items:
         return {}
     with concurrent.futures.ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(items))) as pool:
-        futures = {name: pool.submit(work, item) for name, item in items.items()}
+        futures = {name: pool.submit(_bordered, work, name, item) for name, item in items.items()}
     # Leaving the pool has waited for all of them.
     failed = {name: error for name, future in futures.items() if (error := future.exception())}
     if failed:

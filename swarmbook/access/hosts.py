@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +17,7 @@ from typing import Any, TypeVar
 from swarmbook.access.channel import MOST, Output, TooMuch, execute, pieces_of
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import Script, sh
+from swarmbook.access.forwarding import forwarded
 from swarmbook.access.marked import Marked, Stage
 from swarmbook.access.node import Endpoint, Node, known_name
 from swarmbook.access.probe import MOST_ANSWER, Probe
@@ -32,9 +31,11 @@ from swarmbook.access.turned_away import (
     unanswered,
 )
 from swarmbook.base.activity import doing
+from swarmbook.base.border import border, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, SwarmbookError
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import typed
 from swarmbook.model.transcript import Transcript
 
 __all__ = ["PATIENCE_S", "Host", "Output"]
@@ -101,11 +102,15 @@ class Host:
             raise
 
     def _connect(self, name: str, end: Endpoint, user: str, gateway: Any = None) -> Any:
+        logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
+        where = f"{name} ({user}@{end})"
+        with border(f"{name} cannot be reached over SSH from here", where=where):
+            return self._opened(name, end, user, gateway, where)
+
+    def _opened(self, name: str, end: Endpoint, user: str, gateway: Any, where: str) -> Any:
         import fabric
         import paramiko
 
-        logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
-        where = f"{name} ({user}@{end})"
         connection = fabric.Connection(
             end.host,
             user=user,
@@ -124,7 +129,12 @@ class Host:
         # fabric adds unknown host keys by itself; these two calls, before open(), are what makes it strict.
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
         if self._known_hosts.exists():
-            connection.client.load_host_keys(str(self._known_hosts))
+            with border(
+                "the file of pinned host keys cannot be read",
+                where=str(self._known_hosts),
+                next="restore it, or: swarmbook run PARAMS --only 01, which pins them again",
+            ):
+                connection.client.load_host_keys(str(self._known_hosts))
         try:
             connection.open()
         except paramiko.BadHostKeyException as error:
@@ -134,7 +144,7 @@ class Host:
                 wanted=f"{error.expected_key.get_name()} {error.expected_key.get_base64()}",
                 seen=f"{error.key.get_name()} {error.key.get_base64()}",
                 next=f"find out who answers at {end}; if the machine was reinstalled on purpose: "
-                f"ssh-keygen -f {self._cluster.known_hosts} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
+                f"ssh-keygen -f {typed(self._cluster.known_hosts)} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
             ) from None
         except paramiko.AuthenticationException as error:
             # A server that closes the connection after its last words leaves them here.
@@ -178,7 +188,8 @@ class Host:
             ) from None
         # Without it Nagle and delayed acknowledgement make every command 48 ms instead of 12.
         if gateway is None:
-            connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):  # it is gone again: the first command says so
+                connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def close(self) -> None:
@@ -234,13 +245,13 @@ class Host:
     ) -> Output:
         started = time.monotonic()
         marked = Marked()
-        words = ("timeout", "-k", "5", f"{timeout_s:g}", *marked.reader(data=data is not None))
+        bounded = ("timeout", "-k", "5", f"{timeout_s:g}", *marked.reader(data=data is not None))
         stage = Stage.ROOT
         shown = contextlib.nullcontext() if quiet else doing(self.name, command)
         try:
             with shown:
                 channel = self.connection().transport.open_session(timeout=_CONNECT_S)
-                line = marked.command(self.node.user, *words)
+                line = marked.command(self.node.user, *bounded)
                 output = execute(channel, line, timeout_s + GRACE_S, most, marked.sent(command, data))
             stage, output = marked.own(output)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
@@ -263,7 +274,7 @@ class Host:
             raise HostUnreachable(
                 f"the connection to {self.name} broke",
                 where=f"{self.name}: {mask(command)[:200]}",
-                seen=str(error) or type(error).__name__,
+                seen=words(error),
                 next="run it again",
                 code=Code.CONNECTION_BROKE,
             ) from None
@@ -362,36 +373,11 @@ chmod @{mode} @{new} && mv -f @{new} @{target}""",
             The local port on 127.0.0.1.
         """
         self.connection()
-        opened = self.connection  # a transport that died has been replaced
 
-        class Relay(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                channel = opened().transport.open_channel(
-                    "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=_CONNECT_S
-                )
-                with contextlib.closing(channel):
-                    _relay(self.request, channel)
+        def opened() -> Any:  # a transport that died has been replaced
+            return self.connection().transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=_CONNECT_S
+            )
 
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """Print nothing: the client sees a refused forward as a closed connection, and says it better."""
-
-        with Server(("127.0.0.1", 0), Relay) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-            thread.start()
-            try:
-                yield int(server.server_address[1])
-            finally:
-                server.shutdown()
-
-
-def _relay(one: Any, other: Any) -> None:
-    while True:
-        ready, _, _ = select.select([one, other], [], [], 60)
-        for end in ready:
-            data = end.recv(65536)
-            if not data:
-                return
-            (other if end is one else one).sendall(data)
+        with forwarded(opened) as local:
+            yield local

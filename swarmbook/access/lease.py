@@ -16,6 +16,7 @@ from swarmbook.access.commands import sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.marked import Marked
 from swarmbook.access.probe import line
+from swarmbook.base.border import words
 from swarmbook.base.errors import HostUnreachable
 
 __all__ = ["SILENCE_S", "Lease"]
@@ -67,7 +68,7 @@ class Lease:
                 f"{host.name} did not say whether another run works on it",
                 where=host.name,
                 wanted=f"one more session for bash and flock, and an answer within {_ANSWER_S:.0f} s",
-                seen=str(error) or type(error).__name__,
+                seen=words(error),
                 next=f"swarmbook ssh {host.name} flock --version; then run it again",
             ) from None
         said, _, who = answer.removeprefix("busy ").partition(" ")

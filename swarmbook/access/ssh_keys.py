@@ -11,6 +11,7 @@ from typing import Any
 
 from swarmbook.access.node import Endpoint
 from swarmbook.access.turned_away import forwarding_refused, unanswered
+from swarmbook.base.border import foreign
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
@@ -158,7 +159,9 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
             connection: Any = socket.create_connection((end.host, end.port), timeout_s)
         else:
             connection = by.open_channel("direct-tcpip", (end.host, end.port), ("127.0.0.1", 0), timeout=timeout_s)
-    except (OSError, paramiko.SSHException) as error:
+    except Exception as error:
+        if not foreign(error):
+            raise
         if by is not None and prohibited(error):
             raise forwarding_refused(
                 "the jump host", by.get_username(), Endpoint(*by.getpeername()[:2]), str(error)
@@ -171,7 +174,9 @@ def scan_host_key(end: Endpoint, timeout_s: float = 10, *, by: Any = None) -> st
         transport.banner_timeout = timeout_s
         transport.start_client(timeout=timeout_s)
         key = transport.get_remote_server_key()
-    except (OSError, EOFError, paramiko.SSHException) as error:
+    except Exception as error:
+        if not foreign(error):
+            raise
         raise _unreachable(end, timeout_s, error, silent=silent) from None
     finally:
         if transport is not None:

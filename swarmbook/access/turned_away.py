@@ -9,6 +9,7 @@ from swarmbook.access.node import Endpoint
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, LoginRefused, SwarmbookError, WorldError
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import typed
 
 __all__ = [
     "NO_GREETING",
@@ -76,7 +77,7 @@ def key_refused(name: str, user: str, end: Endpoint, key: str, banner: str, allo
         where=where,
         wanted=f"the key {key}.pub in {user}'s authorized_keys, and a user whom its sshd lets in",
         seen=_words(f"permission denied ({allowed or 'publickey'})", banner),
-        next=f"restore {key}; if it was changed on purpose: swarmbook run PARAMS --only 01",
+        next=f"restore {typed(key)}; if it was changed on purpose: swarmbook run PARAMS --only 01",
     )
 
 

@@ -47,6 +47,20 @@ class Code(str, Enum):
     NO_COPY_OF_THE_BOOK = "no-copy-of-the-book"
     PARAMETERS_NOT_READ = "parameters-not-read"
     SECRET_NOT_THERE = "secret-not-there"  # noqa: S105 - a code, not a secret
+    SECRET_UNFIT = "secret-unfit"  # noqa: S105 - likewise
+
+    # This computer, and what libraries say there.
+    DATABASE_FAILED = "database-failed"
+    FILE_FAILED = "file-failed"
+    MODULE_SHADOWED = "module-shadowed"
+    NOTEBOOK_FAILED = "notebook-failed"
+    NOT_TEXT = "not-text"
+    NOT_UNDERSTOOD = "not-understood"
+    NO_ANSWER = "no-answer"
+    NO_ROOM_HERE = "no-room-here"
+    OWN_FAULT = "own-fault"
+    PROGRAM_FAILED = "program-failed"
+    TOO_MANY_FILES = "too-many-files"
 
     # What a record is worth.
     ENVELOPE_WRONG = "envelope-wrong"

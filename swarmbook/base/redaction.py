@@ -103,6 +103,22 @@ def pem_pieces(text: str) -> set[str]:
     }
 
 
+def _within_a_name(text: str, start: int, end: int, names: Collection[str]) -> bool:
+    """Tell whether what stands between two places is, or is part of, a name: the longest run of a name's characters around it."""
+    if not names or not all(_of_a_name(character) for character in text[start:end]):
+        return False
+    while start and _of_a_name(text[start - 1]):
+        start -= 1
+    while end < len(text) and _of_a_name(text[end]):
+        end += 1
+    whole = text[start:end].strip(".-")
+    return whole in names
+
+
+def _of_a_name(character: str) -> bool:
+    return character.isalnum() or character in "_.-"
+
+
 class Finder:
     """Mask what it was given to find. Not safe to change from several threads.
 
@@ -132,12 +148,17 @@ class Finder:
         self._probes += probes
         self._sorted = []
 
-    def mask(self, text: str) -> str:
-        """Replace everything that is found in a text; what overlaps is one."""
-        return self.cut(text, 0)[0]
+    def mask(self, text: str, names: Collection[str] = ()) -> str:
+        """Replace everything that is found in a text; what overlaps is one.
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """List where in a text something is found, in order, overlaps joined."""
+        Args:
+            text: The text.
+            names: What stays as it is where it stands whole, whatever it contains.
+        """
+        return self.cut(text, 0, names)[0]
+
+    def spans(self, text: str, names: Collection[str] = ()) -> list[tuple[int, int]]:
+        """List where in a text something is found, in order, overlaps joined; not within a name that stands whole."""
         found: list[tuple[int, int]] = []
         if _SHAPE_START in text:
             found += [match.span() for match in _SHAPE.finditer(text)]
@@ -147,7 +168,8 @@ class Finder:
             for needle in self._needles:
                 at = text.find(needle)
                 while at >= 0:
-                    found.append((at, at + len(needle)))
+                    if not _within_a_name(text, at, at + len(needle), names):
+                        found.append((at, at + len(needle)))
                     at = text.find(needle, at + 1)
         joined: list[tuple[int, int]] = []
         for start, end in sorted(found):
@@ -157,11 +179,11 @@ class Finder:
                 joined.append((start, end))
         return joined
 
-    def cut(self, text: str, keep: int) -> tuple[str, str]:
+    def cut(self, text: str, keep: int, names: Collection[str] = ()) -> tuple[str, str]:
         """Return the masked text without its last characters, and those as they are; a finding is never cut in two."""
         at = len(text) - keep
         done, parts = 0, []
-        for start, end in self.spans(text):
+        for start, end in self.spans(text, names):
             if end > at:
                 at = min(at, start)
                 break

@@ -5,6 +5,8 @@ A parameter says where a secret comes from, never what it is:
 ``generate``   made once and kept in the cluster's folder, mode 0600
 ``env:NAME``   an environment variable of the process that runs the book
 ``file:PATH``  the first line of a file
+
+It is UTF-8, whatever the locale, and everything up to the line's end, from there to the login.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import string
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +28,18 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_private
 from swarmbook.base.redaction import MASK, Finder, forms, pem_pieces
+from swarmbook.base.strength import SHORTEST, unfit
 
 __all__ = [
     "MASK", "REFERENCE", "Secret", "StreamMask", "gossip_key", "mask", "mask_data", "password", "register", "register_references",
-    "resolve", "token", "watch",
+    "resolve", "structure", "token", "watch",
 ]  # fmt: skip
 
 #: What a reference looks like, as a regular expression of pydantic's; its paths are those of :mod:`swarmbook.params.kinds`.
 REFERENCE = r"^(generate|env:[A-Za-z_][A-Za-z0-9_]*|file:[\p{L}\p{N}_./~][\p{L}\p{M}\p{N}_./~@%+,:= -]*)$"
 _reference = re.compile(r"(env|file):(.+)")
 _known: set[str] = set()
+_structure: set[str] = set()
 _finder, _found_by = Finder(), set[str]()
 _watched: dict[Path, dict[str, tuple[int, int]]] = {}
 _seen: dict[Path, int] = {}
@@ -78,9 +82,10 @@ def register(value: str) -> None:
     Args:
         value: A secret. Of private keys in PEM, every piece is registered too.
     """
-    if len(value) >= 6:  # shorter ones would blank out ordinary words
-        with _guard:
-            _known.add(value)
+    for form in (value, value.strip()):  # programs that drop blanks show it without
+        if len(form) >= 6:  # shorter ones would blank out ordinary words
+            with _guard:
+                _known.add(form)
 
 
 def register_references(values: object, cwd: Path | None = None) -> None:
@@ -96,13 +101,11 @@ def register_references(values: object, cwd: Path | None = None) -> None:
         for value in values:
             register_references(value, cwd)
     elif isinstance(values, str) and (found := _reference.fullmatch(values)):
-        if found[1] == "env":
-            register(os.environ.get(found[2], ""))
-            return
         path = Path(found[2]).expanduser()
-        for candidate in {path, (cwd or Path()) / path}:
+        places = {found[2]} if found[1] == "env" else {str(path), str((cwd or Path()) / path)}
+        for place in places:
             with contextlib.suppress(OSError, ValueError):
-                register(candidate.read_text(encoding="utf-8").partition("\n")[0].strip())
+                register(_read(found[1], place))
 
 
 def watch(cluster: Path) -> None:
@@ -163,25 +166,45 @@ def _ready() -> Finder | None:
     return _finder
 
 
+def structure(words: Iterable[str]) -> None:
+    """Say what is never masked, since it is no text of others': names of files, chapters, nodes and keys.
+
+    A secret may not be one of these (:func:`resolve`); of an earlier version it may be, and then a record stays true.
+
+    Args:
+        words: Names, each without a blank.
+    """
+    with _guard:
+        _structure.update(words)
+
+
 def mask(text: str) -> str:
-    """Replace every known secret in a text.
+    """Replace every known secret in a text, but for names of our own that merely contain or equal one.
 
     Args:
         text: Anything that is about to be shown, logged or saved.
     """
     with _guard:
         finder = _ready()
-        return finder.mask(text) if finder else text
+        return finder.mask(text, _structure) if finder else text
 
 
-def mask_data(data: Any) -> Any:
-    """Mask everything in nested data, keys too; other types than text, lists and mappings stay as they are."""
+def mask_data(data: Any, *, keys: bool = True) -> Any:
+    """Mask everything in nested data; other types than text, lists and mappings stay as they are.
+
+    Args:
+        data: The data.
+        keys: Also in keys; off where they are ours, and so no text of others'.
+    """
     if isinstance(data, str):
         return mask(data)
     if isinstance(data, Mapping):
-        return {mask(key) if isinstance(key, str) else key: mask_data(value) for key, value in data.items()}
+        return {
+            mask(key) if keys and isinstance(key, str) else key: mask_data(value, keys=keys)
+            for key, value in data.items()
+        }
     if isinstance(data, (list, tuple)):
-        return [mask_data(value) for value in data]
+        return [mask_data(value, keys=keys) for value in data]
     return data
 
 
@@ -203,7 +226,7 @@ class StreamMask:
             if finder is None:
                 self._held = ""
                 return text
-            shown, self._held = finder.cut(text, finder.open_end(text))
+            shown, self._held = finder.cut(text, finder.open_end(text), _structure)
             return shown
 
     def flush(self) -> str:
@@ -241,32 +264,33 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
         UsageError: The reference leads nowhere.
     """
     kind, _, rest = reference.partition(":")
-    if kind == "env":
-        value = os.environ.get(rest, "")
-        if not value:
-            raise UsageError(
-                f"the secret {name} is not there",
-                where=f"environment variable {rest}",
-                seen="not set, or empty",
-                next=f"export {rest}=... and run again",
-                code=Code.SECRET_NOT_THERE,
-            )
-    elif kind == "file":
+    if kind in ("env", "file"):
+        where = f"environment variable {rest}" if kind == "env" else rest
         try:
-            value = Path(rest).expanduser().read_text(encoding="utf-8").partition("\n")[0].strip()
-            if not value:
-                raise ValueError("its first line is empty")
+            value = _read(kind, rest)
         except (OSError, ValueError) as error:  # what does not decode may still be a secret: it is not repeated
             seen = getattr(error, "strerror", None) or (
                 "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
             )
             raise UsageError(
                 f"the secret {name} is not there",
-                where=rest,
+                where=where,
                 seen=seen,
-                next="write it there in one line, mode 0600, and run again",
+                next=f"export {rest}=... and run again"
+                if kind == "env"
+                else "write it there in one line, mode 0600, and run again",
                 code=Code.SECRET_NOT_THERE,
             ) from None
+        form = _FORMS.get(make)
+        if reason := unfit(value, _structure) or (form(value) if form is not None else ""):
+            raise UsageError(
+                f"the secret {name} may not be what it is; nothing was touched",
+                where=where,
+                wanted=f"at least {SHORTEST} characters that no one guesses, in one line",
+                seen=reason,
+                next="set another one, or let swarmbook make it: generate",
+                code=Code.SECRET_UNFIT,
+            )
     else:
         path = folder / name
         if path.exists():
@@ -275,3 +299,40 @@ def resolve(name: str, reference: str, folder: Path, make: Callable[[], str] = p
             value = make()
             write_private(path, value + "\n")
     return Secret(name, value)
+
+
+def _read(kind: str, rest: str) -> str:
+    """Read what a reference leads to: UTF-8, blanks at its ends included, as a client types it.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: Nothing is there, or it is not UTF-8.
+    """
+    if kind == "env":
+        # The bytes as they are: a locale would make other characters of them than the client that logs in with them.
+        value = os.environb.get(os.fsencode(rest), b"").decode()
+        if not value:
+            raise ValueError("not set, or empty")
+        return value
+    line = Path(rest).expanduser().read_bytes().partition(b"\n")[0].removesuffix(b"\r").decode("utf-8-sig")
+    if not line.strip():
+        raise ValueError("its first line is empty")
+    return line
+
+
+def _no_gossip_key(value: str) -> str:
+    with contextlib.suppress(ValueError):
+        if len(base64.b64decode(value, validate=True)) in (16, 24, 32):
+            return ""
+    return "it is no key of Consul's gossip: 16, 24 or 32 bytes in base64, as `consul keygen` prints"
+
+
+def _no_token(value: str) -> str:
+    with contextlib.suppress(ValueError):
+        if str(uuid.UUID(value)) == value.lower():
+            return ""
+    return "it is no token of Consul's: a UUID, as `uuidgen` prints"
+
+
+#: What a secret has to look like, by what would make it.
+_FORMS: dict[Callable[[], str], Callable[[str], str]] = {gossip_key: _no_gossip_key, token: _no_token}

@@ -1,10 +1,11 @@
-"""Small words: one thing or several, a text that fits."""
+"""Small words: one thing or several, a text that fits, a word as it is typed."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
-__all__ = ["cut", "many", "subject"]
+__all__ = ["cut", "many", "subject", "typed"]
 
 
 def subject(names: Iterable[str], one: str, several: str) -> str:
@@ -49,3 +50,16 @@ def cut(text: str, width: int, dots: str = "…") -> str:
         dots: What stands for the rest, within that width.
     """
     return text if len(text) <= width else text[: width - len(dots)].rstrip() + dots
+
+
+def typed(word: object) -> str:
+    """Return a word as a person types it at a shell: quoted where it has to be.
+
+    Example:
+        >>> typed("/srv/my book/clusters")
+        "'/srv/my book/clusters'"
+
+    Args:
+        word: A path above all: folders have blanks, dollars and umlauts.
+    """
+    return shlex.quote(str(word))

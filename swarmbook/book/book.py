@@ -16,6 +16,7 @@ from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Purpose, Use, operator
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.book.display import display
+from swarmbook.model.names import keep_names
 from swarmbook.model.rundir import RunFolder
 from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
@@ -40,6 +41,7 @@ class Book:
         self.transcript = Transcript()
         #: When it was opened, on the monotonic clock.
         self.opened = time.monotonic()
+        keep_names(params.names())
         self.cluster.register_secrets()
         self._fleet: Fleet | None = None
         self._asking = False

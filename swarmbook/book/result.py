@@ -75,7 +75,11 @@ class StepResult:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         picture = as_image(mask(self.picture)) if self.picture else ""
         page = tag("p", mask(self.summary())) + Markup(self.table.to_html()) + as_html(self.commands, picture)
-        return {"text/plain": repr(self), "text/html": str(page), STEP_MIME: mask_data(self.output().to_json())}
+        return {
+            "text/plain": repr(self),
+            "text/html": str(page),
+            STEP_MIME: mask_data(self.output().to_json(), keys=False),
+        }
 
 
 def _recorded(change: Change) -> RecordedChange:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+from swarmbook.base.border import foreign, ours
 from swarmbook.base.errors import CheckFailed, SwarmbookError
 from swarmbook.book.book import Book
 from swarmbook.book.consent import confirm, held_plan
@@ -232,12 +233,18 @@ class _Course:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._at_work.__exit__(kind, error, None)
+        raw = error if error is not None and foreign(error) else None
+        if isinstance(raw, Exception):
+            error = ours(raw)
         if isinstance(error, SwarmbookError) and not isinstance(error, CheckFailed):
             # What ran before the error is shown now: the error ends the cell.
             commands = self._book.transcript.since(self._position)
             if commands:
                 table = Table(["step"], [["stopped: " + error.what]])
                 display(StepResult((), table, commands, len(self._book.params.nodes), 0.0, stopped=True))
+        if raw is not None:
+            assert error is not None
+            raise error from raw
 
     def result(
         self, changes: Iterable[Change], shown: Table, hosts: int, *, looked: bool = False, traces: str = ""

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from swarmbook import __version__
-from swarmbook.base.errors import SwarmbookError
+from swarmbook.base.border import ours
 from swarmbook.cli import engines, images, looking, records, rotating, running
 from swarmbook.cli.common import say
 from swarmbook.cli.rehearsing import lab_hosts, rehearse_command
@@ -22,19 +22,24 @@ __all__ = ["main"]
 
 
 class _Group(click.Group):
-    """Turns our errors into one message and their exit code; a traceback only on request."""
+    """Turns every error into one message and its exit code; a traceback only on request."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except SwarmbookError as error:
-            if os.environ.get("SWARMBOOK_DEBUG"):
-                raise
-            say(f"{type(error).__name__}: {error}", err=True)
-            ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):  # the second one: at a question
             say("interrupted", err=True)
             ctx.exit(130)
+        except BrokenPipeError:  # who reads our output has gone; click ends in silence
+            raise
+        except (click.exceptions.Exit, click.ClickException):
+            raise
+        except Exception as caught:
+            if os.environ.get("SWARMBOOK_DEBUG"):
+                raise
+            error = ours(caught)
+            say(f"{type(error).__name__}: {error}", err=True)
+            ctx.exit(error.exit_code)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

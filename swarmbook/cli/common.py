@@ -135,12 +135,19 @@ def known_secrets(params: Params) -> None:
     """Register the secrets that the parameters refer to, so that they are masked.
 
     Raises:
-        UsageError: One leads nowhere: its value could neither be used nor masked.
+        UsageError: One leads nowhere: its value could neither be used nor masked. Or it is one that may not be a secret.
     """
     from swarmbook.access.cluster import Cluster
     from swarmbook.base import secrets
+    from swarmbook.model.names import keep_names
 
-    for name in ("consul_gossip_key", "consul_management_token", "mariadb_password"):
+    makers = {
+        "consul_gossip_key": secrets.gossip_key,
+        "consul_management_token": secrets.token,
+        "mariadb_password": secrets.password,
+    }
+    keep_names(params.names())
+    for name, make in makers.items():
         reference = getattr(params, name)
         if reference != "generate":
-            secrets.resolve(name, reference, Cluster(params.cluster).folder / "secrets")
+            secrets.resolve(name, reference, Cluster(params.cluster).folder / "secrets", make)

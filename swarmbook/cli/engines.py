@@ -13,6 +13,7 @@ from swarmbook.access.ambient import NODE_ENGINE, OWN_ENGINE, VARIABLES, own_env
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.node import Node
 from swarmbook.base.errors import OutOfOrder
+from swarmbook.base.words import typed
 from swarmbook.cli.common import example, say
 from swarmbook.cli.looking import one_node, the_cluster, which_cluster
 
@@ -112,7 +113,7 @@ def tunnel(node: str, cluster: str | None) -> None:
     host = Host(one_node(found, node), found, Transcript())
     path = socket_path(found.name, node)
     with serve(path, host):
-        say(f"the engine of {node} answers here: export DOCKER_HOST=unix://{path}")
+        say(f"the engine of {node} answers here: export DOCKER_HOST=unix://{typed(path)}")
         say("Ctrl-C ends it")
         try:
             while True:

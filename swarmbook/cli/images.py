@@ -27,8 +27,8 @@ def images(params: Params, refresh: bool, as_json: bool) -> None:
 
     An image is named by its recipe and its content: images with one tag are the same everywhere.
     """
-    from swarmbook.access.docker_api import local_engine
     from swarmbook.access.docker_images import labelled_images
+    from swarmbook.machines.host_engine import engine_there
     from swarmbook.machines.images.labels import BASE, LABEL
     from swarmbook.model.checks import Table
     from swarmbook.phases.support.images import image_of
@@ -43,7 +43,7 @@ def images(params: Params, refresh: bool, as_json: bool) -> None:
         if book.cluster.exists():
             say("to bring them in: swarmbook run PARAMS", err=as_json)
     runs = {image_of(book, name) for name in IMAGES} if book.cluster.exists() else set()
-    engine = local_engine()
+    engine = engine_there()
     rows = [
         [
             tag,

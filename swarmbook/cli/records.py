@@ -12,6 +12,7 @@ import click
 
 from swarmbook.access.cluster import home
 from swarmbook.base.errors import UsageError, WorldError
+from swarmbook.base.words import typed
 from swarmbook.cli.common import example, say, with_json
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def audit(
             raise UsageError(
                 "--run and --remember are about one run",
                 where=str(folder),
-                next=f"name one run: swarmbook audit {folder}/RUN",
+                next=f"name one run: swarmbook audit {typed(folder)}/RUN",
             )
         report = audit_all(folder, home(), allowed_signers, cluster=cluster)
     else:

@@ -11,6 +11,7 @@ import click
 
 from swarmbook.access.cluster import home
 from swarmbook.base.errors import ForeignData, UsageError
+from swarmbook.base.words import typed
 from swarmbook.cli.common import example, say, with_parameters
 from swarmbook.params import Params, load_params
 
@@ -95,7 +96,7 @@ def _write(path: Path, out: Path, params: Params) -> None:
             where=str(path),
             wanted="provider: softlayer",
             seen=f"provider: {params.provider}",
-            next=f"this one costs nothing: swarmbook run {path}"
+            next=f"this one costs nothing: swarmbook run {typed(path)}"
             if params.provider == "lab"
             else "name another file, such as params/softlayer.yaml",
         )

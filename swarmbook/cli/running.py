@@ -327,11 +327,10 @@ def rebuild(params: Params, **options: Any) -> None:
 @click.command(epilog=example("swarmbook prune"))
 def prune() -> None:
     """Remove the images that swarmbook built here, and stop the Docker Engine if swarmbook started it."""
-    from swarmbook.access.docker_api import local_engine
-    from swarmbook.machines.host_engine import stop_own_engine
+    from swarmbook.machines.host_engine import engine_there, stop_own_engine
     from swarmbook.machines.images import remove_images
 
-    client = local_engine()
+    client = engine_there()
     removed = remove_images(client) if client else []
     say("\n".join(f"removed {name}" for name in removed) or "No images to remove.")
     if stop_own_engine():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from swarmbook.access.cluster import Cluster, home
 from swarmbook.base.codes import Code
+from swarmbook.base.limits import allow_open_files
 from swarmbook.base.words import many
 from swarmbook.cli.approval import approve
 from swarmbook.cli.common import known_secrets, open_book, say
@@ -199,6 +200,7 @@ def _asks_why(params: Params, folder: Path, console: Console) -> OnFailure:
 
 def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
     """Check what can be checked before anything runs, beyond the parameters themselves."""
+    allow_open_files()
     known_secrets(params)
     if "07" in numbers:
         # Once the cluster is founded, no one reads them any more.

@@ -14,6 +14,7 @@ from swarmbook import __version__
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import ForeignData, OutOfOrder, WorldError
 from swarmbook.base.files import write_atomic
+from swarmbook.base.words import typed
 
 __all__ = ["MARK", "Difference", "copy_to", "differences", "shipped"]
 
@@ -75,7 +76,7 @@ def _mark(folder: Path) -> tuple[str, dict[str, str]]:
             "the record of the book's copy cannot be read",
             where=str(folder / MARK),
             seen=str(error),
-            next=f"swarmbook init {folder} writes it again",
+            next=f"swarmbook init {typed(folder)} writes it again",
         ) from None
 
 

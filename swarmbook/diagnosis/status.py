@@ -11,6 +11,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.probe import Facts, Probe
 from swarmbook.base.errors import SwarmbookError
+from swarmbook.base.words import typed
 from swarmbook.book.book import Book
 from swarmbook.model.checks import Table
 from swarmbook.model.health import Agent, Component, ContainerState, EngineState, GaleraState, Role, SwarmState
@@ -178,7 +179,7 @@ def endpoints(book: Book) -> Table:
 def by_ssh(cluster: Cluster, node: Node, ports: Iterable[int]) -> str:
     """Return the command that brings ports of a node to this computer's loopback."""
     forwards = " ".join(f"-L {port}:127.0.0.1:{port}" for port in ports)
-    return f"ssh -F {cluster.ssh_config} -N {forwards} {node.name}"
+    return f"ssh -F {typed(cluster.ssh_config)} -N {forwards} {node.name}"
 
 
 def how_to_reach(book: Book) -> str:
@@ -198,29 +199,31 @@ def how_to_reach(book: Book) -> str:
 
     consul = reach(params.consul_https_port)
     token = (
-        f"{folder}/secrets/consul-management-token"
+        typed(folder / "secrets" / "consul-management-token")
         if params.consul_management_token == "generate"  # noqa: S105 - the reference, not a token
         else "YOUR-TOKEN-FILE"
     )
     # curl reads the header from its input: on its command line, every user of this computer could read the token.
     lines.append(
-        f"  consul    sed 's/^/X-Consul-Token: /' {token} | curl -H @- --cacert {folder}/pki/consul/ca.pem "
+        f"  consul    sed 's/^/X-Consul-Token: /' {token} | curl -H @- --cacert {typed(folder / 'pki' / 'consul' / 'ca.pem')} "
         f"--resolve {node.name}:{consul.port}:{consul.host} https://{node.name}:{consul.port}/v1/agent/members"
     )
     if params.mariadb_port:
         end = reach(params.mariadb_port)
         client = (
             f"mariadb --protocol=tcp --host={'localhost' if end.host == '127.0.0.1' else end.host} --port={end.port} "
-            f"--ssl-ca={folder}/pki/database/ca.pem --ssl-verify-server-cert"
+            f"--ssl-ca={typed(folder / 'pki' / 'database' / 'ca.pem')} --ssl-verify-server-cert"
         )
         if params.mariadb_user:
             lines.append(f"  mariadb   {client} --user={params.mariadb_user} -p")
             if params.mariadb_password == "generate":  # noqa: S105 - the reference, not a password
-                lines.append(f"            its password: cat {folder}/secrets/{params.mariadb_cluster_name}-password")
+                lines.append(
+                    f"            its password: cat {typed(folder / 'secrets' / f'{params.mariadb_cluster_name}-password')}"
+                )
         if params.mariadb_admin:
-            leaf = f"{folder}/pki/database/{params.mariadb_cluster_name}.{params.mariadb_admin}"
+            leaf = folder / "pki" / "database" / f"{params.mariadb_cluster_name}.{params.mariadb_admin}"
             lines.append(
-                f"  admin     {client} --user={params.mariadb_admin} --ssl-cert={leaf}.pem --ssl-key={leaf}.key"
+                f"  admin     {client} --user={params.mariadb_admin} --ssl-cert={typed(f'{leaf}.pem')} --ssl-key={typed(f'{leaf}.key')}"
             )
     lines.append(f"  a node    swarmbook ssh {node.name}")
     return "\n".join(lines)

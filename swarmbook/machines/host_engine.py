@@ -18,10 +18,27 @@ from swarmbook.base.errors import EngineUnavailable
 from swarmbook.base.wait import wait_for
 from swarmbook.model.checks import Check
 
-__all__ = ["engine_outlook", "ensure_engine", "stop_own_engine"]
+__all__ = ["engine_outlook", "engine_there", "ensure_engine", "stop_own_engine"]
 
 _PID = Path("/run/swarmbook-dockerd.pid")
 _LOG = Path("/var/log/swarmbook-dockerd.log")
+
+
+def engine_there() -> Engine | None:
+    """Return this computer's engine, or None when none runs; none is started to find that out.
+
+    Raises:
+        EngineUnavailable: The environment names one, and it does not answer, so what is there is unknown.
+    """
+    engine = local_engine()
+    if engine is None and (named := own_environment().get("DOCKER_HOST")):
+        raise EngineUnavailable(
+            "the engine that DOCKER_HOST names does not answer",
+            where=f"DOCKER_HOST={named}",
+            next="start it, or: unset DOCKER_HOST",
+            code=Code.ENGINE_NOT_THERE,
+        )
+    return engine
 
 
 def ensure_engine(timeout_s: float = 60) -> Engine:
@@ -36,17 +53,9 @@ def ensure_engine(timeout_s: float = 60) -> Engine:
     Raises:
         EngineUnavailable: There is none, and none can be started; one line says what to do.
     """
-    engine = local_engine()
+    engine = engine_there()
     if engine is not None:
         return engine
-    named = own_environment().get("DOCKER_HOST")
-    if named:
-        raise EngineUnavailable(
-            "the engine that DOCKER_HOST names does not answer",
-            where=named,
-            next="start it, or: unset DOCKER_HOST",
-            code=Code.ENGINE_NOT_THERE,
-        )
     if os.geteuid() != 0:
         raise EngineUnavailable(
             "no Docker Engine is within reach",

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-import xml.parsers.expat
-import xmlrpc.client
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from swarmbook.access.answers import bound
 from swarmbook.access.probe import understood
+from swarmbook.base.border import foreign
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OrderUncertain, ProviderError, UsageError
 from swarmbook.base.secrets import mask, register
@@ -222,7 +221,9 @@ class SoftLayerApi:
         for pause in (*_PAUSES_S, None):
             try:
                 return call()
-            except _failures() as error:
+            except Exception as error:
+                if not _fails(error):
+                    raise
                 if pause is None or not _passing(error):
                     raise self._translated(what, error) from None
             self._sleep(pause)
@@ -231,7 +232,9 @@ class SoftLayerApi:
     def _write(self, what: str, call: Callable[[], T]) -> T:
         try:
             return call()
-        except _failures() as error:
+        except Exception as error:
+            if not _fails(error):
+                raise
             if _unanswered(error):
                 raise OrderUncertain(
                     f"{what}: sent, and no answer came: whether it was done is unknown",
@@ -280,11 +283,9 @@ class SoftLayerApi:
         )
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    """List what a call may raise: the client's errors, and what it lets through when an answer is no XML-RPC."""
-    from SoftLayer import exceptions
-
-    return exceptions.SoftLayerError, ValueError, KeyError, TypeError, xml.parsers.expat.ExpatError, xmlrpc.client.Error
+def _fails(error: Exception) -> bool:
+    """Tell whether a call raised it: the client, what it lets through when an answer is no XML-RPC, or what it stands on."""
+    return foreign(error) or isinstance(error, (ValueError, KeyError, TypeError))
 
 
 def _unanswered(error: Exception) -> bool:
@@ -295,7 +296,9 @@ def _unanswered(error: Exception) -> bool:
     if isinstance(error, exceptions.TransportError):
         # A status from 400 to 499 is the service's, and says that the call was not taken.
         return not 400 <= _status(error) < 500
-    return isinstance(error, (*lost, xml.parsers.expat.ExpatError, xmlrpc.client.Error, KeyError, TypeError))
+    if isinstance(error, (exceptions.SoftLayerError, ValueError)) and not isinstance(error, UnicodeError):
+        return isinstance(error, lost)
+    return True
 
 
 def _status(error: Exception) -> int:

@@ -23,6 +23,7 @@ from typing import Any
 
 from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import typed
 from swarmbook.model.formats import Format
 from swarmbook.model.rundir import RunFolder
 
@@ -122,7 +123,7 @@ class Ledger:
                 "the ledger of the run could not be written",
                 where=str(self.path),
                 seen=error.strerror or repr(error),
-                next=f"df -h {self.path.parent}",
+                next=f"df -h {typed(self.path.parent)}",
             ) from error
 
     def _write(self, events: list[tuple[str, dict[str, Any]]]) -> None:
@@ -283,15 +284,17 @@ def read_run(folder: Path) -> Chain:
         ) from None
     except BrokenChain as error:
         raise UsageError(
-            "the ledger does not fit", where=str(path), seen=str(error), next=f"swarmbook audit {folder}"
+            "the ledger does not fit", where=str(path), seen=str(error), next=f"swarmbook audit {typed(folder)}"
         ) from None
     if not chain.run:
-        raise UsageError("the ledger does not say which run this is", where=str(path), next=f"swarmbook audit {folder}")
+        raise UsageError(
+            "the ledger does not say which run this is", where=str(path), next=f"swarmbook audit {typed(folder)}"
+        )
     if not _is_sealed_one(folder, chain):
         raise UsageError(
             "the ledger is not the one that was sealed: truncated, or changed",
             where=str(path),
-            next=f"swarmbook audit {folder}",
+            next=f"swarmbook audit {typed(folder)}",
         )
     return chain
 

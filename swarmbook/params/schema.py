@@ -243,6 +243,16 @@ class Params(BaseModel):
         """Return the nodes that carry a Galera member, first the one that bootstraps."""
         return list(self.galera_nodes or self.nodes)
 
+    def names(self) -> list[str]:
+        """Return what the cluster's parts are called: such a name is shown everywhere, and no secret may be one."""
+        fields = type(self).model_fields
+        return [
+            *self.nodes,
+            *self.without,
+            *(getattr(self, key) for key in ("cluster", "overlay_network", "mariadb_cluster_name", "mariadb_database", "mariadb_user", "mariadb_admin")),
+            *fields,
+        ]  # fmt: skip
+
     def walled(self) -> bool:
         """Tell whether the nodes get a wall."""
         return self.firewall == "always" or (self.firewall == "auto" and self.provider != "lab")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swarmbook.base.errors import WorldError
+from swarmbook.base.words import typed
 from swarmbook.book.book import Book
 from swarmbook.book.display import show_picture
 from swarmbook.book.step import look
@@ -55,5 +56,5 @@ def of_run(folder: Path) -> Work:
             "the ledger of this run does not hold together",
             where=str(path),
             seen=str(error),
-            next=f"swarmbook audit {folder}",
+            next=f"swarmbook audit {typed(folder)}",
         ) from None

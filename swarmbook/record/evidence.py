@@ -52,6 +52,7 @@ def circumstances(root: Path) -> dict[str, Any]:
         "swarmbook": __version__,
         "git": _git(root),
         "python": platform.python_version(),
+        "interpreter": sys.executable,
         "platform": platform.platform(),
         "packages": _packages(),
     }

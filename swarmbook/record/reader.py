@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.base.errors import UsageError
+from swarmbook.base.words import typed
 from swarmbook.model import ledger, states
 from swarmbook.model.ledger import BrokenChain, Chain, read_chain, read_run
 from swarmbook.model.material import Material
@@ -48,8 +49,8 @@ def read_record(folder: Path) -> Record:
     except UsageError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        what = "the record of this run cannot be read: it is damaged"
-        raise UsageError(what, where=str(folder), seen=repr(error)[:200], next=f"swarmbook audit {folder}") from error
+        what, seen = "the record of this run cannot be read: it is damaged", repr(error)[:200]
+        raise UsageError(what, where=str(folder), seen=seen, next=f"swarmbook audit {typed(folder)}") from error
 
 
 def read_unbroken(folder: Path) -> Record:
@@ -65,12 +66,8 @@ def read_unbroken(folder: Path) -> Record:
     try:
         return from_chain(folder, chain)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            "the run's ledger holds together, and is not what swarmbook writes",
-            where=str(folder),
-            seen=repr(error)[:200],
-            next=f"swarmbook audit {folder}",
-        ) from error
+        what, seen = "the run's ledger holds together, and is not what swarmbook writes", repr(error)[:200]
+        raise UsageError(what, where=str(folder), seen=seen, next=f"swarmbook audit {typed(folder)}") from error
 
 
 def from_chain(folder: Path, chain: Chain) -> Record:
@@ -184,7 +181,7 @@ class _Walk:
             )
         began = _time(run.get("time")) or _stamp(folder)
         parent = run.get("parent") or {}
-        versions = {name: run[name] for name in ("swarmbook", "python") if run.get(name)}
+        versions = {name: run[name] for name in ("swarmbook", "python", "interpreter") if run.get(name)}
         return Record(
             folder,
             str(run.get("run") or ""),

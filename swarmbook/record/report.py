@@ -8,6 +8,7 @@ from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_atomic
 from swarmbook.base.markup import Markup, joined, tag
 from swarmbook.base.secrets import mask
+from swarmbook.base.words import typed
 from swarmbook.model.record import Record
 from swarmbook.record import sections
 from swarmbook.record.page import framed, utc, value_table
@@ -67,7 +68,7 @@ def write_report(folder: Path, *, before: Path | None = None, signature: str = "
         raise UsageError(
             "this run is sealed: writing its report again would break its record",
             where=str(record.folder),
-            next=f"swarmbook report {folder} --out FILE.html",
+            next=f"swarmbook report {typed(folder)} --out FILE.html",
         )
     earlier_run = read_record(before) if before else earlier(record)
     path = out or record.folder / "report.html"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.base.errors import UsageError
+from swarmbook.base.words import typed
 from swarmbook.model import states
 from swarmbook.model.ledger import Chain
 from swarmbook.model.phases import PHASES
@@ -86,7 +87,7 @@ def read_parent(folder: Path, believed: Chain | None = None) -> Parent:
             "the run's ledger does not say what it ran",
             where=str(folder),
             seen="its first event names no notebooks" if record.run else "its first event names no run",
-            next=f"swarmbook audit {folder}",
+            next=f"swarmbook audit {typed(folder)}",
         )
     return Parent(
         folder,

@@ -12,6 +12,7 @@ from pathlib import Path
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_atomic
+from swarmbook.base.words import typed
 from swarmbook.model.ledger import Chain, read_run
 from swarmbook.model.phases import PHASES
 from swarmbook.model.plan import FILE as PLAN_FILE
@@ -56,13 +57,13 @@ def require_believed_run(folder: Path, root: Path, numbers: Iterable[str], clust
         if (seen := links.seen_here(chain, policy)) is not None:
             return seen
     except Misfit as misfit:
-        raise _refused("the run", folder, str(misfit), misfit.code, f"swarmbook audit {folder}") from None
+        raise _refused("the run", folder, str(misfit), misfit.code, f"swarmbook audit {typed(folder)}") from None
     if (folder / manifest.FILE).exists():
         report = audit(folder, root, cluster=cluster)
         if report.exit_code == 0:
             return chain
         if report.exit_code != UNVOUCHED:
-            raise _refused("the run", folder, report.finding, Code(report.code), f"swarmbook audit {folder}")
+            raise _refused("the run", folder, report.finding, Code(report.code), f"swarmbook audit {typed(folder)}")
         why = report.finding
     else:
         why = "it was killed before it was signed, and this computer did not see it begin"
@@ -146,7 +147,7 @@ def remember_signer(folder: Path, root: Path, cluster: str | None = None) -> Non
             where=str(folder),
             wanted=f"{manifest.SIGNATURE} and {manifest.SIGNER}",
             seen="an unsigned run",
-            next=f"swarmbook audit {folder}",
+            next=f"swarmbook audit {typed(folder)}",
         )
     try:
         list_ = Journal(root, policy.cluster).signers

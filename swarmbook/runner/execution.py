@@ -17,9 +17,11 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from swarmbook.base.errors import Interrupted, WorldError
 from swarmbook.base.files import write_atomic
 from swarmbook.base.secrets import StreamMask, mask, mask_data
+from swarmbook.base.words import typed
 from swarmbook.model.states import COMPLETED, FAILED, INTERRUPTED, KERNEL_DIED, NOT_RUN, PENDING, RUNNING, TIMEOUT
-from swarmbook.runner.kernels import Kernel, KernelPool, StopSignals, log
+from swarmbook.runner.kernels import Kernel, KernelPool, log
 from swarmbook.runner.pulse import Pulse, never_asleep
+from swarmbook.runner.stop import StopSignals
 
 __all__ = [
     "COMPLETED", "FAILED", "INTERRUPTED", "KERNEL_DIED", "NOT_RUN", "PENDING", "RUNNING", "TIMEOUT",
@@ -57,9 +59,9 @@ def save_notebook(nb: Any, path: Path) -> None:
         WorldError: It could not be written; what was there before is still there, whole.
     """
     # Masked once more as a whole: also what stands in sources and parameters, or reached the outputs by another way.
-    text = (
-        mask(str(nbformat.v4.writes_json(nb))) + "\n"
-    )  # without the schema check of nbformat.write: 10 times a notebook
+    # Not as one text: the notebook's own keys are no one's secret. Without the schema check of nbformat.write: 10 times a notebook.
+    masked = nbformat.from_dict(mask_data(nb, keys=False))
+    text = str(nbformat.v4.writes_json(masked)) + "\n"
     try:
         if path.exists() and not path.is_file():  # /dev/null and the like must not be replaced
             path.write_text(text, "utf-8")
@@ -70,7 +72,7 @@ def save_notebook(nb: Any, path: Path) -> None:
             "the executed notebook could not be saved",
             where=str(path),
             seen=f"{type(error).__name__}: {error.strerror or error}; the last version that could be saved is kept",
-            next=f"df -h {path.parent}",
+            next=f"df -h {typed(path.parent)}",
         ) from error
 
 
@@ -234,6 +236,9 @@ class Execution:
         self.pool.warm(kernel_name)
         self.nb.metadata.papermill["kernel_seconds"] = round(time.monotonic() - since, 6)
         self.nb.metadata["language_info"] = nbformat.from_dict(self.kernel.language_info)
+        # What ran, whatever a kernelspec of that name says elsewhere.
+        version = str(self.kernel.language_info.get("version", ""))
+        self.nb.metadata.papermill["kernel"] = {"interpreter": self.kernel.interpreter, "version": version}
         # A notebook whose cell failed on purpose is failed by papermill in the end: so stop there.
         # Outputs that do not arrive (iopub) are an error, not a warning: they could be the error.
         self.client = _Client(

@@ -7,23 +7,24 @@ import contextlib
 import fcntl
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from queue import Empty
-from types import FrameType
 from typing import Any, TypeVar
 
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 from swarmbook.base.errors import WorldError
 
-__all__ = ["WARM_UP", "Kernel", "KernelPool", "StopSignals"]
+__all__ = ["OWN", "WARM_UP", "Kernel", "KernelPool"]
 
 T = TypeVar("T")
 
@@ -37,11 +38,10 @@ WARM_UP = "try:\n    __import__('swarmbook.notebook')\nexcept Exception:\n    pa
 # sun_path holds 108 bytes on Linux, 104 on macOS; "/k-5" comes on top of the folder.
 _LONGEST_FOLDER = 96
 _PREFIX = "swbk-"
-# ipykernel ends a kernel whose parent dies, but not one whose parent died while it was starting and whose orphans go to another
-# process than 1, such as systemd of a user's session. This runs after its imports; leaves no name behind either.
-_ORPHANED = (
-    "if __import__('os').getppid() != int(__import__('os').environ['JPY_PARENT_PID']): __import__('os')._exit(1)"
-)
+# This runs after a kernel's imports; leaves no name behind either.
+_ORPHANED = "__import__('swarmbook.base.orphans', fromlist=['*']).end_with_runner()"
+#: What notebooks of the book name: Python. It is this very interpreter, whatever kernelspec of that name lies around.
+OWN = "python3"
 # What a kernel may take for its ``atexit`` functions and threads before it is killed.
 _LEAVE_WAIT_S = 12.0
 # As multiprocessing ends its children: threads joined, ``atexit`` functions run, then out. Taking the
@@ -64,57 +64,10 @@ except Exception:
 """
 
 
-class StopSignals:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag and a call, as long as the ``with`` block runs.
-
-    No exception is thrown from the handler, so that a signal can never tear a save or a shutdown
-    apart; repeated signals change nothing. Outside the main thread only :meth:`request` works.
-    """
-
-    def __init__(self) -> None:
-        self.signum: int | None = None
-        self._callbacks: list[Callable[[], object]] = []
-        self._before: dict[int, Any] = {}
-
-    @property
-    def requested(self) -> bool:
-        return self.signum is not None
-
-    @property
-    def name(self) -> str:
-        return signal.Signals(self.signum).name if self.signum is not None else ""
-
-    def request(self, signum: int = signal.SIGINT) -> None:
-        if self.signum is None:
-            self.signum = signum
-        for callback in list(self._callbacks):
-            callback()
-
-    @contextlib.contextmanager
-    def subscribed(self, callback: Callable[[], object]) -> Iterator[None]:
-        self._callbacks.append(callback)
-        try:
-            yield
-        finally:
-            self._callbacks.remove(callback)
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        self.request(signum)
-
-    def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                # nohup means: outlive the terminal. An ignored SIGINT only means "started with &",
-                # and a person who sends one nevertheless wants the run to stop.
-                if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
-                    continue
-                self._before[signum] = signal.signal(signum, self._handle)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for signum, before in self._before.items():
-            signal.signal(signum, before if before is not None else signal.SIG_DFL)
-        self._before.clear()
+def _own_kernel() -> KernelSpec:
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    started = {"kernel_provisioner": {"provisioner_name": "local-provisioner"}}  # not what a variable may name
+    return KernelSpec(argv=argv, display_name="Python 3", language="python", metadata=started)
 
 
 class Kernel:
@@ -131,9 +84,17 @@ class Kernel:
             connection_file=str(folder / "k.json"),
             log=log,
         )
+        if name == OWN:
+            self.km._kernel_spec = _own_kernel()
         self.kc: Any = None
         self.language_info: dict[str, Any] = {}
         self._pgid: int | None = None
+
+    @property
+    def interpreter(self) -> str:
+        """What is started."""
+        spec = self.km.kernel_spec
+        return str(spec.argv[0]) if spec is not None else self.km.kernel_name
 
     async def spawn(self, env: Mapping[str, str], cwd: str | None) -> None:
         """Start the process; it boots on its own from here on."""
@@ -167,10 +128,10 @@ class Kernel:
             if not await self.km.is_alive() or time.monotonic() > deadline:
                 raise WorldError(
                     "the notebook's kernel did not start",
-                    where=self.km.kernel_name,
+                    where=f"{self.km.kernel_name}: {self.interpreter}",
                     wanted=f"an answer within {timeout:g} s",
                     seen=self.last_words() or "no answer",
-                    next="python -m ipykernel_launcher --version",
+                    next=f"{shlex.quote(self.interpreter)} -m ipykernel_launcher --version",
                 )
 
     async def _get(self, channel: Any, asked: str, patience: float, state: str = "") -> dict[str, Any]:
@@ -228,18 +189,23 @@ class Kernel:
             group: Also end what the kernel had started and not detached; for a kernel that died
                 or had to be stopped, whose children no process waits for any more.
         """
+        ended = False
         try:
             if self.km.has_kernel and await self.km.is_alive():
                 if now:
                     await self.km.shutdown_kernel(now=True)
                 else:
                     await self._leave()
+            ended = True
         except Exception as error:
             log.warning("shutting a kernel down: %s", error)
         finally:
-            if self._pgid and (now or group):
+            if self._pgid and (now or group or not ended):  # not ended: no one else would end it
                 with contextlib.suppress(OSError):
                     os.killpg(self._pgid, signal.SIGKILL)
+                if self.km.provisioner is not None and not ended:
+                    with contextlib.suppress(Exception):
+                        await self.km.provisioner.wait()  # or it stays a zombie
             if self.kc is not None:
                 self.kc.stop_channels()
             with contextlib.suppress(Exception):
@@ -283,7 +249,7 @@ class KernelPool:
         """Run a coroutine on the pool's loop to its end."""
         return self._loop.run_until_complete(coroutine)
 
-    def warm(self, kernel_name: str = "python3") -> None:
+    def warm(self, kernel_name: str = OWN) -> None:
         """Start to boot the next kernel; callable before the first notebook too."""
         if self._next is None and self._left > 0:
             task = self._loop.create_task(self._boot(kernel_name, 60.0, self._warm_up))

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from swarmbook.runner.execution import COMPLETED, Execution, Listener
-from swarmbook.runner.kernels import KernelPool, StopSignals
+from swarmbook.runner.kernels import KernelPool
+from swarmbook.runner.stop import StopSignals
 
 __all__ = ["SwarmbookEngine", "register"]
 

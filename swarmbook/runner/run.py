@@ -15,10 +15,13 @@ from typing import Any
 
 import nbformat
 
-from swarmbook.base.errors import ERROR_MIME, Interrupted, SwarmbookError, exit_code_for
+from swarmbook.base.border import ours
+from swarmbook.base.errors import ERROR_MIME, Interrupted, exit_code_for
 from swarmbook.base.files import write_atomic
-from swarmbook.base.secrets import mask, register_references, watch
+from swarmbook.base.secrets import mask, mask_data, register_references, watch
+from swarmbook.base.shadows import shadows
 from swarmbook.model import states
+from swarmbook.model.names import keep_names
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.model.results import Chapter, ChapterRecord, RunResult
 from swarmbook.model.rundir import RunFolder
@@ -35,8 +38,9 @@ from swarmbook.record.notebooks import (
 )
 from swarmbook.runner.console import Console
 from swarmbook.runner.failure import OnFailure, look_into
-from swarmbook.runner.kernels import KernelPool, StopSignals, log
+from swarmbook.runner.kernels import OWN, KernelPool, log
 from swarmbook.runner.papermill_engine import register
+from swarmbook.runner.stop import StopSignals
 
 __all__ = ["run_chapters"]
 
@@ -121,6 +125,7 @@ def run_chapters(
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     console = console if console is not None else Console(io.StringIO())
+    keep_names()
     register_references([chapter.parameters for chapter in chapters], Path(cwd) if cwd else None)
     if cluster is not None:
         watch(cluster)
@@ -189,7 +194,9 @@ def _report(folder: Path, console: Console) -> None:
 
 def _summarize(result: RunResult, console: Console) -> None:
     try:
-        write_atomic(result.folder / "summary.json", mask(json.dumps(result.to_json(), indent=1)) + "\n")
+        write_atomic(
+            result.folder / "summary.json", json.dumps(mask_data(result.to_json(), keys=False), indent=1) + "\n"
+        )
     except OSError as error:  # a full disk: the result is still returned and shown
         console.note(f"summary.json could not be written: {error}")
 
@@ -221,7 +228,7 @@ def _execute(
             None,
             parameters={key: plain(value) for key, value in chapter.parameters.items() if key in known},
             engine_name="swarmbook",
-            kernel_name="python3",
+            kernel_name=OWN,
             language="python",
             progress_bar=False,
             save_path=target,
@@ -232,16 +239,17 @@ def _execute(
         )
     except PapermillExecutionError as failure:
         error = {"ename": str(failure.ename), "evalue": str(failure.evalue), **steps.code}
+        if not steps.code and (hiding := shadows()):  # a fault of no one's that we know
+            error["evalue"] += f"; in the place of modules of Python's own stand: {', '.join(hiding)}"
         status, exit_code = states.FAILED, exit_code_for(error["ename"])
     except Interrupted as failure:
         error = {"ename": "Interrupted", "evalue": mask(str(failure)), "code": failure.code.value}
         status, exit_code = states.INTERRUPTED, failure.exit_code
     except Exception as failure:
         log.debug("chapter %s", chapter.notebook, exc_info=True)
-        error = {"ename": type(failure).__name__, "evalue": mask(str(failure))}
-        if isinstance(failure, SwarmbookError):
-            error["code"] = failure.code.value
-        status, exit_code = states.FAILED, getattr(failure, "exit_code", SwarmbookError.exit_code)
+        named = ours(failure)
+        error = {"ename": type(named).__name__, "evalue": mask(str(named)), "code": named.code.value}
+        status, exit_code = states.FAILED, named.exit_code
     record = ChapterRecord(chapter.number, chapter.name, status, notebook=chapter.notebook, error=error)
     record = _from_notebook(record, target, since)
     record = replace(record, seconds=round(time.monotonic() - began, 3))

@@ -84,6 +84,16 @@ def test_a_secret_reference_that_leads_nowhere(lab: Any) -> None:
     assert untouched(lab)
 
 
+@pytest.mark.parametrize("value", ["galera", "Galera-2026!", "bootstrap_galera", "7 chars", "two\nlines of it"])
+def test_a_secret_that_may_not_be_one(lab: Any, value: str) -> None:
+    done = lab.swarmbook("run", lab.file(mariadb_password="env:MY_PW"), env={"MY_PW": value})
+    done.refused(
+        2, "mariadb_password", "environment variable MY_PW", "nothing was touched", "swarmbook explain secret-unfit"
+    )
+    assert value not in done.said or value == "galera", "it is in the address of a page, too"
+    assert untouched(lab)
+
+
 def test_init_scripts_that_are_not_there(lab: Any) -> None:
     lab.swarmbook("run", lab.file(mariadb_init_scripts="no/such/folder")).refused(
         2, "no/such/folder", "mariadb_init_scripts", "swarmbook explain init-scripts-not-there"

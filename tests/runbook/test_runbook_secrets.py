@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
+from swarmbook.access.cluster import Cluster
 from swarmbook.base import secrets
+from swarmbook.model.names import keep_names
 from swarmbook.model.results import Chapter
+from swarmbook.record.audit import audit
+from swarmbook.record.evidence import Evidence
+from swarmbook.record.signing import Signing
 from swarmbook.runner.console import Console
 from swarmbook.runner.run import run_chapters
 
@@ -119,3 +126,48 @@ def test_text_keeps_its_order_and_loses_nothing(book: Any, tmp_path: Path, monke
     outputs = json.loads((tmp_path / "run" / "01_a.ipynb").read_text())["cells"][1]["outputs"]
     text = "".join("".join(o["text"]) for o in outputs if o["output_type"] == "stream")
     assert text == "one hunt\ntwo hunfour\nfive hunter"
+
+
+#: What an earlier version took for secrets, and what stands in a run's structure: names, words and keys of the files.
+WORDS = (
+    "galera", "bootstrap", "bootstrap_galera", "completed", "metadata", "papermill", "execution_count", "provision", "notebook", "chapter", "parameters",
+    "summary", "sw1-north", "source", "outputs",
+)  # fmt: skip
+
+
+def test_a_record_stays_true_though_a_secret_of_an_earlier_version_is_a_word_of_its_structure(
+    book: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_known", set()), ("_watched", {}), ("_seen", {}), ("_structure", set())):
+        monkeypatch.setattr(secrets, name, value)
+    root = tmp_path / "home"
+    cluster = Cluster("lab", root)
+    cluster.secrets_folder.mkdir(parents=True)
+    for at, word in enumerate(WORDS):
+        (cluster.secrets_folder / f"word-{at}").write_text(word + "\n")
+    monkeypatch.setenv("MY_PW", "Vo4ieghu8eeNgei")
+    path = book.notebook("07_bootstrap_galera", "# 07", "@parameters pw: str = ''\nnodes: list = []", "## First", "print('a provision of Vo4ieghu8eeNgei: sw1-north')",
+                         "## Second", "{'completed': 1, 'text': 'metadata'}", traced=False)  # fmt: skip
+    chapter = Chapter(path, {"pw": "env:MY_PW", "nodes": ["sw1-north"]}, "07", "bootstrap_galera")
+    folder = root / "runs" / "lab" / "2026-11-27T10-00-00Z"
+    stream = io.StringIO()
+    keep_names(["sw1-north"])
+    result = run_chapters(
+        [chapter],
+        folder,
+        env=book.env,
+        console=Console(stream),
+        cwd=tmp_path,
+        cluster=cluster.folder,
+        evidence=Evidence(folder, cluster, Signing(cluster)),
+    )
+    assert result.status == "completed", stream.getvalue()
+    assert "07 bootstrap_galera" in stream.getvalue()
+    report = audit(folder, root)
+    assert (report.exit_code, report.finding, report.status) == (0, "", "completed"), report
+    nb = nbformat.read(folder / "07_bootstrap_galera.ipynb", as_version=4)
+    nbformat.validate(nb)
+    assert nb.metadata.papermill.status == "completed" and "sw1-north" in str(nb.metadata.papermill.parameters)
+    assert "Vo4ieghu8eeNgei" not in (folder / "07_bootstrap_galera.ipynb").read_text()
+    kept = json.loads((folder / "summary.json").read_text())
+    assert kept["status"] == "completed" and kept["chapters"][0]["name"] == "bootstrap_galera"

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from swarmbook.access.cluster import Cluster
+from swarmbook.access.docker_api import Engine
 from swarmbook.access.fleet import Fleet
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.ssh_keys import generate_key
 from swarmbook.base import secrets
+from swarmbook.base.errors import EngineUnavailable
 from swarmbook.book.book import Book
+from swarmbook.machines import host_engine
 from swarmbook.machines.providers import lab
 from swarmbook.model.checks import Check
 from swarmbook.model.ledger import Ledger
@@ -49,14 +52,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, "/dev/null")
     monkeypatch.setenv("SWARMBOOK_HOME", str(tmp_path))
+    # No engine runs here, none is named, and none is started.
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    monkeypatch.setattr(host_engine, "own_environment", dict)
+    for starts in ("install_packages", "_start"):
+        monkeypatch.setattr(host_engine, starts, _no_engine)
     return tmp_path
+
+
+def _no_engine(*_: object) -> Engine:
+    raise EngineUnavailable("no engine is started by a test", where="here", next="none")
 
 
 @pytest.fixture(autouse=True)
 def _known_secrets() -> Iterator[None]:
-    before = set(secrets._known)
+    before, names = set(secrets._known), set(secrets._structure)
+    secrets._structure.clear()
     yield
+    secrets._structure.update(names)
     secrets._watched.clear()
     secrets._seen.clear()
     secrets._known.clear()

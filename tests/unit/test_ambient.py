@@ -14,6 +14,7 @@ from swarmbook.access.cluster import Cluster
 from swarmbook.base.errors import EngineUnavailable, ParameterError, WorldError
 from swarmbook.book.book import Book
 from swarmbook.cli import main
+from swarmbook.machines import host_engine
 from swarmbook.machines.providers import lab
 from swarmbook.machines.providers.lab import LabProvider
 from swarmbook.params import Params, load_params
@@ -63,7 +64,8 @@ def provider(home: Path) -> LabProvider:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, engine: Any) -> None:
-    monkeypatch.setattr(lab, "local_engine", lambda: engine)
+    for module in (lab, host_engine):
+        monkeypatch.setattr(module, "local_engine", lambda: engine)
     monkeypatch.setattr(lab, "Machines", lambda engine, name, folder: SimpleNamespace(parts=lambda: ["machine sw1"]))
 
 

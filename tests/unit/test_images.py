@@ -18,7 +18,7 @@ from swarmbook.access.docker_images import Image
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.machines import images
-from swarmbook.machines.images import Recipe, carries, ensure_image
+from swarmbook.machines.images import Recipe, bases, carries, ensure_image
 from swarmbook.machines.images.contents import installed_packages, pack, read_contents, unpack
 from swarmbook.machines.images.pins import pin, pinned
 from swarmbook.params import Params
@@ -242,3 +242,17 @@ def test_shell_scripts_parse(root: Path, script: str) -> None:
     file = root / "swarmbook" / "machines" / "images" / script
     assert file.read_text().startswith("#!/bin/bash\n")
     subprocess.run(["bash", "-n", str(file)], check=True)
+
+
+@pytest.mark.parametrize(("user", "words"), [(0, "/etc/apt/sources.list"), (1001, "apt-get install uidmap")])
+def test_a_base_that_cannot_be_made_says_what_this_user_can_do(
+    user: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without root mmdebstrap needs another way to files of root's; the mirror has nothing to do with it."""
+    said = SimpleNamespace(returncode=1, stderr="E: unable to pick chroot mode automatically", stdout="")
+    monkeypatch.setattr(bases.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(bases.subprocess, "run", lambda *_, **__: said)
+    monkeypatch.setattr(bases.os, "geteuid", lambda: user)
+    with pytest.raises(WorldError) as caught:
+        bases._bootstrap(SimpleNamespace(), "swarmbook/base:trixie")  # type: ignore[arg-type]
+    assert words in str(caught.value.next) and "chroot mode" in str(caught.value.seen)

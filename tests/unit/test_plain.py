@@ -95,8 +95,8 @@ def test_one_function_writes_to_the_terminal(root: Path) -> None:
     """The command line prints by way of ``say``, which makes plain what it prints."""
     wrong = []
     for file in sorted((root / "swarmbook").rglob("*.py")):
-        if file == root / "swarmbook" / "cli" / "common.py":
-            continue
+        if file in (root / "swarmbook" / "cli" / "common.py", root / "swarmbook" / "__main__.py"):
+            continue  # the latter says why nothing can be imported, `say` neither
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if called in ("click.echo", "click.secho", "print", "sys.stdout.write", "sys.stderr.write"):

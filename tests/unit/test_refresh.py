@@ -128,7 +128,7 @@ def test_the_command_shows_what_is_here_and_what_the_cluster_runs(
         Image("2", ("swarmbook/node:1-2",)),
     ]
     monkeypatch.setattr("swarmbook.cli.images.open_book", lambda params: book)
-    monkeypatch.setattr("swarmbook.access.docker_api.local_engine", lambda: FakeEngine(""))
+    monkeypatch.setattr("swarmbook.machines.host_engine.local_engine", lambda: FakeEngine(""))
     monkeypatch.setattr("swarmbook.access.docker_images.labelled_images", lambda engine, label: listed)
     file = tmp_path / "lab.yaml"
     file.write_text("cluster: lab\n")

@@ -13,7 +13,7 @@ else:
     import tomli as tomllib
 
 #: What a person may import from the top; everything else lives in a layer.
-PUBLIC = {"__init__.py", "notebook.py"}
+PUBLIC = {"__init__.py", "notebook.py", "__main__.py"}
 
 
 def _contracts(root: Path) -> dict[str, dict[str, object]]:

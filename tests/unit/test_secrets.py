@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import base64
 import copy
+import hashlib
 import html
 import json
 import os
 import pickle
 import shlex
+import subprocess
+import sys
 import urllib.parse
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import nacl.bindings as nacl_bindings
+import pymysql._auth as pymysql_auth
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +41,11 @@ from swarmbook.base.secrets import (
     resolve,
     token,
 )
+from swarmbook.cli.common import known_secrets
+from swarmbook.model.names import keep_names
+from swarmbook.model.phases import PHASES
+from swarmbook.params import load_params
+from swarmbook.phases.galera.logins import ED25519, password_hash
 from swarmbook.testing.errors import raises
 
 
@@ -75,7 +85,7 @@ def test_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "pw"
     file.write_text("from-a-file \nsecond line\n")
-    assert resolve("pw", f"file:{file}", tmp_path / "s").reveal() == "from-a-file"
+    assert resolve("pw", f"file:{file}", tmp_path / "s").reveal() == "from-a-file "
 
 
 @pytest.mark.parametrize(
@@ -302,3 +312,123 @@ def test_a_secret_in_pieces_is_masked(values: list[str], data: st.DataObject) ->
     stream = StreamMask()
     shown = "".join(map(stream.feed, pieces)) + stream.flush()
     assert shown == mask(text)
+
+
+# -- one encoding, from the reference to the login ---------------------------------------------------------------------
+
+#: One of every printable class; blanks at both ends are part of it.
+PRINTABLE = {
+    "quotes": "it's \"quoted\" twice", "dollar": "$HOME and ${PATH}", "backslash": "back\\slash\\n", "back tick": "`id` in ticks", "umlaut": "Grüße aus Köln",
+    "euro": "12 € und 50", "emoji": "a 🐘 never forgets", "blanks": "  blank at both ends  ", "percent": "100 %s of %n", "at and colon": "user:pw@host/db?x=y",
+    "hash": "# no comment here", "other scripts": "пароль-密码-パス", "combining": "cafe\u0301 au lait", "no-break space": "one\u00a0two three", "semicolon": "x'; DROP TABLE t; --",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PRINTABLE)
+@pytest.mark.parametrize("by", ["env", "file", "file with CR", "file with BOM"])
+def test_a_password_of_any_printable_class_is_the_same_from_its_reference_to_the_login(
+    kind: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, plain_bytes = PRINTABLE[kind], PRINTABLE[kind].encode()
+    monkeypatch.setitem(os.environb, b"MY_PW", plain_bytes)
+    ends = {"file with CR": b"\r\nmore", "file with BOM": b""}.get(by, b"\n")
+    (tmp_path / "pw").write_bytes((b"\xef\xbb\xbf" if by == "file with BOM" else b"") + plain_bytes + ends)
+    secret = resolve("pw", "env:MY_PW" if by == "env" else f"file:{tmp_path}/pw", tmp_path / "s")
+    assert secret.reveal() == value
+    # What the server keeps, and what PyMySQL signs with the same bytes: that is the login.
+    public = base64.b64decode(password_hash(ED25519, secret) + "=")
+    scramble = b"\x01" * 32
+    signature = pymysql_auth.ed25519_password(plain_bytes, scramble)
+    assert nacl_bindings.crypto_sign_open(signature + scramble, public) == scramble
+    native = pymysql_auth.scramble_native_password(plain_bytes, scramble[:20])
+    assert _native_lets_in(password_hash("mysql_native_password", secret), native, scramble[:20])
+    assert value not in mask(f"x {value} y") and value.strip() not in mask(f"[{value.strip()}]")
+
+
+def _native_lets_in(kept: str, answer: bytes, scramble: bytes) -> bool:
+    """What a server does with mysql_native_password: the SHA-1 of what comes out is what it keeps."""
+    twice = bytes.fromhex(kept.removeprefix("*"))
+    once = bytes(a ^ b for a, b in zip(answer, hashlib.sha1(scramble + twice).digest(), strict=True))
+    return hashlib.sha1(once).digest() == twice
+
+
+def test_the_locale_does_not_change_a_secret(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from swarmbook.base.secrets import resolve; sys.stdout.buffer.write(resolve('pw', 'env:PW', Path('x')).reveal().encode())"
+    for locale in ("C", "POSIX", "C.UTF-8", "de_DE.ISO-8859-1"):
+        for utf8 in ("0", "1"):
+            env = {b"PW": "Grüße-€-🐘".encode(), b"LC_ALL": locale.encode(), b"PYTHONUTF8": utf8.encode()}
+            done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, check=True)
+            assert done.stdout.decode() == "Grüße-€-🐘", (locale, utf8)
+
+
+@pytest.mark.parametrize(
+    "value", [b"not\xffUTF-8", b"two\nlines-of-it", b"with a\ttab in it", b"a return\rin it", b"an escape \x1b[31m"]
+)
+def test_what_does_not_travel_is_refused_and_not_repeated(
+    value: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environb, b"MY_PW", value)
+    with pytest.raises(UsageError) as caught:
+        resolve("pw", "env:MY_PW", tmp_path)
+    assert caught.value.code in (Code.SECRET_UNFIT, Code.SECRET_NOT_THERE) and caught.value.exit_code == 2
+    assert not any(part in str(caught.value) for part in ("not\udcff", "lines-of-it", "with a", "a return", "[31m"))
+
+
+BAD = {
+    "short": ["a", "x9$kQ", "7 chars"],
+    "hardly any different": ["aaaaaaaaaa", "ababababab", "1111222233334444"],
+    "row": ["abcdefgh", "12345678", "qwertyuiop", "87654321"],
+    "common": ["password", "Passwort1", "P4ssw0rd!", "letmein123", "changeme!!", "Welcome2026", "Galera-2026!", "123consul456", "MariaDB11.8", "swarmbook"],
+    "digits": ["19840712", "2026-11-27"],
+    "name": ["bootstrap_galera", "bootstrap", "07_bootstrap_galera.ipynb", "completed", "provision", "manifest.json", "host-unreachable", "database-1", "webshop-north", "mariadb_password"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value"), [(kind, value) for kind, values in BAD.items() for value in values])
+def test_a_secret_that_is_short_or_common_or_a_name_of_ours_is_refused_before_anything_runs(
+    kind: str, value: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_PW", value)
+    (home / "p.yaml").write_text("cluster: webshop-north\nnodes: [database-1, b2, c3]\nmariadb_password: env:MY_PW\n")
+    with raises(Code.SECRET_UNFIT, "mariadb_password", "MY_PW") as caught:
+        known_secrets(load_params(home / "p.yaml"))
+    assert len(value) < 6 or value not in str(caught.value.seen)
+    assert not (home / "clusters").exists()
+
+
+@pytest.mark.parametrize("value", ["Vo4ieghu8eeNgei", "correct horse battery", "x9$kQ!7z", "passwordless-future-7Q"])
+def test_a_secret_that_no_one_guesses_is_taken(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PW", value)
+    assert resolve("pw", "env:MY_PW", tmp_path).reveal() == value
+
+
+def test_what_consul_would_not_take_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for make, good in ((gossip_key, gossip_key()), (token, token())):
+        monkeypatch.setenv("MY_PW", good)
+        assert resolve("it", "env:MY_PW", tmp_path, make).reveal() == good
+        monkeypatch.setenv("MY_PW", "Vo4ieghu8eeNgei")
+        with raises(Code.SECRET_UNFIT, "Consul"):
+            resolve("it", "env:MY_PW", tmp_path, make)
+
+
+# -- structure ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["galera", "bootstrap_galera", "completed", "provision", "database-1", "consul"])
+def test_names_of_ours_are_never_masked_whatever_an_earlier_version_took_for_a_secret(word: str) -> None:
+    register(word)
+    keep_names(["database-1"])
+    for phase in PHASES.values():
+        assert mask(f"runs/lab/{phase.file}, {phase.number} {phase.name}: ok") == f"runs/lab/{phase.file}, {phase.number} {phase.name}: ok"  # fmt: skip
+    assert mask(f'{{"status":"completed","host":"database-1","code":"{Code.LOCK_HELD}"}}').count(MASK) == 0
+    assert secrets.mask_data({word: f"the password:{word}x"}, keys=False) == {word: f"the password:{MASK}x"}
+    assert MASK in mask(f"my-{word}-and-more")
+
+
+def test_a_secret_beside_a_name_is_masked() -> None:
+    register("Vo4ieghu8eeNgei")
+    keep_names(["Vo4ieghu8eeNgei-2"])
+    assert mask("07_bootstrap_galera.ipynb Vo4ieghu8eeNgei 08") == f"07_bootstrap_galera.ipynb {MASK} 08"
+    assert mask("Vo4ieghu8eeNgei.ipynb") == f"{MASK}.ipynb"

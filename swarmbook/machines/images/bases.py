@@ -86,6 +86,9 @@ def _bootstrap(engine: Engine, tag: str) -> None:
                 "the base image could not be bootstrapped",
                 where=f"mmdebstrap {_SUITE}",
                 seen=tail,
-                next="check the mirror in /etc/apt/sources.list",
+                next="check the mirror in /etc/apt/sources.list"
+                if os.geteuid() == 0
+                # Without these it finds no way to make files that belong to root.
+                else "apt-get install uidmap, which lets mmdebstrap work without root; or once as root: swarmbook images PARAMS --refresh",
             )
         import_image(engine, tar, tag, f"{LABEL}=base")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from swarmbook.base.errors import WorldError
 from swarmbook.base.files import write_atomic
+from swarmbook.base.words import typed
 from swarmbook.machines.images import Recipe
 
 __all__ = ["kept", "pin", "pinned"]
@@ -30,7 +31,7 @@ def _all(folder: Path) -> dict[str, str]:
             where=str(path),
             wanted='{"images": {NAME: TAG}}',
             seen=text[:200],
-            next=f"remove {path}: the next run takes the images that were built last, and changes services to them",
+            next=f"remove {typed(path)}: the next run takes the images that were built last, and changes services to them",
         ) from None
 
 

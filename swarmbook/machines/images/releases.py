@@ -7,6 +7,7 @@ import threading
 import requests
 
 from swarmbook.base.activity import doing
+from swarmbook.base.border import foreign
 
 __all__ = ["RELEASES", "dockerfile_of", "reachable"]
 
@@ -41,7 +42,9 @@ def reachable(address: str, patience_s: float = _PATIENCE_S) -> bool:
     def ask() -> None:
         try:
             response = requests.head(f"{address}/consul/", timeout=patience_s, allow_redirects=False)
-        except requests.RequestException:
+        except Exception as error:
+            if not foreign(error):
+                raise
             return
         if response.status_code < 400:
             answers.set()

@@ -13,8 +13,9 @@ from swarmbook.access.node import Node
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.base.files import write_atomic
+from swarmbook.base.words import typed
 from swarmbook.book.book import Book
-from swarmbook.machines.host_engine import engine_outlook, ensure_engine
+from swarmbook.machines.host_engine import engine_outlook, engine_there, ensure_engine
 from swarmbook.machines.images import Recipe, ensure_image, node_image
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.machines.providers.base import Found, Offer
@@ -60,7 +61,7 @@ class LabProvider:
                 wanted=f"engine {kept}",
                 seen=f"engine {about.id}",
                 next="unset DOCKER_HOST, or set it to that engine; if that engine is gone for good, and the machines with it: "
-                f"rm {self._engine_file}",
+                f"rm {typed(self._engine_file)}",
             )
         if not kept and {label.partition("=")[0] for label in about.labels} >= _NODE_LABELS:
             raise WorldError(
@@ -78,7 +79,7 @@ class LabProvider:
 
     def _there(self) -> Machines | None:
         """Return the machines, or None when no engine runs that could hold any: none is started to find that out."""
-        engine = local_engine()
+        engine = engine_there()
         return None if engine is None else self._on(engine)
 
     def prerequisites(self) -> list[Check]:
@@ -184,7 +185,8 @@ class LabProvider:
         Raises:
             EngineUnavailable: There are some, by the inventory, and no engine says what is left of them.
         """
-        machines = self._there()
+        engine = local_engine()
+        machines = None if engine is None else self._on(engine)
         if machines is None and (self._book.cluster.nodes or self._engine_file.exists()):
             raise EngineUnavailable(
                 "no engine says what is left of the lab's machines; nothing was touched",

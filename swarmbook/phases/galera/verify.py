@@ -15,6 +15,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.pki import Purpose, operator
 from swarmbook.access.probe import Facts, Probe, address, line
 from swarmbook.access.tls import NamedContext
+from swarmbook.base.border import border, foreign, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder, WorldError
 from swarmbook.book.book import Book
@@ -73,12 +74,14 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
                 read_timeout=book.params.wait_timeout,
                 write_timeout=book.params.wait_timeout,
             )
-        except pymysql.MySQLError as error:
+        except Exception as error:
+            if not foreign(error):
+                raise
             raise WorldError(
                 f"the member on {name} does not let us in",
                 where=name,
                 wanted=f"{VERIFIER}, by a certificate",
-                seen=str(error),
+                seen=words(error),
                 next="swarmbook run PARAMS --from 07",
             ) from None
         book.transcript.record(
@@ -89,7 +92,10 @@ def connect(book: Book, name: str, *, tls: bool = True, database: str | None = N
             0,
             0.0,
         )
-        with contextlib.closing(connection):
+        with (
+            border(f"the member on {name} ended a statement", where=name, next=f"swarmbook logs PARAMS {name}"),
+            contextlib.closing(connection),
+        ):
             yield connection
 
 

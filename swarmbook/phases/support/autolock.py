@@ -8,6 +8,7 @@ from __future__ import annotations
 from swarmbook.access.docker_swarm import replace_unlock_key, set_autolock, unlock, unlock_key
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
+from swarmbook.base.words import typed
 from swarmbook.book.book import Book
 from swarmbook.model.health import SwarmState
 
@@ -80,6 +81,6 @@ def unlock_manager(book: Book, name: str) -> None:
         where=name,
         wanted=f"the swarm's unlock key in {file}",
         seen=seen if kept else "no such file",
-        next=f"write the key into {file} (a manager that is not locked says it: docker swarm unlock-key), then: swarmbook run PARAMS --from 03",
+        next=f"write the key into {typed(file)} (a manager that is not locked says it: docker swarm unlock-key), then: swarmbook run PARAMS --from 03",
         code=Code.SWARM_LOCKED,
     )

@@ -15,6 +15,7 @@ from swarmbook.access.pki import Purpose
 from swarmbook.access.probe import understood
 from swarmbook.access.tls import NamedAdapter, NamedContext
 from swarmbook.base import secrets
+from swarmbook.base.border import border, foreign, words
 from swarmbook.base.errors import WorldError
 from swarmbook.base.plain import plain_data
 from swarmbook.base.secrets import Secret
@@ -42,7 +43,8 @@ class ConsulApi:
         bound(self._session)
         self._session.trust_env = False  # REQUESTS_CA_BUNDLE in the environment would replace our CA
         self._session.verify = str(ca)
-        self._session.mount("https://", NamedAdapter(NamedContext.of(name, ca.read_bytes())))
+        with border(f"Consul's authority cannot be used to ask {name}", next="swarmbook run PARAMS --only 04"):
+            self._session.mount("https://", NamedAdapter(NamedContext.of(name, ca.read_bytes())))
         self._session.headers[_HEADER] = token.reveal()
 
     def request(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
@@ -74,12 +76,14 @@ class ConsulApi:
             return self._session.request(
                 method, f"{self._base}/{path}", params=query, data=data, json=json, headers=headers, timeout=10
             )
-        except requests.RequestException as error:
+        except Exception as error:
+            if not foreign(error):
+                raise
             raise WorldError(
                 f"Consul on {self.name} does not answer",
                 where=self._base,
                 wanted="its HTTPS API",
-                seen=str(error),
+                seen=words(error),
                 next=f"swarmbook ssh {self.name} docker service logs --tail 20 consul_server",
             ) from None
 
