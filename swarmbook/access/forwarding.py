@@ -1,4 +1,4 @@
-"""A port of this computer's loopback, of which each connection goes through a channel of somebody else's."""
+"""A port of this computer's loopback, of which each connection goes through a channel that another gives."""
 
 from __future__ import annotations
 

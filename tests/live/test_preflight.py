@@ -150,13 +150,15 @@ def test_a_first_start_that_is_not_through_is_waited_for(lab: Lab) -> None:
     p1.sh("rm -r /run/cloud-init /var/log/cloud-init-output.log")
 
 
-HOLDS = """perl -e 'use Fcntl; open F, ">>/var/lib/dpkg/lock-frontend"; fcntl(F, F_SETLK, pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0)) or die; sleep 1000'"""
+HOLDS = """perl -e 'use Fcntl; open F, ">>/var/lib/dpkg/lock-frontend"; my $$l = pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $$l) or die; sleep 1000'"""
 
 
 def test_a_package_manager_that_is_at_work_is_waited_for(lab: Lab) -> None:
     """As unattended-upgrades is, on a fresh machine."""
     p1 = lab.machine("p1")
-    p1.sh(f"systemd-run -q --unit=upgrades {HOLDS}; until ls -l /proc/[0-9]*/fd | grep -q lock-frontend; do :; done")
+    p1.sh(
+        f"systemd-run -q --unit=upgrades {HOLDS}; for i in $(seq 100); do ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q lock-frontend && break; sleep 0.1; done"
+    )
     assert p1.try_sh("apt-get install -y jq")[0] != 0, "it holds the lock"
     lab.book("run", "--only", "01").expect(0)
     lab.book("run", "--only", "02", packages=["jq"], wait_timeout=10).refused(

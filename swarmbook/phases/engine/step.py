@@ -142,12 +142,17 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
             for change in hosts[host.name]:
                 _APPLY[change.action](book, host, wanted, seen[host.name])
 
-        book.fleet.each(prepare, hosts)
-        # One after the other, and each with its tasks well again before the next goes: two managers, two Consul servers
-        # or two Galera members away at once may be one too many.
-        for change in changes:
-            if change.action is Action.RESTART:
-                restart(book, book.fleet[change.host], seen[change.host])
+        try:
+            book.fleet.each(prepare, hosts)
+            # One after the other, and each with its tasks well again before the next goes: two managers, two Consul servers
+            # or two Galera members away at once may be one too many.
+            for change in changes:
+                if change.action is Action.RESTART:
+                    restart(book, book.fleet[change.host], seen[change.host])
+        except EngineUnavailable:
+            # The others' turn has not come: what was written for it would count at their next reboot.
+            book.fleet.each(lambda host: host.run(TAKE_BACK), hosts)
+            raise
 
     def verify(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Check]:
         params = wanted.params
