@@ -21,7 +21,21 @@ _ENDS = re.compile(
     r"[;,()`\n]|: |\.(?=\s|$)| (?:says|shows|lists|and|with|or|to|then|brings|builds|goes|unlocks|prints|starts|it|reports|lays|writes)\b"
 )
 #: What the text says of swarmbook itself.
-_PROSE = {"looks", "uses", "merges", "that", "wrote", "cannot", "for", "installs", "creates", "had", "knows", "--help"}
+_PROSE = {
+    "make",
+    "looks",
+    "uses",
+    "merges",
+    "that",
+    "wrote",
+    "cannot",
+    "for",
+    "installs",
+    "creates",
+    "had",
+    "knows",
+    "--help",
+}
 #: What stands for a value that is known only then.
 _UNKNOWN = "VALUE"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.docker_api import local_engine
-from swarmbook.access.node import Endpoint
+from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.ssh_keys import fingerprint, generate_key
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import (  # fmt: skip
@@ -706,7 +706,8 @@ def steps(
     monkeypatch: pytest.MonkeyPatch,
     home: Path,
 ) -> Callable[..., Book]:
-    """Books whose steps get a provider that does not pause for long."""
+    """Books whose steps get a provider that does not pause for long; its machines have no sshd that would let anyone in."""
+    monkeypatch.setattr(provision, "_prove", lambda book, nodes: None)
     monkeypatch.setattr(provision, "provider_for", lambda book: provider(book=book))
 
     def make(phase: str = "01", **other: Any) -> Book:
@@ -736,6 +737,22 @@ def test_the_steps(steps: Callable[..., Book], cloud: Cloud, home: Path) -> None
         provision.cancel(steps("91"))
     ended = provision.cancel(steps("91", confirm="CANCEL"))
     assert len(ended.changes) == 5 and cloud.guests == {} and not Cluster("lab", home).folder.exists()
+
+
+def test_machines_that_let_no_one_in_do_not_replace_what_is_known(
+    steps: Callable[..., Book], cloud: Cloud, home: Path, node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [node("sw1", private_address="10.77.0.1")]
+    Cluster("lab", home).save_nodes(known, "softlayer")
+
+    def refused(book: Book, nodes: Sequence[Node]) -> None:
+        assert [each.name for each in nodes] == NAMES
+        raise HostUnreachable("sw1 does not answer over SSH", where="sw1")
+
+    monkeypatch.setattr(provision, "_prove", refused)
+    with pytest.raises(HostUnreachable):
+        provision.machines(steps(confirm="ORDER"))
+    assert Cluster("lab", home).nodes == known
 
 
 def test_the_question(

@@ -12,7 +12,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Purpose, Use, reason_to_renew
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import ForeignData
+from swarmbook.base.errors import EngineUnavailable, ForeignData
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
