@@ -84,6 +84,24 @@ def test_a_leaf(authority: Authority) -> None:
     assert serialization.load_pem_private_key(leaf.key, None).public_key() == certificate.public_key()
 
 
+#: All that a key may be used for; the last two hang on key agreement, which none has.
+USES = ("digital_signature", "key_cert_sign", "crl_sign", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")  # fmt: skip
+
+
+def test_a_key_may_be_used_for_its_purpose_and_nothing_else(authority: Authority) -> None:
+    for pem, wanted in (
+        (authority.certificate, {"key_cert_sign", "crl_sign"}),
+        (leaf_of(authority, "sw1", ["sw1"], days=9, renew_days=0).certificate, {"digital_signature"}),
+    ):
+        usage = parsed(pem).extensions.get_extension_for_class(x509.KeyUsage)
+        assert usage.critical and {use for use in USES if getattr(usage.value, use)} == wanted
+        assert parsed(pem).extensions.get_extension_for_class(x509.BasicConstraints).critical
+
+
+def test_a_leaf_does_not_show_its_key(authority: Authority) -> None:
+    assert "PRIVATE KEY" not in repr(leaf_of(authority, "sw1", ["sw1"], days=9, renew_days=0))
+
+
 def test_a_leaf_is_kept_until_there_is_a_reason(authority: Authority) -> None:
     first = leaf_of(authority, "a", NAMES, days=365, renew_days=30)
     assert leaf_of(authority, "a", NAMES[::-1], days=90, renew_days=30) == first
