@@ -107,7 +107,7 @@ def _statements(text: str) -> list[tuple[int, str]]:
         if pending.endswith("\\"):
             pending = pending[:-1] + " "
             continue
-        if re.search(r"=\s*\([^)]*$", pending):
+        if re.search(r"=\s*\([^)]*\Z", pending):
             pending += " "
             continue
         if pending.strip() and not pending.lstrip().startswith("#"):

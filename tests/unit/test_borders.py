@@ -203,6 +203,7 @@ WITHIN = {
     "swarmbook.base.known": "a file of this package",
     "swarmbook.machines.rehearsal.account": "a lock on a file, within the rehearsal's own service",
     "swarmbook.notebook": "imports for a warm kernel",
+    "swarmbook.params.walkthrough": "writes a parameter file",
     "swarmbook.phases.start.form": "writes a parameter file",
     "swarmbook.phases.support.stack": "writes a stack's file",
     "swarmbook.record.envelope": "reads a signature; what cannot be read is not believed",
