@@ -110,6 +110,7 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
 
     @staticmethod
     def _target(params: Params, node: Node, engine: Engine, leaf: Leaf) -> Target:
+        _refuse_swarm(node.name, engine)
         refuse_driver(node.name, params.storage_driver, engine.version, engine.under)
         release = engine.release or {"ID": "debian", "VERSION_CODENAME": "stable"}
         return Target(
@@ -123,7 +124,6 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
     def plan(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Change]:
         changes = []
         for name, engine in seen.items():
-            _refuse_swarm(name, engine)
             mine = _plan(wanted, wanted.targets[name], engine)
             if mine and engine.active:
                 mine.append(Change(name, Action.RESTART))
