@@ -217,3 +217,17 @@ def test_an_action_of_another_step_touches_nothing(home: Path) -> None:
     with pytest.raises(AssertionError, match="cannot be applied: wipe-disk"):
         destroy.apply(book, None, {"sw1": SEEN}, [Change("sw1", Action.WIPE_DISK, ("/dev/sda",), Word.DESTROY)])
     assert fleet["sw1"].ran == []
+
+
+@pytest.mark.parametrize("before", EngineBefore)
+def test_an_engine_is_set_back_to_what_it_was(before: EngineBefore) -> None:
+    (script,) = commands(Action.SET_BACK_ENGINE, before.value)
+    assert "mv -f /etc/docker/daemon.json.before-swarmbook /etc/docker/daemon.json;" in script
+    # Of one that holds other things, the bridge that a swarm has left goes; one that is emptied loses all its links.
+    assert ("docker network rm docker_gwbridge" in script) is not before.ours
+    assert ("systemctl restart docker.service" in script) is (before is EngineBefore.RUNNING)
+    assert ("systemctl disable -q --now docker.service" in script) is (before is not EngineBefore.RUNNING)
+
+
+def test_an_engine_that_was_enabled_goes_on_upon_the_first_disk() -> None:
+    assert "systemctl start docker.service" in commands(Action.UNDO_LAYOUT, "/dev/sdb", "btrfs:docker")[-1]
