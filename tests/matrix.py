@@ -66,6 +66,7 @@ EXAMPLES: dict[str, list[Any]] = {
     "mariadb_data_path": ["", "/srv/mariadb"],
     "mariadb_init_scripts": [""],
     "mariadb_unreplicated": [[], ["app.cache"]],
+    "mariadb_settings": [[], ["max_connections=77", "sql-mode=STRICT_ALL_TABLES,NO_ZERO_DATE"]],
     "mariadb_buffer_pool": ["128M", "64M"],
     "mariadb_password": ["generate"],
     "mariadb_admin": ["", "dba"],
@@ -80,7 +81,7 @@ PORTS = {
 LAB = {
     "firewall", "datacenter", "instance_type", "dns_search_domain", "log_max_size", "log_max_files", "docker_api_port", "swarm_autolock",
     "consul_https_port", "overlay_network", "mariadb_cluster_name", "galera_nodes", "mariadb_port", "mariadb_clients", "mariadb_data_path",
-    "mariadb_unreplicated", "mariadb_user", "mariadb_database", "mariadb_password_plugin", "mariadb_admin", "overlay_subnet", "swarm_address_pool",
+    "mariadb_unreplicated", "mariadb_settings", "mariadb_user", "mariadb_database", "mariadb_password_plugin", "mariadb_admin", "overlay_subnet", "swarm_address_pool",
 }  # fmt: skip
 
 

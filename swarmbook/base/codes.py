@@ -40,6 +40,7 @@ class Code(str, Enum):
     BOOK_NOT_HERE = "book-not-here"
     CLUSTER_NOT_THERE = "cluster-not-there"
     CLUSTER_STILL_THERE = "cluster-still-there"
+    SETTINGS_REFUSED = "settings-refused"
     INIT_SCRIPTS_REFUSED = "init-scripts-refused"
     INIT_SCRIPTS_NOT_THERE = "init-scripts-not-there"
     NODE_TAKEN_OUT = "node-taken-out"

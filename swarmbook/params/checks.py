@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from swarmbook.base.words import many
+from swarmbook.params.server_settings import refusals
 
 if TYPE_CHECKING:
     from swarmbook.params import Params
@@ -167,6 +168,7 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
             f"use {p.overlay_mtu - p.overlay_mtu % 4}",
         )
     yield from _check_ports(p, bad)
+    yield from _check_settings(p, bad)
     if "overlay_subnet" in subnets and "overlay_subnet" not in bad and not bad & {"nodes", "galera_nodes"}:
         yield from _check_size(p, subnets["overlay_subnet"])
     for key in ("dns_primary", "dns_secondary"):
@@ -205,6 +207,15 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty"
         )
+
+
+def _check_settings(p: Params, bad: set[str]) -> Iterator[Mistake]:
+    """Refuse settings that would break the cluster; those in a file are refused by 07, before it changes anything."""
+    if "mariadb_settings" in bad:
+        return
+    names = [entry.partition("=")[0] for entry in p.mariadb_settings if not entry.startswith("file:")]
+    for refused in refusals(names):
+        yield Mistake(0, "mariadb_settings", refused, "remove it")
 
 
 def _check_ports(p: Params, bad: set[str]) -> Iterator[Mistake]:

@@ -111,6 +111,14 @@ Database = Annotated[
 Table = Annotated[
     str, kind(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$", "a table as DATABASE.TABLE", 129)
 ]
+Setting = Annotated[
+    str,
+    kind(
+        r"^([A-Za-z][A-Za-z0-9_-]{0,63}=[A-Za-z0-9_./:,%+@= -]{0,1000}|file:[\p{L}\p{N}_./~][\p{L}\p{M}\p{N}_./~@%+,:= -]*)$",
+        "a setting such as max_connections=500, or file:my.cnf",
+        4096,
+    ),
+]
 User = Annotated[
     str, kind("^([a-z][a-z0-9_]{0,31})?$", "a user's name of lowercase letters, digits and underscores, or empty", 32)
 ]

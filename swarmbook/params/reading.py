@@ -21,6 +21,7 @@ from swarmbook.params.kinds import (
     near_name,
 )  # fmt: skip
 from swarmbook.params.schema import Params, phase_params
+from swarmbook.params.server_settings import as_entries
 
 __all__ = ["differing", "load_params", "mistakes_in", "params_from_namespace", "params_from_record"]
 
@@ -64,6 +65,8 @@ def load_params(path: str | Path, *, names_cluster: bool = False) -> Params:
             code=Code.PARAMETERS_NOT_READ,
         ) from None
     values, lines, mistakes = read_flat(text)
+    if "mariadb_settings" in values:
+        values["mariadb_settings"] = as_entries(values["mariadb_settings"])
     if not values and not mistakes:
         mistakes.append(Mistake(1, "cluster", "the file says nothing", "name the cluster at least: cluster: lab"))
     elif names_cluster and "cluster" not in values:

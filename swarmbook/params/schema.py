@@ -32,6 +32,7 @@ from swarmbook.params.kinds import (
     RentedDomain,
     Rotates,
     SecretReference,
+    Setting,
     Size,
     SystemCode,
     Table,
@@ -208,6 +209,11 @@ class Params(BaseModel):
         [], "08", "tables, as DATABASE.TABLE, that need not be replicated: 08 passes over their engine and primary key"
     )
     mariadb_buffer_pool: Size = _p("128M", "07", "innodb_buffer_pool_size of each member")
+    mariadb_settings: list[Setting] = _p(
+        [],
+        "07",
+        "settings of your own for each server, NAME=VALUE or file:my.cnf; what would break the cluster is refused",
+    )
     mariadb_database: Database = _p("app", "07 08", "database created at the bootstrap")
     mariadb_user: User = _p("app", "07 08 29", "user of mariadb_database")
     mariadb_password: SecretReference = _p(

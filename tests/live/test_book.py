@@ -559,6 +559,21 @@ def test_killed_member_comes_back_without_a_bootstrap(lab: Lab) -> None:
     assert before.split()[:2] == ["bootstrap.used", "bootstrapped"], before
 
 
+def test_settings_of_ones_own(lab: Lab) -> None:
+    """A server tries them first; then the members are given them, one after the other."""
+    lab.need()
+    lab.book("run", "--from", "07", mariadb_settings=["max_conections=77"]).refused(
+        2, "unknown variable 'max_conections=77'", "swarmbook explain settings-refused"
+    )
+    (lab.home / "my.cnf").write_text("[mysqld]\nmax_connections = 77\n")
+    lab.book("run", "--from", "07", mariadb_settings=["file:my.cnf", "innodb_io_capacity=444"]).expect(0)
+    for node in NODES:
+        assert ask(lab, node, "SELECT @@max_connections, @@innodb_io_capacity") == [(77, 444)]
+        assert wsrep(lab, node)["cluster_size"] == "3"
+    lab.book("run", "--from", "07").expect(0)
+    assert ask(lab, "sw1", "SELECT @@innodb_io_capacity") == [(200,)]
+
+
 # -- a second database --------------------------------------------------------------------------------------------------
 
 

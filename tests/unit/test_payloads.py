@@ -30,7 +30,7 @@ GOOD: dict[str, str] = {
     "dns_search_domain": "service.consul", "log_max_size": "10m", "swarm_address_pool": "10.201.0.0/16", "consul_gossip_key": "env:GOSSIP",
     "consul_management_token": "file:~/tokens/my token", "overlay_network": "backend", "overlay_subnet": "10.200.0.0/24", "mariadb_clients": "10.1.0.0/16",
     "mariadb_cluster_name": "galera", "galera_nodes": "sw1", "mariadb_data_path": "/srv/mariadb", "mariadb_init_scripts": "init/scripts",
-    "mariadb_buffer_pool": "128M", "mariadb_unreplicated": "app.cache", "mariadb_database": "app", "mariadb_user": "app", "mariadb_password": "generate",
+    "mariadb_buffer_pool": "128M", "mariadb_settings": "max_connections=500", "mariadb_unreplicated": "app.cache", "mariadb_database": "app", "mariadb_user": "app", "mariadb_password": "generate",
     "mariadb_admin": "dba", "confirm": "DESTROY",
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from swarmbook.base import secrets
 from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.galera.scripts import Scripts
+from swarmbook.phases.galera.settings import settings_of
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacing
 from swarmbook.phases.support.images import image_of
@@ -98,7 +99,7 @@ def parts(book: Book, founder: str | None = None) -> Parts:
         "client_ca.pem": database.bundle,
         "consul_token": book.cluster.secret(f"{cluster}-consul-token", make=secrets.token).reveal().encode(),
     }
-    settings = f"[mariadbd]\ninnodb_buffer_pool_size={params.mariadb_buffer_pool}\n"
+    settings = settings_of(params)
     settings_name = f"{cluster}-settings-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
     contents: dict[str, bytes] = {}
     services, externals = {}, {}

@@ -86,6 +86,8 @@ class Bootstrap(Step[Galera, Parts]):
             todo.take(Action.REPLACE_AUTHORITY)  # by stages: `advance`
             work = Work(book, wanted, seen)
             ensure_images(book, {c.host: ["galera"] for c in todo.take(Action.IMAGES)})
+            if Action.CONFIG in todo:
+                work.try_settings()
             new_token = Action.TOKEN in todo
             self._give_the_swarm(book, wanted, todo)
             work.make_folders({c.host: c.things[0] for c in todo.take(Action.MAKE_FOLDER)})

@@ -10,7 +10,7 @@ from pathlib import Path
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Probe, container_id
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import SwarmbookError, WaitTimeout, WorldError
+from swarmbook.base.errors import SwarmbookError, UsageError, WaitTimeout, WorldError
 from swarmbook.base.secrets import mask
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
@@ -45,6 +45,33 @@ class Work:
         self._book, self._made, self._seen = book, made, seen
         self._params = made.params
         self._manager = require_swarm(book)
+
+    def try_settings(self) -> None:
+        """Have a server read its settings, before a member is started with them.
+
+        Raises:
+            UsageError: It does not know one, or not its value.
+        """
+        name = next(iter(self._made.services))
+        options = [f"--{line}" for line in self._made.settings[1].splitlines()[1:]]
+        tried = self._book.fleet[name].run(
+            sh(
+                "docker run --rm --network none --entrypoint mariadbd @{image} --no-defaults @{options} --verbose --help 2>&1 >/dev/null",
+                image=str(self._made.services[name]["image"]),
+                options=options,
+            ),
+            check=False,
+        )
+        wrong = [each for each in tried.stdout.splitlines() if "[ERROR]" in each or "[Warning] option" in each]
+        if not tried.ok or wrong:
+            raise UsageError(
+                "the server does not take these settings; no member was changed",
+                where=name,
+                wanted="settings and values that MariaDB has",
+                seen="\n".join(wrong) or tried.stdout.strip()[-_LAST_WORDS:] or f"exit {tried.exit}",
+                next="correct mariadb_settings in the parameters",
+                code=Code.SETTINGS_REFUSED,
+            )
 
     def make_folders(self, folders: Mapping[str, str]) -> None:
         """Make data folders, or the volumes that hold them.

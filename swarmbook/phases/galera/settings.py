@@ -1,0 +1,82 @@
+"""The servers' settings: what the parameters say, and a my.cnf of one's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from swarmbook.base.border import border
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import UsageError
+from swarmbook.params import Params
+from swarmbook.params.server_settings import refusals
+
+__all__ = ["settings_of"]
+
+_FILE = "file:"
+#: Groups of an option file that a MariaDB server reads.
+_GROUPS = re.compile(r"mariadbd|mysqld|server|mariadb|galera|(mariadbd|mysqld|mariadb)-\d+\.\d+")
+_MOST = 64 << 10
+
+
+def settings_of(params: Params) -> str:
+    """Return the option file that each server reads beside its own.
+
+    Args:
+        params: The parameters.
+
+    Raises:
+        UsageError: A file that is named cannot be read, or a setting in it may not be given; names it with its line.
+    """
+    lines = [f"innodb_buffer_pool_size={params.mariadb_buffer_pool}"]
+    given: dict[str, str] = {}
+    for entry in params.mariadb_settings:
+        if entry.startswith(_FILE):
+            given |= _read(Path(entry[len(_FILE) :]).expanduser())
+        else:
+            name, _, value = entry.partition("=")
+            given[name.strip()] = value.strip()
+    if refused := refusals(given):
+        raise _refused("mariadb_settings", refused)
+    # Of a setting without a value, its name alone: so the file had it.
+    lines += [f"{name}={value}" if value else name for name, value in given.items()]
+    return "[mariadbd]\n" + "".join(f"{line}\n" for line in lines)
+
+
+def _read(file: Path) -> dict[str, str]:
+    with border("the file of server settings cannot be read", next="correct mariadb_settings in the parameters"):
+        text = file.read_bytes()[:_MOST].decode("utf-8")
+    found = {}
+    for number, name, value in _options(text):
+        if refused := refusals([name]):
+            raise _refused(f"{file}, line {number}", refused)
+        found[name] = value
+    return found
+
+
+def _options(text: str) -> Iterator[tuple[int, str, str]]:
+    """Give the options of the server's groups: line, name and value."""
+    server = False
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line.startswith("["):
+            server = bool(_GROUPS.fullmatch(line.strip("[] \t").lower()))
+        elif line.startswith("!"):
+            yield number, line[1:].partition(" ")[0], ""
+        elif server:
+            name, _, value = re.sub(r"\s+#.*$", "", line).partition("=")
+            yield number, name.strip(), value.strip()
+
+
+def _refused(where: str, refused: list[str]) -> UsageError:
+    return UsageError(
+        "these settings may not be given to the servers",
+        where=where,
+        wanted="settings that leave the member in its cluster",
+        seen="\n".join(refused),
+        next="remove them; nothing was changed",
+        code=Code.SETTINGS_REFUSED,
+    )

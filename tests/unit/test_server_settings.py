@@ -1,0 +1,97 @@
+"""Settings of one's own for the servers: what is taken, and what would break the cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import ParameterError
+from swarmbook.params import Params, load_params
+from swarmbook.params.server_settings import refusals
+from swarmbook.phases.galera.settings import settings_of
+from swarmbook.testing.errors import raises
+
+GALERA_CNF = """# as people have it
+[client]
+port = 3307
+[mysqld]
+max_connections = 500   # more
+innodb-log-file-size=256M
+sql_mode = STRICT_ALL_TABLES,NO_ZERO_DATE
+
+[server]
+event_scheduler=ON
+skip_external_locking
+[mysqldump]
+quick
+"""
+
+
+@pytest.mark.parametrize("text", ["[max_connections=500, 'sql-mode=A,B']", "{max_connections: 500, sql-mode: 'A,B'}"])
+def test_a_list_and_a_mapping_are_the_same(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text(f"cluster: lab\nmariadb_settings: {text}\n")
+    params = load_params(file)
+    assert settings_of(params) == "[mariadbd]\ninnodb_buffer_pool_size=128M\nmax_connections=500\nsql-mode=A,B\n"
+
+
+def test_without_any_the_servers_settings_are_as_they_were() -> None:
+    assert settings_of(Params()) == "[mariadbd]\ninnodb_buffer_pool_size=128M\n"
+
+
+def test_a_file_gives_what_a_server_would_read_of_it(tmp_path: Path) -> None:
+    (tmp_path / "my.cnf").write_text(GALERA_CNF)
+    params = Params(mariadb_settings=[f"file:{tmp_path}/my.cnf", "max_connections=77"])
+    assert settings_of(params).splitlines()[2:] == [
+        "max_connections=77",
+        "innodb-log-file-size=256M",
+        "sql_mode=STRICT_ALL_TABLES,NO_ZERO_DATE",
+        "event_scheduler=ON",
+        "skip_external_locking",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wsrep_on", "wsrep-cluster-address", "loose_wsrep_provider_options", "binlog-format", "innodb_autoinc_lock_mode", "datadir", "port",
+        "bind-address", "ssl_ca", "require_secure_transport", "plugin_load_add", "skip-grant-tables", "read_only", "innodb_force_recovery",
+        "innodb_buffer_pool_size", "local-infile", "enable-local-infile", "init_file", "log_bin", "server-id", "skip-networking",
+        "innodb_flush_log_at_trx_commit",
+    ],
+)  # fmt: skip
+def test_what_would_break_the_cluster_is_refused(name: str, tmp_path: Path) -> None:
+    assert len(refusals([name])) == 1
+    file = tmp_path / "lab.yaml"
+    file.write_text(f"cluster: lab\nmariadb_settings:\n  {name}: 1\n")
+    with pytest.raises(ParameterError, match="mariadb_settings") as caught:
+        load_params(file)
+    assert name in str(caught.value)
+    (tmp_path / "my.cnf").write_text(f"[mysqld]\nmax_connections=5\n{name} = 1\n")
+    with raises(Code.SETTINGS_REFUSED, "my.cnf, line 3", name):
+        settings_of(Params(mariadb_settings=[f"file:{tmp_path}/my.cnf"]))
+
+
+@pytest.mark.parametrize(
+    "name", ["wsrep_slave_threads", "wsrep_sync_wait", "max_connections", "innodb_io_capacity", "sql_mode"]
+)
+def test_what_a_member_may_be_set_to(name: str) -> None:
+    assert refusals([name]) == []
+
+
+def test_one_that_is_given_twice_is_refused() -> None:
+    assert refusals(["max_connections", "max-connections"]) == ["max-connections: it is given twice"]
+
+
+@pytest.mark.parametrize("line", ["!include /etc/passwd", "!includedir /etc"])
+def test_a_file_reads_no_other(tmp_path: Path, line: str) -> None:
+    (tmp_path / "my.cnf").write_text(f"[mysqld]\n{line}\n")
+    with raises(Code.SETTINGS_REFUSED, "my.cnf, line 2"):
+        settings_of(Params(mariadb_settings=[f"file:{tmp_path}/my.cnf"]))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with raises(Code.FILE_FAILED, "nowhere.cnf"):
+        settings_of(Params(mariadb_settings=[f"file:{tmp_path}/nowhere.cnf"]))
