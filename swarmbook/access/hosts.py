@@ -56,6 +56,9 @@ _ENDED = (130, 137, 143)
 class Host:
     """One node over one SSH connection, opened at first use and kept."""
 
+    #: Seconds that a command may take where no one says otherwise.
+    patience_s: float = PATIENCE_S
+
     def __init__(
         self,
         node: Node,
@@ -71,7 +74,6 @@ class Host:
         self._transcript = transcript
         self._known_hosts = known_hosts or cluster.known_hosts
         self._only_asked = only_asked
-        #: Seconds that a command may take where no one says otherwise.
         self.patience_s = patience_s
         self._connection: Any = None
         self._opening = threading.Lock()

@@ -276,7 +276,8 @@ disk=$(readlink -f @{disk})
 systemctl stop -q docker.socket docker.service 2>/dev/null || true
 while mountpoint -q @{at}; do
   source=$(findmnt -n -v -o SOURCE --mountpoint @{at} | tail -n 1) uuid=$(findmnt -n -v -o UUID --mountpoint @{at} | tail -n 1)
-  lsblk -nrpo NAME "$disk" | grep -qxF "$source" || { echo "not ours, and mounted at "@{at}": $source" >&2; exit 1; }
+  # Without udev, the kernel's name for it is the only one.
+  lsblk -nrpo NAME,KNAME "$disk" | tr ' ' '\\n' | grep -qxF -e "$source" -e "$(readlink -f "$source")" || { echo "not ours, and mounted at "@{at}": $source" >&2; exit 1; }
   umount -R @{at}
   sed -i "\\|^UUID=$uuid[[:space:]]*"@{at}"[[:space:]]|d" /etc/fstab
 done
