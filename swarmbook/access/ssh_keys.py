@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 
+#: What OpenSSH's server says, where it has the time for it, to whom it takes no connection of for a while (``sshd.c``).
+_FOR_NOW = (b"Not allowed at this time", b"Exceeded MaxStartups")
 _PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254
 
 
@@ -193,10 +195,11 @@ def prohibited(error: Exception) -> bool:
 
 
 def _closes_at_once(connection: socket.socket, timeout_s: float) -> bool:
-    """Tell whether a server closes a connection before it has said anything."""
+    """Tell whether a server closes a connection before it has said anything but that it does so for now."""
     connection.settimeout(timeout_s)
     try:
-        return not connection.recv(1, socket.MSG_PEEK)
+        said = connection.recv(64, socket.MSG_PEEK)
+        return not said or said.startswith(_FOR_NOW)
     except ConnectionResetError:
         return True
 

@@ -127,20 +127,28 @@ def test_who_shows_no_host_key(listener: socket.socket) -> None:
         ssh_keys.scan_host_key(end, 2)
 
 
-@pytest.mark.parametrize("greets", [False, True])
-def test_a_server_that_closes_before_it_greets_is_there_and_not_ready(greets: bool) -> None:
+@pytest.mark.parametrize(
+    ("says", "for_now"),
+    [
+        (b"", True),
+        (b"Not allowed at this time\r\n", True),
+        (b"Exceeded MaxStartups\r\n", True),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100, False),
+    ],
+)
+def test_a_server_that_closes_before_it_greets_is_there_and_not_ready(says: bytes, for_now: bool) -> None:
     """So does an sshd that starts, and one that has had too many failures from here; another kind of server says something."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def close() -> None:
             taken, _ = server.accept()
             with taken:
-                taken.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100 if greets else b"")
+                taken.sendall(says)
 
         thread = threading.Thread(target=close)
         thread.start()
         with pytest.raises(HostUnreachable) as caught:
             ssh_keys.scan_host_key(Endpoint("127.0.0.1", server.getsockname()[1]), 60)
         thread.join(60)
-    assert (caught.value.code is Code.LOGIN_NOT_YET) is not greets, caught.value
-    assert greets or "PerSourcePenalties" in str(caught.value)
+    assert (caught.value.code is Code.LOGIN_NOT_YET) is for_now, caught.value
+    assert not for_now or "PerSourcePenalties" in str(caught.value)
