@@ -120,13 +120,24 @@ def test_all_cells_of_each_notebook_run(lab: Lab, address: str, page: Any, name:
         )
 
 
+def in_view(locator: Any) -> bool:
+    """Scroll to something that is drawn again each second: what is scrolled to may be gone by then."""
+    from playwright.sync_api import Error
+
+    try:
+        locator.scroll_into_view_if_needed(timeout=5000)
+    except Error:
+        return False
+    return True
+
+
 def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, page: Any) -> None:
     """It is looked at in 08, while a member is stopped and started outside of the notebook."""
     notebook = Notebook(page, address, lab.home, LAST)
     notebook.run_all()
     page.get_by_text("swarmbook.notebook import open_book").first.scroll_into_view_if_needed()
     board = page.locator(f'img[alt^="Cluster {lab.name}: "]').first
-    board.scroll_into_view_if_needed()
+    until(lambda: in_view(board), why="it is not shown")
     until(lambda: board.get_attribute("alt").count("✔") == 10, why="it does not turn green")
     notebook.window(SCREENSHOTS / "board.png")
     b2 = lab.machine("b2")
@@ -234,6 +245,9 @@ def test_destroying_wants_the_word_in_its_box(lab: Lab, address: str, page: Any)
     assert button.is_disabled()
     field.press("Control+a")
     page.keyboard.type("DESTROY")
+    until(
+        button.is_enabled, why="the word does not count"
+    )  # its kernel says so; the key would pass over one that is not
     notebook.window(SCREENSHOTS / "confirm.png")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
