@@ -125,7 +125,9 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.RESTART: _with("engine restarted"),
     Action.INIT_SWARM: _with("swarm initialised"),
     Action.JOIN_SWARM: _with("joined as {}"),
-    Action.AUTOLOCK: _with("autolock switched {}"),
+    Action.AUTOLOCK: lambda change: (
+        "autolock on, and its key kept" if change.things == ("on",) else "autolock switched off"
+    ),
     Action.UNLOCK: _with("manager unlocked"),
     Action.PROMOTE: _with("promoted to manager"),
     Action.LABEL: _with("node label {}"),

@@ -662,7 +662,11 @@ def test_destroy_takes_what_carries_our_mark_and_nothing_beside_it(alone: Lab) -
     alone.book("run", "--only", "03").expect(0)
     key = kept.read_text()
     alone.book("rotate", "unlock-key").expect(0)
-    assert kept.read_text() != key
+    new = kept.read_text()
+    assert new != key
+    kept.write_text(key)  # as after a rotation that was killed: it is found while a manager can still say the right one
+    alone.book("run", "--only", "03").expect(0)
+    assert kept.read_text() == new
     # With the key of before the manager opens until it has taken the new one over; so the new one alone is tried.
     kept.with_name(f"{kept.name}.earlier").unlink()
     machine.sh("systemctl restart docker.service")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,12 +40,8 @@ os._exit(0)
 """
 
 
-def test_a_kernel_that_lost_its_runner_while_starting_ends(book: Any, tmp_path: Path, until: Any, gone: Any) -> None:
-    folder = Path("/tmp") / f"swbt-{os.getpid()}-{tmp_path.name[-3:]}"  # a socket's path is short
-    folder.mkdir()
-    pid = tmp_path / "pid"
-    environment = {**os.environ, **book.env}
-    guardian = subprocess.Popen([sys.executable, "-c", GUARDIAN, RUNNER, str(folder), str(pid)], env=environment)
+def ends_with_its_runner(guardian: subprocess.Popen[bytes], pid: Path, folder: Path, gone: Any) -> None:
+    """Wait until the runner is killed, and its kernel gone; whatever comes, nothing is left."""
     try:
         assert guardian.wait(300) == 0
         assert gone(int(pid.read_text()))
@@ -52,7 +49,16 @@ def test_a_kernel_that_lost_its_runner_while_starting_ends(book: Any, tmp_path: 
         if guardian.poll() is None:
             os.kill(int(pid.read_text()), 9)
             guardian.wait(60)
-        subprocess.run(["rm", "-rf", str(folder)], check=True)
+        shutil.rmtree(folder)
+
+
+def test_a_kernel_that_lost_its_runner_while_starting_ends(book: Any, tmp_path: Path, until: Any, gone: Any) -> None:
+    folder = Path("/tmp") / f"swbt-{os.getpid()}-{tmp_path.name[-3:]}"  # a socket's path is short
+    folder.mkdir()
+    pid = tmp_path / "pid"
+    environment = {**os.environ, **book.env}
+    guardian = subprocess.Popen([sys.executable, "-c", GUARDIAN, RUNNER, str(folder), str(pid)], env=environment)
+    ends_with_its_runner(guardian, pid, folder, gone)
 
 
 #: Lets ipykernel look for its runner only when that is gone: a moment that a busy computer can make as long as it likes.
@@ -105,14 +111,7 @@ def test_a_kernel_ends_when_its_runner_is_killed_before_ipykernel_looks_for_it(
         [sys.executable, "-c", GUARDIAN.replace("check=True", "check=False"), KILLED, str(folder), str(pid)],
         env={**os.environ, **book.env, "PYTHONPATH": path},
     )
-    try:
-        assert guardian.wait(300) == 0
-        assert gone(int(pid.read_text()))
-    finally:
-        if guardian.poll() is None:
-            os.kill(int(pid.read_text()), 9)
-            guardian.wait(60)
-        subprocess.run(["rm", "-rf", str(folder)], check=True)
+    ends_with_its_runner(guardian, pid, folder, gone)
 
 
 def test_a_kernel_that_cannot_be_asked_to_leave_is_ended(tmp_path: Path, gone: Any) -> None:

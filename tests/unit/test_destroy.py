@@ -13,6 +13,7 @@ import pytest
 
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.probe import Probe
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WaitTimeout, WorldError
 from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.health import EngineBefore
@@ -20,9 +21,11 @@ from swarmbook.params import Params
 from swarmbook.phases.destroy import destroy
 from swarmbook.phases.destroy import step as module
 from swarmbook.phases.destroy.commands import COMMANDS, _empty
-from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind, refuse_mounted
+from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind, refuse_mounted, refuse_taken
 from swarmbook.phases.destroy.remains import Remains, remains_on
+from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.show.changes import sentence
+from swarmbook.testing.errors import raises
 
 from .doubles import Fleet, Host
 
@@ -217,6 +220,12 @@ def test_an_action_of_another_step_touches_nothing(home: Path) -> None:
     with pytest.raises(AssertionError, match="cannot be applied: wipe-disk"):
         destroy.apply(book, None, {"sw1": SEEN}, [Change("sw1", Action.WIPE_DISK, ("/dev/sda",), Word.DESTROY)])
     assert fleet["sw1"].ran == []
+
+
+def test_a_layout_in_whose_place_something_else_is_mounted_is_left() -> None:
+    refuse_taken("sw1", Disk("/dev/sdb"))
+    with raises(Code.MOUNT_POINT_TAKEN, "sw1", "nfs files:/export", "undo_storage: false"):
+        refuse_taken("sw1", Disk("/dev/sdb", taken="nfs files:/export"))
 
 
 @pytest.mark.parametrize("before", EngineBefore)

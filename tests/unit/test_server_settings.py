@@ -81,6 +81,15 @@ def test_what_a_member_may_be_set_to(name: str) -> None:
     assert refusals([name]) == []
 
 
+def test_of_a_file_and_the_list_the_later_wins_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "my.cnf").write_text("[mysqld]\nmax-connections=500\n")
+    file = f"file:{tmp_path}/my.cnf"
+    assert settings_of(Params(mariadb_settings=[file, "max_connections=77"])).splitlines()[2:] == ["max_connections=77"]
+    assert settings_of(Params(mariadb_settings=["max_connections=77", file])).splitlines()[2:] == [
+        "max-connections=500"
+    ]
+
+
 def test_one_that_is_given_twice_is_refused() -> None:
     assert refusals(["max_connections", "max-connections"]) == ["max-connections: it is given twice"]
 

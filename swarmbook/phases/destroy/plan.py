@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.health import EngineBefore
 from swarmbook.phases.destroy.remains import HELD, RECORD, Remains
+from swarmbook.phases.post_provision.disk_probe import Disk
+from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.wall import FILES, TABLE
 
-__all__ = ["plan_destroy", "refuse_blind", "refuse_mounted"]
+__all__ = ["plan_destroy", "refuse_blind", "refuse_mounted", "refuse_taken"]
 
 
 def refuse_mounted(host: str, remains: Remains) -> None:
@@ -23,6 +26,19 @@ def refuse_mounted(host: str, remains: Remains) -> None:
             wanted=f"nothing mounted below {', '.join(HELD)} but by the engine",
             seen=", ".join(remains.mounts),
             next=f"swarmbook ssh {host} umount {remains.mounts[0]}; then run 90 again",
+        )
+
+
+def refuse_taken(host: str, disk: Disk) -> None:
+    """Refuse to take away the layout of a disk while something else is mounted in its place: that would have to go first."""
+    if disk.taken:
+        raise WorldError(
+            f"something else is mounted at {MOUNT_POINT} on {host}; nothing was removed",
+            where=f"{host}: {MOUNT_POINT}",
+            wanted="the book's own file system, or nothing",
+            seen=disk.taken,
+            next=f"swarmbook ssh {host} umount {MOUNT_POINT}; or leave the layout: undo_storage: false",
+            code=Code.MOUNT_POINT_TAKEN,
         )
 
 

@@ -15,7 +15,7 @@ from swarmbook.book.step import Step, look
 from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, Table, equal
 from swarmbook.phases.destroy.commands import COMMANDS
-from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind, refuse_mounted
+from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind, refuse_mounted, refuse_taken
 from swarmbook.phases.destroy.remains import Remains, remains_on
 from swarmbook.phases.post_provision import layouts
 from swarmbook.phases.post_provision.disk_probe import second_disk
@@ -42,6 +42,8 @@ def _observe(book: Book) -> dict[str, Remains]:
         named = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk
         disk = host.ask(second_disk(named))
         ours = bool(layouts.matching(disk.content))
+        if ours:
+            refuse_taken(host.name, disk)
         return replace(remains, disk=disk.device, layers=tuple(disk.content)) if ours else remains
 
     return book.fleet.each(one)

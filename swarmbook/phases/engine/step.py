@@ -206,7 +206,7 @@ def _refuse_swarm(name: str, engine: Engine) -> None:
     if engine.drop_in or engine.swarm in (SwarmState.INACTIVE, SwarmState.NONE):
         return
     raise ForeignData(
-        f"the engine of {name} is in a swarm that the book has not formed; nothing was changed",
+        f"the engine of {name} is in a swarm that the book has not formed; the engine was left alone",
         where=name,
         wanted="an engine in no swarm",
         seen=f"swarm: {engine.swarm}",

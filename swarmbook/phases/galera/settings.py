@@ -10,7 +10,7 @@ from swarmbook.base.border import border
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.params import Params
-from swarmbook.params.server_settings import refusals
+from swarmbook.params.server_settings import normal, refusals
 
 __all__ = ["settings_of"]
 
@@ -30,17 +30,19 @@ def settings_of(params: Params) -> str:
         UsageError: A file that is named cannot be read, or a setting in it may not be given; names it with its line.
     """
     lines = [f"innodb_buffer_pool_size={params.mariadb_buffer_pool}"]
-    given: dict[str, str] = {}
+    # A later one wins, however its name is written.
+    given: dict[str, tuple[str, str]] = {}
     for entry in params.mariadb_settings:
         if entry.startswith(_FILE):
-            given |= _read(Path(entry[len(_FILE) :]).expanduser())
+            found = _read(Path(entry[len(_FILE) :]).expanduser())
         else:
             name, _, value = entry.partition("=")
-            given[name.strip()] = value.strip()
-    if refused := refusals(given):
-        raise _refused("mariadb_settings", refused)
+            found = {name.strip(): value.strip()}
+            if refused := refusals(found):
+                raise _refused("mariadb_settings", refused)
+        given |= {normal(name): (name, value) for name, value in found.items()}
     # Of a setting without a value, its name alone: so the file had it.
-    lines += [f"{name}={value}" if value else name for name, value in given.items()]
+    lines += [f"{name}={value}" if value else name for name, value in given.values()]
     return "[mariadbd]\n" + "".join(f"{line}\n" for line in lines)
 
 

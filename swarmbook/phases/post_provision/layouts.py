@@ -273,11 +273,16 @@ def undo_commands(disk: str) -> list[Script]:
         sh(
             """set -e
 disk=$(readlink -f @{disk})
-systemctl stop -q docker.socket docker.service 2>/dev/null || true
-while mountpoint -q @{at}; do
-  source=$(findmnt -n -v -o SOURCE --mountpoint @{at} | tail -n 1) uuid=$(findmnt -n -v -o UUID --mountpoint @{at} | tail -n 1)
+ours() {
+  source=$(findmnt -n -v -o SOURCE --mountpoint @{at} | tail -n 1)
   # Without udev, the kernel's name for it is the only one.
   lsblk -nrpo NAME,KNAME "$disk" | tr ' ' '\\n' | grep -qxF -e "$source" -e "$(readlink -f "$source")" || { echo "not ours, and mounted at "@{at}": $source" >&2; exit 1; }
+}
+! mountpoint -q @{at} || ours
+systemctl stop -q docker.socket docker.service 2>/dev/null || true
+while mountpoint -q @{at}; do
+  ours
+  uuid=$(findmnt -n -v -o UUID --mountpoint @{at} | tail -n 1)
   umount -R @{at}
   sed -i "\\|^UUID=$uuid[[:space:]]*"@{at}"[[:space:]]|d" /etc/fstab
 done
@@ -316,6 +321,11 @@ def wipe_commands(disk: str) -> list[Script]:
         sh(
             """set -e
 disk=$(readlink -f @{disk})
+# Of what is wiped, the line of the mount point goes too: an earlier version did not mark it.
+for node in $(lsblk -nrpo NAME "$disk"); do
+  uuid=$(blkid -p -o value -s UUID "$node" 2>/dev/null) || continue
+  sed -i "\\|^UUID=$uuid[[:space:]]*"@{at}"[[:space:]]|d" /etc/fstab
+done
 lsblk -nro MOUNTPOINT "$disk" | grep '^/' | sort -ru | while read -r at; do umount -R "$(printf %b "$at")"; done
 lsblk -nrpo NAME,MOUNTPOINT "$disk" | awk '$2 == "[SWAP]" { print $1 }' | xargs -r swapoff
 if command -v pvs >/dev/null; then
@@ -326,6 +336,7 @@ lsblk -nrpo NAME,TYPE "$disk" | tac | while read -r name type; do
 done
 @!{empty}""",
             disk=disk,
+            at=MOUNT_POINT,
             empty=_EMPTY,
         )
     ]

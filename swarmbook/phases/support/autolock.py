@@ -18,8 +18,17 @@ __all__ = ["KEY", "keep_new_key", "key_is_kept", "lock", "unlock_manager"]
 KEY = "swarm-unlock-key"
 
 
-def key_is_kept(book: Book) -> bool:
-    """Tell whether the cluster's folder has an unlock key."""
+def key_is_kept(book: Book, manager: str) -> bool:
+    """Tell whether the cluster's folder has the swarm's unlock key: a rotation may have been killed, or a person have made another.
+
+    Args:
+        book: The open book.
+        manager: A manager that is not locked, of a swarm with autolock.
+    """
+    return _is_there(book) and book.cluster.secret(KEY) == unlock_key(book.engine(manager))
+
+
+def _is_there(book: Book) -> bool:
     return (book.cluster.secrets_folder / KEY).exists()
 
 
@@ -67,7 +76,7 @@ def unlock_manager(book: Book, name: str) -> None:
     engine = book.engine(name)
     if engine.about().swarm is not SwarmState.LOCKED:
         return
-    kept = [book.cluster.secret(KEY), *book.cluster.earlier(KEY)] if key_is_kept(book) else []
+    kept = [book.cluster.secret(KEY), *book.cluster.earlier(KEY)] if _is_there(book) else []
     for key in kept:
         try:
             unlock(engine, key)

@@ -99,7 +99,7 @@ def observe(book: Book) -> Swarm:
             next=f"if that swarm may go: swarmbook ssh {foreign[0]} docker swarm leave --force",
         )
     seen = local[manager]
-    return Swarm(local, nodes, seen.swarm, seen.autolock, key_is_kept(book))
+    return Swarm(local, nodes, seen.swarm, seen.autolock, seen.autolock and key_is_kept(book, manager))
 
 
 def _broken(names: list[str], local: Mapping[str, Local]) -> WorldError:
