@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.node import Endpoint, Node
 from swarmbook.access.pki import Authority, Leaf, Purpose, Use, reason_to_renew
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import EngineUnavailable, ForeignData
+from swarmbook.base.errors import EngineUnavailable, ForeignData, SwarmbookError
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
@@ -151,7 +152,8 @@ class Configure(Step[Mapping[str, Engine], Wanted]):
                     restart(book, book.fleet[change.host], seen[change.host])
         except EngineUnavailable:
             # The others' turn has not come: what was written for it would count at their next reboot.
-            book.fleet.each(lambda host: host.run(TAKE_BACK), hosts)
+            with contextlib.suppress(SwarmbookError):  # why an engine does not start says more than this could
+                book.fleet.each(lambda host: host.run(TAKE_BACK), hosts)
             raise
 
     def verify(self, wanted: Wanted, seen: Mapping[str, Engine]) -> list[Check]:
