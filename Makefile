@@ -60,6 +60,11 @@ matrix: $(DEV) ## a sample of all combinations of parameters, each run on a lab;
 	@tools/needs.sh root docker
 	@$(BIN)/python tools/matrix.py $(or $(ROWS),3) $(SEED)
 
+.PHONY: loaded
+loaded: $(DEV) ## ten labs of seven nodes, one after the other, while one core is kept busy; NODES=15 MANAGERS=5 RUNS=2 BUSY=1
+	@tools/needs.sh docker stress-ng
+	@$(BIN)/python tools/loaded.py $(if $(NODES),--nodes $(NODES)) $(if $(MANAGERS),--managers $(MANAGERS)) $(if $(RUNS),--runs $(RUNS)) $(if $(BUSY),--busy $(BUSY))
+
 .PHONY: check
 check: $(DEV) ## formatter, linter, types, notebook linter
 	@$(BIN)/ruff format --check --quiet || { echo "not formatted: $(BIN)/ruff format"; exit 1; }

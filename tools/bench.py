@@ -546,14 +546,14 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _interrupt(*_: object) -> None:
+def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, write, tell."""
     options = _arguments(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     sizes: list[Size] = []
     try:
