@@ -43,7 +43,7 @@ def parameters() -> str:
         used = [number for number in PHASES if name in phase_params(number)]
         meaning = (field.description or "").replace("|", "\\|").replace("<", "&lt;")
         rows.setdefault(group, []).append(
-            f"| `{name}` | {kind} | `{json.dumps(field.default)}` | {'all' if len(used) == len(PHASES) else ' '.join(used)} | {meaning} |"
+            f"| `{name}` | {kind} | `{json.dumps(field.default)}` | {'all' if len(used) == len(PHASES) else ' '.join(used) or 'none: the command'} | {meaning} |"
         )
     order = ["General", *[title for title in dict.fromkeys(_GROUPS.values()) if title in rows]]
     tables = "\n".join(

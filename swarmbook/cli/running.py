@@ -278,12 +278,20 @@ def _sign(file: Path, cluster: Cluster, key: str | None) -> None:
 @with_parameters
 @can_leave_out
 @click.option("-q", "--quiet", is_flag=True, help="Print exactly one line, for cron.")
+@click.option(
+    "--on-change",
+    is_flag=True,
+    help="Print that line, and call the hooks, only if something else is found than by the last verify.",
+)
 @signing_key_option
 @with_json
-def verify(params: Params, quiet: bool, signing_key: str | None, as_json: bool) -> None:
-    """Verify the cluster: run 05 and 08, the two notebooks that only check."""
+def verify(params: Params, quiet: bool, on_change: bool, signing_key: str | None, as_json: bool) -> None:
+    """Verify the cluster: run 05 and 08, the two notebooks that only check; 08 also where 05 fails."""
+    quiet = quiet or (on_change and not as_json)
     try:
-        Session(params, _VERIFY, "verify", as_json=as_json, quiet=quiet, signing_key=signing_key).run()
+        Session(
+            params, _VERIFY, "verify", as_json=as_json, quiet=quiet, signing_key=signing_key, on_change=on_change
+        ).run()
     except SwarmbookError as error:
         if not quiet:
             raise

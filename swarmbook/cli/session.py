@@ -54,6 +54,7 @@ class Session:
         plan: The plan that the run is held to; by default, where something has to be approved, just those steps.
         yes: Do not ask.
         approve: Digest of the plan that was approved elsewhere.
+        on_change: Say nothing, and call no hook, where the run finds the same as the last one of its kind.
     """
 
     params: Params
@@ -67,6 +68,7 @@ class Session:
     plan: Plan | None = None
     yes: bool = False
     approve: str | None = None
+    on_change: bool = False
 
     def approved(self, cluster: Cluster) -> tuple[Plan | None, list[Approval]]:
         """Return the plan that the run is held to, and who said yes to it.
@@ -93,10 +95,12 @@ class Session:
         """Execute the notebooks, show what became of it, and end the program with the run's exit code."""
         from swarmbook.model.results import Chapter
         from swarmbook.phases.planner import notebook_file
+        from swarmbook.runner.hooks import call, hooks_of
 
         cluster = Cluster(self.params.cluster, home())
         notebooks = {number: notebook_file(cluster.root, number) for number in self.numbers}
         _preflight(self.params, cluster, list(self.numbers))
+        hooks = hooks_of(self.params, cluster.root)
         plan, approvals = self.approved(cluster)
         if (
             plan is not None
@@ -121,6 +125,14 @@ class Session:
                 )
             )
         result = self._execute(cluster, chapters, plan, approvals)
+        if self.on_change and not _is_news(result):
+            sys.exit(result.exit_code)
+        self._show(cluster, result)
+        for line in call(hooks, result, self.params.cluster, self.what, self.params.wait_timeout):
+            say(line, err=True)
+        sys.exit(result.exit_code)
+
+    def _show(self, cluster: Cluster, result: RunResult) -> None:
         if self.as_json:
             say(json.dumps(result.to_json(), indent=2))
         elif self.quiet:
@@ -129,7 +141,6 @@ class Session:
             from swarmbook.diagnosis.status import how_to_reach
 
             say("\nHow to reach it:\n" + how_to_reach(open_book(self.params)))
-        sys.exit(result.exit_code)
 
     def _execute(
         self, cluster: Cluster, chapters: list[Chapter], plan: Plan | None, approvals: list[Approval]
@@ -171,7 +182,14 @@ class Session:
                 plan=plan,
                 approvals=approvals,
                 on_failure=_asks_why(self.params, folder, console),
+                go_on=all(PHASES[number].verifies for number in self.numbers),
             )
+
+
+def _is_news(result: RunResult) -> bool:
+    from swarmbook.record.outcome import is_news
+
+    return is_news(result.folder)
 
 
 def _note_of_absence(params: Params) -> str:

@@ -244,8 +244,7 @@ class RunResult:
         """Return the run in one line."""
         steps = list(self.steps)
         text = f"{many(sum(step.checks for step in steps), 'check')}, {sum(step.failed for step in steps)} failed"
-        ended = next((c for c in self.chapters if c.reached and c.status != states.COMPLETED), None)
-        if ended is not None:
+        for ended in (c for c in self.chapters if c.reached and c.status != states.COMPLETED):
             error = ended.error or {}
             first = error.get("evalue", "").partition("\n")[0]
             text += f"; {ended.number} {ended.name} {ended.status}: {error.get('ename', '')}: {first}"

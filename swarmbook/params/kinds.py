@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints
 from swarmbook.base.secrets import REFERENCE
 
 __all__ = [
-    "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HostEntry", "HostFolder", "HostLogin", "Image", "Label", "LocalPath",
+    "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HookTarget", "HostEntry", "HostFolder", "HostLogin", "Image", "Label", "LocalPath",
     "Name", "Network", "Package", "Port", "RentedDomain", "Rotates", "SecretReference", "Size", "SystemCode", "User", "Word", "kind", "near_name",
 ]  # fmt: skip
 
@@ -98,6 +98,15 @@ Endpoint = Annotated[
         r"^(rehearsal|https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?)?$",
         "a URL such as https://api.softlayer.com/xmlrpc/v3.1/, rehearsal, or empty",
         1024,
+    ),
+]
+#: Of this computer, or of a service: who hears how a run ended.
+HookTarget = Annotated[
+    str,
+    kind(
+        r"^(https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%+=@:/-]*)?|env:[A-Za-z_][A-Za-z0-9_]*|(file:)?[\p{L}\p{N}_./~][\p{L}\p{M}\p{N}_./~@%+,= -]*)?$",
+        "a program's path, a URL, env:NAME or file:PATH of a URL, or empty",
+        4096,
     ),
 ]
 SystemCode = Annotated[str, kind("^[A-Za-z0-9_]+$", "a reference code such as UBUNTU_22_64", 64)]

@@ -19,6 +19,7 @@ from swarmbook.params.kinds import (
     DiskDevice,
     Domain,
     Endpoint,
+    HookTarget,
     HostEntry,
     HostFolder,
     HostLogin,
@@ -234,6 +235,12 @@ class Params(BaseModel):
         "29",
         "what to replace: engine, consul, replication, database, swarm (authorities), gossip-key, consul-tokens, password, join-tokens, unlock-key; or all",
     )
+    on_finish: HookTarget = _p(
+        "",
+        "",
+        "who hears how a run of the swarmbook command ended: a program, which reads a JSON summary, a webhook's URL, or env:NAME or file:PATH of one; empty: no one",
+    )
+    on_failure: HookTarget = _p("", "", "the same, only when a run did not end well")
     undo_storage: bool = _p(
         False, "90", "also remove the second disk's layout: mount, fstab line, volumes, partition table"
     )

@@ -99,6 +99,7 @@ def run_chapters(
     plan: Plan | None = None,
     approvals: Sequence[Approval] = (),
     on_failure: OnFailure | None = None,
+    go_on: bool = False,
 ) -> RunResult:
     """Execute chapters one after the other into ``folder`` and stop at the first that fails.
 
@@ -117,6 +118,7 @@ def run_chapters(
         evidence: Writes ledger and manifest; None for one that knows of no cluster and does not sign.
         plan: What the steps are held to; None leaves them free.
         approvals: Who said yes to what costs or destroys.
+        go_on: After a chapter that failed, execute the others all the same: each only looks. The first failure is the run's.
         on_failure: Finds out why, before the folder is sealed; see :func:`swarmbook.runner.failure.look_into`.
 
     Returns:
@@ -156,16 +158,17 @@ def run_chapters(
                 records[index] = replace(records[index], status=states.RUNNING)
                 _summarize(result(states.RUNNING), console)
                 evidence.chapter_began(chapter)
-                records[index], exit_code = _execute(chapter, folder, console, pool, stop, cell_timeout_s, evidence)
-                status = records[index].status
+                records[index], code = _execute(chapter, folder, console, pool, stop, cell_timeout_s, evidence)
+                if status == states.COMPLETED or records[index].status == states.INTERRUPTED:
+                    status, exit_code = records[index].status, code
                 if on_failure is not None and not stop.requested:
                     records[index] = look_into(
-                        records[index], exit_code, folder, on_failure, lambda: stop.requested, console
+                        records[index], code, folder, on_failure, lambda: stop.requested, console
                     )
                 if status == states.INTERRUPTED:
                     evidence.interrupted(stop.name)
                 evidence.chapter_ended(records[index])
-                if status != states.COMPLETED:
+                if status == states.INTERRUPTED or (status != states.COMPLETED and not go_on):
                     break
         records = [replace(r, status=states.NOT_RUN) if r.status == states.PENDING else r for r in records]
         ended = result(status)

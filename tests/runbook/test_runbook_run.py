@@ -118,6 +118,25 @@ def test_the_first_failure_ends_the_run(
         assert "CheckFailed: two of three\n  next:   look" in said
 
 
+@pytest.mark.parametrize(("ends", "code"), [("raise CheckFailed('three')", 1), ("pass", 1)])
+def test_what_only_looks_goes_on_and_the_first_failure_is_the_runs(
+    book: Any, tmp_path: Path, summary: Any, ends: str, code: int
+) -> None:
+    imported = "from swarmbook.base.errors import CheckFailed"
+    bad = book.notebook("bad", "# B", "## Step", f"{imported}; raise CheckFailed('two')")
+    then = book.notebook("then", "# T", "## Step", f"{imported}; {ends}")
+    chapters = [Chapter(bad, {}, "05", "bad"), Chapter(then, {}, "08", "then")]
+    result = run_chapters(chapters, tmp_path / "run", env=book.env, go_on=True)
+    last = "completed" if ends == "pass" else "failed"
+    assert (result.status, result.exit_code) == ("failed", code)
+    assert [c.status for c in result.chapters] == ["failed", last]
+    assert ("08 then failed: CheckFailed: three" in result.line("lab")) == (last == "failed")
+    assert "05 bad failed: CheckFailed: two" in result.line("lab")
+    report = audit(tmp_path / "run", tmp_path)
+    assert (report.exit_code, report.status) == (UNVOUCHED, "failed")
+    assert summary(tmp_path / "run")["exit_code"] == code
+
+
 LOOK = """
 import threading
 from swarmbook.book.book import Book

@@ -1,0 +1,61 @@
+"""`schedule`: `verify` at regular times, by systemd or cron."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from swarmbook.access.cluster import home
+from swarmbook.base.errors import UsageError
+from swarmbook.base.files import write_atomic
+from swarmbook.cli.common import example, require_machines, say
+from swarmbook.params import load_params
+from swarmbook.show.schedule import EVERY, Watch, cron_line, units
+
+__all__ = ["schedule"]
+
+
+@click.command(epilog=example("swarmbook schedule params/lab.yaml --every 15m --out ~/.config/systemd/user"))
+@click.argument("path", type=click.Path(dir_okay=False), metavar="PARAMS")
+@click.option("--every", type=click.Choice(list(EVERY)), default="1h", show_default=True, help="How often to verify.")
+@click.option("--cron", is_flag=True, help="Print a line for crontab instead.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write the units there, such as ~/.config/systemd/user, instead of printing them.",
+)
+def schedule(path: str, every: str, cron: bool, out: Path | None) -> None:
+    """Have the cluster verified regularly: print a systemd timer with its service, or a line for crontab. Installs nothing.
+
+    What is scheduled is verify --on-change: a trouble is reported once, on standard output and by the hooks on_finish and
+    on_failure, and once more when it is another one or has gone.
+    """
+    params = load_params(path)
+    require_machines(params, "verify")
+    if lost := [name for name, value in params.model_dump().items() if str(value).startswith("env:")]:
+        raise UsageError(
+            "a timer starts with no environment of yours, so what a parameter looks up there is missing",
+            where=", ".join(lost),
+            wanted="file:PATH",
+            seen="env:NAME",
+            next="write the value into a file of mode 0600, and name that",
+        )
+    watch = Watch(params.cluster, Path(path).absolute(), home().absolute(), Path(sys.argv[0]).absolute(), every)
+    if cron:
+        say(cron_line(watch))
+        return
+    made = units(watch)
+    if out is None:
+        say("\n".join(f"# {name}\n{text}" for name, text in made.items()), nl=False)
+        return
+    folder = out.expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in made.items():
+        write_atomic(folder / name, text)
+        say(f"wrote {folder / name}")
+    timer = next(name for name in made if name.endswith(".timer"))
+    user = "" if folder.is_relative_to("/etc") else " --user"
+    say(f"next: systemctl{user} daemon-reload && systemctl{user} enable --now {timer}")
