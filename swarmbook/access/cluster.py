@@ -23,7 +23,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -182,17 +182,23 @@ class Cluster:
         self.refuse_removal([*wanted, *(without or ())])
         return [have[name] for name in wanted]
 
+    def leaving(self, wanted: Collection[str]) -> list[str]:
+        """List the nodes of the inventory that the parameters do not name any more.
+
+        Args:
+            wanted: Names of the parameters' nodes, those that are left out included.
+        """
+        return [node.name for node in self.nodes if node.name not in wanted]
+
     def refuse_removal(self, wanted: list[str]) -> None:
         """Refuse to go on when a node was taken out of the parameters: it must not be ignored."""
-        gone = [node.name for node in self.nodes if node.name not in wanted]
-        if gone:
+        if gone := self.leaving(wanted):
             raise WorldError(
-                f"{subject(gone, 'is', 'are')} no longer in the parameters' nodes, and the book cannot remove single nodes yet",
+                f"{subject(gone, 'is', 'are')} no longer in the parameters' nodes, and {'has' if len(gone) == 1 else 'have'} not left the cluster yet",
                 where=str(self.file),
                 wanted="every node that was provisioned is named in `nodes`",
                 seen=f"nodes: {', '.join(wanted)}",
-                next=f"put {', '.join(gone)} back into `nodes`; a manager or a Galera member has to be drained and leave before its machine goes, "
-                "and the book cannot do that yet. To remove the whole cluster: swarmbook cancel PARAMS",
+                next=f"swarmbook scale PARAMS lets {', '.join(gone)} leave; or put {', '.join(gone)} back into `nodes`",
                 code=Code.NODE_TAKEN_OUT,
             )
 

@@ -17,6 +17,7 @@ from swarmbook.access.pki import Authority, Leaf, Purpose, Use, operator
 from swarmbook.base.errors import EngineUnavailable
 from swarmbook.book.display import display
 from swarmbook.model.names import keep_names
+from swarmbook.model.phases import PHASES
 from swarmbook.model.rundir import RunFolder
 from swarmbook.model.transcript import Transcript
 from swarmbook.params import Params
@@ -60,8 +61,29 @@ class Book:
         self.params: Params = self._all.view(phase)
 
     @property
+    def leaving(self) -> list[str]:
+        """Nodes of the inventory that the parameters name no longer, those that are left out aside."""
+        return self.cluster.leaving([*self._all.nodes, *self._all.without])
+
+    def over(self, names: Iterable[str]) -> Book:
+        """Return a book of the same cluster and phase on other nodes of the inventory; it records to the same transcript.
+
+        Args:
+            names: The nodes, in order.
+        """
+        other = Book(self.phase, self._all.model_copy(update={"nodes": list(names)}), cluster=self.cluster)
+        other.transcript = self.transcript
+        return other
+
+    @property
+    def _shrinks(self) -> bool:
+        return bool(self.phase) and PHASES[self.phase].shrinks
+
+    @property
     def nodes(self) -> list[Node]:
-        """The nodes of the parameters, from the inventory."""
+        """The nodes of the parameters, from the inventory; in a phase that shrinks, as far as they are there already."""
+        if self._shrinks:
+            return [node for node in self.cluster.nodes if node.name in self._all.nodes]
         return self.cluster.require_nodes(self._all.nodes, self.phase, self._all.without)
 
     def ready(self, names: Iterable[str] | None = None) -> list[str]:

@@ -56,6 +56,8 @@ class PlannedBook(Book):
     @property
     def nodes(self) -> list[Node]:
         """The nodes of the parameters, from the inventory; and those that are still to be made."""
+        if self._shrinks:
+            return super().nodes
         have = {node.name: node for node in self.cluster.nodes}
         self.cluster.refuse_removal([*self._all.nodes, *self._all.without])
         if any(name not in have for name in self.ready()):

@@ -34,7 +34,7 @@ from swarmbook.show.changes import plan_text
 if TYPE_CHECKING:
     from swarmbook.record.resume import Parent
 
-__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "verify"]
+__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "scale", "verify"]
 
 BUILD = numbers_of(Kind.START, Kind.BUILD)  # 00 only when asked for by number
 #: Those that only check.
@@ -46,6 +46,7 @@ _COMMANDS = {
     "cancel": ["91"],
     "rebuild": ["90", *PHASES["90"].takes_away],
     "rotate": rotation_chapters(ROTATIONS),
+    "scale": ["21", *PHASES["91"].takes_away],
 }
 
 _phase = click.Choice(BUILD)
@@ -57,6 +58,10 @@ signing_key_option = click.option(
     metavar="KEY",
     help="SSH key that signs the run's record; with a .pub file, the SSH agent signs. Default: git's signing key, or else the cluster's.",
 )
+
+
+def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
+    return with_parameters(approvals(signing_key_option(with_json(command))))
 
 
 def approvals(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,6 +147,8 @@ def run(
         if without:  # machines are taken as they are
             params = left_out(params, without)
             numbers = with_03(numbers, params)
+        elif not (first or last or only) and Cluster(params.cluster).leaving(params.nodes):
+            numbers = ["21", *numbers]
     Session(params, numbers, "run", parent=parent, plan=held, **options).run()
 
 
@@ -297,6 +304,18 @@ def verify(params: Params, quiet: bool, on_change: bool, signing_key: str | None
             raise
         say(f"{params.cluster}: not verified: {error.what}" + (f" ({error.where})" if error.where else ""))
         sys.exit(error.exit_code)
+
+
+@click.command(epilog=example("swarmbook scale params/lab.yaml"))
+@_asks
+def scale(params: Params, **options: Any) -> None:
+    """Make the running cluster as large as the parameters say: smaller first (21), then 01 to 08.
+
+    Edit nodes, swarm_managers or galera_nodes before. Nodes that are named no longer leave one after the other: the member,
+    Consul's agent, the manager, the node; their machines are removed last, which asks. Your own hosts are only let go.
+    """
+    require_machines(params, "scale")
+    Session(params, _COMMANDS["scale"], "scale", **options).run()
 
 
 def _takes_away(command: Callable[..., Any]) -> Callable[..., Any]:

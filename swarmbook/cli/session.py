@@ -81,7 +81,9 @@ class Session:
 
         phases = [PHASES[number] for number in self.numbers]
         costs = any(phase.orders for phase in phases) and costs_money(self.params)
-        destroys = any(phase.takes_away or (phase.wipes and self.params.wipe_disks) for phase in phases)
+        destroys = any(
+            phase.takes_away or phase.shrinks or (phase.wipes and self.params.wipe_disks) for phase in phases
+        )
         plan = self.plan
         if plan is None and (costs or destroys or self.approve):
             from swarmbook.phases.planner import make_plan
@@ -223,5 +225,6 @@ def _preflight(params: Params, cluster: Cluster, numbers: list[str]) -> None:
     if "07" in numbers:
         # Once the cluster is founded, no one reads them any more.
         initial_scripts(params.mariadb_init_scripts, look=not cluster.exists())
-    if cluster.exists() and PHASES[numbers[-1]].kind is not Kind.TAKE_AWAY:
+    shrinks = any(PHASES[number].shrinks for number in numbers)
+    if cluster.exists() and PHASES[numbers[-1]].kind is not Kind.TAKE_AWAY and not shrinks:
         cluster.refuse_removal([*params.nodes, *params.without])

@@ -95,6 +95,11 @@ class Action(str, Enum):
     UPDATE_MEMBER = "update-member"
     LOGIN = "login"  # user, what lets it in
     REMOVE_LOGIN = "remove-login"  # user
+    # 21: scale
+    DEMOTE = "demote"
+    REMOVE_MEMBER = "remove-member"  # service
+    LEAVE_CONSUL = "leave-consul"  # its part: server or client
+    UNLIST = "unlist"
     # 29: rotation
     ROTATE = "rotate"  # what
     END_OVERLAP = "end-overlap"  # of what

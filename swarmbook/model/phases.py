@@ -38,6 +38,7 @@ class Phase:
         serves: After it a database serves, so that a run which ends here says how to reach it.
         verifies: It only checks what stands; ``swarmbook verify`` runs these.
         takes_away: Numbers of the phases whose work it removes.
+        shrinks: It meets nodes that the parameters name no longer, and takes them out; some of that is confirmed by a word.
     """
 
     number: str
@@ -51,6 +52,7 @@ class Phase:
     serves: bool = False
     verifies: bool = False
     takes_away: tuple[str, ...] = ()
+    shrinks: bool = False
 
     @property
     def file(self) -> str:
@@ -82,6 +84,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap", "galera:accounts"), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),
+        Phase("21", "scale", Kind.CARE, ("scale:shrink",), _GALERA, shrinks=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),

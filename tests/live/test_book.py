@@ -701,23 +701,6 @@ def test_a_node_is_added_and_only_that(lab: Lab) -> None:
     assert ask(lab, "sw4", "SELECT COUNT(*) FROM mysql.user WHERE User = 'app'") == [(1,)]
 
 
-def test_taking_a_node_out_is_refused(lab: Lab) -> None:
-    lab.need()
-    if not lab.machine("sw4").there:
-        lab.book("run", nodes=FOUR).expect(0)
-    before, count = containers(lab, FOUR), len(lab.runs)
-    for verb in ("run", "verify"):
-        lab.book(verb).refused(
-            3,
-            "sw4 is no longer in the parameters' nodes",
-            "a Galera member has to be drained",
-            "put sw4 back into `nodes`",
-            "swarmbook explain node-taken-out",
-        )
-    assert containers(lab, FOUR) == before
-    assert len(lab.runs) == count
-
-
 def availability(lab: Lab, node: str) -> str:
     select = f"$(docker node ls -q --filter node.label=name={node})"
     return lab.machine("sw1").sh(f"docker node inspect --format '{{{{.Spec.Availability}}}}' {select}")

@@ -103,7 +103,7 @@ def test_taking_a_node_out_is_refused(node: MakeNode) -> None:
     cluster.save_nodes([node("sw1"), node("sw2"), node("sw3")], "lab")
     with raises(Code.NODE_TAKEN_OUT, "sw2") as caught:
         cluster.require_nodes(["sw1", "sw3"], "02")
-    assert "put sw2 back" in str(caught.value)
+    assert "put sw2 back into" in str(caught.value)
     assert [n.name for n in cluster.require_nodes(["sw3", "sw2", "sw1"], "02")] == ["sw3", "sw2", "sw1"]
 
 

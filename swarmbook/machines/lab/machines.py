@@ -229,6 +229,17 @@ class Machines:
             + [f"network {name}" for name in sorted(networks)]
         )
 
+    def parts_of(self, name: str) -> list[str]:
+        """List the names of all that :meth:`remove` would remove.
+
+        Args:
+            name: The machine's.
+        """
+        machines = [f"machine {machine.name}" for machine in self.all() if machine.name == name]
+        return machines + [
+            f"disk {disk}" for disk in sorted(self._containers.volumes(self._ours, f"{_NODE_LABEL}={name}"))
+        ]
+
     def node(self, name: str, timeout_s: float) -> Node:
         """Wait until a machine has booted; return what the phases need to know about it.
 

@@ -75,5 +75,11 @@ class Provider(Protocol):
     def doomed(self) -> list[str]:
         """Name everything that :meth:`destroy` would remove."""
 
+    def parts(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Name everything that :meth:`remove` would remove of these machines, each with its machine's name."""
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove these machines with their disks; those that are gone already are no error."""
+
     def destroy(self) -> list[str]:
         """Remove machines, disks, keys and networks; return their names."""

@@ -310,6 +310,13 @@ class GenericProvider:
 
     # -- the end -----------------------------------------------------------------------------------------------
 
+    def parts(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return nothing: the hosts are yours."""
+        return []
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Do nothing: the hosts are yours."""
+
     def doomed(self) -> list[str]:
         """Return nothing: the hosts stay. But they are not forgotten while the cluster runs on them.
 

@@ -197,6 +197,15 @@ class LabProvider:
             )
         return machines
 
+    def parts(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        machines = self._to_go()
+        return [] if machines is None else [(name, part) for name in names for part in machines.parts_of(name)]
+
+    def remove(self, names: Sequence[str]) -> None:
+        if (machines := self._to_go()) is not None:
+            image = node_image(machines.engine)
+            fan_out(lambda name: machines.remove(name, image), {name: name for name in names})
+
     def destroy(self) -> list[str]:
         machines = self._to_go()
         if machines is None:

@@ -369,25 +369,31 @@ class SoftLayerProvider:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def doomed(self) -> list[str]:
-        found = [
-            self._shown(f"instance {instance.fqdn} (id {instance.id}) with all its data")
-            for instance in self._instances()
-            if self._is_ours(instance)
-        ]
+        found = [thing for _, thing in self.parts([instance.hostname for instance in self._instances()])]
         return sorted(found) + [
             self._shown(f"SSH key {key.label} (id {key.id}) in the account") for key in self._key.own()
         ]
 
+    def parts(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        return sorted(
+            (instance.hostname, self._shown(f"instance {instance.fqdn} (id {instance.id}) with all its data"))
+            for instance in self._instances()
+            if self._is_ours(instance) and instance.hostname in names
+        )
+
+    def remove(self, names: Sequence[str]) -> None:
+        self._cancel([instance for instance in self._instances() if instance.hostname in names])
+
+    def _cancel(self, instances: Sequence[Instance]) -> None:
+        """Cancel those of these instances that are this cluster's, and wait until they are gone."""
+        with Progress() as progress:
+            ours = {f"{instance.fqdn} ({instance.id})": instance for instance in instances if self._is_ours(instance)}
+            timeout_s = self._book.params.sl_wait_timeout
+            fan_out(lambda instance: self._orders.cancel(instance, timeout_s, progress), ours)
+
     def destroy(self) -> list[str]:
         names = self.doomed()
-        with Progress() as progress:
-            instances = {
-                f"{instance.fqdn} ({instance.id})": instance
-                for instance in self._instances()
-                if self._is_ours(instance)
-            }
-            timeout_s = self._book.params.sl_wait_timeout
-            fan_out(lambda instance: self._orders.cancel(instance, timeout_s, progress), instances)
+        self._cancel(self._instances())
         for key in self._key.own():
             self._api.remove_key(key.id)
         return names

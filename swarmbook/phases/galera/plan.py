@@ -54,11 +54,10 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
     if seen.strays:
         raise WorldError(
             f"{subject(seen.strays, 'carries a member and is', 'carry members and are')} no longer among the parameters' "
-            "galera_nodes; "
-            "the book does not take single members away yet",
+            "galera_nodes",
             where=", ".join(seen.strays),
             wanted=f"members on {', '.join(members)}",
-            next=f"put {', '.join(seen.strays)} back into galera_nodes, or take the cluster away: swarmbook destroy PARAMS",
+            next=f"swarmbook scale PARAMS lets the member leave; or put {', '.join(seen.strays)} back into galera_nodes",
             code=Code.NODE_TAKEN_OUT,
         )
     for name, member in members.items():

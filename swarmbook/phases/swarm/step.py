@@ -68,13 +68,11 @@ class Form(Step[Swarm, Params]):
                 changes.append(Change(name, Action.PROMOTE))
             elif (node.role, role) == (Role.MANAGER, Role.WORKER):
                 raise WorldError(
-                    f"{name} is a manager and by the parameters should be a worker; "
-                    "the book does not demote managers yet",
+                    f"{name} is a manager and by the parameters should be a worker",
                     where=name,
                     wanted=f"managers: {', '.join(managers)}",
                     seen=f"{name}: manager",
-                    next="a Consul server lives on every manager and has to leave its raft first; set swarm_managers "
-                    "as it was, or rebuild: swarmbook rebuild PARAMS",
+                    next="swarmbook scale PARAMS demotes it, after its Consul server has left raft; or set swarm_managers as it was",
                 )
             if node.labels.get("name") != name:
                 changes.append(label)
