@@ -198,7 +198,7 @@ class Cluster:
                 where=str(self.file),
                 wanted="every node that was provisioned is named in `nodes`",
                 seen=f"nodes: {', '.join(wanted)}",
-                next=f"swarmbook scale PARAMS lets {', '.join(gone)} leave; or put {', '.join(gone)} back into `nodes`",
+                next=f"swarmbook scale PARAMS, which lets {', '.join(gone)} leave; or put {', '.join(gone)} back into `nodes`",
                 code=Code.NODE_TAKEN_OUT,
             )
 

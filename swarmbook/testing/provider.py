@@ -143,6 +143,27 @@ class ProviderContract:
         assert nodes[0] == first and nodes[1].name == "n2"
         provider.destroy()
 
+    def test_one_goes_alone(self, world: World) -> None:
+        names = ["n1", "n2"]
+        provider = world.make("one")
+        provider.provision(provider.plan(names, provider.machines()))
+        first, second = provider.wait(names)
+        world.keep("one", [first, second])
+        provider = world.make("one")
+        parts = provider.parts(["n2"])
+        if world.theirs:
+            provider.remove(["n2"])
+            assert parts == [] and provider.wait(names) == [first, second], "what belongs to the user is not removed"
+            return
+        assert parts and all(name == "n2" and "n2" in thing for name, thing in parts), "what will be removed is named"
+        assert {thing for _, thing in parts} <= set(provider.doomed()) and provider.parts(["n3"]) == []
+        provider.remove(["n2"])
+        after = world.make("one")
+        assert [machine.name for machine in after.machines()] == ["n1"] and set(after.states()) == {"n1"}
+        assert after.parts(["n2"]) == [] and after.wait(["n1"]) == [first]
+        after.remove(["n2"])  # again, as after a kill
+        after.destroy()
+
     def test_what_was_stopped_is_started_and_stays_the_same_machine(self, world: World) -> None:
         provider = world.make("one")
         provider.provision(provider.plan(["n1"], provider.machines()))

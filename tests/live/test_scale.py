@@ -114,7 +114,7 @@ def test_a_node_that_is_named_no_longer_is_not_forgotten(lab: Lab) -> None:
         lab.book(verb, nodes=THREE).refused(
             3,
             "sw4, sw5 are no longer in the parameters' nodes",
-            "swarmbook scale PARAMS lets sw4, sw5 leave",
+            "swarmbook scale PARAMS, which lets sw4, sw5 leave",
             "swarmbook explain node-taken-out",
         )
     assert len(lab.runs) == runs and extent(lab) == whole(FIVE, THREE)
@@ -165,7 +165,9 @@ def test_five_become_three_while_they_are_written_to_and_a_kill_does_not_matter(
 def test_managers_are_demoted_and_promoted(lab: Lab) -> None:
     lab.need()
     lab.book("run", "--yes", nodes=THREE).expect(0)
-    lab.book("run", nodes=THREE, swarm_managers=1).refused(3, "sw2 is a manager", "swarmbook scale PARAMS demotes it")
+    lab.book("run", nodes=THREE, swarm_managers=1).refused(
+        3, "sw2 is a manager", "swarmbook scale PARAMS, which demotes it"
+    )
     with written(lab, THREE):
         lab.book("scale", "--yes", nodes=THREE, swarm_managers=1).expect(0)
         assert extent(lab) == whole(THREE, ["sw1"])

@@ -39,6 +39,8 @@ from swarmbook.phases.galera.stack import Parts
 from swarmbook.phases.overlay import step as overlay
 from swarmbook.phases.post_provision import disks, software
 from swarmbook.phases.post_provision.disk_probe import Disk
+from swarmbook.phases.scale.extent import Extent
+from swarmbook.phases.scale.plan import plan_scale
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_tokens import Token
 from swarmbook.phases.support.wall import FILES, Wall, sum_of
@@ -101,6 +103,7 @@ def test_every_phase_is_read() -> None:
         "walls",
         "galera",
         "destroy",
+        "scale",
     }
 
 
@@ -408,3 +411,31 @@ def test_destroy(file: Path) -> None:
         return partial(destroy.destroy.plan, None, remains)
 
     check(file, "90", prepare)
+
+
+def extent(raw: Mapping[str, Any]) -> Extent:
+    """What there is as a case tells it: `swarm` gives a node's role and its Consul agent, `members` a member's state."""
+    nodes = {}
+    for name, words in raw["swarm"].items():
+        role, _, agent = words.partition(" ")
+        labels = {"name": name, **({"consul": agent} if agent else {})}
+        nodes[name] = SwarmNode(f"id-{name}", name, Role(role), "ready", "active", "", "26.1", labels)
+    members: dict[str, Member | None] = {}
+    for name, state in raw.get("members", {}).items():
+        wsrep = Wsrep(state, "Primary", True, len(raw["members"]), "u")
+        members[name] = Member(running=True, healthy=state == "Synced", spec="s", wsrep=wsrep) if state else None
+    peers = frozenset(raw.get("peers", [name for name, node in nodes.items() if node.labels.get("consul") == "server"]))
+    return Extent(
+        tuple(raw.get("leaving", ())), nodes, members, raw.get("strangers", {}), peers,
+        tuple((name, thing) for name, things in raw.get("parts", {}).items() for thing in things),
+        tuple(raw.get("secrets", ())), tuple(raw.get("gone", ())),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("file", cases("scale"))
+def test_scale(file: Path) -> None:
+    def prepare(params: Params, case: Any) -> Plan:
+        seen = extent(case["observed"])
+        return lambda: plan_scale(params, seen)
+
+    check(file, "21", prepare)

@@ -57,7 +57,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
             "galera_nodes",
             where=", ".join(seen.strays),
             wanted=f"members on {', '.join(members)}",
-            next=f"swarmbook scale PARAMS lets the member leave; or put {', '.join(seen.strays)} back into galera_nodes",
+            next=f"swarmbook scale PARAMS, which lets the member leave; or put {', '.join(seen.strays)} back into galera_nodes",
             code=Code.NODE_TAKEN_OUT,
         )
     for name, member in members.items():

@@ -99,7 +99,7 @@ def _refuse(params: Params, seen: Extent) -> None:
     there = [name for name in params.managers() if (node := seen.swarm.get(name)) is not None and node.state == "ready"]
     if demoted(params, seen) and not there:
         raise WorldError(
-            f"{subject(demoted(params, seen), 'is', 'are')} the last managers",
+            subject(demoted(params, seen), "is the last manager", "are the last managers"),
             where="swarm",
             wanted=f"one of {', '.join(params.managers())} in the swarm before",
             next=f"put {', '.join(demoted(params, seen))} back into `nodes` and run; then take them out",

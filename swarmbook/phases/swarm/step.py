@@ -72,7 +72,7 @@ class Form(Step[Swarm, Params]):
                     where=name,
                     wanted=f"managers: {', '.join(managers)}",
                     seen=f"{name}: manager",
-                    next="swarmbook scale PARAMS demotes it, after its Consul server has left raft; or set swarm_managers as it was",
+                    next="swarmbook scale PARAMS, which demotes it, after its Consul server has left raft; or set swarm_managers as it was",
                 )
             if node.labels.get("name") != name:
                 changes.append(label)
