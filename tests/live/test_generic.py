@@ -128,6 +128,27 @@ def test_the_whole_book(lab: Lab) -> None:
     lab.book("status").expect(0, "Synced, Primary")
 
 
+def test_login_shells_that_are_no_sh_make_no_difference(lab: Lab) -> None:
+    """fish and tcsh, each with a greeting of its own: another run finds nothing to change, and files still arrive."""
+    shells = {"h1": "fish", "h2": "tcsh"}
+    for name, shell in shells.items():
+        lab.host(name).sh(
+            f"export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -q -y --no-install-recommends {shell}\n"
+            f"chsh -s $(command -v {shell}) deploy\n"
+            "install -d -o deploy /home/deploy/.config/fish\n"
+            "echo 'echo Welcome; echo facts' | tee /home/deploy/.config/fish/config.fish > /home/deploy/.cshrc"
+        )
+    try:
+        lab.book("run").expect(0)
+        assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
+        lab.host("h2").sh("rm /etc/swarmbook/consul/node.json")
+        lab.book("run", "--only", "04").expect(0)
+        assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) > 0
+    finally:
+        for name in shells:
+            lab.host(name).sh("chsh -s /bin/bash deploy")
+
+
 def test_an_engine_of_the_hosts_own_is_as_before_when_it_does_not_take_what_we_write(lab: Lab) -> None:
     h1, files = lab.host("h1"), "/etc/docker/daemon.json /etc/systemd/system/docker.service.d/swarmbook.conf"
     h1.sh("cp /etc/docker/daemon.json /root/")
