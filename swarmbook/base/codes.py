@@ -44,6 +44,8 @@ class Code(str, Enum):
     INIT_SCRIPTS_REFUSED = "init-scripts-refused"
     INIT_SCRIPTS_NOT_THERE = "init-scripts-not-there"
     NODE_TAKEN_OUT = "node-taken-out"
+    GATE_CLOSED = "gate-closed"
+    ROLLING_UNDER_WAY = "rolling-under-way"
     MEMBERS_NOT_SYNCED = "members-not-synced"
     NODE_UNKNOWN = "node-unknown"
     NO_COPY_OF_THE_BOOK = "no-copy-of-the-book"

@@ -34,7 +34,7 @@ from swarmbook.show.changes import plan_text
 if TYPE_CHECKING:
     from swarmbook.record.resume import Parent
 
-__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "scale", "verify"]
+__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "roll", "run", "scale", "verify"]
 
 BUILD = numbers_of(Kind.START, Kind.BUILD)  # 00 only when asked for by number
 #: Those that only check.
@@ -304,6 +304,23 @@ def verify(params: Params, quiet: bool, on_change: bool, signing_key: str | None
             raise
         say(f"{params.cluster}: not verified: {error.what}" + (f" ({error.where})" if error.where else ""))
         sys.exit(error.exit_code)
+
+
+@click.command(epilog=example("swarmbook roll params/lab.yaml system"))
+@click.argument("params", type=click.Path(dir_okay=False), metavar="PARAMS")
+@click.argument("what", type=click.Choice(["members", "engines", "system"]))
+@signing_key_option
+@with_json
+def roll(params: str, what: Any, **options: Any) -> None:
+    """Restart or renew node after node, without an outage (22).
+
+    WHAT is members (each restarted), engines (each restarted), or system (each node drained, its packages brought up to date,
+    rebooted, and taken back). Before each node's turn a gate: all members Synced and at ease, all nodes ready, raft whole. A
+    gate that does not open stops it; the same command goes on from there.
+    """
+    given = load_params(params).model_copy(update={"roll": what})
+    require_machines(given, "roll")
+    Session(given, ["22"], "roll", **options).run()
 
 
 @click.command(epilog=example("swarmbook scale params/lab.yaml"))

@@ -100,6 +100,9 @@ class Action(str, Enum):
     REMOVE_MEMBER = "remove-member"  # service
     LEAVE_CONSUL = "leave-consul"  # its part: server or client
     UNLIST = "unlist"
+    # 22: rolling change
+    RESTART_MEMBER = "restart-member"
+    RENEW_SYSTEM = "renew-system"
     # 29: rotation
     ROTATE = "rotate"  # what
     END_OVERLAP = "end-overlap"  # of what

@@ -85,6 +85,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap", "galera:accounts"), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),
         Phase("21", "scale", Kind.CARE, ("scale:shrink",), _GALERA, shrinks=True),
+        Phase("22", "rolling_change", Kind.CARE, ("rolling:roll",), _GALERA),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),

@@ -60,18 +60,18 @@ class Params(BaseModel):
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     without: list[Name] = _p(
         [],
-        "02 03 04 05 06 07 08 21 29 90",
+        "02 03 04 05 06 07 08 21 22 29 90",
         "nodes that are gone: everything goes on without them, and what is on them stays; set by --without, which takes them out of nodes",
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
-        "00 01 02 03 05 21 91",
+        "00 01 02 03 05 21 22 91",
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(
-        300, "01 02 03 04 05 06 07 08 21 29 90 91", "maximum seconds for any single wait", ge=10, le=7200
+        300, "01 02 03 04 05 06 07 08 21 22 29 90 91", "maximum seconds for any single wait", ge=10, le=7200
     )
-    lab_disk_gb: int = _p(10, "00 01", "size of a lab machine's second disk, GiB (a sparse file)", ge=1, le=2000)
+    lab_disk_gb: int = _p(10, "00 01 22", "size of a lab machine's second disk, GiB (a sparse file)", ge=1, le=2000)
     lab_hourly_cost: float = _p(
         0.0,
         "00 01",
@@ -80,30 +80,32 @@ class Params(BaseModel):
         le=1000,
     )
     lab_base_image: Image = _p(
-        "debian:trixie-slim", "01 03 04 05 06 07 21 91", "base of the images; mmdebstrap builds one if pulling fails"
+        "debian:trixie-slim", "01 03 04 05 06 07 21 22 91", "base of the images; mmdebstrap builds one if pulling fails"
     )
     ssh_key_file: LocalPath = _p(
         "",
-        "00 01",
+        "00 01 22",
         "private SSH key for the nodes, without a passphrase; a relative path starts at the book's folder; empty: swarmbook generates a key",
     )
     hosts: list[HostEntry] = _p(
         [],
-        "00 01",
+        "00 01 22",
         "your own hosts, NAME=[USER@]ADDRESS[:PORT] for each node; a user other than root needs sudo without a password",
     )
     private_addresses: list[AddressEntry] = _p(
-        [], "01", "NAME=ADDRESS where other nodes reach a host; default: its address in hosts, or the one it sends from"
+        [],
+        "01 22",
+        "NAME=ADDRESS where other nodes reach a host; default: its address in hosts, or the one it sends from",
     )
-    ssh_jump: HostLogin = _p("", "01", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none")
+    ssh_jump: HostLogin = _p("", "01 22", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none")
     sl_endpoint: Endpoint = _p(
         "",
-        "00 01 21 91",
+        "00 01 21 22 91",
         "URL of SoftLayer's API; empty: the one in ~/.softlayer, or else the public one; rehearsal: lab machines, nothing is rented",
     )
     sl_domain: RentedDomain = _p(
         "",
-        "01 21 91",
+        "01 21 22 91",
         "domain of the instances, such as example.com",
     )
     sl_region: Name = _p("dal10", "01", "datacenter in which the instances are ordered")
@@ -119,13 +121,13 @@ class Params(BaseModel):
     sl_network_speed: int = _p(100, "01", "speed of the network ports, Mbps", ge=10, le=10000)
     sl_public_vlan: int = _p(0, "01", "id (not number) of the public VLAN; 0: the service chooses", ge=0)
     sl_private_vlan: int = _p(0, "01", "id (not number) of the private VLAN; 0: the service chooses", ge=0)
-    sl_tags: list[Name] = _p([], "01", "tags for the instances, in addition to the cluster's own")
+    sl_tags: list[Name] = _p([], "01 22", "tags for the instances, in addition to the cluster's own")
     sl_ssh_interface: Literal["public", "private"] = _p(
-        "public", "01", "address at which this computer reaches the nodes: public or private"
+        "public", "01 22", "address at which this computer reaches the nodes: public or private"
     )
-    sl_ssh_key_label: Label = _p("", "01 21 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER")
+    sl_ssh_key_label: Label = _p("", "01 21 22 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER")
     sl_wait_timeout: int = _p(
-        1800, "01 21 91", "time limit for an order or a cancellation to complete, seconds", ge=10, le=14400
+        1800, "01 21 22 91", "time limit for an order or a cancellation to complete, seconds", ge=10, le=14400
     )
     system_update: bool = _p(False, "02", "upgrade the system's packages first")
     packages: list[Package] = _p([], "02", "packages to install in addition to those that the storage layout needs")
@@ -158,20 +160,24 @@ class Params(BaseModel):
     dns_search_domain: Domain = _p("service.consul", "03", "search domain of the containers; empty: none")
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
-    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 21 29 90", "port of the engine's API (mutual TLS)")
-    swarm_managers: int = _p(3, "00 03 05 21", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers")
+    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 21 22 29 90", "port of the engine's API (mutual TLS)")
+    swarm_managers: int = _p(
+        3, "00 03 05 21 22", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers"
+    )
     swarm_autolock: bool = _p(
-        False, "03 05 29", "whether managers ask for a key, kept in the cluster's folder, whenever their engine starts"
+        False,
+        "03 05 22 29",
+        "whether managers ask for a key, kept in the cluster's folder, whenever their engine starts",
     )
     swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
     certificate_days: int = _p(365, "03 04 05 07", "lifetime of a certificate, days", ge=1, le=365)
     certificate_renew_days: int = _p(30, "03 04 05 07", "renew a certificate this many days before it expires", ge=0)
-    consul_https_port: Port = _p(8501, "01 03 04 05 07 21 90", "port of Consul's HTTPS API on every node")
+    consul_https_port: Port = _p(8501, "01 03 04 05 07 21 22 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p(
         "generate", "04 29", "gossip encryption key: generate, env:NAME or file:PATH"
     )
     consul_management_token: SecretReference = _p(
-        "generate", "04 07 21 29 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
+        "generate", "04 07 21 22 29 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
     )
     consul_source: Literal["auto", "hashicorp", "debian"] = _p(
         "auto",
@@ -193,16 +199,16 @@ class Params(BaseModel):
         "whether the overlay is encrypted (ESP): always, never, or auto (a new one is where every node's kernel has ESP)",
     )
     mariadb_cluster_name: Name = _p(
-        "galera", "07 08 21 29 90", "name of the Galera cluster, its services and its secrets"
+        "galera", "07 08 21 22 29 90", "name of the Galera cluster, its services and its secrets"
     )
-    galera_nodes: list[Name] = _p([], "00 03 07 08 21", "nodes that run a Galera member; empty: all")
-    mariadb_port: int = _p(0, "01 03 05 07 08", "port of each member on its host; 0: not published", ge=0, le=65535)
+    galera_nodes: list[Name] = _p([], "00 03 07 08 21 22", "nodes that run a Galera member; empty: all")
+    mariadb_port: int = _p(0, "01 03 05 07 08 22", "port of each member on its host; 0: not published", ge=0, le=65535)
     mariadb_clients: list[Network] = _p(
         ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
         "01 03 05",
         "networks whose hosts the wall lets into mariadb_port, besides the nodes; default: all private ones",
     )
-    mariadb_data_path: HostFolder = _p("", "07 21 90", "folder for the data on the node; empty: a named volume")
+    mariadb_data_path: HostFolder = _p("", "07 21 22 90", "folder for the data on the node; empty: a named volume")
     mariadb_init_scripts: LocalPath = _p(
         "",
         "07",
@@ -231,6 +237,11 @@ class Params(BaseModel):
         "",
         "07",
         "an administrator who logs in over the network by a certificate, pki/database/MARIADB_CLUSTER_NAME.NAME; empty: none",
+    )
+    roll: Literal["", "members", "engines", "system"] = _p(
+        "",
+        "22",
+        "what is restarted or renewed node after node: members, engines, or system (packages brought up to date, reboot); empty: nothing",
     )
     rotate: list[Rotates] = _p(
         [],

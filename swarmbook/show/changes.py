@@ -165,6 +165,8 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.DEMOTE: _with("demoted to worker"),
     Action.REMOVE_MEMBER: _with("member leaves: service {} removed"),
     Action.LEAVE_CONSUL: _with("Consul's {} leaves"),
+    Action.RESTART_MEMBER: _with("member restarted"),
+    Action.RENEW_SYSTEM: _with("drained, its packages brought up to date, rebooted, and taken back"),
     Action.UNLIST: _with("struck off the inventory"),
     Action.REMOVE_SERVICES: _with("services {}"),
     Action.LEAVE_SWARM: _with("its place in the swarm"),

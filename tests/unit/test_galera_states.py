@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.galera import states as galera_states
+from swarmbook.phases.galera.members import Galera, Member, Wsrep
 from swarmbook.phases.galera.states import course, read_shifts, states_shown
 
 NOON = 1795608000.0  # 2026-11-25T12:00:00Z
@@ -100,3 +102,14 @@ def test_nothing_is_drawn_where_nobody_was_waited_for(home: Path, shown: list[st
     with states_shown(Book("07", Params(), cluster=Cluster("lab"))):
         pass
     assert shown == []
+
+
+def test_who_founded_has_left_and_no_one_takes_its_place() -> None:
+    """Or the settings of another member would change by it, and it would be restarted for nothing."""
+    serves = Member(data=True, running=True, healthy=True, spec="s", wsrep=Wsrep("Synced", "Primary", True, 2, "u"))
+    down = Member(data=True, spec="s")
+    assert Galera({"sw2": serves, "sw3": serves}).founder == ""
+    assert Galera({"sw2": down, "sw3": serves}).founder == ""
+    assert Galera({"sw2": down, "sw3": down}).founder == "sw2"
+    assert Galera({"sw2": down, "sw3": replace(serves, used=True)}).founder == "sw3"
+    assert Galera({"sw2": Member(), "sw3": Member()}).founder == "sw2"

@@ -18,7 +18,7 @@ from swarmbook.phases.galera.scripts import Progress
 from swarmbook.phases.galera.stack import service_name
 from swarmbook.phases.support.member_data import data_folder
 
-__all__ = ["Galera", "Member", "Position", "Wsrep", "found_on", "nobody_serves", "of_service"]
+__all__ = ["Galera", "Member", "Position", "Wsrep", "found_on", "nobody_serves", "of_service", "running_of"]
 
 #: Lines at the head of a member's log that tell how it got its data, and when.
 _MILESTONES = "galera: (founding|joining)|mariabackup [SI]ST completed on joiner|Synchronized with group"
@@ -128,10 +128,11 @@ class Galera:
     def founder(self) -> str:
         """The node of the member that founded the cluster, or began to; else of the first, which would.
 
-        Nothing where it may be one that is left out.
+        Nothing where it may be one that is left out; nor where members serve and none of them founded: it has left since.
         """
         began = (name for name, member in self.members.items() if member.bootstrapped or member.used)
-        return next(began, "" if self.left_out else next(iter(self.members)))
+        past = self.left_out or any(member.synced for member in self.members.values())
+        return next(began, "" if past else next(iter(self.members)))
 
 
 def nobody_serves(members: Mapping[str, Member]) -> WorldError:
@@ -161,6 +162,18 @@ def of_service(service: str, *more: str) -> Script:
         word for value in (f"label=com.docker.swarm.service.name={service}", *more) for word in ("--filter", value)
     ]
     return sh("docker ps --no-trunc @{filters}", filters=filters)
+
+
+def running_of(service: str) -> Probe[tuple[str, ...]]:
+    """Ask for the ids of a service's containers that run.
+
+    Args:
+        service: Its full name.
+    """
+    return Probe(
+        sh("@!{running} -q | as running", running=of_service(service)),
+        lambda facts: tuple(container_id(line) for line in facts["running"] if line),
+    )
 
 
 _SCRIPT = """

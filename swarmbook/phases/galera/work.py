@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Probe, container_id
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, UsageError, WaitTimeout, WorldError
 from swarmbook.base.secrets import mask
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
-from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_serves, of_service
+from swarmbook.phases.galera.ease import Ease
+from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_serves, of_service, running_of
 from swarmbook.phases.galera.plan import REUNION_S
 from swarmbook.phases.galera.stack import Parts, document, service_name
 from swarmbook.phases.support import stack
@@ -184,8 +184,23 @@ class Work:
             names: Their nodes.
         """
         for name in names:
+            self._at_ease(name)
             self._deploy([name])
             self.wait([name], updating=True)
+
+    def _at_ease(self, name: str) -> None:
+        """Wait before a member goes until the others can do without it: it would be one too many where another is behind."""
+        others = [node for node, member in self._seen.members.items() if node != name and member.spec]
+        ease = Ease(self._book, others, None)
+        wait_for(
+            f"the members are at ease, before that on {name} is restarted",
+            ease.look,
+            timeout_s=self._params.wait_timeout,
+            where=", ".join(others),
+            next="swarmbook status PARAMS",
+            code=Code.GATE_CLOSED,
+            first_s=0.3,
+        )
 
     def wait(self, names: list[str], *, bootstrapping: bool = False, updating: bool = False) -> None:
         """Wait until members are Synced.
@@ -294,22 +309,14 @@ class Work:
     def _remove_service(self, name: str) -> None:
         service = service_name(self._params, name)
         self._book.fleet[self._manager].run(sh("docker service rm @{service} >/dev/null", service=service), check=False)
-        running = _running(service)
+        running = running_of(service)
         wait_for(
             f"the member on {name} has stopped",
-            lambda: (not (ids := self._book.fleet[name].ask(running, quiet=True)), ids),
+            lambda: (not (ids := self._book.fleet[name].ask(running, quiet=True)), " ".join(ids)),
             timeout_s=200,
             where=name,
             next=f"swarmbook ssh {name} docker ps",
         )
-
-
-def _running(service: str) -> Probe[str]:
-    """Ask for the ids of a service's containers that run."""
-    return Probe(
-        sh("@!{running} -q | as running", running=of_service(service)),
-        lambda facts: " ".join(container_id(line) for line in facts["running"] if line),
-    )
 
 
 def last_words(book: Book, name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Probe, container_id
 from swarmbook.base.errors import WorldError
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
@@ -16,7 +15,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check
 from swarmbook.model.health import Role, SwarmState
 from swarmbook.params import Params
-from swarmbook.phases.galera.members import found_on
+from swarmbook.phases.galera.members import found_on, running_of
 from swarmbook.phases.scale.extent import Extent, extent_of, listing, raft_peers
 from swarmbook.phases.scale.plan import checks, plan_scale
 from swarmbook.phases.support import stack
@@ -116,10 +115,10 @@ class _Leaving:
         self._all_synced(stay, None)
         self._book.fleet[self._manager].run(sh("docker service rm @{service} >/dev/null", service=service), check=False)
         if self._seen.members[name] is not None:
-            running = _containers_of(service)
+            running = running_of(service)
             self._wait(
                 f"the member on {name} has stopped",
-                lambda: (not (ids := self._whole.fleet[name].ask(running, quiet=True)), ids),
+                lambda: (not (ids := self._whole.fleet[name].ask(running, quiet=True)), " ".join(ids)),
                 name,
                 f"swarmbook ssh {name} docker ps",
             )
@@ -227,11 +226,3 @@ class _Leaving:
             return done.ok, done.stdout.strip()
 
         self._wait("the swarm sees that a node has left", look, self._manager, "docker node ls")
-
-
-def _containers_of(service: str) -> Probe[str]:
-    """Ask for the ids of a service's containers that run."""
-    return Probe(
-        sh("docker ps -q --filter @{filter} | as running", filter=f"label=com.docker.swarm.service.name={service}"),
-        lambda facts: " ".join(container_id(line) for line in facts["running"] if line),
-    )
