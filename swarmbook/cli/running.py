@@ -34,7 +34,7 @@ from swarmbook.show.changes import plan_text
 if TYPE_CHECKING:
     from swarmbook.record.resume import Parent
 
-__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "roll", "run", "scale", "verify"]
+__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "replace", "roll", "run", "scale", "verify"]
 
 BUILD = numbers_of(Kind.START, Kind.BUILD)  # 00 only when asked for by number
 #: Those that only check.
@@ -46,6 +46,7 @@ _COMMANDS = {
     "cancel": ["91"],
     "rebuild": ["90", *PHASES["90"].takes_away],
     "rotate": rotation_chapters(ROTATIONS),
+    "replace": ["23", *PHASES["91"].takes_away],
     "scale": ["21", *PHASES["91"].takes_away],
 }
 
@@ -304,6 +305,20 @@ def verify(params: Params, quiet: bool, on_change: bool, signing_key: str | None
             raise
         say(f"{params.cluster}: not verified: {error.what}" + (f" ({error.where})" if error.where else ""))
         sys.exit(error.exit_code)
+
+
+@click.command(epilog=example("swarmbook replace params/lab.yaml sw3"))
+@_asks
+@click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
+def replace(params: Params, nodes: tuple[str, ...], **options: Any) -> None:
+    """Replace the machines of nodes by new ones of the same names (23, then 01 to 08).
+
+    For a machine that is gone for good, or should be. What is left of it is removed first, which asks; your own hosts are not
+    touched: give the new one's address in hosts before. The others go on, and the new member gets its data from them.
+    """
+    require_machines(params, "replace")
+    given = params.model_copy(update={"replace": list(nodes)})
+    Session(given, _COMMANDS["replace"], "replace", **options).run()
 
 
 @click.command(epilog=example("swarmbook roll params/lab.yaml system"))

@@ -38,7 +38,8 @@ class Phase:
         serves: After it a database serves, so that a run which ends here says how to reach it.
         verifies: It only checks what stands; ``swarmbook verify`` runs these.
         takes_away: Numbers of the phases whose work it removes.
-        shrinks: It meets nodes that the parameters name no longer, and takes them out; some of that is confirmed by a word.
+        cancels: It may remove machines, which is confirmed by a word.
+        shrinks: It meets nodes that the parameters name no longer, and takes them out.
     """
 
     number: str
@@ -52,6 +53,7 @@ class Phase:
     serves: bool = False
     verifies: bool = False
     takes_away: tuple[str, ...] = ()
+    cancels: bool = False
     shrinks: bool = False
 
     @property
@@ -84,8 +86,9 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap", "galera:accounts"), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),
-        Phase("21", "scale", Kind.CARE, ("scale:shrink",), _GALERA, shrinks=True),
+        Phase("21", "scale", Kind.CARE, ("scale:shrink",), _GALERA, cancels=True, shrinks=True),
         Phase("22", "rolling_change", Kind.CARE, ("rolling:roll",), _GALERA),
+        Phase("23", "replace_node", Kind.CARE, ("replacement:discard",), _MACHINE, cancels=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),

@@ -60,16 +60,16 @@ class Params(BaseModel):
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     without: list[Name] = _p(
         [],
-        "02 03 04 05 06 07 08 21 22 29 90",
+        "02 03 04 05 06 07 08 21 22 23 29 90",
         "nodes that are gone: everything goes on without them, and what is on them stays; set by --without, which takes them out of nodes",
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
-        "00 01 02 03 05 21 22 91",
+        "00 01 02 03 05 21 22 23 91",
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(
-        300, "01 02 03 04 05 06 07 08 21 22 29 90 91", "maximum seconds for any single wait", ge=10, le=7200
+        300, "01 02 03 04 05 06 07 08 21 22 23 29 90 91", "maximum seconds for any single wait", ge=10, le=7200
     )
     lab_disk_gb: int = _p(10, "00 01 22", "size of a lab machine's second disk, GiB (a sparse file)", ge=1, le=2000)
     lab_hourly_cost: float = _p(
@@ -80,7 +80,9 @@ class Params(BaseModel):
         le=1000,
     )
     lab_base_image: Image = _p(
-        "debian:trixie-slim", "01 03 04 05 06 07 21 22 91", "base of the images; mmdebstrap builds one if pulling fails"
+        "debian:trixie-slim",
+        "01 03 04 05 06 07 21 22 23 91",
+        "base of the images; mmdebstrap builds one if pulling fails",
     )
     ssh_key_file: LocalPath = _p(
         "",
@@ -100,12 +102,12 @@ class Params(BaseModel):
     ssh_jump: HostLogin = _p("", "01 22", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none")
     sl_endpoint: Endpoint = _p(
         "",
-        "00 01 21 22 91",
+        "00 01 21 22 23 91",
         "URL of SoftLayer's API; empty: the one in ~/.softlayer, or else the public one; rehearsal: lab machines, nothing is rented",
     )
     sl_domain: RentedDomain = _p(
         "",
-        "01 21 22 91",
+        "01 21 22 23 91",
         "domain of the instances, such as example.com",
     )
     sl_region: Name = _p("dal10", "01", "datacenter in which the instances are ordered")
@@ -125,9 +127,9 @@ class Params(BaseModel):
     sl_ssh_interface: Literal["public", "private"] = _p(
         "public", "01 22", "address at which this computer reaches the nodes: public or private"
     )
-    sl_ssh_key_label: Label = _p("", "01 21 22 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER")
+    sl_ssh_key_label: Label = _p("", "01 21 22 23 91", "label of the SSH key in the account; empty: swarmbook-CLUSTER")
     sl_wait_timeout: int = _p(
-        1800, "01 21 22 91", "time limit for an order or a cancellation to complete, seconds", ge=10, le=14400
+        1800, "01 21 22 23 91", "time limit for an order or a cancellation to complete, seconds", ge=10, le=14400
     )
     system_update: bool = _p(False, "02", "upgrade the system's packages first")
     packages: list[Package] = _p([], "02", "packages to install in addition to those that the storage layout needs")
@@ -160,7 +162,7 @@ class Params(BaseModel):
     dns_search_domain: Domain = _p("service.consul", "03", "search domain of the containers; empty: none")
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
-    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 21 22 29 90", "port of the engine's API (mutual TLS)")
+    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 21 22 23 29 90", "port of the engine's API (mutual TLS)")
     swarm_managers: int = _p(
         3, "00 03 05 21 22", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers"
     )
@@ -199,16 +201,16 @@ class Params(BaseModel):
         "whether the overlay is encrypted (ESP): always, never, or auto (a new one is where every node's kernel has ESP)",
     )
     mariadb_cluster_name: Name = _p(
-        "galera", "07 08 21 22 29 90", "name of the Galera cluster, its services and its secrets"
+        "galera", "07 08 21 22 23 29 90", "name of the Galera cluster, its services and its secrets"
     )
-    galera_nodes: list[Name] = _p([], "00 03 07 08 21 22", "nodes that run a Galera member; empty: all")
+    galera_nodes: list[Name] = _p([], "00 03 07 08 21 22 23", "nodes that run a Galera member; empty: all")
     mariadb_port: int = _p(0, "01 03 05 07 08 22", "port of each member on its host; 0: not published", ge=0, le=65535)
     mariadb_clients: list[Network] = _p(
         ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
         "01 03 05",
         "networks whose hosts the wall lets into mariadb_port, besides the nodes; default: all private ones",
     )
-    mariadb_data_path: HostFolder = _p("", "07 21 22 90", "folder for the data on the node; empty: a named volume")
+    mariadb_data_path: HostFolder = _p("", "07 21 22 23 90", "folder for the data on the node; empty: a named volume")
     mariadb_init_scripts: LocalPath = _p(
         "",
         "07",
@@ -243,6 +245,11 @@ class Params(BaseModel):
         "22",
         "what is restarted or renewed node after node: members, engines, or system (packages brought up to date, reboot); empty: nothing",
     )
+    replace: list[Name] = _p(
+        [],
+        "23",
+        "nodes whose machine is gone for good, or should be: it is removed, and 01 makes another one of the same name",
+    )
     rotate: list[Rotates] = _p(
         [],
         "29",
@@ -259,8 +266,8 @@ class Params(BaseModel):
     )
     confirm: Word = _p(
         "",
-        "01 02 21 90 91",
-        "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (21, 91)",
+        "01 02 21 23 90 91",
+        "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (21, 23, 91)",
     )
 
     def managers(self) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 
-from swarmbook.base.border import words
+from swarmbook.base.border import foreign, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError, WaitTimeout
 from swarmbook.base.plain import plain
@@ -142,13 +142,16 @@ def call(hooks: Sequence[Hook], result: RunResult, cluster: str, command: str, p
         if hook.name == "on_failure" and result.exit_code == 0:
             continue
         try:
-            trouble = (
-                _start(hook.program, report, result.folder, patience_s)
-                if hook.program
-                else _send(hook, report, patience_s)
-            )
-        except (OSError, WaitTimeout) as error:
-            trouble = error.seen or str(error) if isinstance(error, WaitTimeout) else words(error)
+            if hook.program:
+                trouble = _start(hook.program, report, result.folder, patience_s)
+            else:
+                trouble = _send(hook, report, patience_s)
+        except WaitTimeout as error:
+            trouble = error.seen or error.what
+        except Exception as error:  # whatever it is: the run has ended, and keeps its result
+            if not foreign(error):
+                raise
+            trouble = words(error)
         if trouble:
             lines.append(plain(mask(f"{hook.name}: {trouble}")))
     return lines

@@ -127,6 +127,33 @@ def test_a_member_goes_and_comes_back_and_its_node_stays(lab: Lab) -> None:
     assert extent(lab) == whole(THREE, THREE)
 
 
+def test_a_machine_is_replaced_under_its_name(lab: Lab) -> None:
+    lab.need()
+    lab.book("run", "--yes", nodes=THREE).expect(0)
+    lab.book("replace", "sw9", nodes=THREE).refused(2, "there is no node sw9")
+    lab.book("replace", "sw1", "sw2", "--yes", nodes=THREE).refused(
+        3, "the swarm would lose its majority without sw1, sw2"
+    )
+    said = lab.book("replace", "sw3", nodes=THREE).expect(2).said
+    assert "machine sw3" in said and "CANCEL" in said
+    key = lab.machine("sw3").sh("cat /etc/ssh/ssh_host_ed25519_key.pub")
+    with written(lab, THREE, ["sw1"]):
+        lab.book("replace", "sw3", "--yes", nodes=THREE).expect(0)
+    assert extent(lab) == whole(THREE, THREE)
+    assert lab.machine("sw3").sh("cat /etc/ssh/ssh_host_ed25519_key.pub") != key
+    lab.book("run", nodes=THREE).expect(0)
+    assert lab.summary()["changes"] == 0
+
+
+def test_a_machine_that_is_gone_is_replaced_too(lab: Lab) -> None:
+    lab.need()
+    lab.book("run", "--yes", nodes=THREE).expect(0)
+    lab.docker.api.remove_container(lab.machine("sw1").container, force=True)
+    with written(lab, THREE, ["sw2"]):
+        lab.book("replace", "sw1", "--yes", nodes=THREE).expect(0)
+    assert extent(lab, "sw2") == whole(THREE, THREE)
+
+
 def test_the_first_node_goes_and_another_takes_its_place(lab: Lab) -> None:
     """The founder, the first manager, the node that everything is asked of: sw1 goes, sw4 comes."""
     lab.need()

@@ -211,6 +211,7 @@ WITHIN = {
     "swarmbook.record.signing": "reads keys; what cannot be read signs nothing",
     "swarmbook.runner.execution": "notebooks that are executed",
     "swarmbook.runner.failure": "notebooks that are executed",
+    "swarmbook.runner.hooks": "after the run; test_hooks.py breaks it with every kind of error",
     "swarmbook.runner.kernels": "kernels of notebooks that are executed",
     "swarmbook.runner.papermill_engine": "notebooks that are executed",
     "swarmbook.runner.pulse": "kernels of notebooks that are executed",

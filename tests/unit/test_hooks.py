@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import urllib3
 
 from swarmbook.base.errors import ParameterError, UsageError
 from swarmbook.base.secrets import MASK, Secret
@@ -146,6 +148,25 @@ def test_a_program_that_fails_or_hangs_is_said_and_leaves_nothing(home: Path) ->
             break
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [requests.exceptions.InvalidURL("x"), urllib3.exceptions.LocationParseError("x"), OSError(7, "too long"), UnicodeError("x"), ValueError("embedded null byte")],
+)  # fmt: skip
+def test_whatever_a_hook_raises_is_a_line(home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(requests, "post", fails)
+    monkeypatch.setattr("swarmbook.runner.hooks.subprocess.Popen", fails)
+    hooks = hooks_of(Params(on_finish=program(home, "exit 0"), on_failure="https://hooks.example/x"), home)
+    if type(error) is ValueError:
+        with pytest.raises(ValueError):  # a fault of our own is not hidden
+            call(hooks, result(home), "lab", "run", 0.2)
+        return
+    first, second = call(hooks, result(home), "lab", "run", 0.2)
+    assert first.startswith("on_finish: ") and second.startswith("on_failure: ")
 
 
 def test_one_that_does_not_read_is_no_trouble(home: Path) -> None:
