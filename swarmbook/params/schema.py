@@ -94,7 +94,17 @@ class Params(BaseModel):
     private_addresses: list[AddressEntry] = _p(
         [], "01", "NAME=ADDRESS where other nodes reach a host; default: its address in hosts, or the one it sends from"
     )
-    ssh_jump: HostLogin = _p("", "01", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none")
+    ssh_jump: HostLogin = _p("", "00 01", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none")
+    ssh_config: LocalPath = _p(
+        "",
+        "00 01",
+        "SSH configuration in which hosts and ssh_jump are looked up by name, such as ~/.ssh/config; empty: they are addresses",
+    )
+    ssh_agent: LocalPath = _p(
+        "",
+        "00 01",
+        "agent whose keys log in to your own hosts: SSH_AUTH_SOCK, or the path of its socket; empty: none",
+    )
     sl_endpoint: Endpoint = _p(
         "",
         "00 01 91",

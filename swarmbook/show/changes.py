@@ -93,7 +93,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.GENERATE_KEY: _with("SSH key generated"),
     Action.START_ENGINE_HERE: _with("Docker Engine started"),
     Action.CREATE: _priced("machine created"),
-    Action.ADOPT: _with("your host taken in; its host key pinned at first contact"),
+    Action.ADOPT: _why("your host taken in; its host key pinned at first contact"),
     Action.ORDER: lambda change: ", ".join([f"{change.things[0]} ordered", *change.things[1:]]),
     Action.AWAIT_MACHINE: _why("machine waited for"),
     Action.START_MACHINE: _why("machine started"),
