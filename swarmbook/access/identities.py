@@ -18,7 +18,7 @@ from swarmbook.access.ssh_config import ENVIRONMENT
 from swarmbook.base.border import foreign, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
-from swarmbook.base.words import typed
+from swarmbook.base.words import many, typed
 
 __all__ = ["Held", "Tries", "held_by", "in_words", "lacks_key", "print_of"]
 
@@ -191,7 +191,7 @@ class Tries:
                 "the ssh-agent does not hold the key any more",
                 identity.agent,
                 wanted=in_words(identity),
-                seen=f"{len(agents[identity.agent])} others",
+                seen=f"the agent does not hold it any more, but {many(len(agents[identity.agent]), 'other key')}",
                 next=f"ssh-add FILE, then look with ssh-add -l for {typed(print_of(identity.public))}",
             )
         return key

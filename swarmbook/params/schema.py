@@ -64,7 +64,7 @@ class Params(BaseModel):
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
-        "00 01 02 03 05 91",
+        "00 01 02 03 05 90 91",
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(
@@ -247,6 +247,11 @@ class Params(BaseModel):
     undo_storage: bool = _p(
         False, "90", "also remove the second disk's layout: mount, fstab line, volumes, partition table"
     )
+    undo_packages: Literal["always", "never", "auto"] = _p(
+        "auto",
+        "90",
+        "also remove the packages that the book has installed, but for those that something needs: always, never, or auto (on your own hosts)",
+    )
     confirm: Word = _p(
         "", "01 02 90 91", "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (91)"
     )
@@ -273,6 +278,10 @@ class Params(BaseModel):
         """Tell whether the nodes get a wall."""
         return self.firewall == "always" or (self.firewall == "auto" and self.provider != "lab")
 
+    def packages_go(self) -> bool:
+        """Tell whether 90 removes the packages that the book has installed."""
+        return self.undo_packages == "always" or (self.undo_packages == "auto" and self.provider == "generic")
+
     def view(self, phase: str) -> Params:
         """Return these parameters as one phase may see them: all of them for no phase.
 
@@ -291,7 +300,12 @@ class _Guarded:
         self.phase = phase
 
     def __getattr__(self, name: str) -> object:
-        read = {"managers": "swarm_managers", "members": "galera_nodes", "walled": "firewall"}.get(name, name)
+        read = {
+            "managers": "swarm_managers",
+            "members": "galera_nodes",
+            "walled": "firewall",
+            "packages_go": "undo_packages",
+        }.get(name, name)
         if read in Params.model_fields and read not in self._allowed:
             raise AttributeError(
                 f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"

@@ -110,7 +110,7 @@ def test_hosts_by_their_names_in_an_ssh_configuration_with_a_key_of_an_agent(lab
     assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
     assert not (lab.folder / "id_ed25519").exists(), "no key of the cluster's own where none is needed"
     lab.call(["ssh-add", "-q", "-D"], env=env).expect(0)
-    lab.book("status", env=env, **named).expect(1, "the ssh-agent does not hold the key any more")
+    lab.book("status", env=env, **named).expect(3, "the agent does not hold it any more")
     lab.call(
         ["ssh-add", "-q", str(locked)], env={**env, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
     ).expect(0)
