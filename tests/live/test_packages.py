@@ -44,6 +44,7 @@ def test_hosts_have_the_packages_that_they_had(lab: Lab) -> None:
     assert {name: packages(lab, name) for name in before} == before, "byte for byte"
     for name in before:
         assert lab.host(name).sh("ls -d /etc/swarmbook* 2>/dev/null || true") == ""
+        assert lab.host(name).sh("ls -A /var/lib/docker") == "", "docker.io leaves a script of its own there"
 
 
 def test_what_someone_needs_by_now_stays_and_is_named(lab: Lab) -> None:

@@ -36,9 +36,10 @@ case $0 in
       else sed -i "/ $p\$/d" "$DATA/installed"; echo "installed $p" >> "$DATA/installed"; fi
     done
     [ "$simulated" ] || [ ! -e "$DATA/kill" ] || { rm "$DATA/kill"; kill -KILL $(cat "$DATA/shell"); } ;;
-  remove|purge) for gone; do for p in $(there); do grep "^$p " "$DATA/needs" | grep -qw "$gone" && echo $p; done; done | sort -u | while read -r p; do
+  purge) for p; do sed -i "/ $p\$/d" "$DATA/installed"; done ;;
+  remove) for gone; do for p in $(there); do grep "^$p " "$DATA/needs" | grep -qw "$gone" && echo $p; done; done | sort -u | while read -r p; do
       if [ "$simulated" ]; then echo "Remv $p [1]"
-      else sed -i "/ $p\$/d" "$DATA/installed"; [ $verb = purge ] || echo "config-files $p" >> "$DATA/installed"; fi
+      else sed -i "/ $p\$/d" "$DATA/installed"; echo "config-files $p" >> "$DATA/installed"; fi
     done ;;
   esac ;;
 esac

@@ -265,6 +265,14 @@ def held_back(added: Added, engine: Iterable[str], why: str, disk: str) -> dict[
     return found
 
 
+#: docker.io's script leaves one of its own when the package is removed, which a purge then runs: it would delete whatever lies in
+#: the engine's folder.
+_REMOVE = sh("""nuke=/var/lib/docker/nuke-graph-directory.sh
+[ ! -e $nuke ] || nuke=
+DEBIAN_FRONTEND=noninteractive apt-get remove -y -q -- $all || exit
+[ -z "$nuke" ] || rm -f $nuke""")
+
+
 def removal(family: str, packages: Iterable[str], keep: Iterable[str], files: Iterable[str]) -> Script:
     """Return what removes packages, and nothing else: what has come to need them since they were looked at ends it before anything goes.
 
@@ -287,12 +295,17 @@ other=$(beside $all)
                 packages=going,
             )
         )
-    if family == "debian":
-        for verb, some in (("remove", [p for p in going if p in kept]), ("purge", [p for p in going if p not in kept])):
-            if some:
-                script.append(
-                    sh("DEBIAN_FRONTEND=noninteractive apt-get @{verb} -y -q -- @{some} || exit", verb=verb, some=some)
+    if family == "debian" and going:
+        script.append(_REMOVE)
+        if purged := [package for package in going if package not in kept]:
+            # Of one without settings nothing is left, and apt may know of none of that name any more.
+            script.append(
+                sh(
+                    """left=$(dpkg-query -W -f '${db:Status-Status} ${binary:Package}\\n' | plain | sed -n 's/^config-files //p' | grep -xF "$(printf '%s\\n' @{packages})")
+[ -z "$left" ] || DEBIAN_FRONTEND=noninteractive apt-get purge -y -q -- $left || exit""",
+                    packages=purged,
                 )
+            )
     elif going:
         script.append(sh("rpm -e -- @{packages} || exit", packages=going))
     script.append(sh("rm -rf @{things}", things=[*files, NOTE]))
