@@ -182,3 +182,24 @@ def test_rpm_says_who_needs_a_package(host: Callable[..., subprocess.CompletedPr
     assert probe.answer(host(probe.command).stdout, "sw1") == (("moby", "runc"), {"nftables": "web"})
     assert "rpm -e -- moby runc" in removal("rhel", ["moby", "runc"], [], ["/etc/yum.repos.d/docker-ce.repo"])
     assert host(removal("rhel", ["nftables"], [], [])).returncode == 1
+
+
+def test_a_host_with_rpm_notes_the_same(host: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    (tmp_path / "bin" / "rpm").write_text('#!/bin/sh\n[ "$1" != -qa ] || cat "$DATA/installed"\n')
+    (tmp_path / "bin" / "dnf").write_text(
+        """#!/bin/sh
+while [ "$1" != -- ]; do shift; done; shift
+for p; do echo "installed $p" >> "$DATA/installed"; done
+echo "installed slirp4netns" >> "$DATA/installed"
+[ ! -e "$DATA/kill" ] || { rm "$DATA/kill"; kill -KILL $(cat "$DATA/shell"); }
+"""
+    )
+    for name in ("rpm", "dnf"):
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "installed").write_text("installed bash\n")
+    rpm = noted("rhel", ["docker-ce", "bash"], FAMILIES["rhel"].install)
+    (tmp_path / "kill").touch()
+    assert host(rpm).returncode == -signal.SIGKILL
+    # Of an installation that was killed only what was asked for is known to be the book's.
+    assert host(noted("rhel", ["lvm2"], FAMILIES["rhel"].install)).returncode == 0
+    assert note(tmp_path) == ["purge docker-ce", "purge lvm2"]
