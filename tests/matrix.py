@@ -72,7 +72,18 @@ EXAMPLES: dict[str, list[Any]] = {
     "mariadb_admin": ["", "dba"],
 }
 #: What another provider needs, what a person types, and what only a command sets.
-ELSEWHERE = {"provider", "ssh_key_file", "hosts", "private_addresses", "ssh_jump", "without", "rotate", "confirm"}
+ELSEWHERE = {
+    "provider",
+    "ssh_key_file",
+    "hosts",
+    "private_addresses",
+    "ssh_jump",
+    "ssh_config",
+    "ssh_agent",
+    "without",
+    "rotate",
+    "confirm",
+}
 #: Ports that nothing else of the cluster has, the highest among them.
 PORTS = {
     "docker_api_port": [2376, 2399], "consul_https_port": [8501, 65535], "mariadb_port": [0, 3306],

@@ -7,6 +7,7 @@
       id_ed25519(.pub) the operator's key to the nodes
       known_hosts      host keys pinned when the machines were made
       ssh_config       both of them for OpenSSH: ssh -F clusters/NAME/ssh_config sw1
+      agent-keys/      public parts of keys that an agent holds, by which ssh_config names them
       pki/             CA and leaf certificates with their keys
       secrets/         generated secrets, one a file
       allowed_signers  the keys that signed the cluster's runs
@@ -16,6 +17,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -31,7 +33,7 @@ from typing import Any
 
 import filelock
 
-from swarmbook.access.node import Jump, Node, known_name
+from swarmbook.access.node import Identity, Jump, Node, known_name
 from swarmbook.access.ssh_config import ssh_config_of
 from swarmbook.base import secrets
 from swarmbook.base.codes import Code
@@ -125,16 +127,16 @@ class Cluster:
             self.known_hosts,
             "".join(dict.fromkeys(line for node in nodes for line in self.pins_of(node).splitlines(keepends=True))),
         )
-        write_private(self.folder / "ssh_config", ssh_config_of(nodes, self.key_file, self.known_hosts))
+        write_private(self.folder / "ssh_config", ssh_config_of(nodes, self.identity_file, self.known_hosts))
         write_private(self.file, json.dumps(data, indent=2) + "\n")
 
     def pin(self, node: Node | Jump) -> str:
         """Return a node's line in the file of pinned host keys."""
         return f"{known_name(node.ssh)} {node.host_key}\n"
 
-    def pins_of(self, node: Node) -> str:
-        """Return a node's lines: that of its jump host, if it has one, and its own."""
-        return (self.pin(node.jump) if node.jump is not None else "") + self.pin(node)
+    def pins_of(self, node: Node | Jump) -> str:
+        """Return a node's lines: those of its jump hosts, if it has any, and its own."""
+        return (self.pins_of(node.jump) if node.jump is not None else "") + self.pin(node)
 
     def pinned(self) -> str:
         """Read the pinned host keys as they are on disk."""
@@ -151,7 +153,7 @@ class Cluster:
     def ssh_config(self) -> Path:
         """What OpenSSH reads to reach the nodes; written again where the folder was moved, since it names files of it."""
         file = self.folder / "ssh_config"
-        wanted = ssh_config_of(self.nodes, self.key_file, self.known_hosts)
+        wanted = ssh_config_of(self.nodes, self.identity_file, self.known_hosts)
         with contextlib.suppress(OSError):  # a folder that may only be read
             if wanted and (not file.exists() or file.read_text(encoding="utf-8") != wanted):
                 write_private(file, wanted)
@@ -207,6 +209,18 @@ class Cluster:
     @property
     def key_file(self) -> Path:
         return self.folder / "id_ed25519"
+
+    def identity_file(self, identity: Identity) -> Path:
+        """Return the file by which OpenSSH knows a key: that of the key, or of its public part, which is written where an agent has the key."""
+        if identity.own:
+            return self.key_file
+        if identity.file:
+            return Path(identity.file)
+        file = self.folder / "agent-keys" / f"{hashlib.sha256(identity.public.encode()).hexdigest()[:16]}.pub"
+        if not file.exists():
+            with contextlib.suppress(OSError):  # a folder that may only be read
+                write_atomic(file, identity.public + "\n")
+        return file
 
     @property
     def known_hosts(self) -> Path:

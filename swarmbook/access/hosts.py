@@ -1,6 +1,6 @@
 """SSH to a node: run, put, forward. Host keys are strict, every command is recorded, every one is bounded.
 
-This module and :mod:`swarmbook.access.ssh_keys` are the only ones that know fabric and paramiko.
+This module, :mod:`swarmbook.access.ssh_keys` and :mod:`swarmbook.access.identities` are the only ones that know fabric and paramiko.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -18,11 +18,13 @@ from swarmbook.access.channel import MOST, Output, TooMuch, execute, pieces_of
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.forwarding import forwarded
+from swarmbook.access.identities import Tries
 from swarmbook.access.marked import Marked, Stage
-from swarmbook.access.node import Endpoint, Node, known_name
+from swarmbook.access.node import Endpoint, Identity, Jump, Node
 from swarmbook.access.probe import MOST_ANSWER, Probe
 from swarmbook.access.ssh_keys import prohibited
 from swarmbook.access.turned_away import (
+    another_host_key,
     forwarding_refused,
     key_refused,
     not_root,
@@ -35,7 +37,6 @@ from swarmbook.base.border import border, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, HostKeyMismatch, HostUnreachable, SwarmbookError
 from swarmbook.base.secrets import mask
-from swarmbook.base.words import typed
 from swarmbook.model.transcript import Transcript
 
 __all__ = ["PATIENCE_S", "Host", "Output"]
@@ -67,7 +68,11 @@ class Host:
         known_hosts: Path | None = None,
         only_asked: Callable[[], bool] = lambda: False,
         patience_s: float = PATIENCE_S,
+        identities: Sequence[Identity] = (),
     ) -> None:
+        #: With which key; of several to try, the one that was accepted once it is open.
+        self.identity = node.identity
+        self._identities = list(identities) or [node.identity]
         self.node = node
         self.name = node.name
         self._cluster = cluster
@@ -93,25 +98,34 @@ class Host:
             return self._connection
 
     def _open(self) -> Any:
-        jump = self.node.jump
+        tries = Tries(self.node.user, self._identities, self._cluster.key_file)
+        connection = self._by_way_of(self.node.jump, self.name, self.node.ssh, tries)
+        self.identity = tries.accepted or self.identity
+        return connection
+
+    def _by_way_of(self, jump: Jump | None, name: str, end: Endpoint, tries: Tries) -> Any:
         if jump is None:
-            return self._connect(self.name, self.node.ssh, self.node.user)
-        gateway = self._connect(f"{self.name}'s jump host", jump.ssh, jump.user)
+            return self._connect(name, end, tries)
+        own = Tries(jump.user, [jump.identity], self._cluster.key_file)
+        gateway = self._by_way_of(jump.jump, f"{self.name}'s jump host", jump.ssh, own)
         try:
-            return self._connect(self.name, self.node.ssh, self.node.user, gateway)
+            return self._connect(name, end, tries, gateway)
         except BaseException:
-            gateway.close()
+            _close(gateway)
             raise
 
-    def _connect(self, name: str, end: Endpoint, user: str, gateway: Any = None) -> Any:
+    def _connect(self, name: str, end: Endpoint, tries: Tries, gateway: Any = None) -> Any:
+        user = tries.user
         logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # it logs tracebacks of refused handshakes
         where = f"{name} ({user}@{end})"
         with border(f"{name} cannot be reached over SSH from here", where=where):
-            return self._opened(name, end, user, gateway, where)
+            return self._opened(name, end, tries, gateway, where)
 
-    def _opened(self, name: str, end: Endpoint, user: str, gateway: Any, where: str) -> Any:
+    def _opened(self, name: str, end: Endpoint, tries: Tries, gateway: Any, where: str) -> Any:
         import fabric
         import paramiko
+
+        user = tries.user
 
         connection = fabric.Connection(
             end.host,
@@ -121,9 +135,7 @@ class Host:
             config=fabric.Config(overrides={"load_ssh_configs": False}),
             connect_timeout=_CONNECT_S,
             connect_kwargs={
-                "key_filename": str(self._cluster.key_file),
-                "look_for_keys": False,
-                "allow_agent": False,
+                "auth_strategy": tries,
                 "banner_timeout": _CONNECT_S,
                 "auth_timeout": _CONNECT_S,
             },
@@ -140,14 +152,8 @@ class Host:
         try:
             connection.open()
         except paramiko.BadHostKeyException as error:
-            raise HostKeyMismatch(
-                f"{name} shows another host key than the one pinned at first contact",
-                where=where,
-                wanted=f"{error.expected_key.get_name()} {error.expected_key.get_base64()}",
-                seen=f"{error.key.get_name()} {error.key.get_base64()}",
-                next=f"find out who answers at {end}; if the machine was reinstalled on purpose: "
-                f"ssh-keygen -f {typed(self._cluster.known_hosts)} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
-            ) from None
+            wanted, seen = (f"{key.get_name()} {key.get_base64()}" for key in (error.expected_key, error.key))
+            raise another_host_key(name, user, end, wanted, seen, self._cluster.known_hosts) from None
         except paramiko.AuthenticationException as error:
             # A server that closes the connection after its last words leaves them here.
             banner = getattr(getattr(connection.client.get_transport(), "auth_handler", None), "banner", None) or b""
@@ -155,13 +161,13 @@ class Host:
                 name,
                 user,
                 end,
-                str(self._cluster.key_file),
+                tries,
                 banner.decode(errors="replace"),
                 ", ".join(getattr(error, "allowed_types", ())),
             ) from None
         except FileNotFoundError as error:
             raise HostUnreachable(
-                "the cluster's SSH key is gone",
+                "the cluster's SSH key is gone" if tries.own_key else f"the SSH key for {name} is gone",
                 where=str(error.filename),
                 next="restore it, or remove the cluster: swarmbook cancel PARAMS",
                 code=Code.KEY_GONE,
@@ -197,9 +203,7 @@ class Host:
     def close(self) -> None:
         """Close the connection, if it is open."""
         if self._connection is not None:
-            self._connection.close()
-            if self.node.jump is not None:
-                self._connection.gateway.close()
+            _close(self._connection)
             self._connection = None
 
     # -- commands ----------------------------------------------------------------------------------------------
@@ -383,3 +387,10 @@ chmod @{mode} @{new} && mv -f @{new} @{target}""",
 
         with forwarded(opened) as local:
             yield local
+
+
+def _close(connection: Any) -> None:
+    """Close a connection, and those by way of which it was opened."""
+    while connection is not None:
+        connection.close()
+        connection = getattr(connection, "gateway", None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Endpoint", "Jump", "Node", "known_name"]
+__all__ = ["Endpoint", "Identity", "Jump", "Node", "known_name"]
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,54 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """The key with which someone logs in; with nothing in it, the cluster's own.
+
+    Args:
+        file: A private key of its owner's, which stays where it is.
+        public: The public part of one that an agent holds, type and key.
+        agent: Where that agent listens: the path of its socket, or ``SSH_AUTH_SOCK`` for the one that this variable names.
+    """
+
+    file: str = ""
+    public: str = ""
+    agent: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the cluster's own key."""
+        return not self.file and not self.public
+
+
+@dataclass(frozen=True)
 class Jump:
-    """The SSH server by way of which a node is reached; the cluster's key opens it, and its host key is pinned too."""
+    """The SSH server by way of which a node is reached; its host key is pinned too.
+
+    Args:
+        ssh: Where it listens.
+        host_key: Type and key, pinned.
+        user: Who logs in.
+        identity: With which key.
+        jump: By way of which one it is reached itself.
+    """
 
     ssh: Endpoint
     host_key: str
     user: str = "root"
+    identity: Identity = Identity()
+    jump: Jump | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Jump:
+        """Build a jump host from its entry in ``cluster.json``."""
+        return cls(
+            **{
+                **data,
+                "ssh": Endpoint(**data["ssh"]),
+                "identity": Identity(**data.get("identity", {})),
+                "jump": Jump.from_json(further) if (further := data.get("jump")) else None,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +88,7 @@ class Node:
         jump: By way of which SSH server.
         tunnel: Whether its other ports are reached through SSH alone.
         near: Address of this computer in the nodes' own network, where it has one and reaches their ports from there.
+        identity: With which key it is logged in to.
     """
 
     name: str
@@ -60,6 +103,7 @@ class Node:
     jump: Jump | None = None
     tunnel: bool = False
     near: str = ""
+    identity: Identity = Identity()
 
     def tunnelled(self, port: int) -> bool:
         """Tell whether a port of this node is reached through SSH; :meth:`swarmbook.book.book.Book.reach` does it."""
@@ -77,7 +121,8 @@ class Node:
                 **data,
                 "ssh": Endpoint(**data["ssh"]),
                 "ports": {int(port): Endpoint(**end) for port, end in data["ports"].items()},
-                "jump": Jump(**{**jump, "ssh": Endpoint(**jump["ssh"])}) if (jump := data.get("jump")) else None,
+                "jump": Jump.from_json(jump) if (jump := data.get("jump")) else None,
+                "identity": Identity(**data.get("identity", {})),
             }
         )
 

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from swarmbook.access.node import Endpoint, Node
+from swarmbook.access.node import Identity, Jump, Node
 
-__all__ = ["ssh_config_of"]
+__all__ = ["ENVIRONMENT", "ssh_config_of"]
+
+#: For an agent: the one that this variable of the environment names, whenever someone logs in.
+ENVIRONMENT = "SSH_AUTH_SOCK"
 
 
-def ssh_config_of(nodes: Iterable[Node], key_file: Path, known_hosts: Path) -> str:
+def ssh_config_of(nodes: Iterable[Node], key_of: Callable[[Identity], Path], known_hosts: Path) -> str:
     """Return the content of a file for ``ssh -F``.
 
     Args:
         nodes: The nodes; a jump host is an entry of its own.
-        key_file: The key to log in with.
+        key_of: Gives the file of a key: of one that an agent holds, that of its public part.
         known_hosts: The pinned host keys.
     """
-    files = {"IdentityFile": _quoted(key_file), "UserKnownHostsFile": _quoted(known_hosts)}
-    return "".join(_entry(node, files) for node in nodes)
+    return "".join(_blocks(node.name, node, key_of, known_hosts) for node in nodes)
 
 
-def _entry(node: Node, files: dict[str, str]) -> str:
-    if node.jump is None:
-        return _block(node.name, node.ssh, node.user, files)
-    by = f"{node.name}.jump"  # a node's name has no dot
-    through = {**files, "ProxyJump": by}
-    return _block(by, node.jump.ssh, node.jump.user, files) + _block(node.name, node.ssh, node.user, through)
+def _blocks(name: str, end: Node | Jump, key_of: Callable[[Identity], Path], known_hosts: Path) -> str:
+    by = f"{name}.jump"  # a node's name has no dot
+    first = _blocks(by, end.jump, key_of, known_hosts) if end.jump is not None else ""
+    more = {"IdentityFile": _quoted(key_of(end.identity)), "UserKnownHostsFile": _quoted(known_hosts)}
+    if agent := end.identity.agent:
+        more["IdentityAgent"] = agent if agent == ENVIRONMENT else _quoted(Path(agent))
+    if end.jump is not None:
+        more["ProxyJump"] = by
+    return first + _block(name, end, more)
 
 
-def _block(name: str, end: Endpoint, user: str, more: dict[str, str]) -> str:
+def _block(name: str, end: Node | Jump, more: dict[str, str]) -> str:
     options = {
-        "HostName": end.host,
-        "Port": end.port,
-        "User": user,
+        "HostName": end.ssh.host,
+        "Port": end.ssh.port,
+        "User": end.user,
         "IdentitiesOnly": "yes",
         "GlobalKnownHostsFile": "none",
         "StrictHostKeyChecking": "yes",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import logging
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -15,21 +17,27 @@ from swarmbook.base.border import foreign
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, UsageError
 from swarmbook.base.files import write_atomic, write_private
+from swarmbook.base.words import typed
 
 __all__ = [
     "fingerprint",
     "generate_key",
     "prohibited",
+    "public_beside",
     "public_part",
     "read_private",
     "same_key",
     "scan_host_key",
     "take_key",
+    "usable",
 ]
 
 
 #: What OpenSSH's server says, where it has the time for it, to whom it takes no connection of for a while (``sshd.c``).
 _FOR_NOW = (b"Not allowed at this time", b"Exceeded MaxStartups")
+_PUBLIC = re.compile(rb"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+=*")
+_OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----([A-Za-z0-9+/=\s]+)-----END")
+_MAGIC = b"openssh-key-v1\0"
 _PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254
 
 
@@ -63,9 +71,42 @@ def read_private(path: Path) -> Any:
             "this is no private SSH key that can be used without a passphrase",
             where=str(path),
             wanted="a private key without a passphrase: runs log in by themselves",
-            next="leave ssh_key_file empty: swarmbook then creates a key for the cluster",
+            next=f"for your own hosts, let an agent hold it: ssh-add {typed(path)}, and ssh_agent: SSH_AUTH_SOCK in the parameters; "
+            "else leave ssh_key_file empty: swarmbook then creates a key for the cluster",
             code=Code.SSH_KEY_UNUSABLE,
         ) from None
+
+
+def usable(path: Path) -> bool:
+    """Tell whether a file is a private key that needs no passphrase."""
+    try:
+        read_private(path)
+    except UsageError:
+        return False
+    return True
+
+
+def public_beside(path: Path) -> str:
+    """Return the public key of a file that is one, or of a private key that wants a passphrase; empty where nothing says it.
+
+    OpenSSH's form has it in the clear (PROTOCOL.key), other forms in a file of the same name with ``.pub``.
+    """
+    for file in (path, path.with_name(path.name + ".pub")):
+        with contextlib.suppress(OSError, ValueError):
+            data = file.read_bytes()
+            if match := _PUBLIC.match(data):
+                return match[0].decode()
+            block = _OPENSSH.search(data)
+            inner = base64.b64decode(b"".join(block[1].split())) if block else b""
+            if inner.startswith(_MAGIC):
+                at = len(_MAGIC)
+                for _ in range(3):  # cipher, kdf and its options
+                    at += 4 + int.from_bytes(inner[at : at + 4], "big")
+                at += 4  # how many keys
+                blob = inner[at + 4 : at + 4 + int.from_bytes(inner[at : at + 4], "big")]
+                kind = blob[4 : 4 + int.from_bytes(blob[:4], "big")].decode("ascii")
+                return f"{kind} {base64.b64encode(blob).decode()}" if kind else ""
+    return ""
 
 
 def public_part(path: Path) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from swarmbook.access.channel import Output
-from swarmbook.access.node import Endpoint
+from swarmbook.access.identities import Tries
+from swarmbook.access.node import Endpoint, known_name
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import HostUnreachable, LoginRefused, SwarmbookError, WorldError
+from swarmbook.base.errors import HostKeyMismatch, HostUnreachable, LoginRefused, SwarmbookError, WorldError
 from swarmbook.base.secrets import mask
 from swarmbook.base.words import typed
 
 __all__ = [
     "NO_GREETING",
+    "another_host_key",
     "forwarding_refused",
     "key_refused",
     "not_root",
@@ -42,14 +45,14 @@ def not_yet(banner: str) -> bool:
     return bool(_STARTING.search(banner))
 
 
-def key_refused(name: str, user: str, end: Endpoint, key: str, banner: str, allowed: str) -> SwarmbookError:
+def key_refused(name: str, user: str, end: Endpoint, tries: Tries, banner: str, allowed: str) -> SwarmbookError:
     """Return the error of a login that sshd did not let in.
 
     Args:
         name: The node.
         user: Who wanted in.
         end: Where.
-        key: The file of the key.
+        tries: The keys that were tried.
         banner: What the server said meanwhile.
         allowed: The ways of logging in that it would take; empty where it did not say.
     """
@@ -72,12 +75,34 @@ def key_refused(name: str, user: str, end: Endpoint, key: str, banner: str, allo
             next=f"on that host, as root: chage -E -1 {user}",
             code=Code.LOGIN_RUNS_NOTHING,
         )
+    seen = _words(f"permission denied ({allowed or 'publickey'})", banner)
+    if tries.own_key:
+        return LoginRefused(
+            f"{name} does not accept the cluster's SSH key",
+            where=where,
+            wanted=f"the key {tries.own}.pub in {user}'s authorized_keys, and a user whom its sshd lets in",
+            seen=seen,
+            next=f"restore {typed(tries.own)}; if it was changed on purpose: swarmbook run PARAMS --only 01",
+        )
     return LoginRefused(
-        f"{name} does not accept the cluster's SSH key",
+        f"{name} accepts none of the {tries.tried} keys that were tried",
         where=where,
-        wanted=f"the key {key}.pub in {user}'s authorized_keys, and a user whom its sshd lets in",
-        seen=_words(f"permission denied ({allowed or 'publickey'})", banner),
-        next=f"restore {typed(key)}; if it was changed on purpose: swarmbook run PARAMS --only 01",
+        wanted=f"one of these in {user}'s authorized_keys, and a user whom its sshd lets in: {tries}",
+        seen=seen,
+        next=f"ssh-copy-id -p {end.port} {user}@{end.host}, from where you still get in; or name the right key: ssh_key_file in the parameters, "
+        "or IdentityFile and IdentitiesOnly yes in its entry",
+    )
+
+
+def another_host_key(name: str, user: str, end: Endpoint, wanted: str, seen: str, known_hosts: Path) -> HostKeyMismatch:
+    """Return the error of a host that shows another key than before."""
+    return HostKeyMismatch(
+        f"{name} shows another host key than the one pinned at first contact",
+        where=f"{name} ({user}@{end})",
+        wanted=wanted,
+        seen=seen,
+        next=f"find out who answers at {end}; if the machine was reinstalled on purpose: "
+        f"ssh-keygen -f {typed(known_hosts)} -R '{known_name(end)}' && swarmbook run PARAMS --only 01",
     )
 
 

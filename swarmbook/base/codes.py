@@ -110,6 +110,8 @@ class Code(str, Enum):
     PACKAGES_LOCKED = "packages-locked"
     PROVIDER_SAYS_NO = "provider-says-no"
     RATE_LIMITED = "rate-limited"
+    SSH_AGENT_LACKS_KEY = "ssh-agent-lacks-key"
+    SSH_CONFIG_UNCLEAR = "ssh-config-unclear"
     SSH_KEY_NOT_READ = "ssh-key-not-read"
     SSH_KEY_UNUSABLE = "ssh-key-unusable"
     STARTS_YET = "starts-yet"

@@ -49,6 +49,8 @@ _COMMANDS = {
     "replace": ["23", *PHASES["91"].takes_away],
     "scale": ["21", *PHASES["91"].takes_away],
 }
+#: It goes on from 03, with the packages that 02 has installed.
+_REBUILT = {"undo_packages": "never"}
 
 _phase = click.Choice(BUILD)
 _first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
@@ -260,6 +262,8 @@ def plan(
 
     if command == "rotate" and not params.rotate:
         params = params.model_copy(update={"rotate": ["all"]})
+    if command == "rebuild":
+        params = params.model_copy(update=_REBUILT)
     made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
     if out is not None:
         made.save(out)
@@ -380,7 +384,7 @@ def cancel(params: Params, **options: Any) -> None:
 def rebuild(params: Params, **options: Any) -> None:
     """Destroy the cluster and rebuild it on the same machines (90, then 03 to 08)."""
     require_machines(params, "rebuild")
-    Session(params, _COMMANDS["rebuild"], "rebuild", **options).run()
+    Session(params.model_copy(update=_REBUILT), _COMMANDS["rebuild"], "rebuild", **options).run()
 
 
 @click.command(epilog=example("swarmbook prune"))

@@ -115,6 +115,7 @@ class Action(str, Enum):
     REMOVE_IMAGES = "remove-images"  # tags
     SET_BACK_ENGINE = "set-back-engine"  # an EngineBefore, then the folders that are emptied
     REMOVE_FILES = "remove-files"  # paths
+    REMOVE_PACKAGES = "remove-packages"
     UNDO_LAYOUT = "undo-layout"  # device, then what is on it, last what else is in the engine
 
     def __str__(self) -> str:

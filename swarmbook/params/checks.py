@@ -277,10 +277,10 @@ def _check_hosts(p: Params, bad: set[str]) -> Iterator[Mistake]:
             ipaddress.IPv4Address(entry.partition("=")[2])
         except ValueError:
             yield Mistake(0, "private_addresses", f"{entry}: not an IPv4 address", "such as sw1=10.0.0.11")
-    if not p.ssh_key_file and "ssh_key_file" not in bad:
+    if not (p.ssh_key_file or p.ssh_config or p.ssh_agent) and "ssh_key_file" not in bad:
         yield Mistake(
             0,
             "ssh_key_file",
             "your hosts accept a key that you have, and no key is named",
-            "the private key they accept, such as ~/.ssh/id_ed25519",
+            "the private key they accept, such as ~/.ssh/id_ed25519; or ssh_agent: SSH_AUTH_SOCK, or ssh_config: ~/.ssh/config",
         )

@@ -65,7 +65,7 @@ class Params(BaseModel):
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
-        "00 01 02 03 05 21 22 23 91",
+        "00 01 02 03 05 21 22 23 90 91",
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(
@@ -86,20 +86,30 @@ class Params(BaseModel):
     )
     ssh_key_file: LocalPath = _p(
         "",
-        "00 01 22",
+        "00 01",
         "private SSH key for the nodes, without a passphrase; a relative path starts at the book's folder; empty: swarmbook generates a key",
     )
     hosts: list[HostEntry] = _p(
         [],
-        "00 01 22",
+        "00 01",
         "your own hosts, NAME=[USER@]ADDRESS[:PORT] for each node; a user other than root needs sudo without a password",
     )
     private_addresses: list[AddressEntry] = _p(
         [],
-        "01 22",
+        "01",
         "NAME=ADDRESS where other nodes reach a host; default: its address in hosts, or the one it sends from",
     )
-    ssh_jump: HostLogin = _p("", "01 22", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none")
+    ssh_jump: HostLogin = _p("", "00 01", "jump host on the way to the hosts, [USER@]ADDRESS[:PORT]; empty: none")
+    ssh_config: LocalPath = _p(
+        "",
+        "00 01",
+        "SSH configuration in which hosts and ssh_jump are looked up by name, such as ~/.ssh/config; empty: they are addresses",
+    )
+    ssh_agent: LocalPath = _p(
+        "",
+        "00 01",
+        "agent whose keys log in to your own hosts: SSH_AUTH_SOCK, or the path of its socket; empty: none",
+    )
     sl_endpoint: Endpoint = _p(
         "",
         "00 01 21 22 23 91",
@@ -264,6 +274,11 @@ class Params(BaseModel):
     undo_storage: bool = _p(
         False, "90", "also remove the second disk's layout: mount, fstab line, volumes, partition table"
     )
+    undo_packages: Literal["always", "never", "auto"] = _p(
+        "auto",
+        "90",
+        "also remove the packages that the book has installed, but for those that something needs: always, never, or auto (on your own hosts)",
+    )
     confirm: Word = _p(
         "",
         "01 02 21 23 90 91",
@@ -292,6 +307,10 @@ class Params(BaseModel):
         """Tell whether the nodes get a wall."""
         return self.firewall == "always" or (self.firewall == "auto" and self.provider != "lab")
 
+    def packages_go(self) -> bool:
+        """Tell whether 90 removes the packages that the book has installed."""
+        return self.undo_packages == "always" or (self.undo_packages == "auto" and self.provider == "generic")
+
     def view(self, phase: str) -> Params:
         """Return these parameters as one phase may see them: all of them for no phase.
 
@@ -310,7 +329,12 @@ class _Guarded:
         self.phase = phase
 
     def __getattr__(self, name: str) -> object:
-        read = {"managers": "swarm_managers", "members": "galera_nodes", "walled": "firewall"}.get(name, name)
+        read = {
+            "managers": "swarm_managers",
+            "members": "galera_nodes",
+            "walled": "firewall",
+            "packages_go": "undo_packages",
+        }.get(name, name)
         if read in Params.model_fields and read not in self._allowed:
             raise AttributeError(
                 f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"

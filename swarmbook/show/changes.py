@@ -93,7 +93,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.GENERATE_KEY: _with("SSH key generated"),
     Action.START_ENGINE_HERE: _with("Docker Engine started"),
     Action.CREATE: _priced("machine created"),
-    Action.ADOPT: _with("your host taken in; its host key pinned at first contact"),
+    Action.ADOPT: _why("your host taken in; its host key pinned at first contact"),
     Action.ORDER: lambda change: ", ".join([f"{change.things[0]} ordered", *change.things[1:]]),
     Action.AWAIT_MACHINE: _why("machine waited for"),
     Action.START_MACHINE: _why("machine started"),
@@ -110,6 +110,11 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.REMOUNT: lambda change: f"mounted with {change.things[1]}",
     Action.FSTAB: lambda change: f"entered in fstab with {change.things[1]}",
     Action.GUARD: _with("engine held back until the disk is mounted"),
+    Action.REMOVE_PACKAGES: lambda change: _why(
+        f"{'package' if len(change.things) == 1 else 'packages'} {{}}"
+        if change.things
+        else "no package, and the note of what was installed"
+    )(change),
     Action.WALL: _walled,
     Action.REMOVE_WALL: lambda change: f"the wall: table {change.things[0]} of nftables, {' '.join(change.things[1:])}",
     Action.ISSUE: _why("certificate {} issued"),

@@ -185,3 +185,4 @@ def test_logs_refuses_what_it_could_not_mask(lab: Lab) -> None:
         "swarmbook explain secret-not-there",
     )
     assert list((lab.home / "logs").rglob("*")) == folders
+    lab.swarmbook("logs", lab.file(), env=ENV).expect(0)

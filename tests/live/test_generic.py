@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,72 @@ def test_what_is_wrong_with_a_host_is_told_before_anything_is_changed(lab: Lab) 
     )
     lab.host("h2").sh("mv /root/50-host /etc/sudoers.d/")
     assert not (lab.folder / "cluster.json").exists(), "an inventory of hosts of which one cannot be used"
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Path]:
+    """The socket of an ssh-agent that holds nothing."""
+    if shutil.which("ssh-agent") is None:
+        pytest.skip("no OpenSSH client here")
+    with subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "sock"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield tmp_path / "sock"
+        process.terminate()
+
+
+def test_hosts_by_their_names_in_an_ssh_configuration_with_a_key_of_an_agent(lab: Lab, agent: Path) -> None:
+    """One directly, the other by way of it, and a key that wants a passphrase: as they are in ~/.ssh/config."""
+    lab.book("cancel", "--yes").expect(0)  # the key that the cluster has taken meanwhile
+    folder, locked = lab.home / "ssh", lab.home / "ssh" / "id_db"
+    folder.mkdir()
+    shutil.copy(lab.home / "hosts" / "id_ed25519", locked)
+    lab.call(["ssh-keygen", "-q", "-p", "-N", "secret words", "-f", str(locked)]).expect(0)
+    inner, port = lab.host("h2").sh("hostname -I").split()[0], lab.params["hosts"][0].rpartition(":")[2]
+    (folder / "config").write_text(
+        f"Include {folder}/*.conf\nHost db?\n  User deploy\n  IdentityFile {locked}\n  IdentitiesOnly yes\n"
+    )
+    (folder / "1.conf").write_text(
+        f"Host db1\n  HostName 127.0.0.1\n  Port {port}\nHost db2\n  HostName {inner}\n  ProxyJump db1\n"
+    )
+    named = {"hosts": ["h1=db1", "h2=db2"], "ssh_config": "ssh/config", "ssh_key_file": ""}
+    env = {"SSH_AUTH_SOCK": ""}
+    lab.book("run", "--only", "01", env=env, **named).refused(
+        2, "no key is known with which h1 lets us in", "wants a passphrase", "ssh_agent: SSH_AUTH_SOCK"
+    )
+    named["ssh_agent"] = "SSH_AUTH_SOCK"
+    lab.book("run", "--only", "01", env=env, **named).refused(3, "no ssh-agent is known here", 'eval "$(ssh-agent)"')
+    env = {"SSH_AUTH_SOCK": str(agent)}
+    refused = lab.book("run", "--only", "01", env=env, **named).refused(
+        3, "the ssh-agent holds no key", "ssh-add", "swarmbook explain ssh-agent-lacks-key"
+    )
+    assert not (lab.folder / "cluster.json").exists(), refused
+    ask = folder / "ask"
+    ask.write_text("#!/bin/sh\necho secret words\n")
+    ask.chmod(0o755)
+    lab.call(
+        ["ssh-add", "-q", str(locked)], env={**env, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
+    ).expect(0)
+    lab.book("run", "--only", "01", env=env, **{**named, "hosts": ["h1=db1", "h2=db9"]}).refused(
+        2, "no address is known for db9", "similar names there: db", "swarmbook explain ssh-config-unclear"
+    )
+    lab.book("plan", "--only", "01", env=env, **named).expect(
+        0,
+        f"deploy@127.0.0.1:{port} (db1 in ",
+        f"deploy@{inner}:22 (db2 in ",
+        "1.conf, line 4) by way of deploy@127.0.0.1",
+    )
+    lab.book("run", "--only", "01", env=env, **named).expect(0)
+    assert lab.call([*program("swarmbook"), "ssh", "h2", "hostname"], env=env).expect(0).out == "h2\n"
+    lab.book("run", "--only", "01", env=env, **named).expect(0)
+    assert sum(chapter["changes"] for chapter in lab.summary()["chapters"]) == 0
+    assert not (lab.folder / "id_ed25519").exists(), "no key of the cluster's own where none is needed"
+    lab.call(["ssh-add", "-q", "-D"], env=env).expect(0)
+    lab.book("status", env=env, **named).expect(3, "the agent does not hold it any more")
+    lab.call(
+        ["ssh-add", "-q", str(locked)], env={**env, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
+    ).expect(0)
+    lab.book("cancel", "--yes", env=env, **named).expect(0)
 
 
 #: What is done to h2, how it is undone, and what is said of it.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +53,13 @@ def test_all_mistakes_are_told_at_once(lab: Any) -> None:
         assert number in reported, f"line {number} is not reported:{done}"
     assert done.said.count("fix:") == len(reported)
     assert "hunter2" not in done.said, "the secret that stood where a reference should"
+    # What the message says, typed: the parameters are listed, and with its lines corrected nothing is wrong any more.
+    listed = lab.swarmbook("params").expect(0).said
+    assert all(name in listed for name in ("mariadb_port", "lab_disk_gb", "overlay_subnet", "mariadb_password"))
+    path.write_text(
+        f"cluster: {lab.name}\nnodes: [sw1, sw2]\nswarm_managers: 1\nmariadb_port: 3306\nlab_disk_gb: 10\nmariadb_password: generate\n"
+    )
+    lab.swarmbook("plan", "params/mistakes.yaml").expect(0, "machine created")
     assert untouched(lab)
 
 
@@ -71,12 +82,22 @@ def test_a_parameter_file_that_is_not_there(lab: Any) -> None:
     lab.swarmbook("run", "params/nowhere.yaml").refused(
         2, "params/nowhere.yaml", "swarmbook explain parameters-not-read"
     )
+    listed = lab.call(["ls", "params/"]).expect(0).out.split()
+    lab.swarmbook("plan", f"params/{listed[0]}").expect(0)
+    lab.swarmbook("init", "mybook").expect(0)
+    lab.swarmbook("plan", "mybook/params/lab.yaml", env={"SWARMBOOK_HOME": str(lab.home / "mybook")}).expect(0)
+    shutil.rmtree(lab.home / "mybook")
 
 
 def test_a_folder_without_the_book(lab: Any, tmp_path: Path) -> None:
     lab.call([*_swarmbook(), "run", str(lab.home / lab.file())], env={"SWARMBOOK_HOME": str(tmp_path)}).refused(
         2, str(tmp_path), "SWARMBOOK_HOME", "swarmbook explain book-not-here"
     )
+    lab.call([*_swarmbook(), "init", "mine"], env={"SWARMBOOK_HOME": str(tmp_path)}).expect(0)
+    lab.call(
+        [*_swarmbook(), "plan", str(lab.home / lab.file())], env={"SWARMBOOK_HOME": str(lab.home / "mine")}
+    ).expect(0)
+    shutil.rmtree(lab.home / "mine")
 
 
 def test_a_secret_reference_that_leads_nowhere(lab: Any) -> None:
@@ -91,6 +112,8 @@ def test_a_secret_that_may_not_be_one(lab: Any, value: str) -> None:
         2, "mariadb_password", "environment variable MY_PW", "nothing was touched", "swarmbook explain secret-unfit"
     )
     assert value not in done.said or value == "galera", "it is in the address of a page, too"
+    lab.swarmbook("plan", lab.file(mariadb_password="env:MY_PW"), env={"MY_PW": secrets.token_urlsafe(18)}).expect(0)
+    lab.swarmbook("plan", lab.file(mariadb_password="generate")).expect(0)
     assert untouched(lab)
 
 
@@ -98,6 +121,10 @@ def test_init_scripts_that_are_not_there(lab: Any) -> None:
     lab.swarmbook("run", lab.file(mariadb_init_scripts="no/such/folder")).refused(
         2, "no/such/folder", "mariadb_init_scripts", "swarmbook explain init-scripts-not-there"
     )
+    lab.swarmbook("plan", lab.file(mariadb_init_scripts="no/such/folder")).refused(2, "no/such/folder")
+    (lab.home / "there").mkdir()
+    for folder in ("", str(lab.home / "there")):
+        lab.swarmbook("plan", lab.file(mariadb_init_scripts=folder)).expect(0)
     assert untouched(lab)
 
 
@@ -108,6 +135,10 @@ def test_init_scripts_that_would_not_be_loaded(lab: Any) -> None:
     lab.swarmbook("run", lab.file(mariadb_init_scripts="init")).refused(
         2, "seed.zip: an archive", "a.sql: reads b.dump", "swarmbook explain init-scripts-refused"
     )
+    lab.swarmbook("plan", lab.file(mariadb_init_scripts="init")).refused(2, "seed.zip: an archive")
+    (lab.home / "init" / "seed.zip").unlink()
+    (lab.home / "init" / "b.dump").write_text("SELECT 1;\n")
+    lab.swarmbook("plan", lab.file(mariadb_init_scripts="init")).expect(0)
     assert untouched(lab)
 
 
@@ -161,9 +192,10 @@ def test_no_engine(lab: Any) -> None:
     # Only the key had been made; what is taken away without an engine is just that.
     lab.swarmbook("cancel", lab.file(), "--yes", env={"DOCKER_HOST": nowhere}).expect(0)
     assert not lab.folder.exists()
+    nowhere_else = "unset DOCKER_HOST; exec swarmbook plan"  # as the message says it
+    path = {"DOCKER_HOST": nowhere, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    lab.call(["sh", "-c", f"{nowhere_else} {lab.file()}"], env=path).expect(0, "machine created")
 
 
 def _swarmbook() -> list[str]:
-    import sys
-
     return [str(Path(sys.executable).parent / "swarmbook")]

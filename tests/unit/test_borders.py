@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import types
 import typing
 import zlib
@@ -27,7 +28,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from swarmbook.access import docker_api, docker_images, docker_settings, lease, ssh_keys
+from swarmbook.access import docker_api, docker_images, docker_settings, identities, lease, ssh_keys
 from swarmbook.access.ambient import own_environment
 from swarmbook.access.commands import sh
 from swarmbook.access.docker_api import Engine
@@ -188,7 +189,7 @@ _LOOKED_FOR = {
 
 #: Modules that ask a service, a host or an engine by a library: broken one by one below.
 ADAPTERS = {
-    "swarmbook.access.docker_api", "swarmbook.access.docker_containers", "swarmbook.access.docker_images", "swarmbook.access.docker_settings", "swarmbook.access.hosts", "swarmbook.access.lease",
+    "swarmbook.access.docker_api", "swarmbook.access.docker_containers", "swarmbook.access.docker_images", "swarmbook.access.docker_settings", "swarmbook.access.hosts", "swarmbook.access.identities", "swarmbook.access.lease",
     "swarmbook.access.ssh_keys", "swarmbook.machines.images.releases", "swarmbook.machines.softlayer_api", "swarmbook.params.flat",
     "swarmbook.phases.galera.verify", "swarmbook.phases.support.consul_api",
 }  # fmt: skip
@@ -361,6 +362,7 @@ def _trials() -> Iterator[tuple[str, Trial]]:
     yield "Lease", lambda error, patch, book: lease.Lease(_host(error, patch, book), "lab", "me")
     yield "scan_host_key, connecting", lambda error, patch, _: _scan(patch, "socket.create_connection", error)
     yield "scan_host_key, asking", lambda error, patch, _: _scan(patch, "paramiko.Transport", error)
+    yield "held_by", _agent
     yield "reachable", _reachable
     yield "verify.connect", lambda error, patch, book: _member(error, patch, book, connecting=True)
     yield "verify, a statement", lambda error, patch, book: _member(error, patch, book, connecting=False)
@@ -390,6 +392,14 @@ def _scan(patch: pytest.MonkeyPatch, where: str, error: Exception) -> Any:
         patch.setattr("socket.create_connection", lambda *_: one)
     patch.setattr(where, Broken(error)._raise)
     return ssh_keys.scan_host_key(Endpoint("127.0.0.1", 9), 1)
+
+
+def _agent(error: Exception, patch: pytest.MonkeyPatch, _: Any) -> Any:
+    patch.setattr("paramiko.agent.AgentSSH._connect", Broken(error)._raise)
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(f"{folder}/agent")
+        listener.listen()
+        return identities.held_by(f"{folder}/agent")
 
 
 def _reachable(error: Exception, patch: pytest.MonkeyPatch, _: Any) -> Any:

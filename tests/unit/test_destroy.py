@@ -42,6 +42,10 @@ SEEN = Remains(
     disk="/dev/sdb",
     layers=("gpt:swarmbook-docker", "btrfs:docker"),
     wall=True,
+    packages=("docker.io", "lvm2"),
+    kept=("lvm2",),
+    lists=("/etc/apt/sources.list.d/docker.sources",),
+    family="debian",
 )
 
 
@@ -62,6 +66,11 @@ def test_what_was_approved_is_what_is_named() -> None:
     assert commands(Action.REMOVE_FILES, "/etc/swarmbook") == ["rm -rf /etc/swarmbook"]
     # The ids of tasks are others after a restart; of what was not approved none is named.
     assert commands(Action.REMOVE_CONTAINERS, "galera_sw1") == ["docker rm -f galera_sw1.1.abc >/dev/null 2>&1 || true"]
+    (gone,) = commands(Action.REMOVE_PACKAGES, "docker.io", "/etc/apt/sources.list.d/docker.sources")
+    assert "grep -xF \"$(printf '%s\\n' docker.io)\"" in gone and "rm -f $nuke" in gone and "lvm2" not in gone, (
+        "what could go by now, and was not named"
+    )
+    assert "rm -rf /etc/apt/sources.list.d/docker.sources /etc/swarmbook-packages" in gone
     undone = "\n".join(commands(Action.UNDO_LAYOUT, "/dev/sdb", "gpt:swarmbook-docker"))
     assert "/dev/sdb" in undone and "/dev/sda" not in undone
 

@@ -94,5 +94,5 @@ def test_apply_runs_what_was_planned_and_only_there() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_packages_that_were_approved_are_installed_and_an_option_is_none(family: str) -> None:
     command = command_for(FAMILIES[family], Change("sw1", Action.INSTALL, ("lvm2", "-oDPkg::Pre-Invoke::=touch x")))
-    assert command.endswith("-- lvm2 '-oDPkg::Pre-Invoke::=touch x'")
+    assert "\nset -- lvm2 '-oDPkg::Pre-Invoke::=touch x' \n" in command and '-- "$@"' in command
     assert "install" not in command_for(FAMILIES[family], Change("sw1", Action.UPDATE)).split()

@@ -205,8 +205,10 @@ def test_a_large_file_is_sent_piece_by_piece(
     def never(self: Path) -> bytes:
         raise AssertionError("it may be larger than memory")
 
+    host = fleet()["sw1"]
+    host.connection()
     monkeypatch.setattr(Path, "read_bytes", never)
-    fleet()["sw1"].put(str(tmp_path / "there"), source)
+    host.put(str(tmp_path / "there"), source)
     assert filecmp.cmp(source, tmp_path / "there", shallow=False)
 
 

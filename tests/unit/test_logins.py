@@ -18,9 +18,10 @@ from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import sh
 from swarmbook.access.engine_socket import _pump_back
 from swarmbook.access.hosts import Host
+from swarmbook.access.identities import Tries
 from swarmbook.access.lease import Lease
 from swarmbook.access.marked import Marked, Stage
-from swarmbook.access.node import Endpoint, Node
+from swarmbook.access.node import Endpoint, Identity, Node
 from swarmbook.access.probe import Probe
 from swarmbook.access.ssh_keys import generate_key
 from swarmbook.access.turned_away import key_refused, not_root, runs_nothing
@@ -207,7 +208,7 @@ def test_a_user_who_may_not_become_root() -> None:
     ],
 )
 def test_what_a_server_says_when_it_lets_nobody_in(banner: str, code: Code, words: str) -> None:
-    error = key_refused("sw1", "deploy", END, "/keys/id", banner, "password")
+    error = key_refused("sw1", "deploy", END, Tries("deploy", [Identity()], Path("/keys/id")), banner, "password")
     assert error.code is code and words in str(error) and banner.strip() in (error.seen or "")
     assert isinstance(error, LoginRefused) is (code is not Code.LOGIN_NOT_YET) and isinstance(error, HostUnreachable)
 

@@ -24,6 +24,7 @@ from swarmbook.params.kinds import WORDS
 GOOD: dict[str, str] = {
     "cluster": "lab", "nodes": "sw1", "without": "sw3", "lab_base_image": "registry.example:5000/debian/base:trixie-slim", "ssh_key_file": "~/.ssh/id_ed25519",
     "hosts": "sw1=root@[fd00::1]:2222", "private_addresses": "sw1=10.0.0.1", "ssh_jump": "me@jump.example:22",
+    "ssh_config": "~/.ssh/config", "ssh_agent": "SSH_AUTH_SOCK",
     "sl_endpoint": "https://api.softlayer.com/xmlrpc/v3.1/", "sl_domain": "example.com", "sl_region": "dal10", "sl_os": "UBUNTU_22_64",
     "sl_tags": "tag", "sl_ssh_key_label": "me@laptop", "packages": "libstdc++6", "docker_disk": "/dev/disk/by-id/lab-second-disk",
     "wipe_disks": "sw1", "datacenter": "dc1", "instance_type": "big", "dns_primary": "9.9.9.9", "dns_secondary": "2620:fe::9",

@@ -15,11 +15,12 @@ from typing import Any
 from swarmbook.access.commands import sh
 from swarmbook.access.fleet import fan_out
 from swarmbook.access.hosts import Host
-from swarmbook.access.logins import Login, logins_of, parse_login
-from swarmbook.access.node import Jump, Node
+from swarmbook.access.logins import Login
+from swarmbook.access.node import Identity, Jump, Node
 from swarmbook.access.probe import Facts, Probe, address
-from swarmbook.access.ssh_keys import fingerprint, public_part, scan_host_key
+from swarmbook.access.ssh_keys import scan_host_key
 from swarmbook.access.turned_away import NO_GREETING
+from swarmbook.access.ways import Way, identities_of
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import HostUnreachable, LoginRefused, OutOfOrder, UsageError, WaitTimeout, WorldError
 from swarmbook.base.files import write_private
@@ -27,6 +28,7 @@ from swarmbook.base.wait import wait_for
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
 from swarmbook.machines.providers.base import Found, Offer
+from swarmbook.machines.providers.own_keys import key_checks, ways_of
 from swarmbook.model.change import Action, Change
 from swarmbook.model.checks import Check
 from swarmbook.model.health import MachineState
@@ -86,23 +88,22 @@ class GenericProvider:
 
     # -- what the parameters and the inventory say -------------------------------------------------------------
 
-    def _logins(self) -> dict[str, Login]:
-        return logins_of(self._book.params.hosts)
+    def _ways(self) -> dict[str, Way]:
+        return ways_of(self._book)
 
     def _known(self) -> dict[str, Node]:
         return {node.name: node for node in self._book.cluster.nodes}
 
     def prerequisites(self) -> list[Check]:
-        source = self._book.cluster.root / Path(self._book.params.ssh_key_file).expanduser()
         try:
-            seen, ok = f"{source}, {fingerprint(public_part(source))}", True
-        except UsageError as error:
-            seen, ok = f"{source}: {error.what}", False
-        return [Check("here", "SSH key", "a private key without a passphrase", seen, ok)]
+            return key_checks(self._book)
+        except (UsageError, WorldError) as error:
+            wanted = error.wanted or "a private key without a passphrase, or an agent that holds it"
+            return [Check("here", "SSH key", wanted, f"{error.where}: {error.what}", False)]
 
     def offers(self, names: Sequence[str]) -> list[Offer]:
-        logins = self._logins()
-        return [Offer(name, f"your host {logins[name]}", 0.0) for name in names]
+        ways = self._ways()
+        return [Offer(name, f"your host {ways[name]}", 0.0) for name in names]
 
     def machines(self) -> list[Found]:
         def one(node: Node) -> Found:
@@ -116,8 +117,8 @@ class GenericProvider:
                 state, note = MachineState.SILENT, error.seen or error.what
             return Found(node.name, node.id, state, node.private_address, node.public_address, note)
 
-        logins = self._logins()
-        return list(fan_out(one, {name: node for name, node in self._known().items() if name in logins}).values())
+        ways = self._ways()
+        return list(fan_out(one, {name: node for name, node in self._known().items() if name in ways}).values())
 
     def states(self) -> dict[str, str]:
         def one(node: Node) -> str:
@@ -133,10 +134,11 @@ class GenericProvider:
 
     def plan(self, names: Sequence[str], found: Sequence[Found]) -> list[Change]:
         there = {machine.name: machine for machine in found}
+        ways = self._ways()
         changes = []
         for name in names:
             if name not in there:
-                changes.append(Change(name, Action.ADOPT))
+                changes.append(Change(name, Action.ADOPT, because=str(ways[name])))
             elif there[name].state is not MachineState.RUNNING:
                 changes.append(Change(name, Action.AWAIT_MACHINE, because=there[name].word))
         return changes
@@ -189,7 +191,7 @@ class GenericProvider:
                 progress.show(f"{name}: no answer for {time.monotonic() - started:.0f} s ({seen})")
                 return False, seen
 
-        login = self._logins()[name]
+        login = self._ways()[name].login
         try:
             wait_for(
                 f"{name} to answer over SSH",
@@ -216,29 +218,37 @@ class GenericProvider:
             LoginRefused: It does not take the key.
             WorldError: Its user may not become root, or its address among the nodes is unknown.
         """
-        login, known = self._logins()[name], self._known().get(name)
+        way, known = self._ways()[name], self._known().get(name)
+        login = way.login
         same = (
             known is not None and (known.ssh, known.user) == (login.end, login.user) and self._book.cluster.pins(known)
         )
-        with self._gateway(known) as (jump, by):
+        with self._gateway(way.jump, known.jump if known is not None else None) as (jump, by):
             key = known.host_key if known is not None and same else self._first_contact(name, login, by)
             node = Node(name, "", "", login.end.host, login.end, key, user=login.user, jump=jump, tunnel=True)
-            with self._logged_in(node) as host:
+            with self._logged_in(node, self._identities(way, name, known)) as host:
                 about = self._ask(host, login)
+                node = replace(node, identity=host.identity)
         private = self._private_address(name, login, about, known)
         return replace(node, id=about.id[:12], private_address=private)
 
+    @staticmethod
+    def _identities(way: Way, name: str, known: Node | Jump | None) -> list[Identity]:
+        """Return the keys to try; first the one that was accepted before."""
+        found = identities_of(way, name)
+        return sorted(found, key=lambda each: known is None or each != known.identity)
+
     @contextlib.contextmanager
-    def _logged_in(self, node: Node) -> Iterator[Host]:
+    def _logged_in(self, node: Node, identities: Sequence[Identity] = ()) -> Iterator[Host]:
         """Yield a host that is known by the node's own pins: the inventory has none of it yet."""
         with tempfile.TemporaryDirectory(prefix="swarmbook-") as folder:
             pins = Path(folder, "known_hosts")
             write_private(pins, self._book.cluster.pins_of(node))
-            host = Host(node, self._book.cluster, self._book.transcript, pins)
+            host = Host(node, self._book.cluster, self._book.transcript, pins, identities=identities)
             try:
                 yield host
             except LoginRefused as error:
-                if error.code is not Code.LOGIN_REFUSED:
+                if error.code is not Code.LOGIN_REFUSED or not all(each.own for each in identities or [node.identity]):
                     raise
                 by = f"-o ProxyJump={node.jump.user}@{node.jump.ssh} " if node.jump is not None else ""
                 error.next = f"ssh-copy-id {by}-i {self._book.cluster.key_file}.pub -p {node.ssh.port} {node.user}@{node.ssh.host}; or name another ssh_key_file"
@@ -247,18 +257,30 @@ class GenericProvider:
                 host.close()
 
     @contextlib.contextmanager
-    def _gateway(self, known: Node | None) -> Iterator[tuple[Jump | None, Any]]:
-        """Yield the jump host of the parameters, and its open transport; twice None where there is none."""
-        if not self._book.params.ssh_jump:
+    def _gateway(self, way: Way | None, known: Jump | None) -> Iterator[tuple[Jump | None, Any]]:
+        """Yield a jump host, and its open transport; twice None where there is none.
+
+        Args:
+            way: The way to it.
+            known: What the inventory has of it.
+        """
+        if way is None:
             yield None, None
             return
-        login = parse_login(self._book.params.ssh_jump)
-        jump = known.jump if known is not None else None
-        if jump is None or (jump.ssh, jump.user) != (login.end, login.user) or not self._book.cluster.pins(jump):
-            jump = Jump(login.end, self._first_contact("the jump host", login, None), login.user)
-        node = Node("the jump host", "", "", login.end.host, login.end, jump.host_key, user=login.user)
-        with self._logged_in(node) as host:
-            yield jump, host.connection().transport
+        login = way.login
+        with self._gateway(way.jump, known.jump if known is not None else None) as (further, by):
+            if (
+                known is not None
+                and (known.ssh, known.user) == (login.end, login.user)
+                and self._book.cluster.pins(known)
+            ):
+                key = known.host_key
+            else:
+                key = self._first_contact("the jump host", login, by)
+            node = Node("the jump host", "", "", login.end.host, login.end, key, user=login.user, jump=further)
+            with self._logged_in(node, self._identities(way, "the jump host", known)) as host:
+                transport = host.connection().transport
+                yield Jump(login.end, key, login.user, host.identity, further), transport
 
     def _first_contact(self, name: str, login: Login, by: Any) -> str:
         try:
@@ -270,7 +292,7 @@ class GenericProvider:
             if error.code is not Code.LOGIN_NOT_YET:
                 error.code = Code.JUMP_OR_ADDRESS_WRONG
             error.where = f"{name} ({login})"
-            error.next = f"is the address right, and reachable from here? ssh -p {login.end.port} {login.user}@{login.end.host}; correct hosts or ssh_jump"
+            error.next = f"is the address right, and reachable from here? ssh -p {login.end.port} {login.user}@{login.end.host}; correct hosts or ssh_jump{', or the entry in ' + self._book.params.ssh_config if self._book.params.ssh_config else ''}"
             raise
 
     def _ask(self, host: Host, login: Login) -> About:

@@ -9,6 +9,7 @@ from swarmbook.model.change import Action, Change
 from swarmbook.model.health import EngineBefore
 from swarmbook.phases.destroy.remains import ENGINE_FILES, Remains
 from swarmbook.phases.post_provision import layouts
+from swarmbook.phases.support.added import removal
 from swarmbook.phases.support.wall import PULL_DOWN
 
 __all__ = ["COMMANDS"]
@@ -106,6 +107,12 @@ def _undo_layout(change: Change, remains: Remains) -> list[Script]:
     return commands
 
 
+def _remove_packages(change: Change, remains: Remains) -> list[Script]:
+    # What was approved, and no more, even if more could go by now.
+    packages = [package for package in remains.packages if package in change.things]
+    return [removal(remains.family, packages, remains.kept, [file for file in remains.lists if file in change.things])]
+
+
 #: In the order of a plan. The layout comes last: until then its disk is found again.
 COMMANDS: Mapping[Action, Callable[[Change, Remains], list[Script]]] = {
     Action.LEAVE_SWARM: _leave,
@@ -117,4 +124,5 @@ COMMANDS: Mapping[Action, Callable[[Change, Remains], list[Script]]] = {
     Action.REMOVE_FILES: _remove_files,
     Action.REMOVE_WALL: _remove_wall,
     Action.UNDO_LAYOUT: _undo_layout,
+    Action.REMOVE_PACKAGES: _remove_packages,
 }

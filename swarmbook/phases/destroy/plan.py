@@ -14,7 +14,7 @@ from swarmbook.phases.post_provision.disk_probe import Disk
 from swarmbook.phases.support.engine_data import MOUNT_POINT
 from swarmbook.phases.support.wall import FILES, TABLE
 
-__all__ = ["plan_destroy", "refuse_blind", "refuse_mounted", "refuse_taken"]
+__all__ = ["engine_stays", "plan_destroy", "refuse_blind", "refuse_mounted", "refuse_taken"]
 
 
 def refuse_mounted(host: str, remains: Remains) -> None:
@@ -67,6 +67,15 @@ def _before(remains: Remains) -> EngineBefore:
     return before
 
 
+def engine_stays(remains: Remains) -> str:
+    """Say why a node's engine stays installed; empty where it need not."""
+    if not set(remains.files) - {RECORD} and remains.before is None:
+        return "" if not remains.theirs else "with what is in it"
+    if _before(remains) is EngineBefore.ABSENT:
+        return ""
+    return "with what is in it" if remains.theirs else "since it was there before"
+
+
 def _short(containers: Iterable[str]) -> tuple[str, ...]:
     """Return the containers' names without the ids of tasks, which are others after every restart."""
     return tuple(sorted({container.partition(".")[0] for container in containers}))
@@ -97,4 +106,7 @@ def plan_destroy(seen: Mapping[str, Remains]) -> list[Change]:
             changes.append(Change(host, Action.REMOVE_WALL, (TABLE, *FILES)))
         if remains.disk:
             changes.append(Change(host, Action.UNDO_LAYOUT, (remains.disk, *remains.layers, *remains.theirs)))
+        if remains.family:  # what undoes all of the above is among them
+            stay = "; ".join(f"{package} stays, {why}" for package, why in remains.needed)
+            changes.append(Change(host, Action.REMOVE_PACKAGES, (*remains.packages, *remains.lists), because=stay))
     return [replace(change, word=Word.DESTROY) for change in changes]

@@ -36,6 +36,11 @@ class Remains:
         running: Whether one of those containers runs.
         mounts: What is mounted below the engine's folders, and not by the engine.
         wall: Whether anything of a wall of ours is there.
+        packages: Packages of ours that go.
+        kept: Those of them whose settings stay.
+        needed: Why others stay, by package.
+        lists: Files for the package manager that go.
+        family: The package manager's; empty where no packages are to go.
     """
 
     services: tuple[str, ...] = ()
@@ -53,6 +58,11 @@ class Remains:
     running: bool = False
     mounts: tuple[str, ...] = ()
     wall: bool = False
+    packages: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    needed: tuple[tuple[str, str], ...] = ()
+    lists: tuple[str, ...] = ()
+    family: str = ""
 
 
 #: Comes last: what the engine was is needed until everything else is gone.

@@ -15,12 +15,15 @@ from swarmbook.book.step import Step, look
 from swarmbook.model.change import Action, Change, by_host, refuse_unknown
 from swarmbook.model.checks import Check, Table, equal
 from swarmbook.phases.destroy.commands import COMMANDS
-from swarmbook.phases.destroy.plan import plan_destroy, refuse_blind, refuse_mounted, refuse_taken
+from swarmbook.phases.destroy.plan import engine_stays, plan_destroy, refuse_blind, refuse_mounted, refuse_taken
 from swarmbook.phases.destroy.remains import Remains, remains_on
 from swarmbook.phases.post_provision import layouts
 from swarmbook.phases.post_provision.disk_probe import second_disk
 from swarmbook.phases.support import stack
+from swarmbook.phases.support.added import added_on, held_back, what_stays
 from swarmbook.phases.support.member_data import data_folder
+from swarmbook.phases.support.passing import run_with_packages
+from swarmbook.phases.support.systems import ENGINE_OF_OURS
 from swarmbook.show.changes import sentence
 
 __all__ = ["destroy", "doomed"]
@@ -37,16 +40,45 @@ def _observe(book: Book) -> dict[str, Remains]:
         remains = host.ask(probe)
         refuse_blind(host.name, remains)
         refuse_mounted(host.name, remains)
-        if not book.params.undo_storage:
-            return remains
-        named = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk
-        disk = host.ask(second_disk(named))
-        ours = bool(layouts.matching(disk.content))
-        if ours:
-            refuse_taken(host.name, disk)
-        return replace(remains, disk=disk.device, layers=tuple(disk.content)) if ours else remains
+        return _packages(book, host, _disk(book, host, remains))
 
     return book.fleet.each(one)
+
+
+def _disk(book: Book, host: Host, remains: Remains) -> Remains:
+    """Look for a layout of ours, if it is to be undone."""
+    if book.params.undo_storage:
+        named = host.node.disk if book.params.docker_disk == "auto" else book.params.docker_disk
+        disk = host.ask(second_disk(named))
+        if layouts.matching(disk.content):
+            refuse_taken(host.name, disk)
+            return replace(remains, disk=disk.device, layers=tuple(disk.content))
+    return remains
+
+
+def _packages(book: Book, host: Host, remains: Remains) -> Remains:
+    """Look for packages of ours that may go, if they are to."""
+    if not book.params.packages_go():
+        return remains
+    patience = book.params.wait_timeout
+    added = host.ask(added_on, timeout_s=patience)
+    if not added.family:
+        return remains
+    why = engine_stays(remains)
+    stays = held_back(added, ENGINE_OF_OURS, why, remains.disk)
+    rest = [package for package in added.packages if package not in stays]
+    goes: tuple[str, ...] = ()
+    if rest:
+        goes, needed = host.ask(what_stays(added.family, rest), timeout_s=patience)
+        stays |= {package: f"needed by {other}" for package, other in needed.items()}
+    return replace(
+        remains,
+        packages=goes,
+        kept=tuple(package for package, how in added.packages.items() if how == "remove"),
+        needed=tuple(sorted(stays.items())),
+        lists=() if why else added.files,
+        family=added.family,
+    )
 
 
 def _tasks(*flags: str) -> Probe[tuple[str, ...]]:
@@ -110,7 +142,10 @@ class Destroy(Step[Mapping[str, Remains], None]):
         def one(host: Host) -> None:
             for change in hosts[host.name]:
                 for command in COMMANDS[change.action](change, seen[host.name]):
-                    host.run(command, timeout_s=max(120, book.params.wait_timeout))
+                    if change.action is Action.REMOVE_PACKAGES:
+                        run_with_packages(host, command, max(120, book.params.wait_timeout))
+                    else:
+                        host.run(command, timeout_s=max(120, book.params.wait_timeout))
                 if change.action is Action.LEAVE_SWARM:
                     _none(host, _THERE, "are gone", f"swarmbook ssh {host.name} docker ps -a; then run 90 again")
 

@@ -14,7 +14,15 @@ from swarmbook.access.fleet import fan_out
 from swarmbook.access.hosts import Host
 from swarmbook.access.node import Node
 from swarmbook.access.probe import Probe, line, word
-from swarmbook.access.ssh_keys import fingerprint, generate_key, public_part, same_key, take_key
+from swarmbook.access.ssh_keys import (
+    fingerprint,
+    generate_key,
+    public_beside,
+    public_part,
+    same_key,
+    take_key,
+    usable,
+)
 from swarmbook.base.errors import ForeignData, PlanMismatch
 from swarmbook.base.words import many
 from swarmbook.book.book import Book
@@ -22,6 +30,7 @@ from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step, look
 from swarmbook.machines.providers import costs_money, provider_for
 from swarmbook.machines.providers.base import Found
+from swarmbook.machines.providers.own_keys import key_checks
 from swarmbook.model.change import NEW_NODE, Action, Change, Todo, Word
 from swarmbook.model.checks import Check, CheckTable, Table, equal
 
@@ -35,17 +44,22 @@ class KeyFile:
     Args:
         there: Whether it is.
         private: Whether only its owner may read it.
+        needed: Whether anyone logs in with it.
+        keys: What logs in to hosts of one's own.
     """
 
     there: bool
     private: bool = False
+    needed: bool = True
+    keys: tuple[Check, ...] = ()
 
 
 class Key(Step[KeyFile, str]):
-    """Take the SSH key that ``ssh_key_file`` names, or generate one for the cluster.
+    """Take the SSH key that ``ssh_key_file`` names, or generate one for the cluster; none where hosts of one's own take other keys.
 
     Raises:
-        UsageError: The key that is named cannot be used.
+        UsageError: The key that is named cannot be used, or none is known for a host.
+        WorldError: An ssh-agent is not there, or does not hold a key that is named.
         ForeignData: The cluster has another one already.
     """
 
@@ -69,13 +83,14 @@ class Key(Step[KeyFile, str]):
                     seen=fingerprint(public_part(file)),
                     next="leave ssh_key_file empty: the nodes know the key that is there",
                 )
-        return KeyFile(there, there and file.stat().st_mode & 0o077 == 0)
+        keys = key_checks(book) if book.params.provider == "generic" else []
+        return KeyFile(there, there and file.stat().st_mode & 0o077 == 0, source is not None or not keys, tuple(keys))
 
     def want(self, book: Book, seen: KeyFile) -> str:
         return str(_source(book) or "")
 
     def plan(self, wanted: str, seen: KeyFile) -> list[Change]:
-        if seen.there:
+        if seen.there or not seen.needed:
             return []
         return [Change("here", Action.TAKE_KEY, (wanted,)) if wanted else Change("here", Action.GENERATE_KEY)]
 
@@ -88,13 +103,19 @@ class Key(Step[KeyFile, str]):
                 generate_key(book.cluster.key_file, comment)
 
     def verify(self, wanted: str, seen: KeyFile) -> list[Check]:
-        return [equal("here", "private key, readable by its owner only", True, seen.private)]
+        own = [equal("here", "private key, readable by its owner only", True, seen.private)] if seen.needed else []
+        return [*own, *seen.keys]
 
 
 def _source(book: Book) -> Path | None:
-    """Return the path of the key that is named; from the book's folder, wherever the kernel runs."""
-    named = book.params.ssh_key_file
-    return book.cluster.root / Path(named).expanduser() if named else None
+    """Return the path of the key that is to be taken; from the book's folder, wherever the kernel runs.
+
+    One that an agent has to hold stays where it is.
+    """
+    p = book.params
+    path = book.cluster.root / Path(p.ssh_key_file).expanduser() if p.ssh_key_file else None
+    agents = p.provider == "generic" and p.ssh_agent
+    return None if path is not None and agents and not usable(path) and public_beside(path) else path
 
 
 key = Key()

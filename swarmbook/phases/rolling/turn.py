@@ -134,10 +134,11 @@ def _reboot(book: Book, host: Host) -> None:
 
     def look() -> tuple[bool, str]:
         host.close()
-        # A machine that is a container stays down when its system asks for a reboot.
-        down = [c for c in provider.plan([host.name], provider.machines()) if c.action is Action.START_MACHINE]
-        if down:
-            provider.provision(down)
+        # A machine that is a container stays down when its system asks for a reboot. A host of your own is for no one else to start.
+        if provider.name != "generic":
+            found = provider.plan([host.name], provider.machines())
+            if down := [change for change in found if change.action is Action.START_MACHINE]:
+                provider.provision(down)
         try:
             return host.ask(_BOOT, quiet=True) != before and host.ask(_UP, quiet=True), "its engine is not up"
         except HostUnreachable as error:

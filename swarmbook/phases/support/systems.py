@@ -7,16 +7,31 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from swarmbook.access.commands import Script, sh
+from swarmbook.access.commands import Script, lines, sh
 from swarmbook.base.errors import WorldError
+from swarmbook.phases.support.added import noted, noted_file
 
-__all__ = ["ENGINE_PACKAGES", "FAMILIES", "OS_RELEASE", "Family", "family_of", "install_engine", "read_os_release"]
+__all__ = [
+    "ENGINE_OF_OURS",
+    "ENGINE_PACKAGES",
+    "FAMILIES",
+    "OS_RELEASE",
+    "Family",
+    "family_of",
+    "install_engine",
+    "read_os_release",
+]
 
 #: Gives the fact ``os``, which :func:`read_os_release` reads.
 OS_RELEASE = sh("cat /etc/os-release 2>/dev/null | as os")
 
 #: The engine's package, by the parameter ``docker_source``; Docker's own has the same name for apt and dnf.
 ENGINE_PACKAGES: Mapping[str, str] = {"system": "docker.io", "docker": "docker-ce"}
+
+#: All that is asked for when an engine is installed, whatever the source.
+ENGINE_OF_OURS = frozenset(
+    [*ENGINE_PACKAGES.values(), "docker-cli", "docker-ce-cli", "containerd", "containerd.io", "runc", "iptables", "iptables-nft"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,7 @@ class Family:
         refresh: Fetches the lists of packages.
         updates: Prints how many updates wait.
         upgrade: Does them.
-        install: Template; installs ``packages``.
+        install: Installs ``"$@"``.
         lists: A file that is as old as the lists of packages.
     """
 
@@ -42,7 +57,7 @@ class Family:
     refresh: Script
     updates: Script
     upgrade: Script
-    install: str
+    install: Script
     lists: str
 
     def packages(self, purposes: Iterable[str]) -> tuple[str, ...]:
@@ -57,9 +72,18 @@ class Family:
         """Return the script that prints name and version of packages."""
         return sh(self.versions, packages=packages)
 
-    def install_command(self, packages: Iterable[str]) -> Script:
-        """Return the script that installs packages, on fresh lists."""
-        return sh("@!{refresh} && @!{install}", refresh=self.refresh, install=sh(self.install, packages=packages))
+    def install_command(self, packages: Iterable[str], further: Script | None = None) -> Script:
+        """Return the script that installs packages, on fresh lists, and notes on the node what it has added.
+
+        Args:
+            packages: The packages.
+            further: Prints the names of more.
+        """
+        return sh(
+            "@!{refresh} || exit\n@!{install}",
+            refresh=self.refresh,
+            install=noted(self.name, packages, self.install, further),
+        )
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -74,7 +98,7 @@ FAMILIES: Mapping[str, Family] = {
         refresh=sh("DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null"),
         updates=sh("apt-get -s upgrade | grep -c '^Inst'"),
         upgrade=sh("DEBIAN_FRONTEND=noninteractive apt-get upgrade -y -q"),
-        install="DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -- @{packages}",
+        install=sh('DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -- "$@"'),
         lists="/var/lib/apt/lists",
     ),
     "rhel": Family(
@@ -88,7 +112,7 @@ FAMILIES: Mapping[str, Family] = {
         refresh=sh("dnf -q makecache"),
         updates=sh("dnf -q -C list --upgrades 2>/dev/null | grep -c '^[^ ]*\\.[^ ]* '"),
         upgrade=sh("dnf -q -y upgrade"),
-        install="dnf -q -y install --setopt=install_weak_deps=False -- @{packages}",
+        install=sh('dnf -q -y install --setopt=install_weak_deps=False -- "$@"'),
         lists="/var/cache/dnf",
     ),
 }  # fmt: skip
@@ -168,11 +192,8 @@ def install_engine(host: str, system: Mapping[str, str], source: str) -> list[Sc
                 next="docker_source: docker in the parameters, for Docker's own repository",
             )
         # Debian 13 has the client in a package of its own.
-        client = sh(
-            "@!{install} $(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)",
-            install=family.install_command([ENGINE_PACKAGES["system"], "iptables"]),
-        )
-        return [client]
+        client = sh("$(apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli)")
+        return [family.install_command([ENGINE_PACKAGES["system"], "iptables"], client)]
     packages = [ENGINE_PACKAGES["docker"], "docker-ce-cli", "containerd.io"]
     if family.name == "rhel":
         return [
@@ -223,9 +244,10 @@ def _add_apt_repository(host: str, system: Mapping[str, str]) -> list[Script]:
         )
     key = "/etc/apt/keyrings/docker.asc"
     entry = f"Types: deb\nURIs: {_HOME}/{base}\nSuites: {name}\nComponents: stable\nSigned-By: {key}\n"
+    source = "/etc/apt/sources.list.d/docker.sources"
     return [
-        _fetch_key(f"{_HOME}/{base}/gpg", "debian", key),
-        sh("printf %s @{entry} > /etc/apt/sources.list.d/docker.sources", entry=entry),
+        lines(noted_file(key), _fetch_key(f"{_HOME}/{base}/gpg", "debian", key)),
+        lines(noted_file(source), sh("printf %s @{entry} > @{source}", entry=entry, source=source)),
     ]
 
 
@@ -233,7 +255,11 @@ def _add_dnf_repository() -> list[Script]:
     key = "/etc/pki/rpm-gpg/RPM-GPG-KEY-docker"
     # Rocky, Alma and RHEL are of the same make as CentOS, and $releasever is 9 or 10 on each.
     entry = f"[docker-ce-stable]\nname=Docker CE\nbaseurl={_HOME}/centos/$releasever/$basearch/stable\nenabled=1\ngpgcheck=1\ngpgkey=file://{key}\n"
+    source = "/etc/yum.repos.d/docker-ce.repo"
     return [
-        _fetch_key(f"{_HOME}/centos/gpg", "rhel", key),
-        sh("rpm --import @{key} && printf %s @{entry} > /etc/yum.repos.d/docker-ce.repo", key=key, entry=entry),
+        lines(noted_file(key), _fetch_key(f"{_HOME}/centos/gpg", "rhel", key)),
+        lines(
+            noted_file(source),
+            sh("rpm --import @{key} && printf %s @{entry} > @{source}", key=key, entry=entry, source=source),
+        ),
     ]
