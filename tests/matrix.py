@@ -82,6 +82,10 @@ ELSEWHERE = {
     "ssh_agent",
     "without",
     "rotate",
+    "replace",
+    "roll",
+    "on_finish",
+    "on_failure",
     "confirm",
 }
 #: Ports that nothing else of the cluster has, the highest among them.

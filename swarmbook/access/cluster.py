@@ -185,22 +185,19 @@ class Cluster:
         return [have[name] for name in wanted]
 
     def leaving(self, wanted: Collection[str]) -> list[str]:
-        """List the nodes of the inventory that the parameters do not name any more.
-
-        Args:
-            wanted: Names of the parameters' nodes, those that are left out included.
-        """
+        """List the nodes of the inventory that are not among these: the parameters' nodes and those that are left out."""
         return [node.name for node in self.nodes if node.name not in wanted]
 
     def refuse_removal(self, wanted: list[str]) -> None:
         """Refuse to go on when a node was taken out of the parameters: it must not be ignored."""
         if gone := self.leaving(wanted):
+            names = ", ".join(gone)
             raise WorldError(
-                f"{subject(gone, 'is', 'are')} no longer in the parameters' nodes, and {'has' if len(gone) == 1 else 'have'} not left the cluster yet",
+                f"{subject(gone, 'is', 'are')} no longer in the parameters' nodes, and still in the cluster",
                 where=str(self.file),
                 wanted="every node that was provisioned is named in `nodes`",
                 seen=f"nodes: {', '.join(wanted)}",
-                next=f"swarmbook scale PARAMS, which lets {', '.join(gone)} leave; or put {', '.join(gone)} back into `nodes`",
+                next=f"swarmbook scale PARAMS, which lets {names} leave; or put {names} back into `nodes`",
                 code=Code.NODE_TAKEN_OUT,
             )
 
