@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +44,18 @@ _COMMANDS = {
     "run": [],
     "destroy": ["90"],
     "cancel": ["91"],
-    "rebuild": ["90", *PHASES["90"].takes_away],
+    "rebuild": ["90", *(number for number in PHASES["90"].takes_away if PHASES[number].kind is Kind.BUILD)],
     "rotate": rotation_chapters(ROTATIONS),
 }
 
 _phase = click.Choice(BUILD)
+#: The endpoint's, which a run ends with where the parameters say so, and which may be run alone.
+_ENDPOINT = "20"
 _first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
-_last = click.option("--to", "last", type=_phase, help="Last notebook.  [default: 08]")
-_only = click.option("--only", type=_phase, help="Only this notebook.")
+_last = click.option(
+    "--to", "last", type=_phase, help="Last notebook.  [default: 08, or 20 where with_endpoint is true]"
+)
+_only = click.option("--only", type=click.Choice([*BUILD, _ENDPOINT]), help="Only this notebook.")
 signing_key_option = click.option(
     "--signing-key",
     metavar="KEY",
@@ -69,7 +73,14 @@ def approvals(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--yes", is_flag=True, help="Do not ask for confirmation.")(approve(command))
 
 
-def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]:
+def _with_endpoint(numbers: Iterable[str], params: Params) -> list[str]:
+    """Add the endpoint's notebook to those of a run that goes to the end, where it is wanted."""
+    return [*numbers, *([_ENDPOINT] if params.with_endpoint else [])]
+
+
+def _numbers(params: Params, first: str | None, last: str | None, only: str | None) -> list[str]:
+    if not last and not only:
+        return _with_endpoint((n for n in BUILD if (first or "01") <= n), params)
     numbers = [only] if only else [n for n in BUILD if (first or "01") <= n <= (last or "08")]
     if not numbers:
         raise UsageError(
@@ -138,7 +149,7 @@ def run(
                 wanted="a parameter file, --plan FILE or --resume RUN",
                 next="swarmbook run params/lab.yaml",
             )
-        numbers = _numbers(first, last, only)
+        numbers = _numbers(params, first, last, only)
         if without:  # machines are taken as they are
             params = left_out(params, without)
             numbers = with_03(numbers, params)
@@ -252,7 +263,10 @@ def plan(
 
     if command == "rotate" and not params.rotate:
         params = params.model_copy(update={"rotate": ["all"]})
-    made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
+    numbers = _COMMANDS[command] or _numbers(params, first, last, only)
+    if command == "rebuild":
+        numbers = _with_endpoint(numbers, params)
+    made = make_plan(params, numbers, Cluster(params.cluster))
     if out is not None:
         made.save(out)
         _sign(out, Cluster(params.cluster), signing_key)
@@ -321,7 +335,7 @@ def cancel(params: Params, **options: Any) -> None:
 def rebuild(params: Params, **options: Any) -> None:
     """Destroy the cluster and rebuild it on the same machines (90, then 03 to 08)."""
     require_machines(params, "rebuild")
-    Session(params, _COMMANDS["rebuild"], "rebuild", **options).run()
+    Session(params, _with_endpoint(_COMMANDS["rebuild"], params), "rebuild", **options).run()
 
 
 @click.command(epilog=example("swarmbook prune"))

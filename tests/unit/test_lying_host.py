@@ -64,7 +64,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.galera.members:found_on": [(Params(), "sw1"), (Params(mariadb_port=3306), "sw1")],
     "swarmbook.phases.galera.states:_shifts": [("galera_sw1", 60.0)],
     "swarmbook.phases.galera.step:_there": [("backend",)],
-    "swarmbook.phases.galera.verify:place_of": [("galera_sw1",)],
+    "swarmbook.phases.support.sql:place_of": [("galera_sw1",)],
     "swarmbook.phases.galera.work:_running": [("galera_sw1",)],
     "swarmbook.phases.overlay.step:links": [("10.0.0.1",)],
     "swarmbook.phases.overlay.step:network_named": [("backend",)],
