@@ -122,7 +122,8 @@ def _address(host: Host, service: str, phase: str) -> str:
             where=host.name,
             wanted=f"a running container of the service {service}",
             seen=place.ended,
-            next=f"swarmbook logs PARAMS {host.name}; then: swarmbook run PARAMS {'--from' if phase == '07' else '--only'} {phase}",
+            next=f"swarmbook logs PARAMS {host.name}; then: "
+            + ("swarmbook run PARAMS --from 07" if phase == "07" else "swarmbook run PARAMS --only 20"),
             code=Code.MEMBER_DOWN,
         )
     if not place.address:
@@ -130,6 +131,6 @@ def _address(host: Host, service: str, phase: str) -> str:
             f"run {phase} first: no container of {service} on {host.name}",
             where=host.name,
             wanted=f"a running container of the service {service}",
-            next="swarmbook run PARAMS --from 07" if phase == "07" else f"swarmbook run PARAMS --only {phase}",
+            next="swarmbook run PARAMS --from 07" if phase == "07" else "swarmbook run PARAMS --only 20",
         )
     return place.address

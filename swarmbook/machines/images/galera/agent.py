@@ -19,7 +19,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -58,8 +57,7 @@ _CLIENTS = (
 
 def log(text: str) -> None:
     """Write a line to the container's log."""
-    sys.stderr.write(f"{datetime.now(timezone.utc):%FT%T.%f}"[:-3] + f"Z agent: {text}\n")
-    sys.stderr.flush()
+    os.write(2, (f"{datetime.now(timezone.utc):%FT%T.%f}"[:-3] + f"Z agent: {text}\n").encode())
 
 
 class Trouble(Exception):
