@@ -23,7 +23,7 @@ from swarmbook.machines.images.galera.writer import (
 
 A, B, C = (Place(f"id-{name}", f"galera-{name}") for name in "abc")
 ALL = (A, B, C)
-NOBODY = Place("", "")
+NO_ONE = Place("", "")
 
 
 def seen(me: Place, writer: Place | None, **changes: object) -> Seen:
@@ -66,7 +66,7 @@ def seen(me: Place, writer: Place | None, **changes: object) -> Seen:
         (seen(B, A, view=(B, C)), Memory(absent=(6, 99.9 - GRACE_S)), Action.NOTHING),
         (seen(C, A, view=(B, C)), Memory(absent=(7, 99.9 - GRACE_S)), Action.NOTHING),
         (seen(C, A, view=(B, C)), Memory(absent=(7, 99.9 - GRACE_S - CLAIM_S)), Action.CLAIM),
-        (seen(A, NOBODY), Memory(), Action.CLAIM),
+        (seen(A, NO_ONE), Memory(), Action.CLAIM),
         (seen(B, A, view=(B, C)), Memory(stopping=True, absent=(7, 0.0)), Action.NOTHING),
         (seen(B, A, view=()), Memory(absent=(7, 0.0)), Action.NOTHING),
         # It came back, by the same name and as another one: no one gives the place back.
@@ -133,7 +133,7 @@ class World:
         """An UPDATE for one term, from a member of the component: the first one wins, wherever it was applied yet."""
         if name in self.component and self.rows[-1].term == term:
             if not any(place.uuid == to.uuid for place in self.view()):
-                to = NOBODY
+                to = NO_ONE
             self.rows.append(Row(term + 1, to))
             self.servers[name].applied = len(self.rows)
 
@@ -144,7 +144,7 @@ class World:
             return
         if server.pending is not None:
             decision, server.pending = server.pending, None
-            self.certify(name, self.rows[server.applied - 1].term, decision.to or NOBODY)
+            self.certify(name, self.rows[server.applied - 1].term, decision.to or NO_ONE)
             return
         what = self.look(name)
         decision = decide(what, server.memory, self.now)
@@ -243,7 +243,7 @@ def test_where_there_is_a_component_there_is_a_writer_soon(left: set[str], befor
     assert len(world.open()) == 1
 
 
-def test_nobody_takes_the_place_back() -> None:
+def test_no_one_takes_the_place_back() -> None:
     servers = {name: Server(Place(f"{name}-0", f"galera-{name}"), applied=1) for name in NAMES}
     world = World(servers, set(NAMES), [Row(1, servers["a"].place)])
 

@@ -40,8 +40,12 @@ resolvers engine
     timeout resolve 500ms
     timeout retry 300ms
     hold valid 500ms
-    hold nx 5s
-    hold other 10s
+    # The last address is kept, and found dead: a name that is known again would count as up before anything was asked.
+    hold nx 20d
+    hold obsolete 20d
+    hold refused 20d
+    hold timeout 20d
+    hold other 20d
 
 frontend health
     bind 127.0.0.1:8404
@@ -52,7 +56,7 @@ frontend health
 frontend {role}
     bind :3306
     tcp-request inspect-delay 15s
-    tcp-request content lua.hold members
+    tcp-request content lua.hold members {wanted}
     default_backend members
 
 backend members
@@ -77,5 +81,6 @@ def haproxy_cfg(params: Params, role: str) -> str:
         balance="leastconn" if role == "reader" else "first",
         port=AGENT_PORT,
         inter=_INTER[role],
+        wanted="any" if role == "reader" else "one",
         servers="".join(f"    server {name} {name}:3306\n" for name in names),
     )
