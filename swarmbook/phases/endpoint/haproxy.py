@@ -40,9 +40,10 @@ resolvers engine
     timeout resolve 500ms
     timeout retry 300ms
     hold valid 500ms
-    # The last address is kept, and found dead: a name that is known again would count as up before anything was asked.
+    # While a name is not known, its last address is kept, and found dead: a server whose name is known again counts as up, before
+    # anything was asked. Another address is taken at once.
     hold nx 20d
-    hold obsolete 20d
+    hold obsolete 0s
     hold refused 20d
     hold timeout 20d
     hold other 20d

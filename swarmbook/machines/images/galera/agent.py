@@ -154,6 +154,7 @@ class Agent:
         self._memory = Memory()
         self._view = ""  # the view in which the row was read behind everything else
         self._leaving = False
+        self._looked = 0.0
         self._said = self._state = ""
         self._addresses: dict[str, str] = {}
         self.word = Word()
@@ -180,7 +181,16 @@ class Agent:
 
     def _once(self) -> bool:
         """Look once and do what follows; tell whether there is nothing to hand over."""
+        begun = time.monotonic()
         seen = self._look(causal=False)
+        if time.monotonic() - self._looked > FRESH_S and self._looked:
+            # It was frozen, or its server was: the others may have gone on without it, and it does not know yet.
+            self._view = ""
+            if not seen.read_only and seen.row is not None:
+                self._note(f"fence: {time.monotonic() - self._looked:.1f} s without a look")
+                self._fence(kill=False)
+            seen = self._look(causal=True)
+        self._looked = begun
         mine = seen.row is not None and seen.row.writer.uuid == seen.me.uuid
         if mine and seen.row is not None and (self._memory.stopping or seen.row.asked or not seen.synced):
             self._memory = replace(self._memory, able=tuple(_able(seen, self._addresses)))

@@ -162,7 +162,9 @@ def _as_writer(seen: Seen, row: Row, memory: Memory, now: float) -> Decision:
 def _as_another(seen: Seen, row: Row, memory: Memory, now: float) -> Decision:
     """Claim the place of a writer that is not in the view: in the order of names, each a while after the one before."""
     ids = {place.uuid for place in seen.view}
-    if row.writer.uuid in ids or seen.me.uuid not in ids or memory.stopping:  # a view without oneself is not known yet
+    if (
+        row.writer.uuid in ids or seen.me.uuid not in ids or memory.stopping
+    ):  # a view that lacks this member is not known yet
         return Decision(Action.NOTHING, memory=replace(memory, absent=None))
     since = memory.absent[1] if memory.absent is not None and memory.absent[0] == row.term else now
     memory = replace(memory, absent=(row.term, since))
