@@ -91,6 +91,7 @@ ELSEWHERE = {
 #: Ports that nothing else of the cluster has, the highest among them.
 PORTS = {
     "docker_api_port": [2376, 2399], "consul_https_port": [8501, 65535], "mariadb_port": [0, 3306],
+    "endpoint_writer_port": [0, 3307], "endpoint_reader_port": [0, 3308],
 }  # fmt: skip
 #: What a lab on a small computer without a registry lets vary; the live sample leaves the others at their defaults.
 LAB = {

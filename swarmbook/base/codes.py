@@ -145,7 +145,9 @@ class Code(str, Enum):
     FOUNDING_FAILED = "founding-failed"
     MEMBER_DOWN = "member-down"
     MEMBER_PORT_TAKEN = "member-port-taken"
+    NO_WRITER = "no-writer"
     SUBNET_TAKEN = "subnet-taken"
+    WRITER_NOT_SYNCED = "writer-not-synced"
 
     def __str__(self) -> str:
         return self.value

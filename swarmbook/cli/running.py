@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,37 +34,37 @@ from swarmbook.show.changes import plan_text
 if TYPE_CHECKING:
     from swarmbook.record.resume import Parent
 
-__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "replace", "roll", "run", "scale", "verify"]
+__all__ = ["cancel", "destroy", "plan", "prune", "rebuild", "run", "verify"]
 
 BUILD = numbers_of(Kind.START, Kind.BUILD)  # 00 only when asked for by number
 #: Those that only check.
 _VERIFY = [phase.number for phase in PHASES.values() if phase.verifies]
 #: Which notebooks a command runs; `run` by its options.
-_COMMANDS = {
+COMMANDS = {
     "run": [],
     "destroy": ["90"],
     "cancel": ["91"],
-    "rebuild": ["90", *PHASES["90"].takes_away],
+    "rebuild": ["90", *(number for number in PHASES["90"].takes_away if PHASES[number].kind is Kind.BUILD)],
     "rotate": rotation_chapters(ROTATIONS),
-    "replace": ["23", *PHASES["91"].takes_away],
-    "scale": ["21", *PHASES["91"].takes_away],
+    "replace": ["23", *numbers_of(Kind.BUILD)],
+    "scale": ["21", *numbers_of(Kind.BUILD)],
 }
 #: It goes on from 03, with the packages that 02 has installed.
 _REBUILT = {"undo_packages": "never"}
 
 _phase = click.Choice(BUILD)
+#: The endpoint's, which a run ends with where the parameters say so, and which may be run alone.
+_ENDPOINT = "20"
 _first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
-_last = click.option("--to", "last", type=_phase, help="Last notebook.  [default: 08]")
-_only = click.option("--only", type=_phase, help="Only this notebook.")
+_last = click.option(
+    "--to", "last", type=_phase, help="Last notebook.  [default: 08, or 20 where with_endpoint is true]"
+)
+_only = click.option("--only", type=click.Choice([*BUILD, _ENDPOINT]), help="Only this notebook.")
 signing_key_option = click.option(
     "--signing-key",
     metavar="KEY",
     help="SSH key that signs the run's record; with a .pub file, the SSH agent signs. Default: git's signing key, or else the cluster's.",
 )
-
-
-def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
-    return with_parameters(approvals(signing_key_option(with_json(command))))
 
 
 def approvals(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,7 +77,14 @@ def approvals(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--yes", is_flag=True, help="Do not ask for confirmation.")(approve(command))
 
 
-def _numbers(first: str | None, last: str | None, only: str | None) -> list[str]:
+def with_endpoint(numbers: Iterable[str], params: Params) -> list[str]:
+    """Add the endpoint's notebook to those of a run that goes to the end, where it is wanted."""
+    return [*numbers, *([_ENDPOINT] if params.with_endpoint else [])]
+
+
+def _numbers(params: Params, first: str | None, last: str | None, only: str | None) -> list[str]:
+    if not last and not only:
+        return with_endpoint((n for n in BUILD if (first or "01") <= n), params)
     numbers = [only] if only else [n for n in BUILD if (first or "01") <= n <= (last or "08")]
     if not numbers:
         raise UsageError(
@@ -146,7 +153,7 @@ def run(
                 wanted="a parameter file, --plan FILE or --resume RUN",
                 next="swarmbook run params/lab.yaml",
             )
-        numbers = _numbers(first, last, only)
+        numbers = _numbers(params, first, last, only)
         if without:  # machines are taken as they are
             params = left_out(params, without)
             numbers = with_03(numbers, params)
@@ -229,7 +236,7 @@ def _same(given: Params | None, kept: Params, whose: str, where: Path) -> None:
 @click.option(
     "--for",
     "command",
-    type=click.Choice(list(_COMMANDS)),
+    type=click.Choice(list(COMMANDS)),
     default="run",
     show_default=True,
     help="The command to plan.",
@@ -264,7 +271,10 @@ def plan(
         params = params.model_copy(update={"rotate": ["all"]})
     if command == "rebuild":
         params = params.model_copy(update=_REBUILT)
-    made = make_plan(params, _COMMANDS[command] or _numbers(first, last, only), Cluster(params.cluster))
+    numbers = COMMANDS[command] or _numbers(params, first, last, only)
+    if command in ("rebuild", "replace", "scale"):
+        numbers = with_endpoint(numbers, params)
+    made = make_plan(params, numbers, Cluster(params.cluster))
     if out is not None:
         made.save(out)
         _sign(out, Cluster(params.cluster), signing_key)
@@ -311,49 +321,6 @@ def verify(params: Params, quiet: bool, on_change: bool, signing_key: str | None
         sys.exit(error.exit_code)
 
 
-@click.command(epilog=example("swarmbook replace params/lab.yaml sw3"))
-@_asks
-@click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
-def replace(params: Params, nodes: tuple[str, ...], **options: Any) -> None:
-    """Replace the machines of nodes by new ones of the same names (23, then 01 to 08).
-
-    For a machine that is gone for good, or should be. What is left of it is removed first, which asks; your own hosts are not
-    touched: give the new one's address in hosts before. The others go on, and the new member gets its data from them.
-    """
-    require_machines(params, "replace")
-    given = params.model_copy(update={"replace": list(nodes)})
-    Session(given, _COMMANDS["replace"], "replace", **options).run()
-
-
-@click.command(epilog=example("swarmbook roll params/lab.yaml system"))
-@click.argument("params", type=click.Path(dir_okay=False), metavar="PARAMS")
-@click.argument("what", type=click.Choice(["members", "engines", "system"]))
-@signing_key_option
-@with_json
-def roll(params: str, what: Any, **options: Any) -> None:
-    """Restart or renew node after node, without an outage (22).
-
-    WHAT is members (each restarted), engines (each restarted), or system (each node drained, its packages brought up to date,
-    rebooted, and taken back). Before each node's turn a gate: all members Synced and at ease, all nodes ready, raft whole. A
-    gate that does not open stops it; the same command goes on from there.
-    """
-    given = load_params(params).model_copy(update={"roll": what})
-    require_machines(given, "roll")
-    Session(given, ["22"], "roll", **options).run()
-
-
-@click.command(epilog=example("swarmbook scale params/lab.yaml"))
-@_asks
-def scale(params: Params, **options: Any) -> None:
-    """Make the running cluster as large as the parameters say: smaller first (21), then 01 to 08.
-
-    Edit nodes, swarm_managers or galera_nodes before. Nodes that are named no longer leave one after the other: the member,
-    Consul's agent, the manager, the node; their machines are removed last, which asks. Your own hosts are only let go.
-    """
-    require_machines(params, "scale")
-    Session(params, _COMMANDS["scale"], "scale", **options).run()
-
-
 def _takes_away(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_named_cluster(approvals(signing_key_option(with_json(command))))
 
@@ -369,14 +336,14 @@ def destroy(params: Params, **options: Any) -> None:
     if not Cluster(params.cluster).exists():
         say("Nothing to destroy.")
         return
-    Session(params, _COMMANDS["destroy"], "destroy", **options).run()
+    Session(params, COMMANDS["destroy"], "destroy", **options).run()
 
 
 @click.command(epilog=example("swarmbook cancel params/lab.yaml"))
 @_takes_away
 def cancel(params: Params, **options: Any) -> None:
     """Remove everything, including the machines with their disks, keys and network (91)."""
-    Session(params, _COMMANDS["cancel"], "cancel", **options).run()
+    Session(params, COMMANDS["cancel"], "cancel", **options).run()
 
 
 @click.command(epilog=example("swarmbook rebuild params/lab.yaml --yes"))
@@ -384,7 +351,7 @@ def cancel(params: Params, **options: Any) -> None:
 def rebuild(params: Params, **options: Any) -> None:
     """Destroy the cluster and rebuild it on the same machines (90, then 03 to 08)."""
     require_machines(params, "rebuild")
-    Session(params.model_copy(update=_REBUILT), _COMMANDS["rebuild"], "rebuild", **options).run()
+    Session(params.model_copy(update=_REBUILT), with_endpoint(COMMANDS["rebuild"], params), "rebuild", **options).run()
 
 
 @click.command(epilog=example("swarmbook prune"))

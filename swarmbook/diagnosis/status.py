@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,8 +14,10 @@ from swarmbook.access.probe import Facts, Probe
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.base.words import typed
 from swarmbook.book.book import Book
+from swarmbook.diagnosis.endpoint import deployed, endpoint_lines, role_of, ways
 from swarmbook.model.checks import Table
 from swarmbook.model.health import Agent, Component, ContainerState, EngineState, GaleraState, Role, SwarmState
+from swarmbook.phases.endpoint.agents import agents_of
 from swarmbook.phases.galera.members import Member, found_on
 
 __all__ = ["Row", "by_ssh", "endpoints", "how_to_reach", "read_row", "status"]
@@ -34,6 +37,7 @@ class Row:
         agent: What that is.
         galera: Its member.
         component: The part of the Galera cluster that it is in, as far as it says so.
+        part: What its member is in the election of a writer: ``writer``, ``fenced`` or ``open``; empty where there is none.
     """
 
     node: str
@@ -45,6 +49,7 @@ class Row:
     agent: Agent | None = None
     galera: GaleraState = GaleraState.ABSENT
     component: Component | None = None
+    part: str = ""
 
     @property
     def reachable(self) -> bool:
@@ -63,7 +68,7 @@ class Row:
     @property
     def member(self) -> str:
         """Its member, in words."""
-        return _words(self.galera, self.component, ", ")
+        return ", ".join(filter(None, [_words(self.galera, self.component, ", "), self.part]))
 
     def cells(self) -> list[str]:
         """Return the row in words, for a table; of a node that does not answer, only why."""
@@ -144,7 +149,8 @@ def status(book: Book) -> list[Row]:
             row = host.ask(row_of(host.name), quiet=True)
             if host.name not in members:
                 return replace(row, galera=GaleraState.NOT_WANTED)
-            return _with_member(row, host.ask(found_on(book.params, host.name), quiet=True))
+            row = _with_member(row, host.ask(found_on(book.params, host.name), quiet=True))
+            return replace(row, part=role_of(host.ask(agents_of(book.params, host.name), quiet=True)))
         except SwarmbookError as error:
             return Row(host.name, f"{type(error).__name__}: {(error.seen or error.what).splitlines()[0]}")
 
@@ -225,5 +231,8 @@ def how_to_reach(book: Book) -> str:
             lines.append(
                 f"  admin     {client} --user={params.mariadb_admin} --ssl-cert={typed(f'{leaf}.pem')} --ssl-key={typed(f'{leaf}.key')}"
             )
+    if deployed(book.cluster, params):
+        with contextlib.suppress(SwarmbookError):  # taken away since, or not to be asked now
+            lines += endpoint_lines(*ways(book))
     lines.append(f"  a node    swarmbook ssh {node.name}")
     return "\n".join(lines)

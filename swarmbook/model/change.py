@@ -95,6 +95,9 @@ class Action(str, Enum):
     UPDATE_MEMBER = "update-member"
     LOGIN = "login"  # user, what lets it in
     REMOVE_LOGIN = "remove-login"  # user
+    # 20: the endpoint
+    ELECT = "elect"  # the first writer
+    AWAIT_ENDPOINT = "await-endpoint"  # service
     # 21: scale
     DEMOTE = "demote"
     REMOVE_MEMBER = "remove-member"  # service
@@ -133,6 +136,7 @@ WAITS = frozenset(
         Action.AWAIT_FIRST,
         Action.REUNITE,
         Action.AWAIT_MEMBER,
+        Action.AWAIT_ENDPOINT,
     }
 )
 

@@ -86,17 +86,18 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap", "galera:accounts"), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),
+        Phase("20", "endpoint", Kind.CARE, ("endpoint:elect", "endpoint:deploy", "endpoint:prove"), _GALERA, serves=True),
         Phase("21", "scale", Kind.CARE, ("scale:shrink",), _GALERA, cancels=True, shrinks=True),
         Phase("22", "rolling_change", Kind.CARE, ("rolling:roll",), _GALERA),
         Phase("23", "replace_node", Kind.CARE, ("replacement:discard",), _MACHINE, cancels=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),
-            takes_away=("03", "04", "05", "06", "07", "08"),
+            takes_away=("03", "04", "05", "06", "07", "08", "20"),
         ),
         Phase(
             "91", "cancel_instances", Kind.TAKE_AWAY, ("provision:doomed", "provision:cancel"), ("node", "disk", "kernel"),
-            takes_away=("01", "02", "03", "04", "05", "06", "07", "08"),
+            takes_away=("01", "02", "03", "04", "05", "06", "07", "08", "20"),
         ),
     )
 })  # fmt: skip

@@ -39,7 +39,15 @@ _SHARED = ("/", "/home", "/media", "/mnt", "/opt", "/var", "/var/lib")
 #: Of MariaDB itself, and of the book, which verifies by a login and in a schema of its own.
 _RESERVED_USERS = ("root", "mysql", "swarmbook", "public", "mariadb")
 #: `test` is dropped when a cluster is founded.
-_RESERVED_SCHEMAS = ("mysql", "sys", "information_schema", "performance_schema", "test", "swarmbook_verify")
+_RESERVED_SCHEMAS = (
+    "mysql",
+    "sys",
+    "information_schema",
+    "performance_schema",
+    "test",
+    "swarmbook",
+    "swarmbook_verify",
+)
 
 
 #: Ports of a node that no parameter moves.
@@ -189,6 +197,7 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera"
         )
+    yield from _check_names(p, bad)
     for key in ("mariadb_user", "mariadb_admin"):
         if getattr(p, key) in _RESERVED_USERS:
             yield Mistake(
@@ -209,6 +218,21 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         )
 
 
+def _check_names(p: Params, bad: set[str]) -> Iterator[Mistake]:
+    """Refuse what would be known by a name of the endpoint's: a member is called by its cluster and its node."""
+    roles = ("writer", "reader")
+    for stranger in [
+        name for name in dict.fromkeys(p.members()) if name in roles and not bad & {"nodes", "galera_nodes"}
+    ]:
+        yield Mistake(
+            0, "galera_nodes" if p.galera_nodes else "nodes", f"the member on {stranger} would have the endpoint's name, {p.mariadb_cluster_name}-{stranger}", "another name for the node"
+        )  # fmt: skip
+    if p.mariadb_cluster_name.endswith(tuple(f"-{each}" for each in (*roles, "endpoint"))):
+        yield Mistake(
+            0, "mariadb_cluster_name", f"{p.mariadb_cluster_name} could be a name of another database's endpoint", "another one, such as galera"
+        )  # fmt: skip
+
+
 def _check_settings(p: Params, bad: set[str]) -> Iterator[Mistake]:
     """Refuse settings that would break the cluster; those in a file are refused by 07, before it changes anything."""
     if "mariadb_settings" in bad:
@@ -221,7 +245,7 @@ def _check_settings(p: Params, bad: set[str]) -> Iterator[Mistake]:
 def _check_ports(p: Params, bad: set[str]) -> Iterator[Mistake]:
     """Two that want one port of a node: the first of them would have it."""
     taken = dict(_PORTS)
-    for key in ("docker_api_port", "consul_https_port", "mariadb_port"):
+    for key in ("docker_api_port", "consul_https_port", "mariadb_port", "endpoint_writer_port", "endpoint_reader_port"):
         port: int = getattr(p, key)
         if not port or key in bad:
             continue
@@ -233,13 +257,14 @@ def _check_ports(p: Params, bad: set[str]) -> Iterator[Mistake]:
 
 def _check_size(p: Params, subnet: ipaddress.IPv4Network) -> Iterator[Mistake]:
     """Refuse a network without an address for each member, for what 06 tries on each node, and for the engine of each node."""
-    wanted = len(set(p.members())) + 2 * len(set(p.nodes)) + 1
+    # Two more for each node where the endpoint is wanted: whether 20 is run by hand, no parameter says.
+    wanted = len(set(p.members())) + (4 if p.with_endpoint else 2) * len(set(p.nodes)) + 1
     if subnet.num_addresses - 2 < wanted:
         fitting = next(bits for bits in range(30, 0, -1) if 2 ** (32 - bits) - 2 >= wanted)
         yield Mistake(
             0,
             "overlay_subnet",
-            f"{subnet} has {max(subnet.num_addresses - 2, 0)} addresses, and {wanted} are needed: one for each member, two for each "
+            f"{subnet} has {max(subnet.num_addresses - 2, 0)} addresses, and {wanted} are needed: one for each member, {'four' if p.with_endpoint else 'two'} for each "
             "node, one for the gateway",
             f"a /{fitting} or larger",
         )

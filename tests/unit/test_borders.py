@@ -50,7 +50,7 @@ from swarmbook.machines.images import releases
 from swarmbook.model.checks import Check
 from swarmbook.notebook import open_book as open_in_notebook
 from swarmbook.params.flat import read_flat
-from swarmbook.phases.galera import verify
+from swarmbook.phases.support import sql
 from swarmbook.phases.support.consul_api import ConsulApi
 from swarmbook.runner.run import ours as named_by_the_runner
 from swarmbook.testing.errors import raises
@@ -191,7 +191,7 @@ _LOOKED_FOR = {
 ADAPTERS = {
     "swarmbook.access.docker_api", "swarmbook.access.docker_containers", "swarmbook.access.docker_images", "swarmbook.access.docker_settings", "swarmbook.access.hosts", "swarmbook.access.identities", "swarmbook.access.lease",
     "swarmbook.access.ssh_keys", "swarmbook.machines.images.releases", "swarmbook.machines.softlayer_api", "swarmbook.params.flat",
-    "swarmbook.phases.galera.verify", "swarmbook.phases.support.consul_api",
+    "swarmbook.phases.support.consul_api", "swarmbook.phases.support.sql",
 }  # fmt: skip
 
 #: Modules that use one on files and values of this computer, or in here only: what they raise meets the border of who called them
@@ -364,8 +364,8 @@ def _trials() -> Iterator[tuple[str, Trial]]:
     yield "scan_host_key, asking", lambda error, patch, _: _scan(patch, "paramiko.Transport", error)
     yield "held_by", _agent
     yield "reachable", _reachable
-    yield "verify.connect", lambda error, patch, book: _member(error, patch, book, connecting=True)
-    yield "verify, a statement", lambda error, patch, book: _member(error, patch, book, connecting=False)
+    yield "sql.connect", lambda error, patch, book: _member(error, patch, book, connecting=True)
+    yield "sql, a statement", lambda error, patch, book: _member(error, patch, book, connecting=False)
 
 
 def _connect(error: Exception, patch: pytest.MonkeyPatch, book: Book) -> Any:
@@ -409,11 +409,11 @@ def _reachable(error: Exception, patch: pytest.MonkeyPatch, _: Any) -> Any:
 
 def _member(error: Exception, patch: pytest.MonkeyPatch, book: Book, *, connecting: bool) -> None:
     host = book.fleet["sw1"]
-    patch.setattr(verify, "_address", lambda *_: "172.18.0.3")
+    patch.setattr(sql, "_address", lambda *_: "172.18.0.3")
     patch.setattr(host, "forward", lambda *_: contextlib.nullcontext(9))
     opened = types.SimpleNamespace(close=lambda: None, cursor=Broken(error))
     patch.setattr("pymysql.connect", Broken(error)._raise if connecting else lambda **_: opened)
-    with verify.connect(book, "sw1") as connection, connection.cursor():
+    with sql.connect(book, "sw1") as connection, connection.cursor():
         pass
 
 

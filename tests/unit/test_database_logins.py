@@ -12,8 +12,9 @@ from swarmbook.base.secrets import Secret, mask
 from swarmbook.book.book import Book
 from swarmbook.model.change import Action
 from swarmbook.params import Params, load_params, params_from_record
-from swarmbook.phases.galera.accounts import VERIFIER, accounts
+from swarmbook.phases.galera.accounts import accounts
 from swarmbook.phases.galera.logins import ED25519, NATIVE, Login, Logins, logins_of, password_hash, statements
+from swarmbook.phases.support.sql import VERIFIER
 from swarmbook.testing.errors import raises
 
 CONTAINER = "0123456789ab"

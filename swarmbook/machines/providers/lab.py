@@ -164,7 +164,10 @@ class LabProvider:
                     params.lab_disk_gb,
                     key,
                     dict.fromkeys(
-                        [_SSH, params.docker_api_port, params.consul_https_port, params.mariadb_port or _MARIADB]
+                        [
+                            *(_SSH, params.docker_api_port, params.consul_https_port, params.mariadb_port or _MARIADB),
+                            *filter(None, (params.endpoint_writer_port, params.endpoint_reader_port)),
+                        ]
                     ),
                 )
             else:

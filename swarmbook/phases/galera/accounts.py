@@ -14,12 +14,11 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import Params
 from swarmbook.phases.galera.logins import Login, Logins, applied, logins_of, password_hash, statements
-from swarmbook.phases.galera.stack import service_name
+from swarmbook.phases.support.members import service_name
+from swarmbook.phases.support.sql import VERIFIER, VERIFY_SCHEMA
 
-__all__ = ["VERIFIER", "VERIFY_SCHEMA", "accounts"]
+__all__ = ["accounts"]
 
-#: The book's own login, by which 08 verifies; it may write in a schema of its own, and nowhere else.
-VERIFIER, VERIFY_SCHEMA = "swarmbook", "swarmbook_verify"
 #: Of earlier versions: root, over the network.
 _GONE = ("root",)
 _FILE = "/run/swarmbook-logins.sql"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, number
 from swarmbook.book.book import Book
-from swarmbook.phases.galera.members import found_on, of_service
-from swarmbook.phases.galera.stack import service_name
+from swarmbook.phases.galera.members import found_on
+from swarmbook.phases.support.members import of_service, service_name
 
 __all__ = ["MOST_PAUSED", "Ease", "Flow", "held_back"]
 

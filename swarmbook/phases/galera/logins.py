@@ -18,7 +18,7 @@ from nacl.bindings import crypto_scalarmult_ed25519_base
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.probe import Facts, Probe, container_id, line
 from swarmbook.base.secrets import Secret, register
-from swarmbook.phases.galera.members import of_service
+from swarmbook.phases.support.members import of_service
 
 __all__ = ["ED25519", "NATIVE", "Login", "Logins", "applied", "logins_of", "password_hash", "statements"]
 

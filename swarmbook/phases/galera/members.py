@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from swarmbook.access.commands import Script, sh
+from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, container_id, line, number
 from swarmbook.base.errors import WorldError
 from swarmbook.model.health import Component, GaleraState
 from swarmbook.params import Params
 from swarmbook.phases.galera.scripts import Progress
-from swarmbook.phases.galera.stack import service_name
 from swarmbook.phases.support.member_data import data_folder
+from swarmbook.phases.support.members import of_service, service_name
 
-__all__ = ["Galera", "Member", "Position", "Wsrep", "found_on", "nobody_serves", "of_service", "running_of"]
+__all__ = ["Galera", "Member", "Position", "Wsrep", "found_on", "nobody_serves"]
 
 #: Lines at the head of a member's log that tell how it got its data, and when.
 _MILESTONES = "galera: (founding|joining)|mariabackup [SI]ST completed on joiner|Synchronized with group"
@@ -148,31 +148,6 @@ def nobody_serves(members: Mapping[str, Member]) -> WorldError:
         seen=positions,
         next="let them find each other (swarmbook status PARAMS); after a full outage compare uuid and seqno of all "
         "members above before anyone bootstraps, or take the cluster away with its data: swarmbook destroy PARAMS",
-    )
-
-
-def of_service(service: str, *more: str) -> Script:
-    """Build the ``docker ps`` for the containers of a service.
-
-    Args:
-        service: Its full name.
-        more: More filters, ``status=exited`` say.
-    """
-    filters = [
-        word for value in (f"label=com.docker.swarm.service.name={service}", *more) for word in ("--filter", value)
-    ]
-    return sh("docker ps --no-trunc @{filters}", filters=filters)
-
-
-def running_of(service: str) -> Probe[tuple[str, ...]]:
-    """Ask for the ids of a service's containers that run.
-
-    Args:
-        service: Its full name.
-    """
-    return Probe(
-        sh("@!{running} -q | as running", running=of_service(service)),
-        lambda facts: tuple(container_id(line) for line in facts["running"] if line),
     )
 
 

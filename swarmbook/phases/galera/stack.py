@@ -19,22 +19,13 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacing
 from swarmbook.phases.support.images import image_of
 from swarmbook.phases.support.member_data import data_folder, volume_name
+from swarmbook.phases.support.members import ROLES, endpoint_name, member_name
 
-__all__ = ["Parts", "document", "member_name", "parts", "service_name"]
+__all__ = ["Parts", "certificate_names", "document", "parts"]
 
 _DATA = "/var/lib/galera"
 #: Where 04 puts the CA of Consul's agents, for all that ask the agent of their node.
 _CONSUL_CA = "/etc/swarmbook/consul/public"
-
-
-def member_name(params: Params, node: str) -> str:
-    """Return the name of a node's member: its alias on the overlay, its ``wsrep_node_name``, its certificate's name."""
-    return f"{params.mariadb_cluster_name}-{node}"
-
-
-def service_name(params: Params, node: str) -> str:
-    """Return the full name of the swarm service that runs the member on a node."""
-    return f"{params.mariadb_cluster_name}_{node}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,11 @@ def certificate_names(params: Params, node: Node) -> list[str]:
         member_name(params, node.name),
         cluster,
         f"{cluster}.service.consul",
+        *(
+            name
+            for role in ROLES
+            for name in (endpoint_name(params, role), f"{endpoint_name(params, role)}.service.consul")
+        ),
         node.name,
         node.private_address,
         *([] if ip_address(node.public_address).is_loopback else [node.public_address]),
@@ -148,6 +144,7 @@ def _service(
         "GALERA_PEERS": cluster,
         "GALERA_DATABASE": params.mariadb_database,
         "GALERA_USER": params.mariadb_user,
+        "GALERA_NETWORK": params.galera_network,
         "GALERA_FOUNDING": founding,
         "GALERA_JOIN_TIMEOUT": str(params.wait_timeout),
         "CONSUL_ADDR": f"{node.private_address}:{params.consul_https_port}",

@@ -13,8 +13,7 @@ from swarmbook.access.probe import Probe
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.book.book import Book
 from swarmbook.book.display import show_picture
-from swarmbook.phases.galera.members import of_service
-from swarmbook.phases.galera.stack import service_name
+from swarmbook.phases.support.members import of_service, service_name
 from swarmbook.show.drawing import states
 
 __all__ = ["course", "read_shifts", "states_shown"]

@@ -18,7 +18,7 @@ from swarmbook.params import Params
 from swarmbook.phases.galera.members import Galera, Member, Wsrep, found_on
 from swarmbook.phases.galera.plan import plan_galera, retired_secrets, token_name
 from swarmbook.phases.galera.scripts import initial_scripts
-from swarmbook.phases.galera.stack import Parts, document, member_name, parts
+from swarmbook.phases.galera.stack import Parts, document, parts
 from swarmbook.phases.galera.states import states_shown
 from swarmbook.phases.galera.work import Work
 from swarmbook.phases.support import stack
@@ -26,6 +26,7 @@ from swarmbook.phases.support.authorities import advance
 from swarmbook.phases.support.consul_api import api
 from swarmbook.phases.support.consul_tokens import Token, forget_others, known_tokens, lingering, write_token
 from swarmbook.phases.support.images import ensure_images, image_of, nodes_without_image
+from swarmbook.phases.support.members import ROLES, endpoint_name, member_name
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["bootstrap"]
@@ -184,8 +185,12 @@ def _there(network: str) -> Probe[bool]:
 def _token(book: Book) -> Token:
     """Return the token by which members announce themselves to Consul."""
     cluster = book.params.mariadb_cluster_name
+    names = [cluster, *(endpoint_name(book.params, role) for role in ROLES)]
     return Token.of(
-        book, token_name(cluster), f'service "{cluster}" {{ policy = "write" }}\n', f"{cluster}-consul-token"
+        book,
+        token_name(cluster),
+        "".join(f'service "{name}" {{ policy = "write" }}\n' for name in names),
+        f"{cluster}-consul-token",
     )
 
 

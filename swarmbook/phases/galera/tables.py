@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, line
 from swarmbook.model.checks import Check
-from swarmbook.phases.galera.members import of_service
+from swarmbook.phases.support.members import of_service
 
 __all__ = ["Table", "replicated", "tables_of"]
 

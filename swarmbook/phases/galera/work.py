@@ -14,11 +14,12 @@ from swarmbook.base.secrets import mask
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.phases.galera.ease import Ease
-from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_serves, of_service, running_of
+from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_serves
 from swarmbook.phases.galera.plan import REUNION_S
-from swarmbook.phases.galera.stack import Parts, document, service_name
+from swarmbook.phases.galera.stack import Parts, document
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.member_data import MARK, data_folder
+from swarmbook.phases.support.members import of_service, running_of, service_name
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.support.updates import Updates
 

@@ -15,10 +15,10 @@ from swarmbook.machines.providers import provider_for
 from swarmbook.model.change import Action
 from swarmbook.phases.engine.probe import ENGINE, tasks
 from swarmbook.phases.engine.restart import is_well, restart
-from swarmbook.phases.galera.members import found_on, running_of
-from swarmbook.phases.galera.stack import service_name
+from swarmbook.phases.galera.members import found_on
 from swarmbook.phases.rolling.gate import swarm_manager
 from swarmbook.phases.support.autolock import unlock_manager
+from swarmbook.phases.support.members import running_of, service_name
 from swarmbook.phases.support.passing import run_with_packages
 from swarmbook.phases.support.systems import OS_RELEASE, family_of, read_os_release
 

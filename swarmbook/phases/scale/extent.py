@@ -12,9 +12,9 @@ from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.machines.providers import provider_for
 from swarmbook.phases.galera.members import Member, found_on
-from swarmbook.phases.galera.stack import member_name
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.members import member_name
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.probe import LISTING
 

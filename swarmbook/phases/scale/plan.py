@@ -9,8 +9,8 @@ from swarmbook.model.change import Action, Change, Word
 from swarmbook.model.checks import Check, equal
 from swarmbook.model.health import Role
 from swarmbook.params import Params
-from swarmbook.phases.galera.stack import service_name
 from swarmbook.phases.scale.extent import Extent
+from swarmbook.phases.support.members import service_name
 
 __all__ = ["checks", "demoted", "plan_scale", "strays"]
 

@@ -15,11 +15,12 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check
 from swarmbook.model.health import Role, SwarmState
 from swarmbook.params import Params
-from swarmbook.phases.galera.members import found_on, running_of
+from swarmbook.phases.galera.members import found_on
 from swarmbook.phases.scale.extent import Extent, extent_of, listing, raft_peers
 from swarmbook.phases.scale.plan import checks, plan_scale
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.members import running_of
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.probe import LOCAL
 

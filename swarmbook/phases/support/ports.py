@@ -39,6 +39,8 @@ def wanted_ports(params: Params) -> list[Port]:
     """List every port that the nodes use among themselves, or show."""
     both = ("tcp", "udp")
     mariadb = [Port("tcp", params.mariadb_port, "MariaDB", SERVED | Users.CLIENTS)] if params.mariadb_port else []
+    ends = {"the writer": params.endpoint_writer_port, "the readers": params.endpoint_reader_port}
+    mariadb += [Port("tcp", port, what, SERVED | Users.CLIENTS) for what, port in ends.items() if port]
     return [
         Port("tcp", params.docker_api_port, "the engine's API"),
         Port("tcp", 2377, "swarm"),

@@ -1,0 +1,119 @@
+"""What the members' agents say: who the writer is, who is open, who is fenced. One probe on each node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from swarmbook.access.commands import sh
+from swarmbook.access.probe import Facts, Probe, container_id, line, name, number
+from swarmbook.base.errors import OutOfOrder
+from swarmbook.book.book import Book
+from swarmbook.params import Params
+from swarmbook.phases.support.members import member_name, of_service, service_name
+
+__all__ = ["AGENT_PORT", "Says", "agents_of", "ask_agents", "writer_among"]
+
+#: Where a member's agent answers, on the overlay alone; ``agent.py`` of the galera image has the same.
+AGENT_PORT = 9200
+
+
+@dataclass(frozen=True)
+class Says:
+    """What one member's agent says.
+
+    Args:
+        container: The member's.
+        writer: Its member is the writer, and open.
+        reader: Its member is Synced.
+        read_only: Its member is fenced.
+        state: wsrep's word.
+        term: Of the election; 0 where there is none.
+        writer_is: Name of the member that is the writer, as far as this one knows.
+    """
+
+    container: str
+    writer: bool = False
+    reader: bool = False
+    read_only: bool = True
+    state: str = ""
+    term: int = 0
+    writer_is: str = ""
+
+    @property
+    def role(self) -> str:
+        """What its member is, in a word."""
+        return "writer" if self.writer else "reader" if self.reader else "neither"
+
+
+_SCRIPT = """c=$(@!{running} -q | head -n 1)
+[ -n "$c" ] || exit 0
+echo "$c" | as container
+docker exec "$c" curl -s -m 3 http://127.0.0.1:@{port}/ 2>/dev/null | as says"""
+
+
+def agents_of(params: Params, node: str) -> Probe[Says | None]:
+    """Ask the agent of a node's member; None where no member runs, or it has no agent.
+
+    Args:
+        params: The parameters.
+        node: The node's name.
+    """
+    return Probe(sh(_SCRIPT, running=of_service(service_name(params, node)), port=AGENT_PORT), read_says)
+
+
+def read_says(facts: Facts) -> Says | None:
+    """Read the facts of :func:`agents_of`.
+
+    Raises:
+        ValueError: A fact is not what it should be.
+    """
+    said = "".join(facts.get("says", ())).strip()
+    if not said:
+        return None
+    data = json.loads(said)
+    who = str(data["writer_is"])
+    return Says(
+        container_id("".join(facts["container"])),
+        data["writer"] is True,
+        data["reader"] is True,
+        data["read_only"] is not False,
+        line(str(data["state"])),
+        number(str(data["term"])),
+        name(who) if who else "",
+    )
+
+
+def ask_agents(book: Book) -> Mapping[str, Says]:
+    """Ask the agents of all members, by node.
+
+    Args:
+        book: The open book.
+
+    Raises:
+        OutOfOrder: A member does not run, or is of a version without an agent.
+    """
+    found = book.fleet.each(
+        lambda host: host.ask(agents_of(book.params, host.name), quiet=True), book.ready(book.params.members())
+    )
+    silent = [name for name, says in found.items() if says is None]
+    if silent or not found:
+        raise OutOfOrder(
+            f"run 07 first: no member with an agent on {', '.join(silent) or 'any node'}",
+            where=", ".join(silent),
+            wanted="a member on every node of galera_nodes, of this version's image",
+            next="swarmbook run PARAMS --from 07",
+        )
+    return {name: says for name, says in found.items() if says is not None}
+
+
+def writer_among(params: Params, says: Mapping[str, Says]) -> str:
+    """Return the node whose member is the writer, by the newest that is known of the election; nothing where there is none.
+
+    Args:
+        params: The parameters.
+        says: What the agents say, by node.
+    """
+    newest = max(says.values(), key=lambda one: one.term)
+    return next((node for node in says if newest.term and member_name(params, node) == newest.writer_is), "")
