@@ -9,6 +9,8 @@ from types import TracebackType
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.hosts import Host
 from swarmbook.access.probe import Probe, address
+from swarmbook.base.errors import CommandFailed
+from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.images import image_there
@@ -18,6 +20,8 @@ __all__ = ["Probes"]
 _LABEL = "swarmbook.probe"
 #: Seconds that a probe outlives the longest wait for it.
 _LIFE_S = 600
+#: moby's words, daemon/container_operations.go; it says no more than that a manager has not answered in time.
+_NO_ADDRESS_YET = "attaching to network failed"
 
 
 class Probes:
@@ -42,11 +46,34 @@ class Probes:
         network = self._network or "bridge"
         start = _start(self._name, labels, network, image, 2 * self._book.params.wait_timeout + _LIFE_S)
         try:
-            self.addresses = self._book.fleet.each(lambda host: host.ask(start))
+            self.addresses = self._book.fleet.each(lambda host: self._started(host, start))
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def _started(self, host: Host, start: Probe[str]) -> str:
+        """Start a node's container; return its address.
+
+        For a network of the swarm an engine waits 20 s for a manager to assign an address, and then gives up: a busy manager
+        takes longer than that.
+        """
+
+        def attempt() -> tuple[bool, str]:
+            try:
+                return True, host.ask(start)
+            except CommandFailed as error:
+                if _NO_ADDRESS_YET not in (error.seen or ""):
+                    raise
+                return False, error.seen or ""
+
+        return wait_for(
+            f"a container on the network {self._network or 'bridge'} starts",
+            attempt,
+            timeout_s=self._book.params.wait_timeout,
+            where=host.name,
+            next=f"swarmbook ssh {host.name} journalctl -u docker -n 50; or raise wait_timeout in the parameters",
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
