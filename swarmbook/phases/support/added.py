@@ -140,7 +140,14 @@ if [ -d @{folder} ] && cd @{folder} && [ -n "$family" ]; then
   else
     while read -r package; do rpm -Vc "$package" | sed -n "s|^..5.* c |$package |p"; done < "$aside/packages"
   fi | as changed
-  for disk in $(lsblk -dnpo NAME 2>/dev/null); do lsblk -rnpo FSTYPE "$disk" | sort -u | sed -n "s|^.|$disk &|p"; done | as uses
+  for disk in $(lsblk -dnpo NAME 2>/dev/null); do lsblk -rnpo FSTYPE "$disk" | sed -n "s|^.|$disk &|p"; done > "$aside/uses"
+  # Without udev lsblk knows no file system; what is mounted says it as well.
+  { lsblk -rnpo NAME,TYPE 2>/dev/null | sed -n 's/ lvm$/ LVM2_member/p'; findmnt -rn -o SOURCE,FSTYPE -t btrfs,xfs; } | while read -r source kind; do
+    source=${source%%\\[*}
+    disk=$(lsblk -rsnpo NAME "$source" 2>/dev/null | tail -n 1)
+    echo "${disk:-$source} $kind"
+  done >> "$aside/uses"
+  sort -u "$aside/uses" | as uses
 fi
 true""",
     folder=NOTE,
@@ -176,13 +183,27 @@ def _read(facts: Facts) -> Added:
 #: What is noted on a node, and what it may be used for; nothing is changed.
 added_on: Probe[Added] = Probe(_ASK, _read)
 
-#: What would go beside the packages that are named: of apt also what would come in their place.
+#: `needed` prints those of $all that a package beside them names as its only choice, and that one: most is known without a
+#: simulation, each of which takes seconds. `beside` prints what would go beside the packages that are named, and of apt also what
+#: would come in their place.
 _BESIDE = {
     "debian": sh("""plain() { sed "s/:$(dpkg --print-architecture)\\$//"; }
+needed() { dpkg-query -W -f '${db:Status-Status} ${binary:Package} ${Pre-Depends}, ${Depends}\\n' | awk -v all="$(echo $all)" -v arch="$(dpkg --print-architecture)" '
+  BEGIN { n = split(all, list, " "); for (i = 1; i <= n; i++) ours[list[i]] }
+  $1 != "installed" { next }
+  { name = $2; sub(":" arch "$", "", name); $1 = $2 = ""; deps[name] = $0; if (!(name in ours)) queue[++last] = name }
+  END { for (at = 1; at <= last; at++) {
+      n = split(deps[queue[at]], clauses, ",")
+      for (i = 1; i <= n; i++) {
+        if (clauses[i] ~ /[|]/) continue
+        split(clauses[i], words, " "); one = words[1]; sub(":any$", "", one)
+        if (one in ours && !(one in kept)) { kept[one]; print one, queue[at]; queue[++last] = one }
+      } } }'; }
 beside() { LC_ALL=C apt-get -s -o Debug::NoLocking=1 remove -- "$@" | sed -n 's/^\\(Remv\\|Purg\\|Inst\\) \\([^ ]*\\).*/\\2/p' | plain | grep -vxF "$(printf '%s\\n' $all)" | head -n 1; }"""),
     # rpm removes nothing but what it is asked to; it says who needs it.
     "rhel": sh(
-        """beside() { LC_ALL=C rpm -e --test "$@" 2>&1 | sed -n 's/.* is needed by (installed) //p' | head -n 1; }"""
+        """needed() { :; }
+beside() { LC_ALL=C rpm -e --test "$@" 2>&1 | sed -n 's/.* is needed by (installed) //p' | head -n 1; }"""
     ),
 }
 
@@ -198,6 +219,8 @@ def what_stays(family: str, packages: Iterable[str]) -> Probe[tuple[tuple[str, .
         """@!{beside}
 aside=$(mktemp -d) && trap 'rm -rf "$aside"' EXIT || exit 1
 all=$(printf '%s\\n' @{packages})
+needed > "$aside/stays"
+all=$(printf '%s\\n' $all | while read -r package; do grep -q "^$package " "$aside/stays" || echo "$package"; done)
 while [ -n "$all" ] && other=$(beside $all) && [ -n "$other" ]; do
   left= fewer=
   for package in $all; do
@@ -206,7 +229,7 @@ while [ -n "$all" ] && other=$(beside $all) && [ -n "$other" ]; do
   done
   [ -n "$fewer" ] || { for package in $left; do echo "$package $(beside $all)" >&3; done; left=; }
   all=$(printf '%s\\n' $left)
-done 3> "$aside/stays"
+done 3>> "$aside/stays"
 as stays < "$aside/stays"
 printf '%s\\n' $all | as goes""",
         beside=_BESIDE[family],
