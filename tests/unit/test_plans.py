@@ -24,12 +24,14 @@ from swarmbook.base.secrets import Secret
 from swarmbook.model.change import Change
 from swarmbook.model.health import EngineBefore, Role, SwarmState
 from swarmbook.params import Params
-from swarmbook.phases import destroy, galera
+from swarmbook.phases import destroy, endpoint, galera
 from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
 from swarmbook.phases.consul.gossip import key_mark
 from swarmbook.phases.consul.probe import Listener, NodeState
 from swarmbook.phases.destroy.remains import Remains
+from swarmbook.phases.endpoint import step as front
+from swarmbook.phases.endpoint.agents import Says
 from swarmbook.phases.engine import step as engine
 from swarmbook.phases.engine.api import api_names
 from swarmbook.phases.engine.probe import Engine
@@ -102,6 +104,8 @@ def test_every_phase_is_read() -> None:
         "overlay",
         "walls",
         "galera",
+        "election",
+        "endpoint",
         "destroy",
         "scale",
     }
@@ -394,6 +398,35 @@ def test_galera(file: Path) -> None:
         return partial(galera.bootstrap.plan, made, seen)
 
     check(file, "07", prepare)
+
+
+@pytest.mark.parametrize("file", cases("election"))
+def test_election(file: Path) -> None:
+    def prepare(params: Params, case: Any) -> Plan:
+        seen = {name: Says(f"c{name}", **raw) for name, raw in case["observed"].items()}
+        return partial(endpoint.elect.plan, params, seen)
+
+    check(file, "20", prepare)
+
+
+@pytest.mark.parametrize("file", cases("endpoint"))
+def test_endpoint(file: Path) -> None:
+    def prepare(params: Params, case: Any) -> Plan:
+        observed = dict(case["observed"])
+        wanted = front.wanted_endpoint(params, "lab", "swarmbook/haproxy:x")
+        for change in case.get("changes", ()):  # a config's name ends with the hash of its content
+            change["things"] = [
+                next(name for name in wanted.settings if name.startswith(thing[: -len("CONFIG")])) if thing.endswith("-CONFIG") else thing
+                for thing in change["things"]
+            ]  # fmt: skip
+        if observed.get("configs") == "wanted":
+            observed["configs"] = frozenset(wanted.settings)
+        if observed.get("specs") == "wanted":
+            observed["specs"] = wanted.specs
+        observed["lacking"] = tuple(observed.get("lacking", ()))
+        return partial(endpoint.deploy.plan, wanted, front.Endpoint(**observed))
+
+    check(file, "20", prepare)
 
 
 @pytest.mark.parametrize("file", cases("destroy"))

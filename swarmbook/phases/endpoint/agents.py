@@ -85,11 +85,12 @@ def read_says(facts: Facts) -> Says | None:
     )
 
 
-def ask_agents(book: Book) -> Mapping[str, Says]:
+def ask_agents(book: Book, *, all_of_them: bool = True) -> Mapping[str, Says]:
     """Ask the agents of all members, by node.
 
     Args:
         book: The open book.
+        all_of_them: Off to go on with those that answer, if any does.
 
     Raises:
         OutOfOrder: A member does not run, or is of a version without an agent.
@@ -98,7 +99,7 @@ def ask_agents(book: Book) -> Mapping[str, Says]:
         lambda host: host.ask(agents_of(book.params, host.name), quiet=True), book.ready(book.params.members())
     )
     silent = [name for name, says in found.items() if says is None]
-    if silent or not found:
+    if len(silent) == len(found) or (silent and all_of_them):
         raise OutOfOrder(
             f"run 07 first: no member with an agent on {', '.join(silent) or 'any node'}",
             where=", ".join(silent),

@@ -54,7 +54,7 @@ def switch_writer(book: Book, node: str) -> Switched:
             next="swarmbook status PARAMS",
             code=Code.NODE_UNKNOWN,
         )
-    says = ask_agents(book)
+    says = ask_agents(book, all_of_them=False)
     if not any(one.term for one in says.values()):
         raise OutOfOrder(
             "run 20 first: there is no election, and every member takes writes",
@@ -78,7 +78,12 @@ def switch_writer(book: Book, node: str) -> Switched:
             "there is no writer just now that could hand over",
             where=", ".join(says),
             wanted="a writer; when one is lost, the others choose another one within seconds",
-            seen="; ".join(f"{name}: {one.role}, {one.state}, term {one.term}" for name, one in says.items()),
+            seen="; ".join(
+                f"{name}: {says[name].role}, {says[name].state}, term {says[name].term}"
+                if name in says
+                else f"{name}: its agent does not answer"
+                for name in params.members()
+            ),
             next="swarmbook status PARAMS, and then again",
             code=Code.NO_WRITER,
         )
@@ -89,8 +94,8 @@ def switch_writer(book: Book, node: str) -> Switched:
     book.fleet[before].run(statement(says[before].container, sql))
 
     def done() -> tuple[bool, str]:
-        now = ask_agents(book)
-        return now[node].writer, "; ".join(
+        now = ask_agents(book, all_of_them=False)
+        return node in now and now[node].writer, "; ".join(
             f"{name}: {one.role}, {one.state}, term {one.term}" for name, one in now.items()
         )
 

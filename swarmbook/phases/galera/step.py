@@ -85,8 +85,10 @@ class Bootstrap(Step[Galera, Parts]):
     def apply(self, book: Book, wanted: Parts, seen: Galera, changes: list[Change]) -> None:
         with states_shown(book), Todo(changes) as todo:
             todo.take(Action.REPLACE_AUTHORITY)  # by stages: `advance`
+            if images := {c.host: ["galera"] for c in todo.take(Action.IMAGES)}:
+                ensure_images(book, images)
+                wanted = self.want(book, seen)  # one that was built just now has its whole name only now
             work = Work(book, wanted, seen)
-            ensure_images(book, {c.host: ["galera"] for c in todo.take(Action.IMAGES)})
             if Action.CONFIG in todo:
                 work.try_settings()
             new_token = Action.TOKEN in todo

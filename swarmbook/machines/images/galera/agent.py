@@ -184,12 +184,10 @@ class Agent:
         begun = time.monotonic()
         seen = self._look(causal=False)
         if time.monotonic() - self._looked > FRESH_S and self._looked:
-            # It was frozen, or its server was: the others may have gone on without it, and it does not know yet.
+            # It was frozen, or its server was: the others may have gone on without it, and it does not know yet. What it would commit
+            # is refused then, and it is not called the writer before it has read the row behind all that the others committed.
             self._view = ""
-            if not seen.read_only and seen.row is not None:
-                self._note(f"fence: {time.monotonic() - self._looked:.1f} s without a look")
-                self._fence(kill=False)
-            seen = self._look(causal=True)
+            seen = self._look(causal=False)
         self._looked = begun
         mine = seen.row is not None and seen.row.writer.uuid == seen.me.uuid
         if mine and seen.row is not None and (self._memory.stopping or seen.row.asked or not seen.synced):

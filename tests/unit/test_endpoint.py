@@ -1,0 +1,94 @@
+"""The endpoint's settings, names, and what is refused; who the writer is, of what agents say."""
+
+from __future__ import annotations
+
+import pytest
+
+from swarmbook.base.codes import Code
+from swarmbook.cli.running import _numbers
+from swarmbook.model.phases import PHASES
+from swarmbook.params import Params, load_params
+from swarmbook.phases.endpoint.agents import Says, writer_among
+from swarmbook.phases.endpoint.haproxy import haproxy_cfg
+from swarmbook.phases.endpoint.step import wanted_endpoint
+from swarmbook.phases.support.ports import Users, wanted_ports
+from swarmbook.testing.errors import raises
+
+SHOP = Params(nodes=["n1", "n2", "n3"], mariadb_cluster_name="shop", galera_nodes=["n1", "n3"])
+
+
+def test_the_settings_name_every_member_and_ask_its_agent() -> None:
+    writer, reader = haproxy_cfg(SHOP, "writer"), haproxy_cfg(SHOP, "reader")
+    for text, role in ((writer, "writer"), (reader, "reader")):
+        assert [line.split()[1:] for line in text.splitlines() if line.startswith("    server ")] == [
+            ["shop-n1", "shop-n1:3306"],
+            ["shop-n3", "shop-n3:3306"],
+        ]
+        assert f"option httpchk GET /{role}" in text
+        assert "check port 9200" in text
+        assert "on-marked-down shutdown-sessions" in text
+        assert text.isascii()
+        assert all(32 <= ord(each) < 127 for each in text.replace("\n", "")), "one line a setting"
+    assert "lua.hold members one" in writer
+    assert "lua.hold members any" in reader
+
+
+def test_the_services_are_known_by_two_names() -> None:
+    made = wanted_endpoint(SHOP, "lab", "swarmbook/haproxy:x")
+    services = made.document["services"]
+    aliases = {role: service["networks"]["overlay"]["aliases"] for role, service in services.items()}
+    assert aliases == {"writer": ["shop-writer"], "reader": ["shop-reader"]}
+    assert all("ports" not in service for service in services.values())
+    assert all(service["deploy"]["endpoint_mode"] == "dnsrr" for service in services.values())
+    assert all(service["deploy"]["labels"]["swarmbook.cluster"] == "lab" for service in services.values())
+    ports = SHOP.model_copy(update={"endpoint_writer_port": 3307})
+    again = wanted_endpoint(ports, "lab", "swarmbook/haproxy:x")
+    assert again.document["services"]["writer"]["ports"] == [
+        {"target": 3306, "published": 3307, "protocol": "tcp", "mode": "host"}
+    ]
+    assert again.specs["writer"] != made.specs["writer"]
+    assert again.specs["reader"] == made.specs["reader"], "a service that is the same is left alone"
+
+
+def test_the_wall_lets_clients_in_where_a_port_is_published() -> None:
+    ports = SHOP.model_copy(update={"endpoint_writer_port": 3307, "endpoint_reader_port": 3308})
+    found = {port.number: port for port in wanted_ports(ports)}
+    assert Users.CLIENTS in found[3307].users
+    assert Users.CLIENTS in found[3308].users
+    assert {3307, 3308}.isdisjoint(port.number for port in wanted_ports(SHOP))
+
+
+def test_who_the_writer_is() -> None:
+    old = Says("c", reader=True, term=3, writer_is="shop-n1")
+    new = Says("c", reader=True, term=4, writer_is="shop-n3")
+    assert writer_among(SHOP, {"n1": old, "n3": new}) == "n3", "the newest that anyone knows"
+    assert writer_among(SHOP, {"n1": Says("c", reader=True), "n3": Says("c", reader=True)}) == ""
+    assert writer_among(SHOP, {"n1": Says("c", term=5)}) == "", "the place is free"
+
+
+def test_a_run_ends_with_it_where_the_parameters_say_so() -> None:
+    wanted = Params(with_endpoint=True)
+    assert _numbers(Params(), None, None, None)[-1] == "08"
+    assert _numbers(wanted, None, None, None)[-2:] == ["08", "20"]
+    assert _numbers(wanted, "07", None, None) == ["07", "08", "20"]
+    assert _numbers(wanted, None, "08", None)[-1] == "08"
+    assert _numbers(Params(), None, None, "20") == ["20"]
+    assert "20" in PHASES["90"].takes_away
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("nodes: [writer, sw2, sw3]", "galera-writer"),
+        ("mariadb_cluster_name: shop-reader", "another database's endpoint"),
+        ("mariadb_database: swarmbook", "the book's own"),
+        ("mariadb_port: 3307\nendpoint_writer_port: 3307", "3307 is the port of mariadb_port"),
+        ("overlay_subnet: 10.200.0.0/28\nwith_endpoint: true", "four for each node"),
+    ],
+)
+def test_what_is_refused(line: str, said: str, tmp_path: object) -> None:
+    path = f"{tmp_path}/lab.yaml"
+    with open(path, "w") as file:
+        file.write(line + "\n")
+    with raises(Code.PARAMETERS_WRONG, said):
+        load_params(path)
