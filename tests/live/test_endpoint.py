@@ -210,7 +210,7 @@ def test_a_run_ends_with_the_endpoint(lab: Lab) -> None:
     # A second run finds nothing to change, and leaves the election as it is.
     before = writer(lab)
     lab.book("run").expect(0)
-    assert all(chapter["changes"] == 0 for chapter in lab.summary()["notebooks"] if chapter["number"] == "20")
+    assert all(chapter["changes"] == 0 for chapter in lab.summary()["chapters"] if chapter["number"] == "20")
     assert writer(lab) == before
     rows = lab.book("status", "--json").expect(0).json
     assert {row["node"]: row["galera"] for row in rows} == {
