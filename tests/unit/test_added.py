@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def note(tmp_path: Path) -> list[str]:
 
 
 def seen(host: Callable[[Script], subprocess.CompletedProcess[str]]) -> Added:
-    return added.added_on.answer(host(added.added_on.command).stdout, "sw1")
+    return added.added_on().answer(host(added.added_on().command).stdout, "sw1")
 
 
 def test_what_is_added_is_noted_and_what_was_there_is_not(
@@ -154,14 +155,14 @@ def test_what_stays_in_any_case() -> None:
     )
     found = Added(
         "debian", packages, (), {"nftables": "/etc/nftables.conf"}, ("runc",),
-        {"LVM2_member": ("/dev/sdb", "/dev/sdc"), "btrfs": ("/dev/sdb",), "ext4": ("/dev/sda",)},
+        {"LVM2_member": ("/dev/sdb", "/dev/sdc"), "btrfs": ("/dev/sdb",), "ext4": ("/dev/sda",)}, "/dev/sdb",
     )  # fmt: skip
-    assert held_back(found, ["docker.io", "iptables"], "", "/dev/sdb") == {
+    assert held_back(found, ["docker.io", "iptables"], "") == {
         "lvm2": "for /dev/sdc",
         "nftables": "/etc/nftables.conf was changed",
         "runc": "which was asked for since",
     }
-    stays = held_back(found, ["docker.io", "iptables"], "with what is in it", "")
+    stays = held_back(replace(found, undone=""), ["docker.io", "iptables"], "with what is in it")
     assert stays["docker.io"] == stays["iptables"] == "with what is in it" and stays["btrfs-progs"] == "for /dev/sdb"
 
 

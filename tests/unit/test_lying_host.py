@@ -82,6 +82,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.provision.links:_clear": [("/run/swarmbook-preflight-abc123",)],
     "swarmbook.phases.provision.preflight_probe:about_node": [(["sw2"],)],
     "swarmbook.phases.walls.work:unanswered_from": [([NODES[1]], PORTS)],
+    "swarmbook.phases.support.added:added_on": [(), ("/dev/disk/by-id/second",)],
     "swarmbook.phases.support.added:what_stays": [("debian", ["docker.io", "lvm2"]), ("rhel", ["lvm2"])],
     "swarmbook.phases.support.probes:_start": [("swarmbook-probe-1", ["a=1"], "backend", "swarmbook/consul:1", 600)],
 }  # fmt: skip

@@ -61,11 +61,11 @@ def _packages(book: Book, host: Host, remains: Remains) -> Remains:
     if not book.params.packages_go():
         return remains
     patience = book.params.wait_timeout
-    added = host.ask(added_on, timeout_s=patience)
+    added = host.ask(added_on(remains.disk), timeout_s=patience)
     if not added.family:
         return remains
     why = engine_stays(remains)
-    stays = held_back(added, ENGINE_OF_OURS, why, remains.disk)
+    stays = held_back(added, ENGINE_OF_OURS, why)
     rest = [package for package in added.packages if package not in stays]
     goes: tuple[str, ...] = ()
     if rest:

@@ -94,6 +94,7 @@ class Added:
         changed: A file among a package's settings that was changed since, by package.
         claimed: Packages that someone else has asked for since.
         uses: What lies on the disks, by file system or kind of volume.
+        undone: The disk whose layout goes, by the name that the kernel has for it.
     """
 
     family: str = ""
@@ -102,6 +103,7 @@ class Added:
     changed: Mapping[str, str] = field(default_factory=dict)
     claimed: tuple[str, ...] = ()
     uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    undone: str = ""
 
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*(:[a-z0-9-]+)?")
@@ -115,8 +117,38 @@ def _package(text: str) -> str:
     return text
 
 
-_ASK = sh(
-    """family=; if command -v dpkg-query >/dev/null; then family=debian; elif command -v rpm >/dev/null; then family=rhel; fi
+def _read(facts: Facts) -> Added:
+    family = word("".join(facts.get("family", ())))
+    entries = [each.partition(" ")[::2] for each in facts.get("added", ()) if each]
+    if wrong := [how for how, _ in entries if how not in _HOW]:
+        raise ValueError(f"no way to go: {wrong[0][:80]!r}")
+    files = [thing for how, thing in entries if how == "file"]
+    if wrong := [path for path in files if not _PATH.fullmatch(path) or ".." in path]:
+        raise ValueError(f"no path: {wrong[0][:80]!r}")
+    uses: dict[str, tuple[str, ...]] = {}
+    for each in filter(None, facts.get("uses", ())):
+        disk, _, kind = each.partition(" ")
+        uses[word(kind)] = (*uses.get(word(kind), ()), device(disk))
+    changed = (each.partition(" ")[::2] for each in facts.get("changed", ()) if each)
+    return Added(
+        family,
+        {_package(thing): how for how, thing in entries if how != "file"},
+        tuple(files),
+        {_package(package): line(path) for package, path in changed},
+        tuple(_package(package) for package in facts.get("claimed", ()) if package),
+        uses,
+        device(undone) if (undone := "".join(facts.get("undone", ()))) else "",
+    )
+
+
+def added_on(undone: str = "") -> Probe[Added]:
+    """Ask what is noted on a node, and what it may be used for; nothing is changed.
+
+    Args:
+        undone: The disk whose layout goes; empty for none.
+    """
+    script = sh(
+        """family=; if command -v dpkg-query >/dev/null; then family=debian; elif command -v rpm >/dev/null; then family=rhel; fi
 if [ -d @{folder} ] && cd @{folder} && [ -n "$family" ]; then
   if [ "$family" = debian ]; then @!{debian}
   else @!{rhel}
@@ -148,40 +180,17 @@ if [ -d @{folder} ] && cd @{folder} && [ -n "$family" ]; then
     echo "${disk:-$source} $kind"
   done >> "$aside/uses"
   sort -u "$aside/uses" | as uses
+  [ -z @{undone} ] || readlink -f @{undone} | as undone
 fi
 true""",
-    folder=NOTE,
-    debian=_LISTED["debian"],
-    rhel=_LISTED["rhel"],
-    settle=_SETTLE,
-)
-
-
-def _read(facts: Facts) -> Added:
-    family = word("".join(facts.get("family", ())))
-    entries = [each.partition(" ")[::2] for each in facts.get("added", ()) if each]
-    if wrong := [how for how, _ in entries if how not in _HOW]:
-        raise ValueError(f"no way to go: {wrong[0][:80]!r}")
-    files = [thing for how, thing in entries if how == "file"]
-    if wrong := [path for path in files if not _PATH.fullmatch(path) or ".." in path]:
-        raise ValueError(f"no path: {wrong[0][:80]!r}")
-    uses: dict[str, tuple[str, ...]] = {}
-    for each in filter(None, facts.get("uses", ())):
-        disk, _, kind = each.partition(" ")
-        uses[word(kind)] = (*uses.get(word(kind), ()), device(disk))
-    changed = (each.partition(" ")[::2] for each in facts.get("changed", ()) if each)
-    return Added(
-        family,
-        {_package(thing): how for how, thing in entries if how != "file"},
-        tuple(files),
-        {_package(package): line(path) for package, path in changed},
-        tuple(_package(package) for package in facts.get("claimed", ()) if package),
-        uses,
+        folder=NOTE,
+        debian=_LISTED["debian"],
+        rhel=_LISTED["rhel"],
+        settle=_SETTLE,
+        undone=undone,
     )
+    return Probe(script, _read)
 
-
-#: What is noted on a node, and what it may be used for; nothing is changed.
-added_on: Probe[Added] = Probe(_ASK, _read)
 
 #: `needed` prints those of $all that a package beside them names as its only choice, and that one: most is known without a
 #: simulation, each of which takes seconds. `beside` prints what would go beside the packages that are named, and of apt also what
@@ -265,18 +274,17 @@ _FOR = {
 }  # fmt: skip
 
 
-def held_back(added: Added, engine: Iterable[str], why: str, disk: str) -> dict[str, str]:
+def held_back(added: Added, engine: Iterable[str], why: str) -> dict[str, str]:
     """Return the packages that stay no matter who needs them, and why; pure.
 
     Args:
         added: What is noted.
         engine: The packages of an engine that stays.
         why: Why it does; empty where it does not.
-        disk: The disk whose layout goes; empty for none.
     """
     found = {}
     for package in added.packages:
-        disks = [each for kind in _FOR.get(package, ()) for each in added.uses.get(kind, ()) if each != disk]
+        disks = [each for kind in _FOR.get(package, ()) for each in added.uses.get(kind, ()) if each != added.undone]
         if why and package in engine:
             found[package] = why
         elif disks:
