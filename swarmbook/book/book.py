@@ -69,9 +69,12 @@ class Book:
         """Return a book of the same cluster and phase on other nodes of the inventory; it records to the same transcript.
 
         Args:
-            names: The nodes, in order.
+            names: The nodes, in order; the others are left out.
         """
-        other = Book(self.phase, self._all.model_copy(update={"nodes": list(names)}), cluster=self.cluster)
+        nodes = list(names)
+        without = [*self._all.without, *self.cluster.leaving([*nodes, *self._all.without])]
+        only = self._all.model_copy(update={"nodes": nodes, "without": without})
+        other = Book(self.phase, only, cluster=self.cluster)
         other.transcript = self.transcript
         return other
 
