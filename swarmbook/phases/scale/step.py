@@ -15,7 +15,7 @@ from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check
 from swarmbook.model.health import Role, SwarmState
 from swarmbook.params import Params
-from swarmbook.phases.galera.members import found_on
+from swarmbook.phases.galera.ease import Ease
 from swarmbook.phases.scale.extent import Extent, extent_of, listing, raft_peers
 from swarmbook.phases.scale.plan import checks, plan_scale
 from swarmbook.phases.support import stack
@@ -113,7 +113,7 @@ class _Leaving:
     def _remove_member(self, name: str, service: str, left: Iterable[str]) -> None:
         """Stop a member cleanly; it says goodbye to its group, which counts one fewer and goes on."""
         stay = [other for other in self._seen.members if other not in left and self._seen.members[other] is not None]
-        self._all_synced(stay, None)
+        self._at_ease(stay, None)
         self._book.fleet[self._manager].run(sh("docker service rm @{service} >/dev/null", service=service), check=False)
         if self._seen.members[name] is not None:
             running = running_of(service)
@@ -123,23 +123,11 @@ class _Leaving:
                 name,
                 f"swarmbook ssh {name} docker ps",
             )
-        self._all_synced(stay, len(stay))
+        self._at_ease(stay, len(stay))
 
-    def _all_synced(self, names: list[str], size: int | None) -> None:
-        """Wait until members are Synced, and count as many as they are."""
-
-        def look() -> tuple[bool, str]:
-            members = self._whole.fleet.each(
-                lambda host: host.ask(found_on(self._params, host.name, port=False), quiet=True), names
-            )
-            late = [
-                f"{name}: {member.state}, cluster size {member.wsrep.size if member.wsrep else 0}"
-                for name, member in members.items()
-                if not member.synced or (size is not None and (member.wsrep is None or member.wsrep.size != size))
-            ]
-            return not late, "; ".join(late)
-
-        self._wait("the members that stay are Synced", look, ", ".join(names))
+    def _at_ease(self, names: list[str], size: int | None) -> None:
+        """Wait until members are Synced, count as many as they should, and hold no writers back."""
+        self._wait("the members that stay are at ease", Ease(self._whole, names, size).look, ", ".join(names))
 
     # -- Consul -------------------------------------------------------------------------------------------------------
 
