@@ -17,7 +17,7 @@ from swarmbook.model.health import Role
 from swarmbook.params import Params
 from swarmbook.phases.galera.members import Member, found_on
 from swarmbook.phases.support.preconditions import require_swarm
-from swarmbook.phases.swarm.probe import LISTING
+from swarmbook.phases.swarm.state import listed
 
 __all__ = ["Others", "discard"]
 
@@ -64,8 +64,7 @@ class Discard(Step[Others, Params]):
             )
         others = book.over([name for name in book.params.nodes if name not in names])
         try:
-            listed = others.fleet[require_swarm(others)].ask(LISTING)
-            nodes = () if isinstance(listed, str) else listed
+            nodes = listed(others, require_swarm(others))
             members = others.fleet.each(
                 lambda host: host.ask(found_on(others.params, host.name, port=False)),
                 [name for name in book.params.members() if name in others.params.nodes],

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from swarmbook.access.commands import sh
 from swarmbook.access.docker_types import SwarmNode
 from swarmbook.access.probe import Facts, Probe, name
-from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.machines.providers import provider_for
 from swarmbook.phases.galera.members import Member, found_on
@@ -16,7 +15,7 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import api
 from swarmbook.phases.support.members import member_name
 from swarmbook.phases.support.preconditions import require_swarm
-from swarmbook.phases.swarm.probe import LISTING
+from swarmbook.phases.swarm.state import listed
 
 __all__ = ["Extent", "extent_of", "listing", "raft_peers"]
 
@@ -55,8 +54,8 @@ def _stacks(node: str, own: str) -> Probe[tuple[str, ...]]:
             sorted(s.removesuffix(f"_{node}") for s in services if s.endswith(f"_{node}") and s != f"{own}_{node}")
         )
 
-    listed = sh("docker ps --format '{{.Label \"com.docker.swarm.service.name\"}}' | sort -u | as services")
-    return Probe(listed, read)
+    script = sh("docker ps --format '{{.Label \"com.docker.swarm.service.name\"}}' | sort -u | as services")
+    return Probe(script, read)
 
 
 def listing(book: Book, manager: str) -> dict[str, SwarmNode]:
@@ -69,16 +68,7 @@ def listing(book: Book, manager: str) -> dict[str, SwarmNode]:
     Raises:
         WorldError: The swarm has no leader.
     """
-    listed = book.fleet[manager].ask(LISTING, quiet=True)
-    if isinstance(listed, str):
-        raise WorldError(
-            "the swarm has no leader: too many managers are gone",
-            where=manager,
-            wanted="a majority of the managers",
-            seen=listed,
-            next="start the managers that are down: swarmbook status PARAMS says which",
-        )
-    return {node.labels.get("name") or node.hostname: node for node in listed}
+    return {node.labels.get("name") or node.hostname: node for node in listed(book, manager)}
 
 
 def raft_peers(book: Book, name: str) -> dict[str, bool]:

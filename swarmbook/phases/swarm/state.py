@@ -15,7 +15,7 @@ from swarmbook.params import Params
 from swarmbook.phases.support.autolock import key_is_kept
 from swarmbook.phases.swarm.probe import LISTING, LOCAL, Local
 
-__all__ = ["IN_RAFT", "Swarm", "gone", "late", "observe"]
+__all__ = ["IN_RAFT", "Swarm", "gone", "late", "listed", "observe"]
 
 #: A manager that takes part in raft.
 IN_RAFT = ("leader", "reachable")
@@ -79,16 +79,7 @@ def observe(book: Book) -> Swarm:
                 next=f"if that swarm is lost: swarmbook ssh {stranded[0]} docker swarm leave --force",
             )
         return Swarm(local)
-    listing = book.fleet[manager].ask(LISTING)
-    if isinstance(listing, str):
-        raise WorldError(
-            "the swarm has no leader: too many managers are gone",
-            where=manager,
-            wanted="a majority of the managers",
-            seen=listing,
-            next="start the managers that are down: swarmbook run PARAMS --only 01; then: swarmbook status PARAMS",
-        )
-    nodes = {node.id: node for node in listing}
+    nodes = {node.id: node for node in listed(book, manager)}
     foreign = [name for name, seen in local.items() if seen.state is SwarmState.ACTIVE and seen.id not in nodes]
     if foreign:
         raise ForeignData(
@@ -100,6 +91,28 @@ def observe(book: Book) -> Swarm:
         )
     seen = local[manager]
     return Swarm(local, nodes, seen.swarm, seen.autolock, seen.autolock and key_is_kept(book, manager))
+
+
+def listed(book: Book, manager: str) -> tuple[SwarmNode, ...]:
+    """Return the swarm's nodes as a manager lists them.
+
+    Args:
+        book: The open book.
+        manager: The manager's node.
+
+    Raises:
+        WorldError: The swarm has no leader.
+    """
+    found = book.fleet[manager].ask(LISTING)
+    if isinstance(found, str):
+        raise WorldError(
+            "the swarm has no leader: too many managers are gone",
+            where=manager,
+            wanted="a majority of the managers",
+            seen=found,
+            next="start the managers that are down: swarmbook run PARAMS --only 01; then: swarmbook status PARAMS",
+        )
+    return found
 
 
 def _broken(names: list[str], local: Mapping[str, Local]) -> WorldError:
