@@ -41,7 +41,7 @@ class Discard(Step[Others, Params]):
     """Remove the machines of the nodes that are named; 01 to 08 make new ones of the same names.
 
     Raises:
-        UsageError: None is named, or one that is no node.
+        UsageError: One is named that is no node.
         WorldError: The others could not do without it: no member Synced, or no majority of the managers ready.
         ConfirmationMissing: The parameter ``confirm`` is not ``CANCEL``.
     """
@@ -54,14 +54,16 @@ class Discard(Step[Others, Params]):
     def observe(self, book: Book) -> Others:
         names = book.params.replace
         strangers = [name for name in names if name not in book.params.nodes]
-        if strangers or not names:
+        if strangers:
             raise UsageError(
-                f"there is no node {', '.join(strangers)}" if names else "no node is named",
+                f"there is no node {', '.join(strangers)}",
                 where="replace",
                 wanted=f"some of {', '.join(book.params.nodes)}",
                 next="swarmbook replace PARAMS NODE",
-                code=Code.NODE_UNKNOWN if names else None,
+                code=Code.NODE_UNKNOWN,
             )
+        if not names:
+            return Others()
         others = book.over([name for name in book.params.nodes if name not in names])
         try:
             nodes = listed(others, require_swarm(others))

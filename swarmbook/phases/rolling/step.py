@@ -63,7 +63,7 @@ class Roll(Step[Rolling, Sequence[str]]):
     """Give every node its turn: its member restarted, its engine, or its system renewed.
 
     Raises:
-        UsageError: Nothing was named, or another rolling change is under way.
+        UsageError: Another rolling change is under way.
         WaitTimeout: A gate does not open. Another run goes on from there.
     """
 
@@ -77,15 +77,9 @@ class Roll(Step[Rolling, Sequence[str]]):
         return Rolling(begun, leader, _DONE.get(book) or (begun.done if begun else ()))
 
     def want(self, book: Book, seen: Rolling) -> Sequence[str]:
+        """Return what is rolled, and the nodes in the order of their turns; nothing and none where nothing is named."""
         what = book.params.roll
-        if not what:
-            raise UsageError(
-                "nothing is named that is to be rolled over the nodes",
-                where="roll",
-                wanted=f"one of {', '.join(TURNS)}",
-                next="swarmbook roll PARAMS members",
-            )
-        if seen.begun is not None and seen.begun.what != what:
+        if what and seen.begun is not None and seen.begun.what != what:
             raise UsageError(
                 f"a rolling change of {seen.begun.what} was begun and has not ended",
                 where=f"done: {', '.join(seen.begun.done) or 'no node yet'}",
@@ -93,7 +87,7 @@ class Roll(Step[Rolling, Sequence[str]]):
                 next=f"swarmbook roll PARAMS {seen.begun.what}",
                 code=Code.ROLLING_UNDER_WAY,
             )
-        names = book.params.members() if what == "members" else book.params.nodes
+        names = {"": [], "members": book.params.members()}.get(what, book.params.nodes)
         return [what, *order(names, seen.leader)]
 
     def plan(self, wanted: Sequence[str], seen: Rolling) -> list[Change]:
