@@ -16,6 +16,7 @@ from typing import Any
 import nbformat
 
 from swarmbook.base.border import ours
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import ERROR_MIME, Interrupted, exit_code_for
 from swarmbook.base.files import write_atomic
 from swarmbook.base.secrets import mask, mask_data, register_references, watch
@@ -43,6 +44,10 @@ from swarmbook.runner.papermill_engine import register
 from swarmbook.runner.stop import StopSignals
 
 __all__ = ["run_chapters"]
+
+
+#: No chapter gets in where one did not, and more logins that fail are held against us (sshd's PerSourcePenalties).
+_SHUT_OUT = frozenset(code.value for code in (Code.LOGIN_REFUSED, Code.HOST_KEY_CHANGED, Code.KEY_GONE))
 
 
 class _Steps:
@@ -119,6 +124,7 @@ def run_chapters(
         plan: What the steps are held to; None leaves them free.
         approvals: Who said yes to what costs or destroys.
         go_on: After a chapter that failed, execute the others all the same: each only looks. The first failure is the run's.
+            Not where the nodes do not let us in.
         on_failure: Finds out why, before the folder is sealed; see :func:`swarmbook.runner.failure.look_into`.
 
     Returns:
@@ -168,7 +174,8 @@ def run_chapters(
                 if status == states.INTERRUPTED:
                     evidence.interrupted(stop.name)
                 evidence.chapter_ended(records[index])
-                if status == states.INTERRUPTED or (status != states.COMPLETED and not go_on):
+                shut_out = (records[index].error or {}).get("code") in _SHUT_OUT
+                if status == states.INTERRUPTED or (status != states.COMPLETED and not (go_on and not shut_out)):
                     break
         records = [replace(r, status=states.NOT_RUN) if r.status == states.PENDING else r for r in records]
         ended = result(status)

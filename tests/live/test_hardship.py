@@ -165,6 +165,7 @@ def test_broken_daemon_json(lab: Lab) -> None:
     # The advice, typed: the file is moved, by way of `swarmbook ssh`.
     lab.ssh("n2", "mv /etc/docker/daemon.json /root/").expect(0)
     lab.book("plan", "--only", "03").expect(0)
+    n2.sh("rm /root/daemon.json")
 
 
 def test_engine_that_does_not_start(lab: Lab) -> None:
@@ -287,7 +288,7 @@ def squat(machine: Any, port: int) -> None:
 def test_out_of_order_without_the_overlay(lab: Lab) -> None:
     at(lab, "04")
     lab.book("run", "--only", "07").refused(2, "run 06 first", "no network backend", "--from 06")
-    lab.book("run", "--only", "08").refused(2, "run 07 first", "no member of galera", "--from 07")
+    lab.book("run", "--only", "08").refused(2, "run 07 first", "no container of galera_n", "--from 07")
 
 
 def test_overlay_on_a_network_of_the_nodes(lab: Lab) -> None:

@@ -137,6 +137,15 @@ def test_what_only_looks_goes_on_and_the_first_failure_is_the_runs(
     assert summary(tmp_path / "run")["exit_code"] == code
 
 
+def test_where_no_one_lets_us_in_nothing_goes_on(book: Any, tmp_path: Path) -> None:
+    imported = "from swarmbook.base.errors import LoginRefused"
+    bad = book.notebook("bad", "# B", "## Step", f"{imported}; raise LoginRefused('n1 does not accept the key')")
+    then = book.notebook("then", "# T", "## Step", "1")
+    chapters = [Chapter(bad, {}, "05", "bad"), Chapter(then, {}, "08", "then")]
+    result = run_chapters(chapters, tmp_path / "run", env=book.env, go_on=True)
+    assert [c.status for c in result.chapters] == ["failed", "not-run"] and result.exit_code == 3
+
+
 LOOK = """
 import threading
 from swarmbook.book.book import Book
