@@ -44,10 +44,15 @@ test: $(DEV) ## unit tests, then the whole book on a lab of its own: at most 10 
 .PHONY: test-live
 test-live: $(DEV) $(BOOK) ## every other test: labs, disks, a browser, a sample of the fire; less than an hour, as root
 	@tools/needs.sh root ssh sshd ps docker mmdebstrap linux.uml mkfs.ext4 chromium
-	@$(PYTEST) -n $(AT_ONCE) --dist loadfile tests/live --ignore=tests/live/test_main_job.py --durations=20
+	@$(PYTEST) -n $(AT_ONCE) --dist loadfile -m 'not long' tests/live --ignore=tests/live/test_main_job.py --durations=20
+
+.PHONY: test-long
+test-long: $(DEV) ## live tests that take long and show more of the same: each night, say; as root
+	@tools/needs.sh root ssh sshd ps docker mmdebstrap
+	@$(PYTEST) -n $(AT_ONCE) --dist loadfile -m long tests/live --durations=20
 
 .PHONY: test-all
-test-all: test test-live ## make test and make test-live: everything
+test-all: test test-live test-long ## all three: everything
 
 .PHONY: pythons
 pythons: ## unit tests on every supported Python that is found here

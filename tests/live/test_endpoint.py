@@ -293,6 +293,7 @@ def test_the_writer_stops_cleanly(lab: Lab, load: Callable[[], Load]) -> None:
     running.proven()
 
 
+@pytest.mark.long
 def test_the_writer_is_frozen(lab: Lab, load: Callable[[], Load]) -> None:
     """It comes back to life, still believes that it is the writer, and has to learn that it is not."""
     lab.need()
@@ -313,6 +314,7 @@ def test_the_writer_is_frozen(lab: Lab, load: Callable[[], Load]) -> None:
     running.proven()
 
 
+@pytest.mark.long
 def test_a_donor_hands_over(lab: Lab, load: Callable[[], Load]) -> None:
     lab.need()
     first = writer(lab)

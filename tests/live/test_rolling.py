@@ -65,6 +65,7 @@ def test_a_gate_that_does_not_open_stops_it_and_it_goes_on_from_there(lab: Lab) 
     assert not (lab.folder / "rolling.json").exists()
 
 
+@pytest.mark.long
 def test_engines(lab: Lab) -> None:
     lab.need()
     before = began(lab, "docker.service")

@@ -98,6 +98,7 @@ def test_five_become_three_while_they_are_written_to_and_a_kill_does_not_matter(
     lab.book("status", nodes=THREE).expect(0)
 
 
+@pytest.mark.long
 def test_managers_are_demoted_and_promoted(lab: Lab) -> None:
     lab.need()
     lab.book("run", "--yes", nodes=THREE).expect(0)
@@ -111,6 +112,7 @@ def test_managers_are_demoted_and_promoted(lab: Lab) -> None:
     assert extent(lab) == whole(THREE, THREE)
 
 
+@pytest.mark.long
 def test_a_member_goes_and_comes_back_and_its_node_stays(lab: Lab) -> None:
     lab.need()
     lab.book("run", "--yes", nodes=THREE).expect(0)
@@ -145,6 +147,7 @@ def test_a_machine_is_replaced_under_its_name(lab: Lab) -> None:
     assert lab.summary()["changes"] == 0
 
 
+@pytest.mark.long
 def test_a_machine_that_is_gone_is_replaced_too(lab: Lab) -> None:
     lab.need()
     lab.book("run", "--yes", nodes=THREE).expect(0)
@@ -154,6 +157,7 @@ def test_a_machine_that_is_gone_is_replaced_too(lab: Lab) -> None:
     assert extent(lab, "sw2") == whole(THREE, THREE)
 
 
+@pytest.mark.long
 def test_the_first_node_goes_and_another_takes_its_place(lab: Lab) -> None:
     """The founder, the first manager, the node that everything is asked of: sw1 goes, sw4 comes."""
     lab.need()
