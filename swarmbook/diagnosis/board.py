@@ -29,6 +29,9 @@ __all__ = ["Board", "cards", "watch"]
 _PARTS = ("machine", "engine", "manager", "Consul", "Galera")
 #: Seconds between looks, when something changes and when nothing does; and after how many it stops.
 _FIRST_S, _SLOWEST_S, _ENOUGH_S = 1.0, 3.0, 3600.0
+#: How many times as long as a look takes it rests at least, when something changes and when nothing does: many notebooks may
+#: be open, each with a board, and a look at nodes that are busy takes longer; boards that did not wait would add to that.
+_REST, _REST_LONG = 3, 12
 
 
 def cards(names: Sequence[str], rows: Sequence[Row], was: set[tuple[str, str]]) -> list[Card]:
@@ -125,18 +128,19 @@ class Board:
     def _run(self) -> None:
         pause, before, began = self._first_s, "", time.monotonic()
         while not self._over.is_set() and time.monotonic() - began < _ENOUGH_S:
+            asked = time.monotonic()
             try:
                 seen = cards(self._params.nodes, self._ask(), self._was)
                 words = table(seen).to_text()
                 pause = self._first_s if words != before else min(pause * 1.5, self._slowest_s)
-                before = words
+                rest, before = _REST if words != before else _REST_LONG, words
                 self._display(seen)
             except Exception as error:  # reported, and no more: a board that fails must not disturb the work below it
-                pause, before = self._slowest_s, ""
+                pause, rest, before = self._slowest_s, _REST_LONG, ""
                 text = mask(f"the board cannot refresh: {getattr(error, 'what', None) or error}")
                 with contextlib.suppress(Exception):  # the notebook may be closed
                     self._show(tag("p", "✘ ", text), text)
-            self._over.wait(pause)
+            self._over.wait(max(pause, rest * (time.monotonic() - asked)))
         if self._book is not None:
             self._book.close()
 
