@@ -47,6 +47,7 @@ def test_hosts_have_the_packages_that_they_had(lab: Lab) -> None:
         assert lab.host(name).sh("ls -A /var/lib/docker") == "", "docker.io leaves a script of its own there"
 
 
+@pytest.mark.long
 def test_what_someone_needs_by_now_stays_and_is_named(lab: Lab) -> None:
     lab.book("run", "--from", "02", "--to", "03").expect(0)
     h1 = lab.host("h1")
@@ -66,6 +67,7 @@ def test_what_someone_needs_by_now_stays_and_is_named(lab: Lab) -> None:
     assert packages(lab, "h1") == left
 
 
+@pytest.mark.long
 def test_they_stay_where_the_machines_are_built_on_again(lab: Lab) -> None:
     lab.host("h2").sh("systemctl start docker && docker volume rm mine")
     lab.book("run", "--from", "02", "--to", "03").expect(0)

@@ -11,6 +11,7 @@ import pytest
 from .conftest import Lab, until
 from .writer import SQL, ask, written
 
+pytestmark = pytest.mark.long
 NODES = ["r1", "r2", "r3"]
 MEMBER = "label=com.docker.swarm.service.name=galera_"
 
@@ -65,7 +66,6 @@ def test_a_gate_that_does_not_open_stops_it_and_it_goes_on_from_there(lab: Lab) 
     assert not (lab.folder / "rolling.json").exists()
 
 
-@pytest.mark.long
 def test_engines(lab: Lab) -> None:
     lab.need()
     before = began(lab, "docker.service")
