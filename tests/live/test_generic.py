@@ -195,6 +195,7 @@ def test_the_whole_book(lab: Lab) -> None:
     lab.book("status").expect(0, "Synced, Primary")
 
 
+@pytest.mark.long
 def test_login_shells_that_are_no_sh_make_no_difference(lab: Lab) -> None:
     """fish and tcsh, each with a greeting of its own: another run finds nothing to change, and files still arrive."""
     shells = {"h1": "fish", "h2": "tcsh"}

@@ -129,6 +129,7 @@ def test_a_member_goes_and_comes_back_and_its_node_stays(lab: Lab) -> None:
     assert extent(lab) == whole(THREE, THREE)
 
 
+@pytest.mark.long
 def test_a_machine_is_replaced_under_its_name(lab: Lab) -> None:
     lab.need()
     lab.book("run", "--yes", nodes=THREE).expect(0)
