@@ -31,7 +31,7 @@ _PARTS = ("machine", "engine", "manager", "Consul", "Galera")
 _FIRST_S, _SLOWEST_S, _ENOUGH_S = 1.0, 3.0, 3600.0
 #: How many times as long as a look takes it rests at least, when something changes and when nothing does: many notebooks may
 #: be open, each with a board, and a look at nodes that are busy takes longer; boards that did not wait would add to that.
-_REST, _REST_LONG = 3, 12
+_REST, _REST_LONG, _REST_MOST_S = 3, 12, 20.0
 
 
 def cards(names: Sequence[str], rows: Sequence[Row], was: set[tuple[str, str]]) -> list[Card]:
@@ -140,7 +140,7 @@ class Board:
                 text = mask(f"the board cannot refresh: {getattr(error, 'what', None) or error}")
                 with contextlib.suppress(Exception):  # the notebook may be closed
                     self._show(tag("p", "✘ ", text), text)
-            self._over.wait(max(pause, rest * (time.monotonic() - asked)))
+            self._over.wait(max(pause, min(rest * (time.monotonic() - asked), _REST_MOST_S)))
         if self._book is not None:
             self._book.close()
 
