@@ -350,4 +350,4 @@ def test_destroy_takes_it_away(lab: Lab) -> None:
         # The engine is set back to what it was, and here it did not run.
         lab.machine(node).sh('! systemctl is-active -q docker.service || test -z "$(docker ps -aq)"')
     lab.unbuilt()
-    lab.book("endpoint").refused(2)
+    lab.book("endpoint").refused(3, "no member answers")
