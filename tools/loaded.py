@@ -40,15 +40,15 @@ def busy(cores: int) -> Iterator[None]:
         load.wait()
 
 
-def round_of(nodes: int, managers: int) -> tuple[float, str]:
-    """Build one lab and take it away; return the seconds, and why it failed, if it did."""
+def round_of(nodes: int, managers: int) -> tuple[float | None, str]:
+    """Build one lab and take it away; return the seconds, or why it failed."""
     with a_lab(nodes) as lab:
         given = yaml.safe_load(lab.params.read_text("utf-8"))
         lab.params.write_text(yaml.safe_dump({**given, "swarm_managers": managers}, sort_keys=False), "utf-8")
         try:
             return lab.run().wall_seconds, ""
         except Failed as failure:
-            return 0.0, str(failure)
+            return None, str(failure)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -66,15 +66,14 @@ def main(arguments: Sequence[str]) -> int:
         with busy(options.busy):
             for number in range(1, options.runs + 1):
                 seconds, why = round_of(options.nodes, managers)
-                failed += bool(why)
-                if why:
+                if seconds is None:
+                    failed += 1
                     print(why, file=sys.stderr)
                 else:
                     took.append(seconds)
-                rows.append(
-                    [str(number), f"{seconds:.1f}", f"{os.getloadavg()[0]:.1f}", "FAILED" if why else "verified"]
-                )
-                print(f"round {number}: {rows[-1][3]}, {rows[-1][1]} s, load {rows[-1][2]}", flush=True)
+                shown = "-" if seconds is None else f"{seconds:.1f}"
+                rows.append([str(number), shown, f"{os.getloadavg()[0]:.1f}", "FAILED" if why else "verified"])
+                print(f"round {number}: {rows[-1][3]}, {shown} s, load {rows[-1][2]}", flush=True)
     except KeyboardInterrupt:
         return 130
     print(columns(rows, left=(3,)))

@@ -147,8 +147,7 @@ class Step(ABC, Generic[Seen, Wanted]):
     def _alone(self, book: Book, what: str) -> contextlib.AbstractContextManager[None]:
         """Hold the nodes; where machines are made or taken away, there is nothing yet, or soon, to hold them by."""
         phase = PHASES[book.phase]
-        goes = "01" in phase.takes_away or (phase.cancels and not phase.shrinks)
-        return contextlib.nullcontext() if phase.orders or goes else leased(book, what)
+        return contextlib.nullcontext() if phase.orders or "01" in phase.takes_away else leased(book, what)
 
     def _once(self, book: Book, held: Plan | None = None) -> tuple[list[Change], Wanted, Seen]:
         with book.asking():

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from swarmbook.access.cluster import home
+from swarmbook.access.ssh_config import ENVIRONMENT
 from swarmbook.base.errors import UsageError
 from swarmbook.base.files import write_atomic
 from swarmbook.cli.common import example, require_machines, say
@@ -35,13 +36,16 @@ def schedule(path: str, every: str, cron: bool, out: Path | None) -> None:
     """
     params = load_params(path)
     require_machines(params, "verify")
-    if lost := [name for name, value in params.model_dump().items() if str(value).startswith("env:")]:
+    lost = [name for name, value in params.model_dump().items() if str(value).startswith("env:")]
+    if params.ssh_agent == ENVIRONMENT:
+        lost.append("ssh_agent")
+    if lost:
         raise UsageError(
             "a timer starts with no environment of yours, so what a parameter looks up there is missing",
             where=", ".join(lost),
-            wanted="file:PATH",
-            seen="env:NAME",
-            next="write the value into a file of mode 0600, and name that",
+            wanted="file:PATH; of an agent, the path of its socket",
+            seen=", ".join(f"{name}: {getattr(params, name)}" for name in lost),
+            next="write the value into a file of mode 0600, and name that; or name the socket",
         )
     watch = Watch(params.cluster, Path(path).absolute(), home().absolute(), Path(sys.argv[0]).absolute(), every)
     if cron:

@@ -81,9 +81,7 @@ class Session:
 
         phases = [PHASES[number] for number in self.numbers]
         costs = any(phase.orders for phase in phases) and costs_money(self.params)
-        destroys = any(
-            phase.takes_away or phase.cancels or (phase.wipes and self.params.wipe_disks) for phase in phases
-        )
+        destroys = any(phase.removes or (phase.wipes and self.params.wipe_disks) for phase in phases)
         plan = self.plan
         if plan is None and (costs or destroys or self.approve):
             from swarmbook.phases.planner import make_plan

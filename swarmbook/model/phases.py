@@ -57,6 +57,11 @@ class Phase:
     shrinks: bool = False
 
     @property
+    def removes(self) -> bool:
+        """Whether it takes something away that no later run brings back: plans and records for that have to be vouched for."""
+        return bool(self.takes_away) or self.cancels
+
+    @property
     def file(self) -> str:
         """The notebook's file name."""
         return f"{self.number}_{self.name}.ipynb"

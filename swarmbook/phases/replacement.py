@@ -64,7 +64,11 @@ class Discard(Step[Others, Params]):
             )
         if not names:
             return Others()
-        others = book.over([name for name in book.params.nodes if name not in names])
+        stay = [name for name in book.params.nodes if name not in names]
+        if not stay:
+            return Others(tuple(provider_for(book).parts(names)))
+        book.fleet.leave_out(names)  # the others are held while the machines go
+        others = book.over(stay)
         try:
             nodes = listed(others, require_swarm(others))
             members = others.fleet.each(

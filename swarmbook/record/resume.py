@@ -57,7 +57,7 @@ class Parent:
         numbers = [
             number
             for number in self.chapters
-            if not (number in PHASES and PHASES[number].takes_away) or number not in self.completed
+            if not (number in PHASES and PHASES[number].removes) or number not in self.completed
         ]
         if not numbers:
             raise UsageError(

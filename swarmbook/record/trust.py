@@ -162,7 +162,7 @@ def remember_signer(folder: Path, root: Path, cluster: str | None = None) -> Non
 
 
 def _takes_away(numbers: Iterable[str]) -> bool:
-    return any(number in PHASES and PHASES[number].takes_away for number in numbers)
+    return any(number in PHASES and PHASES[number].removes for number in numbers)
 
 
 def _beside(option: str, cluster: str | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import requests
 
+from swarmbook.access.answers import bound
 from swarmbook.base.border import foreign, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError, WaitTimeout
@@ -29,6 +30,7 @@ __all__ = ["FORMAT", "Hook", "call", "hooks_of", "summary"]
 FORMAT = 1
 _URL = ("http://", "https://")
 _ANSWER_S = (10, 20)  # to connect, to answer; each attempt
+_MOST = 1 << 20  # bytes of an answer, of which the status alone counts
 
 
 @dataclass(frozen=True)
@@ -188,10 +190,14 @@ def _start(program: Path, report: Mapping[str, Any], folder: Path, patience_s: f
 def _send(hook: Hook, report: Mapping[str, Any], patience_s: float) -> str:
     """Send the summary to a webhook; what may pass (no answer, an error of the server's) is tried again until the time is up."""
 
+    session = requests.Session()
+    bound(session, most=_MOST)
+    session.max_redirects = 1  # none is followed, and its status is said
+
     def attempt() -> tuple[bool, str]:
         try:
             # A webhook that leads elsewhere would learn what it was not meant to know.
-            answer = requests.post(hook.url, json=report, timeout=_ANSWER_S, allow_redirects=False)
+            answer = session.post(hook.url, json=report, timeout=_ANSWER_S, allow_redirects=False)
         except requests.RequestException as error:
             return not isinstance(error, (requests.ConnectionError, requests.Timeout)), type(error).__name__
         return answer.status_code < 500 and answer.status_code != 429, f"HTTP {answer.status_code}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
@@ -29,6 +30,7 @@ class Listener:
     def __init__(self) -> None:
         self.answers: list[int] = [204]
         self.bodies: list[Any] = []
+        self.endless = False
         listener = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -39,6 +41,9 @@ class Listener:
                 if code == 302:
                     self.send_header("Location", listener.url + "/elsewhere")
                 self.end_headers()
+                with contextlib.suppress(OSError):
+                    while listener.endless:
+                        self.wfile.write(b"x" * 65536)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -117,6 +122,12 @@ def test_what_may_pass_is_tried_again(home: Path, listener: Listener) -> None:
     assert len(listener.bodies) == 4
 
 
+def test_an_answer_without_end_is_no_answer(home: Path, listener: Listener) -> None:
+    listener.endless, listener.answers = True, [200]
+    lines = call(hooks_of(Params(on_finish=listener.url), home), result(home), "lab", "run", 0.2)
+    assert lines == ["on_finish: ConnectionError"]
+
+
 @pytest.mark.parametrize(("answer", "tries"), [(404, 1), (302, 1), (403, 1)])
 def test_what_will_not_pass_is_said_once(home: Path, listener: Listener, answer: int, tries: int) -> None:
     listener.answers = [answer]
@@ -158,7 +169,7 @@ def test_whatever_a_hook_raises_is_a_line(home: Path, monkeypatch: pytest.Monkey
     def fails(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(requests, "post", fails)
+    monkeypatch.setattr(requests.Session, "post", fails)
     monkeypatch.setattr("swarmbook.runner.hooks.subprocess.Popen", fails)
     hooks = hooks_of(Params(on_finish=program(home, "exit 0"), on_failure="https://hooks.example/x"), home)
     if type(error) is ValueError:

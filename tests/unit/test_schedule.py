@@ -99,6 +99,15 @@ def test_what_a_timer_does_not_have_is_refused(home: Path, cluster: Cluster) -> 
     assert done.exit_code == 2 and "mariadb_password" in done.output and "file:PATH" in done.output
 
 
+def test_an_agent_of_the_environment_too(home: Path, cluster: Cluster) -> None:
+    file = params(
+        home,
+        "provider: generic\nhosts: [sw1=root@10.0.0.1, sw2=root@10.0.0.2]\nssh_agent: SSH_AUTH_SOCK\nconsul_source: debian\n",
+    )
+    done = CliRunner().invoke(main, ["schedule", str(file)])
+    assert done.exit_code == 2 and "ssh_agent: SSH_AUTH_SOCK" in done.output and "socket" in done.output
+
+
 def test_a_cluster_that_is_not_there_is_not_watched(home: Path) -> None:
     done = CliRunner().invoke(main, ["schedule", str(params(home))])
     assert done.exit_code == 2 and "no machines" in done.output

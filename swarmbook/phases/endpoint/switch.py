@@ -102,7 +102,7 @@ def switch_writer(book: Book, node: str) -> Switched:
     wait_for(
         f"the member on {node} is the writer",
         done,
-        timeout_s=min(60, params.wait_timeout),
+        timeout_s=params.wait_timeout,
         where=f"{before}, {node}",
         next=f"swarmbook logs PARAMS {before} {node}",
         first_s=0.05,

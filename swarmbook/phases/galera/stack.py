@@ -21,7 +21,7 @@ from swarmbook.phases.support.images import image_of
 from swarmbook.phases.support.member_data import data_folder, volume_name
 from swarmbook.phases.support.members import ROLES, endpoint_name, member_name
 
-__all__ = ["Parts", "certificate_names", "document", "parts"]
+__all__ = ["Parts", "certificate_names", "document", "own_secrets", "parts"]
 
 _DATA = "/var/lib/galera"
 #: Where 04 puts the CA of Consul's agents, for all that ask the agent of their node.
@@ -79,6 +79,24 @@ def certificate_names(params: Params, node: Node) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+#: What each member has of its own.
+_OWN = ("cert.pem", "key.pem", "server_cert.pem", "server_key.pem")
+
+
+def _base(owner: str, target: str) -> str:
+    return f"{owner}-{target.replace('_', '-').replace('.', '-')}"
+
+
+def own_secrets(params: Params, node: str) -> frozenset[str]:
+    """Return the names, without hash, of the swarm secrets that the member on a node alone uses.
+
+    Example:
+        >>> sorted(own_secrets(Params(), "sw1"))[:2]
+        ['galera-sw1-cert-pem', 'galera-sw1-key-pem']
+    """
+    return frozenset(_base(member_name(params, node), target) for target in _OWN)
+
+
 def parts(book: Book, founder: str | None = None) -> Parts:
     """Build everything that members need, for every member of the parameters.
 
@@ -119,7 +137,7 @@ def parts(book: Book, founder: str | None = None) -> Parts:
         names = {}
         for target, content in files.items():
             owner = cluster if target in shared else member
-            names[target] = stack.secret_name(salt, f"{owner}-{target.replace('_', '-').replace('.', '-')}", content)
+            names[target] = stack.secret_name(salt, _base(owner, target), content)
             contents[names[target]] = content
         services[name] = stack.stamp(
             book.cluster.name,

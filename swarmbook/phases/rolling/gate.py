@@ -13,7 +13,7 @@ from swarmbook.phases.support.consul_api import api
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.state import late, observe
 
-__all__ = ["pass_gate"]
+__all__ = ["pass_gate", "swarm_manager"]
 
 
 def pass_gate(book: Book, before: str) -> None:

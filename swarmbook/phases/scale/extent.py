@@ -11,9 +11,9 @@ from swarmbook.access.probe import Facts, Probe, name
 from swarmbook.book.book import Book
 from swarmbook.machines.providers import provider_for
 from swarmbook.phases.galera.members import Member, found_on
+from swarmbook.phases.galera.stack import own_secrets
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import api
-from swarmbook.phases.support.members import member_name
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.state import listed
 
@@ -113,7 +113,7 @@ def extent_of(book: Book) -> Extent:
         )
         server = next((n for n in stay if n in swarm and swarm[n].labels.get("consul") == "server"), None)
         wanted = {*book.params.members(), *book.params.without}
-        owners = [member_name(book.params, name) for name in {*leaving, *specs} - wanted]
+        stale = frozenset[str]().union(*(own_secrets(book.params, name) for name in {*leaving, *specs} - wanted))
         return Extent(
             leaving,
             swarm,
@@ -121,9 +121,7 @@ def extent_of(book: Book) -> Extent:
             {name: found for name, found in strangers.items() if found},
             frozenset(raft_peers(book, server)) if server is not None else frozenset(),
             parts,
-            tuple(
-                sorted(s for s in book.engine(manager).secrets() if any(s.startswith(f"{owner}-") for owner in owners))
-            ),
+            tuple(sorted(s for s in book.engine(manager).secrets() if stack.secret_base(s) in stale)),
             gone,
         )
     finally:

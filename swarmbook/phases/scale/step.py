@@ -146,10 +146,10 @@ class _Leaving:
         # The swarm starts it again where the label says so.
         self._book.fleet[self._manager].run(
             sh(
-                "docker node update --label-rm consul $(docker node ls -q --filter @{filter}) >/dev/null",
+                "id=$(docker node ls -q --filter @{filter}); "
+                '[ -z "$id" ] || docker node update --label-rm consul $id >/dev/null',
                 filter=f"node.label=name={name}",
-            ),
-            check=False,
+            )
         )
         asked = api(self._book, servers[0])
         if not said_goodbye:
