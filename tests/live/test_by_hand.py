@@ -120,6 +120,8 @@ def test_break_it_and_see(lab: Lab) -> None:
     said = lab.book("verify").said
     assert "sw3" in said and "next:" in said, said
     rows = {row["node"]: row for row in lab.book("status", "--json").json}
-    assert rows["sw1"]["galera"] == rows["sw2"]["galera"] == "Synced, Primary" and rows["sw3"]["engine"] != "active"
+    assert rows["sw3"]["engine"] != "active"
+    # After it, a member's part at the endpoint: there is one if the boxes of 20 were run before this.
+    assert all(rows[node]["galera"].startswith("Synced, Primary") for node in ("sw1", "sw2")), rows
     lab.book("run").expect(0)
     lab.book("verify").expect(0)

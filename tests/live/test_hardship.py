@@ -458,6 +458,8 @@ def test_lab_of_another_folder(lab: Lab, make_lab: Callable[..., Lab]) -> None:
         )
         other.book("cancel", "--yes", swarm_managers=1).refused(3, "belongs to another folder")
         assert lab.leftovers() == before
+        other.params["cluster"] = other.name = f"{lab.name}b"
+        other.book("plan", swarm_managers=1).expect(0)
     finally:
         other.name = "t-nobody"  # it has nothing to take away
 
@@ -485,8 +487,9 @@ def test_stopped_machine_is_told_and_started_again(lab: Lab) -> None:
     lab.book("logs", "n9").refused(2, "no node n9", "n1, n2")
     rows = lab.book("status", "--json").expect(3).json
     assert [row["ssh"].split(":")[0] for row in rows] == ["ok", "HostUnreachable"]
-    lab.book("run").expect(0)
+    lab.book("run", "--only", "01").expect(0)
     assert lab.machine("n2").inspect()["State"]["Running"]
+    lab.book("run").expect(0)
 
 
 def test_a_member_that_does_not_run(lab: Lab) -> None:
