@@ -141,6 +141,7 @@ class Word:
     state: str = "starting"
     who: str = ""
     term: int = 0
+    primary: bool = False
     read_only: bool = True
     why: str = ""
 
@@ -314,6 +315,7 @@ class Agent:
             state=self._state,
             who=seen.row.writer.name if seen.row else "",
             term=seen.row.term if seen.row else 0,
+            primary=seen.primary,
             read_only=seen.read_only,
         )
         text = "writer" if self.word.writer == 200 else "reader" if self.word.reader == 200 else "neither"
@@ -333,7 +335,7 @@ class Agent:
         if path == "/":
             said = {
                 "member": self._name, "writer": writer == 200, "reader": reader == 200, "leaving": writer == 404, "read_only": word.read_only,
-                "state": word.state, "term": word.term, "writer_is": word.who, "fresh": fresh, "why": word.why,
+                "state": word.state, "primary": word.primary, "term": word.term, "writer_is": word.who, "fresh": fresh, "why": word.why,
             }  # fmt: skip
             return 200, json.dumps(said)
         code = {"/writer": writer, "/reader": reader}.get(path, 400)
