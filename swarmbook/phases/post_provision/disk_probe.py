@@ -48,6 +48,7 @@ class Disk:
         others: The disks that were looked through when none was named, in words.
         under: What lies under the mount point now: file system and source.
         engine: Version of the engine that is installed or would be; asked for a layout only that depends on it.
+        absent: What the node says of a disk that was named and is not there.
     """
 
     device: str = ""
@@ -69,6 +70,7 @@ class Disk:
     others: tuple[str, ...] = ()
     under: str = ""
     engine: str = ""
+    absent: str = ""
 
 
 def gib(size: int) -> str:
@@ -90,7 +92,9 @@ _ENGINE = """version=$(dockerd --version 2>/dev/null | sed -n 's/^Docker version
 echo "$version" | as engine"""
 
 _DISKS = """PATH=$PATH:/usr/sbin:/sbin; at=@{at}
-lsblk -J -b -p -o NAME,KNAME,TYPE,SIZE,RO,RM,MOUNTPOINT @!{only} 2>/dev/null | as disks
+found=$(lsblk -J -b -p -o NAME,KNAME,TYPE,SIZE,RO,RM,MOUNTPOINT @!{only} 2>/dev/null)
+echo "$found" | as disks
+{ [ -n "$found" ] || { ls -lL @{device}; lsblk @{device}; } 2>&1 >/dev/null; } | as absent
 for node in $(lsblk -nrpo NAME @!{only} 2>/dev/null | sort -u); do
   found=$(blkid -p -o export "$node" 2>/dev/null); code=$?
   head -c 512 "$node" >/dev/null 2>&1 || code=9
@@ -161,6 +165,7 @@ def read_disk(facts: Facts, device: str) -> Disk:
         under=line(" ".join(sections["under"])),
         guard="\n".join(sections["guard"]).strip() == layouts.GUARD.strip(),
         engine=word(" ".join(sections.get("engine", [])).strip()),
+        absent=line("; ".join(each for each in sections.get("absent", []) if each)),
     )
     # udev writes what a disk's model says into names of links: one that we could not name in a command is passed over.
     ids = [pair for pair in (each.split() for each in sections["ids"]) if len(pair) == 2 and _is_device(pair[0])]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from swarmbook.access.commands import Script
 from swarmbook.access.hosts import Host
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import ForeignData, WorldError
+from swarmbook.base.errors import ForeignData, WaitTimeout, WorldError
+from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step
@@ -23,6 +25,10 @@ from swarmbook.phases.support.systems import ENGINE_PACKAGES
 from swarmbook.show.changes import layers_in_words
 
 __all__ = ["COMMANDS", "Target", "Wanted", "lay_out", "wanted_disks"]
+
+
+#: Seconds for which a named disk may not be there yet.
+_SETTLE_S = 10
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class LayOut(Step[Mapping[str, Disk], Wanted]):
                 return replace(host.ask(second_disk(named[host.name] or "/dev/null")), device="")
 
             return book.fleet.each(left_alone)
-        return book.fleet.each(lambda host: host.ask(second_disk(named[host.name], engine)))
+        return book.fleet.each(lambda host: _named_disk(host, named[host.name], engine))
 
     def want(self, book: Book, seen: Mapping[str, Disk]) -> Wanted:
         return wanted_disks(book.params, seen)
@@ -258,6 +264,19 @@ def _fstab(layout: Layout) -> str:
     return layouts.fstab_options(layout)
 
 
+def _named_disk(host: Host, device: str, engine: str) -> Disk:
+    """Ask for a node's second disk; one that was named and is not there may only just be coming: a machine that has booted tells of its disks one after the other."""
+    seen: list[Disk] = []
+
+    def there() -> tuple[bool, str]:
+        seen.append(host.ask(second_disk(device, engine)))
+        return not device or bool(seen[-1].size), seen[-1].absent
+
+    with contextlib.suppress(WaitTimeout):  # what is wrong, the plan says
+        wait_for(f"{device} of {host.name}", there, timeout_s=_SETTLE_S, where=host.name)
+    return seen[-1]
+
+
 def _there(name: str, disk: Disk) -> None:
     if not disk.device:
         listed = "\n".join(disk.others) or "no disk at all"
@@ -273,6 +292,7 @@ def _there(name: str, disk: Disk) -> None:
             "the second disk is not there",
             where=name,
             wanted=f"a block device {disk.device}",
+            seen=disk.absent or "no such block device",
             next=f"swarmbook ssh {name} lsblk; name it: docker_disk",
         )
     if disk.system:
