@@ -84,6 +84,7 @@ ELSEWHERE = {
     "rotate",
     "replace",
     "roll",
+    "recover_member",
     "on_finish",
     "on_failure",
     "confirm",

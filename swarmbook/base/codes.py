@@ -46,6 +46,8 @@ class Code(str, Enum):
     NODE_TAKEN_OUT = "node-taken-out"
     GATE_CLOSED = "gate-closed"
     ROLLING_UNDER_WAY = "rolling-under-way"
+    NOBODY_SERVES = "nobody-serves"
+    RECOVERY_UNDECIDED = "recovery-undecided"
     MEMBERS_NOT_SYNCED = "members-not-synced"
     NODE_UNKNOWN = "node-unknown"
     NO_COPY_OF_THE_BOOK = "no-copy-of-the-book"

@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from swarmbook.base.errors import ConfirmationMissing
 from swarmbook.base.words import many
 from swarmbook.book.book import Book
-from swarmbook.model.change import Change, Word
+from swarmbook.model.change import Change, Word, typed
 from swarmbook.model.plan import FILE, Plan, read_plan
 from swarmbook.model.rundir import RunFolder
 from swarmbook.show.changes import sentence
 
 __all__ = ["confirm", "held_plan"]
+
+
+_DONE = {Word.ORDER: "ordered", Word.DESTROY: "removed", Word.CANCEL: "removed", Word.LOSE: "given up"}
 
 
 def held_plan() -> Plan | None:
@@ -27,16 +30,17 @@ def confirm(book: Book, changes: Iterable[Change]) -> None:
     Raises:
         ConfirmationMissing: The word is neither in the parameter ``confirm`` nor typed into the notebook's box.
     """
-    words: dict[Word, list[str]] = {}
+    words: dict[Word, list[Change]] = {}
     for change in changes:
         if change.word is not None:
-            words.setdefault(change.word, []).append(f"{change.host}: {sentence(change)}")
-    for word, things in words.items():
-        if book.params.confirm == word.value or book.grants(word.value, things):
+            words.setdefault(change.word, []).append(change)
+    for word, wanting in words.items():
+        wanted, things = typed(word, wanting), [f"{change.host}: {sentence(change)}" for change in wanting]
+        if book.params.confirm == wanted or book.grants(wanted, things):
             continue
         raise ConfirmationMissing(
-            f"not confirmed: {many(len(things), 'thing')} would be {'ordered' if word is Word.ORDER else 'removed'}",
-            wanted=f"confirm = {word.value!r}",
+            f"not confirmed: {many(len(things), 'thing')} would be {_DONE[word]}",
+            wanted=f"confirm = {wanted!r}",
             seen=f"confirm = {book.params.confirm!r}\n" + "\n".join(things),
-            next=f"set confirm to {word.value!r} in the parameters cell, or on a terminal type the word when asked",
+            next=f"set confirm to {wanted!r} in the parameters cell, or on a terminal type the word when asked",
         )

@@ -11,14 +11,17 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import ConfirmationMissing, UsageError
 from swarmbook.base.words import many
 from swarmbook.cli.common import say
-from swarmbook.model.change import Word
+from swarmbook.model.change import Word, typed
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.record.evidence import user
 from swarmbook.show.changes import sentence
 
 __all__ = ["approve"]
 
-_HEADS = {Word.ORDER: "This will be ordered, and costs money from then on:"}
+_HEADS = {
+    Word.ORDER: "This will be ordered, and costs money from then on:",
+    Word.LOSE: "This will be lost, for good:",
+}
 _HEAD = "This will be removed, for good:"
 
 
@@ -60,28 +63,36 @@ def approve(plan: Plan, *, yes: bool, digest: str | None, err: bool = False) -> 
                 err=err,
             )
         approvals.append(
-            Approval(word, f"{user()}@{socket.gethostname()}", _how(plan, word, yes, digest), tuple(things))
+            Approval(
+                word,
+                f"{user()}@{socket.gethostname()}",
+                _how(plan, word, typed(word, changes), yes, digest),
+                tuple(things),
+            )
         )
     return approvals
 
 
-def _how(plan: Plan, word: Word, yes: bool, digest: str | None) -> str:
+def _how(plan: Plan, word: Word, wanted: str, yes: bool, digest: str | None) -> str:
     if digest is not None:
         return f"--approve {digest}"
-    if yes:
+    counts = word is Word.LOSE  # what is lost is said yes to by its number, or not at all
+    if yes and not counts:
         return "--yes"
     if not sys.stdin.isatty():
         raise ConfirmationMissing(
             "not confirmed; nothing was touched",
             where=f"cluster {plan.cluster}",
-            wanted=f"the word {word.value} typed on a terminal, or --yes, or --approve DIGEST of the plan",
-            next="the same command with --yes; or swarmbook plan PARAMS, and --approve its digest",
+            wanted=f"{wanted} typed on a terminal, or {'' if counts else '--yes, or '}--approve DIGEST of the plan",
+            next="the same command on a terminal"
+            if counts
+            else "the same command with --yes; or swarmbook plan PARAMS, and --approve its digest",
         )
-    if click.prompt(f"Type {word.value} to go on", default="", show_default=False).strip() != word.value:
+    if click.prompt(f"Type {wanted} to go on", default="", show_default=False).strip() != wanted:
         raise ConfirmationMissing(
             "not confirmed; nothing was touched",
             where=f"cluster {plan.cluster}",
-            wanted=word.value,
-            next="run it again and type the word",
+            wanted=wanted,
+            next="run it again and type that",
         )
     return "typed"

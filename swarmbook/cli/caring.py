@@ -1,4 +1,4 @@
-"""`replace`, `roll`, `scale`: what is done to a cluster that runs, and goes on running."""
+"""`recover`, `replace`, `roll`, `scale`: what is done to a cluster that runs, and goes on running."""
 
 from __future__ import annotations
 
@@ -12,11 +12,25 @@ from swarmbook.cli.running import COMMANDS, approvals, signing_key_option, with_
 from swarmbook.cli.session import Session
 from swarmbook.params import Params, load_params
 
-__all__ = ["replace", "roll", "scale"]
+__all__ = ["recover", "replace", "roll", "scale"]
 
 
 def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_parameters(approvals(signing_key_option(with_json(command))))
+
+
+@click.command(epilog=example("swarmbook recover params/lab.yaml"))
+@_asks
+@click.option("--member", metavar="NODE", default="", help="The member that goes on, chosen by hand.")
+def recover(params: Params, member: str, **options: Any) -> None:
+    """Bring the database back after an outage of all members (25).
+
+    Asks every member how far it got, and lets the one go on that certainly has everything; the others join it. Where that is
+    not certain, nothing is done, and you are shown what each choice would lose: --member chooses, and wants you to type LOSE
+    and the number of transactions.
+    """
+    require_machines(params, "recover")
+    Session(params.model_copy(update={"recover_member": member}), ["25"], "recover", **options).run()
 
 
 @click.command(epilog=example("swarmbook replace params/lab.yaml sw3"))

@@ -18,6 +18,7 @@ from swarmbook.base.limits import allow_open_files
 from swarmbook.base.words import many
 from swarmbook.cli.approval import approve
 from swarmbook.cli.common import known_secrets, open_book, say
+from swarmbook.model.change import typed
 from swarmbook.model.phases import PHASES, Kind
 from swarmbook.model.plan import Approval, Plan
 from swarmbook.model.rundir import RunFolder
@@ -110,7 +111,9 @@ class Session:
             say(f"Nothing to {'cancel' if '91' in self.numbers else 'destroy'}.")
             return
         words = (
-            {step.phase: change.word.value for step, change in plan.changes if change.word} if plan is not None else {}
+            {step.phase: typed(change.word, [change]) for step, change in plan.changes if change.word}
+            if plan is not None
+            else {}
         )
         chapters = []
         for number, path in notebooks.items():

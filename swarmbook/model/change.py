@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["NEW_NODE", "WAITS", "Action", "Change", "Todo", "Word", "by_host", "refuse_unknown"]
+__all__ = ["NEW_NODE", "WAITS", "Action", "Change", "Todo", "Word", "by_host", "refuse_unknown", "typed"]
 
 
 class Word(str, Enum):
@@ -15,6 +15,7 @@ class Word(str, Enum):
     ORDER = "ORDER"
     DESTROY = "DESTROY"
     CANCEL = "CANCEL"
+    LOSE = "LOSE"  # and how much: see :func:`typed`
 
 
 class Action(str, Enum):
@@ -106,6 +107,9 @@ class Action(str, Enum):
     # 22: rolling change
     RESTART_MEMBER = "restart-member"
     RENEW_SYSTEM = "renew-system"
+    # 25: recovery
+    RECOVER = "recover"  # position, "living" or "stopped", and what is lost: a number of transactions, or UNKNOWN
+    REJOIN = "rejoin"  # how many transactions it lacks, or "all"
     # 29: rotation
     ROTATE = "rotate"  # what
     END_OVERLAP = "end-overlap"  # of what
@@ -172,6 +176,20 @@ class Change:
         """Tell whether this does no more than another one: the same action on the same host, on some of its things."""
         same = (self.host, self.action, self.word) == (other.host, other.action, other.word)
         return same and set(self.things) <= set(other.things)
+
+
+def typed(word: Word, changes: Iterable[Change]) -> str:
+    """Return what a person types for changes that want a word: for what is lost, how much that is as well.
+
+    Example:
+        >>> typed(Word.LOSE, [Change("sw2", Action.RECOVER, ("a:7", "stopped", "17"), Word.LOSE)])
+        'LOSE 17'
+
+    Args:
+        word: The word.
+        changes: Those that want it.
+    """
+    return " ".join([word.value, *(change.things[-1] for change in changes if word is Word.LOSE)])
 
 
 def by_host(changes: Iterable[Change]) -> dict[str, list[Change]]:

@@ -39,6 +39,7 @@ class Phase:
         verifies: It only checks what stands; ``swarmbook verify`` runs these.
         takes_away: Numbers of the phases whose work it removes.
         cancels: It may remove machines, which is confirmed by a word.
+        loses: It may give up transactions, which is confirmed by a word and their number.
         shrinks: It meets nodes that the parameters name no longer, and takes them out.
     """
 
@@ -54,12 +55,13 @@ class Phase:
     verifies: bool = False
     takes_away: tuple[str, ...] = ()
     cancels: bool = False
+    loses: bool = False
     shrinks: bool = False
 
     @property
     def removes(self) -> bool:
         """Whether it takes something away that no later run brings back: plans and records for that have to be vouched for."""
-        return bool(self.takes_away) or self.cancels
+        return bool(self.takes_away) or self.cancels or self.loses
 
     @property
     def file(self) -> str:
@@ -95,6 +97,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("21", "scale", Kind.CARE, ("scale:shrink",), _GALERA, cancels=True, shrinks=True),
         Phase("22", "rolling_change", Kind.CARE, ("rolling:roll",), _GALERA),
         Phase("23", "replace_node", Kind.CARE, ("replacement:discard",), _MACHINE, cancels=True),
+        Phase("25", "recover", Kind.CARE, ("recovery:positions", "recovery:recover"), _GALERA, serves=True, loses=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),

@@ -50,6 +50,10 @@ _WANTED_LOGIN = "[USER@]ADDRESS[:PORT]"
 Name = Annotated[
     str, kind("^[a-z][a-z0-9-]{0,30}[a-z0-9]$", "a name of 2 to 32 lowercase letters, digits and hyphens", 32)
 ]
+NameOrNone = Annotated[
+    str,
+    kind("^([a-z][a-z0-9-]{0,30}[a-z0-9])?$", "a name of 2 to 32 lowercase letters, digits and hyphens, or empty", 32),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Size = Annotated[str, kind("^[1-9][0-9]*[kKmMgG]$", "a size such as 10m or 2G", 20)]
 Address = Annotated[str, kind("^([0-9a-fA-F:.]+)?$", "an address such as 9.9.9.9, or empty", 45)]
@@ -145,4 +149,4 @@ Rotates = Literal[
     "join-tokens",
     "unlock-key",
 ]
-Word = Annotated[str, kind("^[A-Za-z]*$", "a word, or empty", 20)]
+Word = Annotated[str, kind("^([A-Za-z]+( [A-Za-z0-9]+)?)?$", "a word, a word and a number, or empty", 40)]

@@ -25,7 +25,7 @@ from swarmbook.params.server_settings import as_entries
 
 __all__ = ["differing", "load_params", "mistakes_in", "params_from_namespace", "params_from_record"]
 
-_OF_ONE_RUN = {"confirm", "rotate", "without"}
+_OF_ONE_RUN = {"confirm", "recover_member", "rotate", "without"}
 
 
 def load_params(path: str | Path, *, names_cluster: bool = False) -> Params:

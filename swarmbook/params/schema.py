@@ -27,6 +27,7 @@ from swarmbook.params.kinds import (
     Label,
     LocalPath,
     Name,
+    NameOrNone,
     Network,
     Package,
     Port,
@@ -260,6 +261,11 @@ class Params(BaseModel):
         "23",
         "nodes whose machine is gone for good, or should be: it is removed, and 01 makes another one of the same name",
     )
+    recover_member: NameOrNone = _p(
+        "",
+        "25",
+        "the node whose member goes on after an outage of all, chosen by hand: what others have beyond it is lost; empty: the one that is right for certain",
+    )
     rotate: list[Rotates] = _p(
         [],
         "29",
@@ -301,8 +307,8 @@ class Params(BaseModel):
     )
     confirm: Word = _p(
         "",
-        "01 02 21 23 90 91",
-        "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (21, 23, 91)",
+        "01 02 21 23 25 90 91",
+        "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (21, 23, 91), LOSE and the number of transactions (25)",
     )
 
     def managers(self) -> list[str]:

@@ -88,6 +88,23 @@ def _priced(words: str) -> Callable[[Change], str]:
     return lambda change: ", ".join([words, *change.things])
 
 
+def _recovered(change: Change) -> str:
+    position, how, *lost = change.things
+    goes_on = "its server is told that it is primary" if how == "living" else "goes on"
+    which = "what others have beyond it" if not lost or lost == ["UNKNOWN"] else many(int(lost[0]), "transaction")
+    return f"{goes_on} with {position}" + (f"; lost: {which}" if lost else "")
+
+
+def _rejoined(change: Change) -> str:
+    if change.things[0] == "all":
+        return "joins with a whole copy (SST)"
+    if change.things[0] == "0":
+        return "joins; it lacks nothing"
+    return (
+        f"joins; it lacks {many(int(change.things[0]), 'transaction')} (IST while the donor's cache has them, else SST)"
+    )
+
+
 _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.TAKE_KEY: _with("SSH key taken from {}"),
     Action.GENERATE_KEY: _with("SSH key generated"),
@@ -172,6 +189,8 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.DEMOTE: _with("demoted to worker"),
     Action.REMOVE_MEMBER: _with("member leaves: service {} removed"),
     Action.LEAVE_CONSUL: _with("Consul's {} leaves"),
+    Action.RECOVER: _recovered,
+    Action.REJOIN: _rejoined,
     Action.RESTART_MEMBER: _with("member restarted"),
     Action.RENEW_SYSTEM: _with("drained, its packages brought up to date, rebooted, and taken back"),
     Action.UNLIST: _with("struck off the inventory"),

@@ -70,6 +70,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.support.sql:place_of": [("galera_sw1",)],
     "swarmbook.phases.galera.ease:_flow": [("galera_sw1",)],
     "swarmbook.phases.support.members:running_of": [("galera_sw1",)],
+    "swarmbook.phases.recovery.standing:standing_on": [(Params(), "sw1")],
     "swarmbook.phases.scale.extent:_stacks": [("sw1", "galera")],
     "swarmbook.phases.overlay.step:links": [("10.0.0.1",)],
     "swarmbook.phases.overlay.step:network_named": [("backend",)],

@@ -11,6 +11,7 @@ from typing import Any
 
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, container_id, line, number
+from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.model.health import Component, GaleraState
 from swarmbook.params import Params
@@ -146,8 +147,8 @@ def nobody_serves(members: Mapping[str, Member]) -> WorldError:
         where=", ".join(members),
         wanted="a member that is Synced and Primary, or no data on any",
         seen=positions,
-        next="let them find each other (swarmbook status PARAMS); after a full outage compare uuid and seqno of all "
-        "members above before anyone bootstraps, or take the cluster away with its data: swarmbook destroy PARAMS",
+        next="swarmbook recover PARAMS, which asks all members how far they got, and lets the right one go on",
+        code=Code.NOBODY_SERVES,
     )
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from swarmbook.access.hosts import Host
-from swarmbook.access.probe import line
+from swarmbook.access.probe import line, number
 from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.book.display import show_picture
@@ -16,6 +16,7 @@ from swarmbook.model.checks import Check, CheckTable, equal
 from swarmbook.model.material import Kind, found
 from swarmbook.phases.galera.tables import replicated, tables_of
 from swarmbook.phases.support.members import service_name
+from swarmbook.phases.support.positions import keep_positions
 from swarmbook.phases.support.sql import VERIFY_SCHEMA, connect
 from swarmbook.show.drawing import Card, Part, topology
 
@@ -29,6 +30,7 @@ _STATUS = (
     "wsrep_cluster_status",
     "wsrep_ready",
     "wsrep_connected",
+    "wsrep_last_committed",
 )
 _SCHEMA = VERIFY_SCHEMA
 
@@ -106,7 +108,13 @@ def state(book: Book) -> CheckTable:
         topology([_card(name, answer) for name, answer in seen.items()], "The members"),
         "the members: the table below",
     )
+    if all(row.ok for row in rows):
+        keep_positions(book.cluster, book.params.mariadb_cluster_name, {name: _position(seen[name]) for name in seen})
     return CheckTable(rows)
+
+
+def _position(answer: _Answer) -> tuple[str, int]:
+    return answer.status["wsrep_cluster_state_uuid"], number(answer.status["wsrep_last_committed"])
 
 
 def _card(name: str, answer: _Answer) -> Card:

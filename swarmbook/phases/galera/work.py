@@ -20,6 +20,7 @@ from swarmbook.phases.galera.stack import Parts, document
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.member_data import MARK, data_folder
 from swarmbook.phases.support.members import of_service, running_of, service_name
+from swarmbook.phases.support.positions import forget_positions
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.support.updates import Updates
 
@@ -139,6 +140,7 @@ class Work:
             folder=folder,
             founding=self._made.founding,
         )
+        forget_positions(self._book.cluster, self._params.mariadb_cluster_name)
         if host.run(put).stdout.strip() != "used":
             try:
                 self._deploy([first])
