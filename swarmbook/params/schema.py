@@ -61,7 +61,7 @@ class Params(BaseModel):
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     without: list[Name] = _p(
         [],
-        "02 03 04 05 06 07 08 20 21 22 23 29 90",
+        "02 03 04 05 06 07 08 20 21 22 23 25 29 90",
         "nodes that are gone: everything goes on without them, and what is on them stays; set by --without, which takes them out of nodes",
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
@@ -70,7 +70,7 @@ class Params(BaseModel):
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(
-        300, "01 02 03 04 05 06 07 08 20 21 22 23 29 90 91", "maximum seconds for any single wait", ge=10, le=7200
+        300, "01 02 03 04 05 06 07 08 20 21 22 23 25 29 90 91", "maximum seconds for any single wait", ge=10, le=7200
     )
     lab_disk_gb: int = _p(10, "00 01 22", "size of a lab machine's second disk, GiB (a sparse file)", ge=1, le=2000)
     lab_hourly_cost: float = _p(
@@ -82,7 +82,7 @@ class Params(BaseModel):
     )
     lab_base_image: Image = _p(
         "debian:trixie-slim",
-        "01 03 04 05 06 07 20 21 22 23 91",
+        "01 03 04 05 06 07 20 21 22 23 25 91",
         "base of the images; mmdebstrap builds one if pulling fails",
     )
     ssh_key_file: LocalPath = _p(
@@ -173,13 +173,15 @@ class Params(BaseModel):
     dns_search_domain: Domain = _p("service.consul", "03", "search domain of the containers; empty: none")
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
-    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 20 21 22 23 29 90", "port of the engine's API (mutual TLS)")
+    docker_api_port: Port = _p(
+        2376, "01 03 04 05 06 07 08 20 21 22 23 25 29 90", "port of the engine's API (mutual TLS)"
+    )
     swarm_managers: int = _p(
         3, "00 03 05 21 22", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers"
     )
     swarm_autolock: bool = _p(
         False,
-        "03 05 22 29",
+        "03 05 22 25 29",
         "whether managers ask for a key, kept in the cluster's folder, whenever their engine starts",
     )
     swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
@@ -212,16 +214,18 @@ class Params(BaseModel):
         "whether the overlay is encrypted (ESP): always, never, or auto (a new one is where every node's kernel has ESP)",
     )
     mariadb_cluster_name: Name = _p(
-        "galera", "07 08 20 21 22 23 29 90", "name of the Galera cluster, its services and its secrets"
+        "galera", "07 08 20 21 22 23 25 29 90", "name of the Galera cluster, its services and its secrets"
     )
-    galera_nodes: list[Name] = _p([], "00 03 07 08 20 21 22 23", "nodes that run a Galera member; empty: all")
+    galera_nodes: list[Name] = _p([], "00 03 07 08 20 21 22 23 25", "nodes that run a Galera member; empty: all")
     mariadb_port: int = _p(0, "01 03 05 07 08 22", "port of each member on its host; 0: not published", ge=0, le=65535)
     mariadb_clients: list[Network] = _p(
         ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
         "01 03 05",
         "networks whose hosts the wall lets into mariadb_port, besides the nodes; default: all private ones",
     )
-    mariadb_data_path: HostFolder = _p("", "07 21 22 23 90", "folder for the data on the node; empty: a named volume")
+    mariadb_data_path: HostFolder = _p(
+        "", "07 21 22 23 25 90", "folder for the data on the node; empty: a named volume"
+    )
     mariadb_init_scripts: LocalPath = _p(
         "",
         "07",
