@@ -92,7 +92,11 @@ def _recovered(change: Change) -> str:
     position, how, *lost = change.things
     goes_on = "its server is told that it is primary" if how == "living" else "goes on"
     which = "what others have beyond it" if not lost or lost == ["UNKNOWN"] else many(int(lost[0]), "transaction")
-    return f"{goes_on} with {position}" + (f"; lost: {which}" if lost else "")
+    return (
+        f"{goes_on} with {position}"
+        + (f"; lost: {which}" if lost else "")
+        + (f" ({change.because})" if change.because else "")
+    )
 
 
 def _rejoined(change: Change) -> str:

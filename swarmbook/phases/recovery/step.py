@@ -11,7 +11,6 @@ from swarmbook.base.errors import SwarmbookError, UsageError, WorldError
 from swarmbook.base.wait import wait_for
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
-from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step, look
 from swarmbook.model.change import Action, Change, Todo, Word
 from swarmbook.model.checks import Check, Table, equal
@@ -147,12 +146,11 @@ class Recover(Step[Outage, Verdict]):
         uuids = {member.position.uuid for member in serving.values() if member.position}
         rows = [
             equal(name, "its member", "serves", in_words(member).partition(",")[0])
+            if member.reached
+            else Check(name, "its member", "joins when its node is back", in_words(member), True)
             for name, member in seen.members.items()
         ]
         return [*rows, Check("cluster", "histories", "one", str(len(uuids)), len(uuids) == 1)] if serving else rows
-
-    def forecast(self, ahead: Forecast, seen: Outage, changes: list[Change]) -> None:
-        pass
 
 
 recover = Recover()
