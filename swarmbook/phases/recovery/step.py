@@ -181,10 +181,11 @@ def _priced(seen: Outage, name: str) -> Loss:
 
 def _tell_primary(book: Book, name: str) -> None:
     """Tell a server that runs, and is in no component, that its component is the primary one."""
+    # MariaDB 11.4 and newer have a variable for each of the provider's options, and refuse to set them all in one.
     book.fleet[name].run(
         sh(
-            "docker exec $(@!{running} -q | head -n 1) mariadb -u root -e "
-            "\"SET GLOBAL wsrep_provider_options='pc.bootstrap=true'\"",
+            "c=$(@!{running} -q | head -n 1); docker exec $c mariadb -u root -e 'SET GLOBAL wsrep_provider_pc_bootstrap = ON' "
+            "|| docker exec $c mariadb -u root -e \"SET GLOBAL wsrep_provider_options = 'pc.bootstrap=true'\"",
             running=of_service(service_name(book.params, name)),
         )
     )
