@@ -84,7 +84,7 @@ def _how(plan: Plan, word: Word, wanted: str, yes: bool, digest: str | None) -> 
             "not confirmed; nothing was touched",
             where=f"cluster {plan.cluster}",
             wanted=f"{wanted} typed on a terminal, or {'' if counts else '--yes, or '}--approve DIGEST of the plan",
-            next="the same command on a terminal"
+            next=f"the same command on a terminal, or with --approve {plan.digest}"
             if counts
             else "the same command with --yes; or swarmbook plan PARAMS, and --approve its digest",
         )

@@ -88,6 +88,7 @@ class Action(str, Enum):
     MAKE_FOLDER = "make-folder"  # path or volume
     SET_ASIDE = "set-aside"  # path
     WITHDRAW_MARK = "withdraw-mark"  # path of the data folder
+    ALONE = "alone"  # path of the data folder, "yes" or "no"
     BOOTSTRAP = "bootstrap"
     AWAIT_FIRST = "await-first"
     REUNITE = "reunite"  # seconds

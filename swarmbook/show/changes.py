@@ -184,6 +184,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.SET_ASIDE: _with("half-made bootstrap set aside"),
     Action.BOOTSTRAP: _with("cluster bootstrapped"),
     Action.AWAIT_FIRST: _why("first member waited for"),
+    Action.ALONE: lambda change: "may go on by itself" if change.things[-1] == "yes" else "no longer goes on by itself",
     Action.REUNITE: _with("members that hold data given {} s to find each other"),
     Action.JOIN_CLUSTER: _with("joined by state transfer"),
     Action.AWAIT_MEMBER: _with("waited for until Synced"),

@@ -61,6 +61,7 @@ class Member:
         mark: The bootstrap mark, put there by us: the next start bootstraps.
         used: The mark was used up by a start.
         bootstrapped: The bootstrap was completed.
+        alone: It may go on by itself after a stop: there is no other member.
         position: From grastate.dat; None where there is none.
         spec: Hash on its service, or nothing when there is no service.
         running: Whether its container runs.
@@ -78,6 +79,7 @@ class Member:
     mark: bool = False
     used: bool = False
     bootstrapped: bool = False
+    alone: bool = False
     position: Position | None = None
     spec: str = ""
     running: bool = False
@@ -155,7 +157,7 @@ def nobody_serves(members: Mapping[str, Member]) -> WorldError:
 _SCRIPT = """
 d=@{folder}
 { [ -d "$d" ] && echo folder; [ -d "$d/data/mysql" ] || [ -e "$d/data/ibdata1" ] && echo data
-for f in bootstrap bootstrap.used bootstrapped; do [ -e "$d/$f" ] && echo "$f"; done; } | as there
+for f in bootstrap bootstrap.used bootstrapped alone; do [ -e "$d/$f" ] && echo "$f"; done; } | as there
 [ ! -e "$d/data/grastate.dat" ] || sed -n 's/^\\(uuid\\|seqno\\): */\\1 /p' "$d/data/grastate.dat" | as position
 @!{ended} -aq | as ended
 { [ @{port} = 0 ] || ss -Hltnp "sport = :"@{port} | head -n 1; } | as port
@@ -208,6 +210,7 @@ def read_member(facts: Facts, *, image: bool, spec: str) -> Member:
         mark="bootstrap" in there,
         used="bootstrap.used" in there,
         bootstrapped="bootstrapped" in there,
+        alone="alone" in there,
         position=_position(facts.get("position", ())),
         spec=spec,
         running=running,

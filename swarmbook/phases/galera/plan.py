@@ -86,6 +86,13 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
     changes += [Change(name, Action.MAKE_FOLDER, folder) for name, member in members.items() if not member.folder]
     # Left over of a founding that failed; no member would take it for one of now.
     changes += [Change(name, Action.WITHDRAW_MARK, folder) for name, member in members.items() if member.mark]
+    # The only member goes on after every stop; with others, one that did so might found a second cluster.
+    alone = len(members) == 1 and not seen.left_out
+    changes += [
+        Change(name, Action.ALONE, (*folder, "yes" if alone else "no"))
+        for name, member in members.items()
+        if member.alone != alone
+    ]
     first = seen.founder
     serving = any(member.synced for member in members.values())
     if not serving:
@@ -129,7 +136,9 @@ def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ..
     if founder.data or founder.bootstrapped or others:
         holders = [member for member in members.values() if member.data or member.bootstrapped]
         some_run = any(member.running for member in holders)
-        if len(holders) > 1 and some_run and all(member.spec for member in holders):
+        # After clean stops of all nobody kept a view, and nobody comes of itself.
+        some_crashed = any(member.position is None or member.position.seqno < 0 for member in holders)
+        if len(holders) > 1 and some_run and some_crashed and all(member.spec for member in holders):
             # A node that was away, or all of them: what kept its view of the cluster goes on by itself once it sees the
             # others.
             return [Change("cluster", Action.REUNITE, (str(REUNION_S),))]

@@ -96,6 +96,8 @@ class Bootstrap(Step[Galera, Parts]):
             work.make_folders({c.host: c.things[0] for c in todo.take(Action.MAKE_FOLDER)})
             for change in todo.take(Action.WITHDRAW_MARK):
                 work.withdraw(change.host, change.things[0])
+            for change in todo.take(Action.ALONE):
+                work.mark_alone(change.host, *change.things)
             for change in todo.take(Action.SET_ASIDE):
                 work.set_aside(change.host, change.things[0])
             for change in todo.take(Action.BOOTSTRAP):

@@ -165,6 +165,17 @@ class Work:
         """
         self._book.fleet[name].run(sh("rm -f @{mark}", mark=f"{folder}/bootstrap"))
 
+    def mark_alone(self, name: str, folder: str, alone: str) -> None:
+        """Let the only member go on by itself after a stop, or no longer.
+
+        Args:
+            name: The node.
+            folder: Its data folder.
+            alone: ``yes`` or ``no``.
+        """
+        mark = f"{folder}/alone"
+        self._book.fleet[name].run(sh("touch @{mark}", mark=mark) if alone == "yes" else sh("rm -f @{mark}", mark=mark))
+
     def join(self, names: list[str]) -> None:
         """Start joiners in waves, never more at once than there are members to donate.
 
