@@ -90,7 +90,7 @@ def _priced(words: str) -> Callable[[Change], str]:
 
 def _recovered(change: Change) -> str:
     position, how, *lost = change.things
-    goes_on = "its server is told that it is primary" if how == "living" else "goes on"
+    goes_on = "its server is made the primary component" if how == "living" else "goes on"
     which = "what others have beyond it" if not lost or lost == ["UNKNOWN"] else many(int(lost[0]), "transaction")
     return (
         f"{goes_on} with {position}"

@@ -58,7 +58,7 @@ def test_after_a_power_cut_of_all_they_come_back_by_themselves(lab: Lab) -> None
 
 
 def test_all_stopped_cleanly(lab: Lab) -> None:
-    """Nobody keeps a view after a clean stop; it is decided, and nothing has to be typed, since nothing can be lost."""
+    """No one keeps a view after a clean stop; it is decided, and nothing has to be typed, since nothing can be lost."""
     lab.need()
     before = rows(lab)
     for node in NODES:
@@ -67,7 +67,7 @@ def test_all_stopped_cleanly(lab: Lab) -> None:
         lab.machine(node).start()
     until(lambda: set(states(lab).values()) == {"starting"}, timeout=BACK_S, why=lambda: f"{states(lab)}")
     lab.book("run", "--only", "07").refused(
-        3, "no member is in service, and there is data", "swarmbook recover PARAMS", "swarmbook explain nobody-serves"
+        3, "no member is in service, and there is data", "swarmbook recover PARAMS", "swarmbook explain no one-serves"
     )
     lab.book("recover").expect(0, "Decide, and go on")
     all_serve(lab)

@@ -207,7 +207,7 @@ REPLAYED = [
     ("mariadb-operator 1108", {"sw1": stopped(97), "sw2": UNREACHED, "sw3": stopped(90)}, {}, ""),
     # "did not stop cleanly" was read as -1, so a clean stop long ago won.
     ("mariadb-operator 1626", {"sw1": stopped(40), "sw2": crashed(63), "sw3": crashed(61)}, {}, "sw2"),
-    # Nobody has a history.
+    # No one has a history.
     ("mariadb-operator 959", {"sw1": BROKEN_OFF, "sw2": BROKEN_OFF, "sw3": BROKEN_OFF}, {}, ""),
     # The second crash: all positions are behind that of the first recovery.
     ("K8SPXC-1828", {"sw1": crashed(91), "sw2": crashed(88), "sw3": crashed(89)}, {"sw3": Position(A, 102)}, ""),

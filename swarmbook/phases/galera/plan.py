@@ -136,7 +136,7 @@ def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ..
     if founder.data or founder.bootstrapped or others:
         holders = [member for member in members.values() if member.data or member.bootstrapped]
         some_run = any(member.running for member in holders)
-        # After clean stops of all nobody kept a view, and nobody comes of itself.
+        # After clean stops of all no one kept a view, and no one comes of itself.
         some_crashed = any(member.position is None or member.position.seqno < 0 for member in holders)
         if len(holders) > 1 and some_run and some_crashed and all(member.spec for member in holders):
             # A node that was away, or all of them: what kept its view of the cluster goes on by itself once it sees the

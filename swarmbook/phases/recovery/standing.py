@@ -135,7 +135,7 @@ def look_around(book: Book) -> dict[str, Standing]:
     def ask() -> tuple[bool, str]:
         seen.update({name: Standing(reached=False) for name in everyone})
         seen.update(book.fleet.each(one, [name for name in params.members() if name in book.fleet.hosts]))
-        # They are asked no more in this run, and nobody waits for them to hold the cluster's lease.
+        # They are asked no more in this run, and no one waits for them to hold the cluster's lease.
         book.fleet.leave_out([name for name, each in seen.items() if not each.reached])
         late = [name for name, each in seen.items() if each.data and not each.broken_off and each.position is None]
         if late:

@@ -23,7 +23,7 @@ from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["positions", "recover"]
 
-#: Seconds in which a server that is told to be primary, or joins, may be taken for one that comes along by itself.
+#: Seconds in which a server that is made primary, or joins, may be taken for one that comes along by itself.
 _COMES_ALONG_S = 20
 
 

@@ -41,7 +41,7 @@ class Standing:
         reached: Its node answers. Of one that does not, nothing else is known.
         data: It holds a datadir.
         position: How far its data goes: from grastate.dat after a clean stop, from InnoDB after a crash, from the server
-            while it runs. None where nobody can say.
+            while it runs. None where no one can say.
         clean: It stopped cleanly.
         safe: ``safe_to_bootstrap: 1``: it was the last to stop cleanly.
         broken_off: A state transfer into it has not ended: what it holds is neither the old data nor the new.
@@ -85,9 +85,9 @@ class Verdict:
 
     Args:
         chosen: The member that goes on; nothing where none does.
-        living: Its server runs already, and is only told that it is primary.
-        why: Why it, or why nobody has to.
-        refused: Why nobody may; empty where somebody may, or nobody has to.
+        living: Its server runs already, and becomes the primary component as it is.
+        why: Why it, or why no one has to.
+        refused: Why no one may; empty where someone may, or no one has to.
         behind: For each other member the transactions that it lacks; None for all of them: it gets a whole copy.
         stuck: Members whose server runs in no component and does not come along: they start again.
         loss: What is lost; nothing unless a person has overruled.
@@ -170,7 +170,7 @@ def loss_of(members: Mapping[str, Standing], known: Mapping[str, Position], name
         if place is None:
             if not member.reached or member.data:
                 uncounted = True
-                parts.append(f"nobody knows how far {other} got")
+                parts.append(f"no one knows how far {other} got")
         elif place.uuid != own.uuid:
             uncounted = True
             parts.append(f"{other} has another history, up to {place}")
@@ -206,7 +206,7 @@ def _goes_on(members: Mapping[str, Standing], chosen: str, why: str) -> Verdict:
 def _doubts(
     members: Mapping[str, Standing], holders: Mapping[str, Standing], known: Mapping[str, Position]
 ) -> tuple[str, ...]:
-    """List what keeps anybody from being the right one for certain."""
+    """List what keeps anyone from being the right one for certain."""
     found = []
     silent = [name for name, member in members.items() if not member.reached]
     if silent:
@@ -219,7 +219,7 @@ def _doubts(
         found.append(f"a state transfer into {', '.join(broken)} has not ended")
     unsure = [name for name, member in holders.items() if not member.broken_off and member.position is None]
     if unsure:
-        found.append(f"nobody can tell how far {', '.join(unsure)} got")
+        found.append(f"no one can tell how far {', '.join(unsure)} got")
     places = {name: member.position for name, member in holders.items() if member.position and not member.broken_off}
     if not places:
         return tuple(found) or ("no member holds a position",)
