@@ -216,7 +216,7 @@ def _doubts(
         found.append(f"{subject(empty, 'holds', 'hold')} no data, and served once: is its disk mounted?")
     broken = [name for name, member in holders.items() if member.broken_off]
     if broken:
-        found.append(f"a state transfer into {', '.join(broken)} has not ended")
+        found.append(f"{subject(broken, 'waits', 'wait')} for the end of a state transfer that broke off")
     unsure = [name for name, member in holders.items() if not member.broken_off and member.position is None]
     if unsure:
         found.append(f"no one can tell how far {', '.join(unsure)} got")
@@ -233,7 +233,6 @@ def _doubts(
         found.append(f"the cluster was at {before} once, and no member gets beyond {most} now")
     last = [name for name, member in holders.items() if member.safe and name in places and places[name].seqno < most]
     if last:
-        found.append(
-            f"{', '.join(last)} was the last to stop cleanly, at {places[last[0]].seqno}, and others have got to {most}"
-        )
+        said = f"{subject(last, 'was', 'were')} the last to stop cleanly, at {places[last[0]].seqno}"
+        found.append(f"{said}, and others have got to {most}")
     return tuple(found)
