@@ -1,0 +1,149 @@
+"""An application's load as a picture: commits per second and latency over time, the times without a commit, and who was the writer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from swarmbook.base.markup import Markup, tag
+from swarmbook.base.words import cut
+from swarmbook.show.drawing import svg, text_at
+
+__all__ = ["load", "milliseconds"]
+
+_WIDE, _LEFT, _LANE = 800, 64, 716
+_RATE_TOP, _RATE_HIGH = 76, 116
+_TIME_TOP, _TIME_HIGH = 224, 88
+_HIGH = _TIME_TOP + _TIME_HIGH + 32
+#: Latency is drawn from 1 ms to 10 s, each factor of ten as high as the others.
+_FASTEST_S, _DECADES = 0.001, 4
+_LABELLED = 3
+
+
+def milliseconds(seconds: float) -> str:
+    """Say a latency in milliseconds, or in seconds from one on.
+
+    Example:
+        >>> milliseconds(0.0123), milliseconds(3.07)
+        ('12 ms', '3.1 s')
+    """
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def load(
+    columns: Sequence[tuple[float, float, float | None, float | None]],
+    wide: float,
+    gaps: Sequence[tuple[float, float]],
+    writers: Sequence[tuple[float, str]],
+    title: str = "Commits per second, and how long they took",
+) -> str:
+    """Draw it.
+
+    Args:
+        columns: Begin in seconds, commits per second, median and slowest latency in seconds; nothing where there is none.
+        wide: Width of a column, seconds.
+        gaps: Times without a commit, from when to when.
+        writers: When each writer was first met, and its name.
+        title: Of the picture.
+    """
+    begin = columns[0][0] if columns else 0.0
+    end = max(columns[-1][0] + wide if columns else 1.0, begin + 1.0)
+    most = _round_up(max((each for _, each, _, _ in columns), default=0.0))
+
+    def at(moment: float) -> float:
+        return _LEFT + _LANE * (min(max(moment, begin), end) - begin) / (end - begin)
+
+    drawn = [text_at("ink name", 16, 26, title), *_axes(begin, end, most)]
+    shown = [(max(one, begin), min(other, end)) for one, other in gaps if other > begin and one < end]
+    for one, other in shown:
+        across = max(at(other) - at(one), 1)
+        for top, high in ((_RATE_TOP, _RATE_HIGH), (_TIME_TOP, _TIME_HIGH)):
+            drawn.append(tag("rect", class_="void", x=f"{at(one):.1f}", y=top, width=f"{across:.1f}", height=high))
+    for column, per_second, middle, slowest in columns:
+        x, across = at(column), max(at(column + wide) - at(column) - 0.5, 0.5)
+        tall = _RATE_HIGH * per_second / most
+        drawn.append(
+            tag(
+                "rect", class_="work", x=f"{x:.1f}", y=f"{_RATE_TOP + _RATE_HIGH - tall:.1f}", width=f"{across:.1f}",
+                height=f"{tall:.1f}",
+            )
+        )  # fmt: skip
+        if middle is not None and slowest is not None:
+            center = x + across / 2
+            drawn.append(
+                tag(
+                    "path",
+                    class_="stroke",
+                    d=f"M{center:.1f} {_height(middle):.1f} V{_height(slowest):.1f}",
+                    fill="none",
+                )
+            )
+            drawn.append(tag("circle", class_="work", cx=f"{center:.1f}", cy=f"{_height(middle):.1f}", r=1.8))
+    drawn += _marks([(at(moment), name) for moment, name in writers if begin <= moment <= end])
+    for one, other in sorted(shown, key=lambda gap: gap[0] - gap[1])[:_LABELLED]:
+        drawn.append(_label("ink", (at(one) + at(other)) / 2, _RATE_TOP - 7, f"{other - one:.1f} s without a commit"))
+    return svg(_WIDE, _HIGH, title, _summary(columns, shown, writers), drawn)
+
+
+def _axes(begin: float, end: float, most: float) -> list[Markup]:
+    drawn = [
+        text_at("faint", 16, 212, "latency"),
+        text_at("faint", _LEFT + 8, 212, "dot: half of the commits took no longer; stroke: up to the slowest"),
+        text_at("faint", 8, _RATE_TOP - 7, "commits/s"),
+    ]
+    for part in (0.0, 0.5, 1.0):
+        y = _RATE_TOP + _RATE_HIGH * (1 - part)
+        drawn.append(tag("path", class_="grid", d=f"M{_LEFT} {y:.1f} H{_LEFT + _LANE}", fill="none"))
+        drawn.append(text_at("faint", _LEFT - 6, f"{y + 4:.1f}", f"{most * part:g}", "end"))
+    for decade in range(_DECADES + 1):
+        seconds = _FASTEST_S * 10**decade
+        drawn.append(tag("path", class_="grid", d=f"M{_LEFT} {_height(seconds):.1f} H{_LEFT + _LANE}", fill="none"))
+        words = f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
+        drawn.append(text_at("faint", _LEFT - 6, f"{_height(seconds) + 4:.1f}", words, "end"))
+    for tick in range(6):
+        anchor = "start" if tick == 0 else "end" if tick == 5 else "middle"
+        words = f"{begin + (end - begin) * tick / 5:.0f} s"
+        drawn.append(text_at("faint", f"{_LEFT + _LANE * tick / 5:.1f}", _HIGH - 10, words, anchor))
+    return drawn
+
+
+def _marks(places: Sequence[tuple[float, str]]) -> list[Markup]:
+    drawn = []
+    for number, (x, name) in enumerate(places):
+        drawn.append(tag("path", class_="mark", d=f"M{x:.1f} 52 V{_TIME_TOP + _TIME_HIGH}", fill="none"))
+        near = number + 1 < len(places) and places[number + 1][0] - x < 7 * len(name) + 90
+        words = cut(name, 18) if near else f"{cut(name, 24)} is the writer"
+        drawn.append(_label("ink", x, 46, words, left=True))
+    return drawn
+
+
+def _label(kind: str, x: float, y: float, words: str, *, left: bool = False) -> Markup:
+    """Put words near a place, and within the picture."""
+    half = 3.4 * len(words)
+    if left:
+        return text_at(kind, f"{min(x, _LEFT + _LANE - 2 * half):.1f}", y, words)
+    return text_at(kind, f"{min(max(x, _LEFT + half), _LEFT + _LANE - half):.1f}", y, words, "middle")
+
+
+def _height(seconds: float) -> float:
+    """Return where a latency is drawn."""
+    part = math.log10(max(seconds, _FASTEST_S) / _FASTEST_S) / _DECADES
+    return _TIME_TOP + _TIME_HIGH * (1 - min(part, 1.0))
+
+
+def _round_up(value: float) -> float:
+    """Return the next round number: 10, 20, 50, 100, ..."""
+    step = 10.0 ** max(1, math.floor(math.log10(value)) if value > 0 else 1)
+    return next((step * each for each in (1, 2, 5, 10) if step * each >= value), step * 10)
+
+
+def _summary(
+    columns: Sequence[tuple[float, float, float | None, float | None]],
+    gaps: Sequence[tuple[float, float]],
+    writers: Sequence[tuple[float, str]],
+) -> str:
+    rates = [per_second for _, per_second, _, _ in columns]
+    words = [f"up to {max(rates, default=0):.0f} commits per second"]
+    words += [f"{other - one:.1f} s without a commit from {one:.1f} s on" for one, other in gaps]
+    words += [f"{name} is the writer from {moment:.1f} s on" for moment, name in writers]
+    return "; ".join(words)
