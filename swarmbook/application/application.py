@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from swarmbook.application import accounts
@@ -36,7 +38,8 @@ class Application:
         self._over = threading.Event()
         self._tally = Tally()
         self._threads: list[threading.Thread] = []
-        self._ended: Seen | None = None
+        self._ended: float | None = None
+        self._ready = threading.Barrier(1)
         self._broken: list[BaseException] = []
 
     def prepare(self) -> None:
@@ -52,46 +55,64 @@ class Application:
             client.close()
 
     def __enter__(self) -> Application:
-        """Start them."""
+        """Start them: all at once, when each has its session.
+
+        Raises:
+            SwarmbookError: One gets none.
+        """
         self._tally = Tally()
-        work: list[Callable[[], None]] = []
+        workers: list[Writer | Reader] = []
         for number in range(1, self._connections + 1):
             client = Client(self._writing, number, self._over, self._tally.met)
             keeper = Keeper(file_of(self._folder, number), number)
-            work.append(Writer(number, client, keeper, self._tally, _TRANSFER_S).run)
+            workers.append(Writer(number, client, keeper, self._tally, _TRANSFER_S))
         for number in range(max(2, self._connections // 2)):
             client = Client(self._reading, number, self._over, lambda member: None, SETTINGS)
-            work.append(Reader(client, self._tally, _READ_S).run)
-        self._threads = [threading.Thread(target=self._guarded, args=(one,), daemon=True) for one in work]
+            workers.append(Reader(client, self._tally, _READ_S))
+        self._ready = threading.Barrier(len(workers) + 1, self._tally.begin)
+        self._threads = [threading.Thread(target=self._guarded, args=(worker,), daemon=True) for worker in workers]
         for thread in self._threads:
             thread.start()
+        try:
+            self._ready.wait()
+        except threading.BrokenBarrierError:
+            self._stop()
+            raise self._broken[0] from None
+        except BaseException:
+            self._ready.abort()
+            self._stop()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
         """Stop them: a transfer that is under way comes to its end."""
-        self._ended = self._tally.seen()
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        self._ended = self._tally.now()
+        self._stop()
         if self._broken and exc[1] is None:
             raise self._broken[0]
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except (
-            BaseException
-        ) as error:  # a fault of our own: it ends the application, and is raised where it was started
-            self._broken.append(error)
-            self._over.set()
+    def _stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _guarded(self, worker: Writer | Reader) -> None:
+        with contextlib.closing(worker):
+            try:
+                worker.connect()
+                self._ready.wait()
+                worker.run()
+            except threading.BrokenBarrierError:  # who broke it says why
+                pass
+            except BaseException as error:  # no door, or a fault of our own: raised where it was started
+                self._broken.append(error)
+                self._over.set()
+                self._ready.abort()
 
     def seen(self) -> Seen:
-        """Return what it has done so far; after the end, all that it had done when it was told to stop."""
-        if self._ended is None:
-            return self._tally.seen()
-        final = self._tally.seen()
-        last = max([self._ended.seconds, *(commit.at for commit in final.commits)])
-        return Seen(last, final.commits, final.reads, final.met, final.failed, final.unknown, final.undone)
+        """Return what it has done so far; after its end, up to when it was told to stop, and what came to its end after that."""
+        seen = self._tally.seen()
+        return seen if self._ended is None else replace(seen, seconds=self._ended)
 
     def go_on(self, seconds: float, told: Callable[[Seen], None], every_s: float = 1.0) -> None:
         """Let it run.

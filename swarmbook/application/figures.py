@@ -23,8 +23,8 @@ class Figures:
     """What was measured.
 
     Args:
-        seconds: How long the application ran.
-        acknowledged: Transfers that were acknowledged.
+        seconds: How long the application ran until it was told to stop.
+        acknowledged: Transfers that were acknowledged; also those that were under way then.
         again: ... at a second try.
         failed: Tries that failed.
         unknown: Transfers of which no one knows what became of them.
@@ -106,7 +106,7 @@ def gaps(commits: Iterable[Commit], seconds: float, longer_s: float = GAP_S) -> 
         seconds: How long the application ran.
         longer_s: Only those that were longer.
     """
-    moments = [0.0, *sorted(commit.at for commit in commits), seconds]
+    moments = [0.0, *sorted(commit.at for commit in commits if commit.at < seconds), seconds]
     return [(one, other) for one, other in itertools.pairwise(moments) if other - one > longer_s]
 
 
@@ -130,6 +130,7 @@ def figures(seen: Seen) -> Figures:
         seen: What the application has done.
     """
     took = [commit.seconds for commit in seen.commits]
+    within = sum(commit.at < seen.seconds for commit in seen.commits)
     empty = gaps(seen.commits, seen.seconds, 0.0)
     begin, end = max(empty, key=lambda gap: gap[1] - gap[0], default=(0.0, 0.0))
     return Figures(
@@ -139,7 +140,7 @@ def figures(seen: Seen) -> Figures:
         seen.failed,
         seen.unknown,
         seen.undone,
-        len(took) / seen.seconds if seen.seconds else 0.0,
+        within / seen.seconds if seen.seconds else 0.0,
         percentile(took, 50),
         percentile(took, 95),
         percentile(took, 99),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 
 from swarmbook.application.accounts import glance
@@ -29,16 +28,27 @@ class Reader:
     def __init__(self, client: Client, tally: Tally, every_s: float) -> None:
         self._client, self._tally, self._every_s = client, tally, every_s
 
+    def connect(self) -> None:
+        """Get a session.
+
+        Raises:
+            SwarmbookError: There is none to be had.
+        """
+        self._client.session()
+
+    def close(self) -> None:
+        """Close the session."""
+        self._client.close()
+
     def run(self) -> None:
         """Read, of one writer after the other."""
-        with contextlib.closing(self._client):
-            for turn in itertools.count():
-                if self._client.over:
-                    return
-                began, latest = self._tally.now(), sorted(self._tally.latest().items())
-                if latest:
-                    self.read(*latest[turn % len(latest)])
-                self._client.rest(began + self._every_s - self._tally.now())
+        for turn in itertools.count():
+            if self._client.over:
+                return
+            began, latest = self._tally.now(), sorted(self._tally.latest().items())
+            if latest:
+                self.read(*latest[turn % len(latest)])
+            self._client.rest(began + self._every_s - self._tally.now())
 
     def read(self, writer: int, number: int) -> None:
         """Look for one transfer that was acknowledged already.

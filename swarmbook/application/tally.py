@@ -82,6 +82,12 @@ class Tally:
         """Return the seconds since the application began."""
         return self._clock() - self._began
 
+    def begin(self) -> None:
+        """Begin to count the seconds: all have their sessions."""
+        with self._guard:
+            self._began = self._clock()
+            self._met = [(0.0, member) for _, member in self._met]
+
     def committed(self, writer: int, number: int, commit: Commit) -> None:
         """Count a transfer that was acknowledged."""
         with self._guard:

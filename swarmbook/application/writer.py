@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 
 from swarmbook.application.accounts import ACCOUNTS, begin_transfer, there
@@ -36,15 +35,27 @@ class Writer:
         self._every_s = every_s
         self._draw = random.Random(number)
 
+    def connect(self) -> None:
+        """Get a session.
+
+        Raises:
+            SwarmbookError: There is none to be had.
+        """
+        self._client.session()
+
+    def close(self) -> None:
+        """Close the session and the journal."""
+        self._client.close()
+        self._keeper.close()
+
     def run(self) -> None:
-        """Make transfers, and close the journal at the end."""
-        with contextlib.closing(self._keeper), contextlib.closing(self._client):
-            number = 0
-            while not self._client.over:
-                number += 1
-                began = self._tally.now()
-                self.transfer(number)
-                self._client.rest(began + self._every_s - self._tally.now())
+        """Make transfers."""
+        number = 0
+        while not self._client.over:
+            number += 1
+            began = self._tally.now()
+            self.transfer(number)
+            self._client.rest(began + self._every_s - self._tally.now())
 
     def transfer(self, number: int) -> None:
         """Make one transfer, and note what became of it.

@@ -38,7 +38,7 @@ def use(params: Params, seconds: int | None, keep: bool, as_json: bool) -> None:
 
     Several connections make transfers between accounts, others read. Break what you like meanwhile. It ends with a table of
     figures, and with a verdict for each member: every commit that was acknowledged is there once, and the accounts hold together
-    what they held before. Exit code 1: they do not. The journals stay in use/CLUSTER in the book's folder.
+    what they held before. Exit code 1: they do not; then the tables stay, too. The journals stay in use/CLUSTER in the book's folder.
     """
     from swarmbook.phases.use.folder import claimed
     from swarmbook.phases.use.step import clean, figures_table, held, run_it
@@ -51,7 +51,7 @@ def use(params: Params, seconds: int | None, keep: bool, as_json: bool) -> None:
             with _line() as told:
                 ran = run_it(book, seconds or params.use_seconds, told, stoppable=True)
             checks = held(book, ran.folder)
-            if not (keep or params.use_keep):
+            if not (checks.failed or keep or params.use_keep):
                 clean(book)
     finally:
         book.close()

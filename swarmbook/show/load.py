@@ -11,7 +11,7 @@ from swarmbook.show.drawing import svg, text_at
 
 __all__ = ["load", "milliseconds"]
 
-_WIDE, _LEFT, _LANE = 800, 64, 716
+_WIDE, _LEFT, _LANE = 800, 72, 708
 _RATE_TOP, _RATE_HIGH = 76, 116
 _TIME_TOP, _TIME_HIGH = 224, 88
 _HIGH = _TIME_TOP + _TIME_HIGH + 32
@@ -80,8 +80,9 @@ def load(
             )
             drawn.append(tag("circle", class_="work", cx=f"{center:.1f}", cy=f"{_height(middle):.1f}", r=1.8))
     drawn += _marks([(at(moment), name) for moment, name in writers if begin <= moment <= end])
-    for one, other in sorted(shown, key=lambda gap: gap[0] - gap[1])[:_LABELLED]:
-        drawn.append(_label("ink", (at(one) + at(other)) / 2, _RATE_TOP - 7, f"{other - one:.1f} s without a commit"))
+    drawn += _lengths(
+        [((at(one) + at(other)) / 2, f"no commit for {other - one:.1f} s", other - one) for one, other in shown]
+    )
     return svg(_WIDE, _HIGH, title, _summary(columns, shown, writers), drawn)
 
 
@@ -89,7 +90,7 @@ def _axes(begin: float, end: float, most: float) -> list[Markup]:
     drawn = [
         text_at("faint", 16, 212, "latency"),
         text_at("faint", _LEFT + 8, 212, "dot: half of the commits took no longer; stroke: up to the slowest"),
-        text_at("faint", 8, _RATE_TOP - 7, "commits/s"),
+        text_at("faint", 8, 48, "commits/s"),
     ]
     for part in (0.0, 0.5, 1.0):
         y = _RATE_TOP + _RATE_HIGH * (1 - part)
@@ -107,13 +108,24 @@ def _axes(begin: float, end: float, most: float) -> list[Markup]:
     return drawn
 
 
+def _lengths(places: Sequence[tuple[float, str, float]]) -> list[Markup]:
+    """Say how long the longest gaps were, as far as there is room."""
+    taken: list[float] = []
+    drawn = []
+    for x, words, _ in sorted(places, key=lambda place: -place[2])[:_LABELLED]:
+        if all(abs(x - other) > 7.5 * len(words) for other in taken):
+            taken.append(x)
+            drawn.append(_label("ink", x, 48, words))
+    return drawn
+
+
 def _marks(places: Sequence[tuple[float, str]]) -> list[Markup]:
     drawn = []
     for number, (x, name) in enumerate(places):
-        drawn.append(tag("path", class_="mark", d=f"M{x:.1f} 52 V{_TIME_TOP + _TIME_HIGH}", fill="none"))
+        drawn.append(tag("path", class_="mark", d=f"M{x:.1f} {_RATE_TOP - 5} V{_TIME_TOP + _TIME_HIGH}", fill="none"))
         near = number + 1 < len(places) and places[number + 1][0] - x < 7 * len(name) + 90
         words = cut(name, 18) if near else f"{cut(name, 24)} is the writer"
-        drawn.append(_label("ink", x, 46, words, left=True))
+        drawn.append(_label("ink", x, _RATE_TOP - 8, words, left=True))
     return drawn
 
 

@@ -191,7 +191,7 @@ _LOOKED_FOR = {
 ADAPTERS = {
     "swarmbook.access.docker_api", "swarmbook.access.docker_containers", "swarmbook.access.docker_images", "swarmbook.access.docker_settings", "swarmbook.access.hosts", "swarmbook.access.identities", "swarmbook.access.lease",
     "swarmbook.access.ssh_keys", "swarmbook.machines.images.releases", "swarmbook.machines.softlayer_api", "swarmbook.params.flat",
-    "swarmbook.phases.support.consul_api", "swarmbook.phases.support.sql",
+    "swarmbook.phases.support.consul_api", "swarmbook.phases.support.sql", "swarmbook.application.session",
 }  # fmt: skip
 
 #: Modules that use one on files and values of this computer, or in here only: what they raise meets the border of who called them

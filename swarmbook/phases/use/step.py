@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -97,13 +98,18 @@ def run_it(book: Book, seconds: float, told: Callable[[Seen], None], *, stoppabl
     writer_now(book)
     folder = made(book.cluster.name)
     application = Application(of_role(book, "writer"), of_role(book, "reader"), folder, book.params.use_connections)
-    application.prepare()
-    with application:
-        try:
-            application.go_on(seconds, told)
-        except KeyboardInterrupt:
-            if not stoppable:
-                raise
+    try:
+        application.prepare()
+        with application:
+            try:
+                application.go_on(seconds, told)
+            except KeyboardInterrupt:
+                if not stoppable:
+                    raise
+    except BaseException:
+        with contextlib.suppress(SwarmbookError):  # what stays there, the next one removes
+            clean(book)
+        raise
     seen = application.seen()
     found = figures(seen)
     keep_figures(folder, found.to_json())
@@ -177,12 +183,14 @@ def work(book: Book) -> Table:
 def prove(book: Book) -> CheckTable:
     """Hold the journals of the application that ran last against every member; then remove its tables.
 
+    Where something does not hold, the tables stay, to be looked at.
+
     Raises:
         OutOfOrder: None has run.
     """
     with claimed(book.cluster.name):
         found = held(book, last(book.cluster.name))
-        if not book.params.use_keep:
+        if not (found.failed or book.params.use_keep):
             clean(book)
     return found
 
