@@ -35,7 +35,7 @@ def load(
     wide: float,
     gaps: Sequence[tuple[float, float]],
     writers: Sequence[tuple[float, str]],
-    title: str = "Commits per second, and how long they took",
+    title: str,
 ) -> str:
     """Draw it.
 

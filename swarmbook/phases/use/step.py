@@ -116,12 +116,13 @@ def run_it(book: Book, seconds: float, told: Callable[[Seen], None], *, stoppabl
     return Ran(folder, seen, found)
 
 
-def picture(seen: Seen, last_s: float = 0.0) -> str:
+def picture(seen: Seen, last_s: float = 0.0, title: str = "Commits per second, and how long they took") -> str:
     """Draw what an application did.
 
     Args:
         seen: What it did.
         last_s: Only so many seconds of it, the last ones; 0: all.
+        title: Of the picture.
     """
     begin = max(0.0, seen.seconds - last_s) if last_s else 0.0
     wide, found = columns(seen.commits, begin, seen.seconds)
@@ -130,7 +131,7 @@ def picture(seen: Seen, last_s: float = 0.0) -> str:
     shown = [
         (max(at, begin), member) for number, (at, member) in enumerate(met) if at >= begin or number == len(met) - 1
     ]
-    return load(drawn, wide, gaps(seen.commits, seen.seconds), shown)
+    return load(drawn, wide, gaps(seen.commits, seen.seconds), shown, title)
 
 
 def figures_table(found: Figures) -> Table:
