@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Lab, Running, until
+from .conftest import Lab, Running
 from .writer import ask
 
 NODES = ["u1", "u2", "u3"]
