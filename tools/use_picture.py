@@ -2,7 +2,7 @@
 
 Usage: python tools/use_picture.py PARAMS     (a lab that runs, with its endpoint: swarmbook run PARAMS --only 20)
 
-It breaks the cluster on purpose, holds what the application was told against every member, and prints the figures. Nothing else
+It breaks the cluster on purpose, holds what was acknowledged against every member, and prints the figures. Nothing else
 should run meanwhile.
 """
 
@@ -49,7 +49,7 @@ def main(path: str) -> int:
     todo = [(HANDED_S, "hands over", hand_over), (KILLED_S, "killed", kill)]
     threads = []
 
-    def told(seen: Seen) -> None:
+    def heard(seen: Seen) -> None:
         if todo and seen.seconds >= todo[-1][0]:
             _, what, act = todo.pop()
             broken.append((seen.seconds, what))
@@ -58,7 +58,7 @@ def main(path: str) -> int:
 
     try:
         with claimed(book.cluster.name):
-            ran = run_it(book, ENDS_S, told, stoppable=False)
+            ran = run_it(book, ENDS_S, heard, stoppable=False)
             for thread in threads:
                 thread.join()
             checks = held(book, ran.folder)

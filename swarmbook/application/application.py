@@ -110,19 +110,19 @@ class Application:
                 self._ready.abort()
 
     def seen(self) -> Seen:
-        """Return what it has done so far; after its end, up to when it was told to stop, and what came to its end after that."""
+        """Return what it has done so far; after its end, up to when it was asked to stop, and what came to its end after that."""
         seen = self._tally.seen()
         return seen if self._ended is None else replace(seen, seconds=self._ended)
 
-    def go_on(self, seconds: float, told: Callable[[Seen], None], every_s: float = 1.0) -> None:
+    def go_on(self, seconds: float, heard: Callable[[Seen], None], every_s: float = 1.0) -> None:
         """Let it run.
 
         Args:
             seconds: For how long.
-            told: Hears how far it is, again and again.
+            heard: Hears how far it is, again and again.
             every_s: Seconds between two words; more where telling takes long.
         """
         ends = time.monotonic() + seconds
         while not self._over.is_set() and (left := ends - time.monotonic()) > 0:
             self._over.wait(min(left, every_s))
-            told(self.seen())
+            heard(self.seen())

@@ -23,7 +23,7 @@ class Figures:
     """What was measured.
 
     Args:
-        seconds: How long the application ran until it was told to stop.
+        seconds: How long the application ran until it was asked to stop.
         acknowledged: Transfers that were acknowledged; also those that were under way then.
         again: ... at a second try.
         failed: Tries that failed.

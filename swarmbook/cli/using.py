@@ -34,7 +34,7 @@ _LATELY_S, _EVERY_S = 3.0, 10.0
 @click.option("--keep", is_flag=True, help="Leave the application's tables in the database.")
 @with_json
 def use(params: Params, seconds: int | None, keep: bool, as_json: bool) -> None:
-    """Run a small application on the cluster's endpoint (09), and hold what it was told against what is there.
+    """Run a small application on the cluster's endpoint (09), and hold what was acknowledged against what is there.
 
     Several connections make transfers between accounts, others read. Break what you like meanwhile. It ends with a table of
     figures, and with a verdict for each member: every commit that was acknowledged is there once, and the accounts hold together
@@ -48,8 +48,8 @@ def use(params: Params, seconds: int | None, keep: bool, as_json: bool) -> None:
     book = open_book(params)
     try:
         with claimed(book.cluster.name):
-            with _line() as told:
-                ran = run_it(book, seconds or params.use_seconds, told, stoppable=True)
+            with _line() as heard:
+                ran = run_it(book, seconds or params.use_seconds, heard, stoppable=True)
             checks = held(book, ran.folder)
             if not (checks.failed or keep or params.use_keep):
                 clean(book)
@@ -77,12 +77,12 @@ def _line() -> Iterator[Callable[[Seen], None]]:
         return
     latest = [-_EVERY_S]
 
-    def told(seen: Seen) -> None:
+    def heard(seen: Seen) -> None:
         if seen.seconds - latest[0] >= _EVERY_S:
             latest[0] = seen.seconds
             say(words(seen), err=True)
 
-    yield told
+    yield heard
 
 
 def words(seen: Seen) -> str:

@@ -28,7 +28,7 @@ def journals(lab: Lab) -> Path:
 
 
 def works(lab: Lab, running: Running, more: int = 50) -> None:
-    """Wait until the application has been told of so many commits more."""
+    """Wait until so many commits more have been acknowledged."""
 
     def count() -> int:
         folder = lab.home / "use" / lab.name

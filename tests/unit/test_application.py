@@ -143,8 +143,8 @@ def test_whatever_fails_nothing_acknowledged_is_lost(
     verdict = judge(kept, bank)
     assert verdict.holds, verdict
     assert verdict.total == TOTAL
-    told = sum(len(journal.acknowledged | journal.undone | journal.unknown) for journal in kept)
-    assert told == 20, "each transfer has an outcome"
+    known = sum(len(journal.acknowledged | journal.undone | journal.unknown) for journal in kept)
+    assert known == 20, "each transfer has an outcome"
     assert len(bank.transfers) == verdict.acknowledged + verdict.unknown_there
 
 

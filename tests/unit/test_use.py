@@ -1,4 +1,4 @@
-"""Phase 09 and the command `use`: when it runs, what it says, where it keeps what it was told."""
+"""Phase 09 and the command `use`: when it runs, what it says, where it keeps what was acknowledged."""
 
 from __future__ import annotations
 

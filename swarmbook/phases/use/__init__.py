@@ -1,4 +1,4 @@
-"""Phase 09: an application uses the cluster by its endpoint, and an oracle holds what it was told against what is there."""
+"""Phase 09: an application uses the cluster by its endpoint, and an oracle holds what was acknowledged against what is there."""
 
 from swarmbook.phases.use.step import prove, reach, work
 

@@ -84,7 +84,7 @@ class ThroughSsh:
         self._port = 0
 
     def open(self) -> Session:
-        """Log in; the container is looked for where it was last, and where that fails, the next time anew.
+        """Log in; the container is looked for where it was last, and where that fails, the next time looked for again.
 
         Raises:
             SwarmbookError: It cannot be reached, or no such container runs.

@@ -1,4 +1,4 @@
-"""Phase 09: a small application uses the endpoint; what it was told is kept outside the cluster, and held against it."""
+"""Phase 09: a small application uses the endpoint; what was acknowledged is kept outside the cluster, and held against it."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def _who(door: Door) -> tuple[str, str]:
         session.close()
 
 
-def run_it(book: Book, seconds: float, told: Callable[[Seen], None], *, stoppable: bool) -> Ran:
+def run_it(book: Book, seconds: float, heard: Callable[[Seen], None], *, stoppable: bool) -> Ran:
     """Run the application: make its tables, let it work, keep its figures.
 
     Args:
         book: The open book.
         seconds: For how long.
-        told: Hears how far it is, about once a second.
+        heard: Hears how far it is, about once a second.
         stoppable: Whether an interrupt ends it well, before its time.
 
     Raises:
@@ -102,7 +102,7 @@ def run_it(book: Book, seconds: float, told: Callable[[Seen], None], *, stoppabl
         application.prepare()
         with application:
             try:
-                application.go_on(seconds, told)
+                application.go_on(seconds, heard)
             except KeyboardInterrupt:
                 if not stoppable:
                     raise
@@ -209,14 +209,14 @@ def held(book: Book, folder: Path) -> CheckTable:
     kept, measured = journals(folder), figures_of(folder)
     acknowledged = sum(len(journal.acknowledged) for journal in kept)
     doors = of_members(book)
-    told = book.fleet.each(lambda host: _of_member(doors[host.name], kept), doors)
+    verdicts = book.fleet.each(lambda host: _of_member(doors[host.name], kept), doors)
     rows = [
         Check("application", "commits acknowledged", "some", str(acknowledged), acknowledged > 0),
         equal(
             "application", "accounts together, in each read", f"{TOTAL}", _totals(measured["reads"], measured["wrong"])
         ),
     ]
-    for node, verdict in told.items():
+    for node, verdict in verdicts.items():
         rows += _rows(member_name(book.params, node), acknowledged, verdict)
     return CheckTable(rows)
 
