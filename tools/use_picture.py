@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from swarmbook.access.commands import sh
 from swarmbook.application.tally import Seen
+from swarmbook.base.errors import SwarmbookError
 from swarmbook.book.book import Book
 from swarmbook.params import load_params
 from swarmbook.phases.endpoint.switch import switch_writer
@@ -47,13 +49,20 @@ def main(path: str) -> int:
         switch_writer(book, next(node for node in params.members() if node not in (first, now)))
 
     todo = [(HANDED_S, "hands over", hand_over), (KILLED_S, "killed", kill)]
-    threads = []
+    threads: list[threading.Thread] = []
+    failed: list[SwarmbookError] = []
+
+    def do(act: Callable[[], None]) -> None:
+        try:
+            act()
+        except SwarmbookError as error:
+            failed.append(error)
 
     def heard(seen: Seen) -> None:
         if todo and seen.seconds >= todo[-1][0]:
             _, what, act = todo.pop()
             broken.append((seen.seconds, what))
-            threads.append(threading.Thread(target=act))
+            threads.append(threading.Thread(target=do, args=(act,)))
             threads[-1].start()
 
     try:
@@ -68,8 +77,10 @@ def main(path: str) -> int:
     words = " and ".join(f"{what} at {at:.0f} s" for at, what in broken)
     title = f"An application at work: its writer is {words.replace('and hands', 'and the next one hands')}"
     FILE.write_text(picture(ran.seen, title=title) + "\n", encoding="utf-8")
+    for error in failed:
+        print(error)
     print(f"{figures_table(ran.figures).to_text()}\n\n{checks.to_text()}\n\n{FILE}")
-    return 1 if checks.failed else 0
+    return 1 if checks.failed or failed else 0
 
 
 if __name__ == "__main__":
