@@ -18,6 +18,8 @@ _HIGH = _TIME_TOP + _TIME_HIGH + 32
 #: Latency is drawn from 1 ms to 10 s, each factor of ten as high as the others.
 _FASTEST_S, _DECADES = 0.001, 4
 _LABELLED = 3
+#: Width of a letter, about.
+_LETTER = 6.8
 
 
 def milliseconds(seconds: float) -> str:
@@ -113,27 +115,30 @@ def _lengths(places: Sequence[tuple[float, str, float]]) -> list[Markup]:
     taken: list[float] = []
     drawn = []
     for x, words, _ in sorted(places, key=lambda place: -place[2])[:_LABELLED]:
-        if all(abs(x - other) > 7.5 * len(words) for other in taken):
+        if all(abs(x - other) > (_LETTER + 0.7) * len(words) for other in taken):
             taken.append(x)
             drawn.append(_label("ink", x, 48, words))
     return drawn
 
 
 def _marks(places: Sequence[tuple[float, str]]) -> list[Markup]:
-    drawn = []
-    for number, (x, name) in enumerate(places):
+    """Draw a line for each writer, and say its name as far as there is room up to the one after it."""
+    drawn, room = [], float(_LEFT + _LANE)
+    for x, name in reversed(places):
         drawn.append(tag("path", class_="mark", d=f"M{x:.1f} {_RATE_TOP - 5} V{_TIME_TOP + _TIME_HIGH}", fill="none"))
-        near = number + 1 < len(places) and places[number + 1][0] - x < 7 * len(name) + 90
-        words = cut(name, 18) if near else f"{cut(name, 24)} is the writer"
-        drawn.append(_label("ink", x, _RATE_TOP - 8, words, left=True))
+        for words in (f"{cut(name, 24)} is the writer", cut(name, 18)):
+            wide = _LETTER * len(words)
+            begin = min(x, _LEFT + _LANE - wide)  # the last one may stand before its line
+            if begin + wide <= room:
+                drawn.append(text_at("ink", f"{begin:.1f}", _RATE_TOP - 8, words))
+                room = begin - _LETTER
+                break
     return drawn
 
 
-def _label(kind: str, x: float, y: float, words: str, *, left: bool = False) -> Markup:
-    """Put words near a place, and within the picture."""
-    half = 3.4 * len(words)
-    if left:
-        return text_at(kind, f"{min(x, _LEFT + _LANE - 2 * half):.1f}", y, words)
+def _label(kind: str, x: float, y: float, words: str) -> Markup:
+    """Put words above a place, and within the picture."""
+    half = _LETTER * len(words) / 2
     return text_at(kind, f"{min(max(x, _LEFT + half), _LEFT + _LANE - half):.1f}", y, words, "middle")
 
 
