@@ -36,7 +36,6 @@ __all__ = ["Ran", "clean", "figures_table", "held", "picture", "prove", "reach",
 _BACK_S = 90.0
 #: What a live picture shows, seconds: what went before moves out of it.
 _LIVE_S = 60.0
-_TRACES = "the tables swarmbook_use_account and swarmbook_use_transfer"
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def figures_table(found: Figures) -> Table:
     )
 
 
-@look(traces=_TRACES)
+@look(sentence="The application worked; its tables stay until the next step.")
 def work(book: Book) -> Table:
     """Let the application work for ``use_seconds``, and draw it: while it works where a person watches, and once in the end.
 
@@ -180,7 +179,7 @@ def work(book: Book) -> Table:
     return figures_table(ran.figures)
 
 
-@look(traces=_TRACES, hosts=lambda book: len(book.params.members()))
+@look(sentence="Held the journals against every member.", hosts=lambda book: len(book.params.members()))
 def prove(book: Book) -> CheckTable:
     """Hold the journals of the application that ran last against every member; then remove its tables.
 
@@ -191,9 +190,11 @@ def prove(book: Book) -> CheckTable:
     """
     with claimed(book.cluster.name):
         found = held(book, last(book.cluster.name))
-        if not (found.failed or book.params.use_keep):
+        stay = bool(found.failed) or book.params.use_keep
+        if not stay:
             clean(book)
-    return found
+    tables = "left in the database" if stay else "removed"
+    return CheckTable([*found.checks, Check("application", "its tables", "left or removed", tables, True)])
 
 
 def held(book: Book, folder: Path) -> CheckTable:
