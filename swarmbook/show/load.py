@@ -102,6 +102,7 @@ def _axes(begin: float, end: float, most: float) -> list[Markup]:
         seconds = _FASTEST_S * 10**decade
         drawn.append(tag("path", class_="grid", d=f"M{_LEFT} {_height(seconds):.1f} H{_LEFT + _LANE}", fill="none"))
         words = f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
+        words += "+" if decade == _DECADES else ""  # what took longer is drawn there, too
         drawn.append(text_at("faint", _LEFT - 6, f"{_height(seconds) + 4:.1f}", words, "end"))
     for tick in range(6):
         anchor = "start" if tick == 0 else "end" if tick == 5 else "middle"
