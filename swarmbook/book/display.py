@@ -8,7 +8,7 @@ from typing import Any
 from swarmbook.base.secrets import mask
 from swarmbook.show.drawing import as_image
 
-__all__ = ["display", "show_picture"]
+__all__ = ["LivePicture", "display", "show_picture"]
 
 
 def show_picture(svg: str, words: str) -> None:
@@ -34,3 +34,29 @@ def display(what: Any, **how: bool) -> None:
 
         if get_ipython() is not None:
             show(what, **how)
+
+
+class LivePicture:
+    """A picture in the notebook's cell that changes; outside of a notebook it shows nothing."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, svg: str, words: str) -> None:
+        """Show this in place of what was shown before.
+
+        Args:
+            svg: The picture.
+            words: What is shown where there are no pictures.
+        """
+        with contextlib.suppress(ImportError):
+            from IPython import get_ipython
+            from IPython.display import display as show
+
+            if get_ipython() is None:
+                return
+            data = {"text/html": as_image(mask(svg)), "text/plain": mask(words)}
+            if self._handle is None:
+                self._handle = show(data, raw=True, display_id=True)
+            else:
+                self._handle.update(data, raw=True)

@@ -32,6 +32,7 @@ class StepResult:
     picture: str = ""
     stopped: bool = False
     traces: str = ""
+    said: str = ""
 
     @property
     def failed(self) -> list[Check]:
@@ -43,6 +44,8 @@ class StepResult:
         if self.stopped:
             return "Stopped by the error below; what was done until then stays, and is not done twice."
         if not self.changes:
+            if self.said:
+                return self.said
             if self.traces:
                 return f"Tried out; {self.traces} was removed again."
             return "Looked; changed nothing." if self.looked else "Nothing to change."

@@ -178,11 +178,13 @@ class Look:
         work: Gives a table, or checks.
         hosts: How many hosts it looks at.
         traces: What it writes and takes away again to see whether that works; empty for what only reads.
+        sentence: What it did, where that is neither.
     """
 
     work: Callable[[Book], Table | list[Check]]
     hosts: Callable[[Book], int]
     traces: str = ""
+    sentence: str = ""
 
     def __call__(self, book: Book) -> StepResult:
         """Look, and show what was found.
@@ -194,24 +196,25 @@ class Look:
         with course:
             found = self.work(book)
         table = found if isinstance(found, Table) else CheckTable(found)
-        return course.result((), table, self.hosts(book), looked=True, traces=self.traces)
+        return course.result((), table, self.hosts(book), looked=True, traces=self.traces, said=self.sentence)
 
 
 def look(
-    *, hosts: Callable[[Book], int] | int | None = None, traces: str = ""
+    *, hosts: Callable[[Book], int] | int | None = None, traces: str = "", sentence: str = ""
 ) -> Callable[[Callable[[Book], Table | list[Check]]], Look]:
     """Make a function a step that only looks.
 
     Args:
         hosts: How many hosts it looks at; all nodes by default.
         traces: What it writes and takes away again.
+        sentence: What it did, where it neither only looks nor takes away all that it writes.
     """
 
     def count(book: Book) -> int:
         return len(book.params.nodes) if hosts is None else hosts if isinstance(hosts, int) else hosts(book)
 
     def made(work: Callable[[Book], Table | list[Check]]) -> Look:
-        step = Look(work, count, traces)
+        step = Look(work, count, traces, sentence)
         object.__setattr__(step, "__doc__", work.__doc__)
         return step
 
@@ -247,7 +250,14 @@ class _Course:
             raise error from raw
 
     def result(
-        self, changes: Iterable[Change], shown: Table, hosts: int, *, looked: bool = False, traces: str = ""
+        self,
+        changes: Iterable[Change],
+        shown: Table,
+        hosts: int,
+        *,
+        looked: bool = False,
+        traces: str = "",
+        said: str = "",
     ) -> StepResult:
         book = self._book
         if isinstance(shown, CheckTable):
@@ -257,7 +267,7 @@ class _Course:
         work = [] if looked else book.transcript.work_since(self._position, self._started)
         picture = timeline(work, "Who worked when in this step") if work else ""
         seconds = time.monotonic() - self._started
-        result = StepResult(tuple(changes), shown, commands, hosts, seconds, looked, picture, traces=traces)
+        result = StepResult(tuple(changes), shown, commands, hosts, seconds, looked, picture, traces=traces, said=said)
         if result.failed:
             display(result)
             assert isinstance(shown, CheckTable)

@@ -59,7 +59,9 @@ _first = click.option("--from", "first", type=_phase, help="First notebook.  [de
 _last = click.option(
     "--to", "last", type=_phase, help="Last notebook.  [default: 08, or 20 where with_endpoint is true]"
 )
-_only = click.option("--only", type=click.Choice([*BUILD, _ENDPOINT]), help="Only this notebook.")
+#: Its application's, which runs when it is asked for by number.
+_USE = "09"
+_only = click.option("--only", type=click.Choice([*BUILD, _USE, _ENDPOINT]), help="Only this notebook.")
 signing_key_option = click.option(
     "--signing-key",
     metavar="KEY",

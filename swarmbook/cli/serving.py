@@ -17,7 +17,8 @@ __all__ = ["endpoint", "switch_writer"]
 @with_json
 def endpoint(params: Params, as_json: bool) -> None:
     """Show where applications find the writer and the readers: host, port, user, database, CA and the password's file."""
-    from swarmbook.diagnosis.endpoint import endpoint_lines, ways
+    from swarmbook.diagnosis.endpoint import endpoint_lines
+    from swarmbook.phases.endpoint.ways import ways
 
     require_machines(params, "endpoint")
     book = open_book(params)

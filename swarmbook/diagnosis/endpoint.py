@@ -1,51 +1,17 @@
-"""The endpoint as an application needs it: where the writer and the readers are, and by what one logs in there."""
+"""The endpoint in words: how a person reaches the writer and the readers, and what a member is there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from swarmbook.access.cluster import Cluster
-from swarmbook.access.hosts import Host
-from swarmbook.base.errors import OutOfOrder, SwarmbookError, WorldError
 from swarmbook.base.words import typed
-from swarmbook.book.book import Book
 from swarmbook.params import Params
-from swarmbook.phases.endpoint.agents import Says, agents_of, writer_among
-from swarmbook.phases.endpoint.step import published
-from swarmbook.phases.support.members import ROLES, endpoint_name, endpoint_stack, member_name
+from swarmbook.phases.endpoint.agents import Says
+from swarmbook.phases.endpoint.ways import Way
+from swarmbook.phases.support.members import endpoint_stack
 
-__all__ = ["Way", "deployed", "endpoint_lines", "role_of", "says_of", "ways"]
-
-
-@dataclass(frozen=True)
-class Way:
-    """How an application reaches a role.
-
-    Args:
-        host: Its name on the overlay; or, where it is published, an address that this computer reaches.
-        port: There.
-        network: The overlay on which the host's name is known; nothing where it is published.
-        others: More addresses, HOST:PORT, that lead to the same.
-        user: Who logs in; nothing where there is no mariadb_user.
-        database: Where.
-        ca: File of the authorities that the servers' certificates are verified against.
-        password_file: File with the user's password; nothing where it is kept elsewhere.
-    """
-
-    host: str
-    port: int
-    network: str
-    others: tuple[str, ...]
-    user: str
-    database: str
-    ca: str
-    password_file: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as data for programs."""
-        return {**asdict(self), "others": list(self.others)}
+__all__ = ["deployed", "endpoint_lines", "role_of"]
 
 
 def deployed(cluster: Cluster, params: Params) -> bool:
@@ -58,22 +24,6 @@ def deployed(cluster: Cluster, params: Params) -> bool:
     return (cluster.folder / "stacks" / f"{endpoint_stack(params)}.yaml").exists()
 
 
-def says_of(book: Book) -> dict[str, Says | SwarmbookError | None]:
-    """Ask every member's agent, and tolerate nodes that do not answer.
-
-    Args:
-        book: The open book.
-    """
-
-    def one(host: Host) -> Says | SwarmbookError | None:
-        try:
-            return host.ask(agents_of(book.params, host.name), quiet=True)
-        except SwarmbookError as error:
-            return error
-
-    return dict(book.fleet.each(one, book.params.members()))
-
-
 def role_of(says: Says | None) -> str:
     """Return what a member is in the election, in a word; nothing where there is none."""
     if says is None or not says.term:
@@ -81,68 +31,12 @@ def role_of(says: Says | None) -> str:
     return "writer" if says.writer else "fenced" if says.read_only else "open"
 
 
-def ways(book: Book) -> tuple[str, Mapping[str, Way]]:
-    """Return the member that is the writer now, and the way to each role.
-
-    Args:
-        book: The open book.
-
-    Raises:
-        WorldError: No member answers.
-        OutOfOrder: There is no endpoint.
-    """
-    found = says_of(book)
-    says = {node: one for node, one in found.items() if isinstance(one, Says)}
-    if not says:
-        raise WorldError(
-            "no member answers, so nothing is known of the endpoint",
-            where=", ".join(found),
-            wanted="a member that runs",
-            seen="; ".join(f"{node}: {getattr(one, 'what', 'no member')}" for node, one in found.items()),
-            next="swarmbook status PARAMS",
-        )
-    if not any(one.term for one in says.values()):
-        raise OutOfOrder(
-            "run 20 first: there is no endpoint",
-            where=f"cluster {book.cluster.name}",
-            wanted="an election among the members, and HAProxy in front of them",
-            next="swarmbook run PARAMS --only 20",
-        )
-    params = book.params
-    node = writer_among(params, says)
-    return member_name(params, node) if node else "", {role: _way(book, params, role) for role in ROLES}
-
-
-def _way(book: Book, params: Params, role: str) -> Way:
-    folder = book.cluster.folder
-    host, port, network, others = endpoint_name(params, role), 3306, params.overlay_network, []
-    if number := published(params, role):
-        ends = [(node, node.reach(number)) for node in book.cluster.nodes if not node.tunnelled(number)]
-        # The loopback is named by no certificate, and localhost is.
-        there = [("localhost" if end.host == "127.0.0.1" else end.host, end.port) for _, end in ends]
-        if there:
-            (host, port), network = there[0], ""
-            others = [f"{name}:{port}" for name, port in there[1:]]
-    kept = folder / "secrets" / f"{params.mariadb_cluster_name}-password"
-    ours = bool(params.mariadb_user) and params.mariadb_password == "generate"  # noqa: S105 - the reference, not a password
-    return Way(
-        host,
-        port,
-        network,
-        tuple(others),
-        params.mariadb_user,
-        params.mariadb_database,
-        str(folder / "pki" / "database" / "ca.pem"),
-        str(kept) if ours else "",
-    )
-
-
 def endpoint_lines(writer: str, found: Mapping[str, Way]) -> list[str]:
     """Say for a person how to reach the endpoint.
 
     Args:
         writer: The member that is the writer now.
-        found: What :func:`ways` gave.
+        found: The way to each role.
     """
     lines = []
     for role, way in found.items():

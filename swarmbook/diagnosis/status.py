@@ -14,10 +14,11 @@ from swarmbook.access.probe import Facts, Probe
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.base.words import typed
 from swarmbook.book.book import Book
-from swarmbook.diagnosis.endpoint import deployed, endpoint_lines, role_of, ways
+from swarmbook.diagnosis.endpoint import deployed, endpoint_lines, role_of
 from swarmbook.model.checks import Table
 from swarmbook.model.health import Agent, Component, ContainerState, EngineState, GaleraState, Role, SwarmState
 from swarmbook.phases.endpoint.agents import agents_of
+from swarmbook.phases.endpoint.ways import ways
 from swarmbook.phases.galera.members import Member, found_on
 
 __all__ = ["Row", "by_ssh", "endpoints", "how_to_reach", "read_row", "status"]

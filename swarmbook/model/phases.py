@@ -93,6 +93,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("06", "create_overlay", Kind.BUILD, ("overlay:create", "overlay:reach"), ("node", "swarm", "engine", "kernel", "disk")),
         Phase("07", "bootstrap_galera", Kind.BUILD, ("galera:bootstrap", "galera:accounts"), _GALERA, builds="galera", serves=True),
         Phase("08", "verify_galera", Kind.BUILD, ("galera:state", "galera:replication", "history:course"), _GALERA, serves=True, verifies=True),
+        Phase("09", "use_it", Kind.CARE, ("use:reach", "use:work", "use:prove"), _GALERA),
         Phase("20", "endpoint", Kind.CARE, ("endpoint:elect", "endpoint:deploy", "endpoint:prove"), _GALERA, serves=True),
         Phase("21", "scale", Kind.CARE, ("scale:shrink",), _GALERA, cancels=True, shrinks=True),
         Phase("22", "rolling_change", Kind.CARE, ("rolling:roll",), _GALERA),

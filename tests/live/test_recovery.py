@@ -40,7 +40,7 @@ def all_serve(lab: Lab) -> None:
 
 
 def rows(lab: Lab) -> int:
-    return int(ask(lab, lab.nodes[0], "SELECT COUNT(*) FROM app.rows_written")[0][0])
+    return int(ask(lab, NODES[0], "SELECT COUNT(*) FROM app.rows_written")[0][0])
 
 
 def test_after_a_power_cut_of_all_they_come_back_by_themselves(lab: Lab) -> None:

@@ -38,6 +38,7 @@ from swarmbook.access.fleet import Fleet, fan_out
 from swarmbook.access.node import Endpoint
 from swarmbook.access.pki import operator
 from swarmbook.access.probe import Probe
+from swarmbook.application.session import Login, Session, log_in
 from swarmbook.base.border import KINDS, border, foreign, ours, own_fault, words
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CheckFailed, SwarmbookError
@@ -191,7 +192,7 @@ _LOOKED_FOR = {
 ADAPTERS = {
     "swarmbook.access.docker_api", "swarmbook.access.docker_containers", "swarmbook.access.docker_images", "swarmbook.access.docker_settings", "swarmbook.access.hosts", "swarmbook.access.identities", "swarmbook.access.lease",
     "swarmbook.access.ssh_keys", "swarmbook.machines.images.releases", "swarmbook.machines.softlayer_api", "swarmbook.params.flat",
-    "swarmbook.phases.support.consul_api", "swarmbook.phases.support.sql",
+    "swarmbook.phases.support.consul_api", "swarmbook.phases.support.sql", "swarmbook.application.session",
 }  # fmt: skip
 
 #: Modules that use one on files and values of this computer, or in here only: what they raise meets the border of who called them
@@ -366,6 +367,10 @@ def _trials() -> Iterator[tuple[str, Trial]]:
     yield "reachable", _reachable
     yield "sql.connect", lambda error, patch, book: _member(error, patch, book, connecting=True)
     yield "sql, a statement", lambda error, patch, book: _member(error, patch, book, connecting=False)
+    yield "session.log_in", lambda error, patch, _: _log_in(error, patch)
+    yield "session.ask", lambda error, *_: Session(Broken(error), "sw1").ask("SELECT 1")
+    yield "session.write", lambda error, *_: Session(Broken(error), "sw1").write("INSERT", [(1,)])
+    yield "session.commit", lambda error, *_: Session(Broken(error), "sw1").commit()
 
 
 def _connect(error: Exception, patch: pytest.MonkeyPatch, book: Book) -> Any:
@@ -405,6 +410,12 @@ def _agent(error: Exception, patch: pytest.MonkeyPatch, _: Any) -> Any:
 def _reachable(error: Exception, patch: pytest.MonkeyPatch, _: Any) -> Any:
     patch.setattr("requests.head", Broken(error)._raise)
     return releases.reachable("https://nowhere.example", 5)
+
+
+def _log_in(error: Exception, patch: pytest.MonkeyPatch) -> Session:
+    patch.setattr("pymysql.connect", Broken(error)._raise)
+    login = Login("app", Secret("pw", "Vo4ieghu8eeNgei"), "app")
+    return log_in("sw1", "127.0.0.1", 9, login, ssl.create_default_context())
 
 
 def _member(error: Exception, patch: pytest.MonkeyPatch, book: Book, *, connecting: bool) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 import xml.etree.ElementTree as ET
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmbook.show.drawing import SIGNS, Card, Part, as_image, busy, states, timeline, topology
+from swarmbook.show.load import load
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)
 PARTS = st.builds(Part, WORDS, WORDS, st.sampled_from(list(SIGNS)))
@@ -105,3 +107,57 @@ def test_as_an_image_it_is_whole_and_says_the_same_words() -> None:
     assert image.attrib["alt"] == ET.fromstring(svg).attrib["aria-label"]
     kind, _, data = image.attrib["src"].partition(";base64,")
     assert kind == "data:image/svg+xml" and base64.b64decode(data).decode() == svg
+
+
+COLUMN = st.tuples(st.floats(0, 5000), st.one_of(st.none(), st.tuples(st.floats(0, 1), st.floats(1, 100))))
+
+
+@given(
+    st.floats(0, 3600),
+    st.sampled_from([0.25, 1.0, 60.0]),
+    st.lists(COLUMN, max_size=30),
+    st.lists(st.tuples(st.floats(0, 4000), st.floats(0, 60)), max_size=5),
+    st.lists(st.tuples(st.floats(0, 4000), st.sampled_from(["a", "b<", "c" * 60])), max_size=5),
+)
+def test_a_load_of_anything(
+    begin: float,
+    wide: float,
+    rows: list[tuple[float, tuple[float, float] | None]],
+    gaps: list[tuple[float, float]],
+    writers: list[tuple[float, str]],
+) -> None:
+    columns = [(begin + n * wide, rate, *(took or (None, None))) for n, (rate, took) in enumerate(rows)]
+    drawn = load(columns, wide, [(at, at + long) for at, long in gaps], sorted(writers), "A load")
+    assert inside(drawn) and "id=" not in drawn
+    reported = ET.fromstring(drawn).attrib["aria-label"]
+    assert all(name in reported for _, name in writers)
+    assert reported.count("without a commit") == len([1 for at, long in gaps if _shown(at, long, columns, wide)])
+
+
+def _shown(at: float, long: float, columns: list[tuple[float, ...]], wide: float) -> bool:
+    begin = columns[0][0] if columns else 0.0
+    return at < max(columns[-1][0] + wide if columns else 1.0, begin + 1.0) and at + long > begin
+
+
+def test_a_load_says_what_it_shows() -> None:
+    drawn = load([(0.0, 190.0, 0.01, 0.05), (1.0, 0.0, None, None)], 1.0, [(1.0, 2.0)], [(0.0, "galera-sw1")], "A load")
+    assert (
+        "no commit for 1.0 s" in texts(drawn) and "galera-sw1 is the writer" in texts(drawn) and "200" in texts(drawn)
+    )
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_words_of_a_load_can_be_read_on_light_and_dark_ground() -> None:
+    """WCAG 2: 4.5 for words, 3 for what is drawn."""
+    light, dark = load([], 1.0, [], [], "A load").partition("@media")[::2]
+    for style in (light, dark):
+        ground = re.search(r"\.page { fill: (#\w+)", style)[1]
+        for name, least in (("ink { fill", 4.5), ("faint { fill", 4.5), ("work { fill", 3), ("mark { stroke", 3)):
+            colour = re.search(rf"\.{name}: (#\w+)", style)[1]
+            high, low = sorted((_luminance(ground), _luminance(colour)), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= least, (name, ground, colour)
