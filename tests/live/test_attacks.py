@@ -412,6 +412,7 @@ SECRETS = (
 _SWARM = "for role in worker manager; do docker swarm join-token -q $role; done; docker swarm ca | sha256sum"
 
 
+@pytest.mark.long
 def test_what_is_replaced_opens_nothing_and_meanwhile_no_one_is_turned_away(
     lab: Lab, stolen: dict[str, Leaf], tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_the_writer_is_killed_meanwhile(lab: Lab) -> None:
     assert not tables(lab), "they are removed at the end"
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_it_well(lab: Lab) -> None:
     lab.need()
     running = lab.start("use", "--seconds", "600", "--keep")
@@ -92,6 +93,7 @@ def test_ctrl_c_ends_it_well(lab: Lab) -> None:
     assert not any(secret in path.read_text() for path in journals(lab).iterdir())
 
 
+@pytest.mark.long
 def test_the_notebook_draws_it(lab: Lab) -> None:
     lab.need()
     lab.book("run", "--only", "09", use_seconds=4).expect(0, "09 use_it", "Hold it against what is there")
