@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+from unittest.mock import MagicMock
+
 import pytest
 
 from swarmbook.base.codes import Code
+from swarmbook.base.errors import WaitTimeout, WorldError
 from swarmbook.cli.running import _numbers
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params
+from swarmbook.phases.endpoint import switch
 from swarmbook.phases.endpoint.agents import Says, writer_among
 from swarmbook.phases.endpoint.haproxy import haproxy_cfg
 from swarmbook.phases.endpoint.step import wanted_endpoint
 from swarmbook.phases.support.ports import Users, wanted_ports
 from swarmbook.testing.errors import raises
+
+if TYPE_CHECKING:
+    from swarmbook.book.book import Book
 
 SHOP = Params(nodes=["n1", "n2", "n3"], mariadb_cluster_name="shop", galera_nodes=["n1", "n3"])
 
@@ -92,3 +101,20 @@ def test_what_is_refused(line: str, said: str, tmp_path: object) -> None:
         file.write(line + "\n")
     with raises(Code.PARAMETERS_WRONG, said):
         load_params(path)
+
+
+def test_a_switch_that_went_elsewhere_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The member became the writer and lost it again between two looks: the term says so."""
+
+    def says(writer: str, term: int) -> dict[str, Says]:
+        return {
+            node: Says(node, node == writer, True, node != writer, "Synced", term, f"galera-{writer}")
+            for node in ("sw1", "sw2", "sw3")
+        }
+
+    looks = iter([says("sw1", 4), says("sw1", 4), says("sw3", 6)])
+    monkeypatch.setattr(switch, "ask_agents", lambda *_, **__: next(looks))
+    book = SimpleNamespace(params=Params(), cluster=SimpleNamespace(name="lab"), fleet=MagicMock())
+    with pytest.raises(WorldError, match="the member on sw3 is the writer by now") as caught:
+        switch.switch_writer(cast("Book", book), "sw2")
+    assert "term 6" in str(caught.value) and not isinstance(caught.value, WaitTimeout)

@@ -95,9 +95,17 @@ def switch_writer(book: Book, node: str) -> Switched:
 
     def done() -> tuple[bool, str]:
         now = ask_agents(book, all_of_them=False)
-        return node in now and now[node].writer, "; ".join(
-            f"{name}: {one.role}, {one.state}, term {one.term}" for name, one in now.items()
-        )
+        seen = "; ".join(f"{name}: {one.role}, {one.state}, term {one.term}" for name, one in now.items())
+        other = next((name for name, one in now.items() if one.writer and one.term > says[before].term), node)
+        if other != node:  # it had its turn and lost it again between two looks, or could not take it
+            raise WorldError(
+                f"the member on {other} is the writer by now",
+                where=f"{before}, {node}",
+                wanted=f"the member on {node}",
+                seen=seen,
+                next=f"swarmbook logs PARAMS {node} says why it did not stay; then the same command again",
+            )
+        return node in now and now[node].writer, seen
 
     wait_for(
         f"the member on {node} is the writer",
