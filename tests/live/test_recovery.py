@@ -67,7 +67,7 @@ def test_all_stopped_cleanly(lab: Lab) -> None:
         lab.machine(node).start()
     until(lambda: set(states(lab).values()) == {"starting"}, timeout=BACK_S, why=lambda: f"{states(lab)}")
     lab.book("run", "--only", "07").refused(
-        3, "no member is in service, and there is data", "swarmbook recover PARAMS", "swarmbook explain no one-serves"
+        3, "no member is in service, and there is data", "swarmbook recover PARAMS", "swarmbook explain nobody-serves"
     )
     lab.book("recover").expect(0, "Decide, and go on")
     all_serve(lab)
