@@ -233,7 +233,7 @@ def test_a_label_that_is_none_or_a_bomb_is_refused() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        *(f"galera/galera-{name}" for name in ("announce", "entrypoint", "health", "status")),
+        *(f"galera/galera-{name}" for name in ("announce", "entrypoint", "health", "script")),
         *(f"consul/consul-{name}" for name in ("entrypoint", "health", "release")),
         "node/lab-machine",
     ],

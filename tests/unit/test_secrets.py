@@ -157,7 +157,7 @@ def test_a_secret_that_was_written_in_the_same_tick_is_known(home: Path, monkeyp
     os.utime(folder, ns=(tick, tick))
     assert mask("second-of-two-secrets") == MASK
     # When it has not changed for a while, it is not read again for every text.
-    monkeypatch.setattr(secrets.time, "time_ns", lambda: tick + 10**9)
+    monkeypatch.setattr(secrets.time, "time_ns", lambda: tick + 60 * 10**9)
     mask("anything")
     monkeypatch.setattr(os, "scandir", lambda path: pytest.fail(f"{path} was read again"))
     mask("anything")
