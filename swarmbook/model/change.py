@@ -106,6 +106,8 @@ class Action(str, Enum):
     # 22: rolling change
     RESTART_MEMBER = "restart-member"
     RENEW_SYSTEM = "renew-system"
+    # 24: watch
+    AWAIT_WATCH = "await-watch"
     # 29: rotation
     ROTATE = "rotate"  # what
     END_OVERLAP = "end-overlap"  # of what
@@ -137,6 +139,7 @@ WAITS = frozenset(
         Action.REUNITE,
         Action.AWAIT_MEMBER,
         Action.AWAIT_ENDPOINT,
+        Action.AWAIT_WATCH,
     }
 )
 
