@@ -172,7 +172,9 @@ class Params(BaseModel):
     dns_search_domain: Domain = _p("service.consul", "03", "search domain of the containers; empty: none")
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
-    docker_api_port: Port = _p(2376, "01 03 04 05 06 07 08 20 21 22 23 24 29 90", "port of the engine's API (mutual TLS)")
+    docker_api_port: Port = _p(
+        2376, "01 03 04 05 06 07 08 20 21 22 23 24 29 90", "port of the engine's API (mutual TLS)"
+    )
     swarm_managers: int = _p(
         3, "00 03 05 21 22 24", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers"
     )
@@ -287,13 +289,11 @@ class Params(BaseModel):
     )
     with_watch: bool = _p(
         False,
-        "24",
+        "24 29",
         "whether swarmbook run ends with 24: Prometheus on the swarm, and alerts for what should wake a person",
     )
     watch_interval: int = _p(10, "24", "seconds from one look of Prometheus's to the next", ge=1, le=60)
-    watch_alert_for: int = _p(
-        30, "24", "seconds that something has to be wrong before an alert fires", ge=0, le=3600
-    )
+    watch_alert_for: int = _p(30, "24", "seconds that something has to be wrong before an alert fires", ge=0, le=3600)
     on_finish: HookTarget = _p(
         "",
         "",

@@ -71,7 +71,9 @@ def curves(drawn: Sequence[Curve], title: str, unit: str = "") -> str:
         while any(abs(height - other) < 14 for other in taken):
             height += 14
         taken.append(height)
-        parts.append(words_at("ink", _LEFT + _WIDE + 8, f"{height + 4:.0f}", f"{cut(curve.name, 12)} {values[-1]:.3g}{unit}"))
+        parts.append(
+            words_at("ink", _LEFT + _WIDE + 8, f"{height + 4:.0f}", f"{cut(curve.name, 12)} {values[-1]:.3g}{unit}")
+        )
         summary.append(f"{curve.name}: {min(values):.3g} to {max(values):.3g}{unit}, {values[-1]:.3g} at the end")
     high = _TOP + _HIGH + 36 + max(0, int(max(taken, default=0)) - _TOP - _HIGH)
     return picture(_PAGE, high, title, "; ".join(summary), parts)

@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from swarmbook.base.markup import Markup, joined, tag
 from swarmbook.base.words import cut
 
-__all__ = ["SIGNS", "Card", "Part", "as_image", "busy", "picture", "states", "stretches", "timeline", "topology", "words_at"]
+__all__ = [
+    "SIGNS",
+    "Card",
+    "Part",
+    "as_image",
+    "busy",
+    "picture",
+    "states",
+    "stretches",
+    "timeline",
+    "topology",
+    "words_at",
+]
 
 #: By how a part is.
 SIGNS: Mapping[str, str] = {"ok": "✔", "bad": "✘", "wait": "…", "none": "·"}

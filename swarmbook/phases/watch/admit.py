@@ -189,7 +189,9 @@ class Admit(Step[Admitted, Wanted]):
         return [
             equal("cluster", f"{LOGIN}@'%' is let in by", _WORDS, login),
             *(
-                equal("cluster", f"Consul's token {token.name}", "there", "there" if _there(token, seen) else "not there")
+                equal(
+                    "cluster", f"Consul's token {token.name}", "there", "there" if _there(token, seen) else "not there"
+                )
                 for token in wanted.tokens
             ),
         ]

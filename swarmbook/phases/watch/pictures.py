@@ -43,7 +43,9 @@ def pictures(book: Book) -> Table:
         for title, query, unit, label in PICTURES:
             found = asked.course(query, _SECONDS, step_s)
             now = time.time()
-            drawn = [Curve(each.labels.get(label, ""), [(at - now, value) for at, value in each.points]) for each in found]
+            drawn = [
+                Curve(each.labels.get(label, ""), [(at - now, value) for at, value in each.points]) for each in found
+            ]
             if drawn:
                 show_picture(curves(drawn, title, unit), f"{title}: the table below")
             rows += [[title, curve.name, *_figures(each)] for curve, each in zip(drawn, found)]

@@ -85,9 +85,7 @@ def node_line(node: str, address: str, port: int, role: str) -> str:
 
 def image_nodes(params: Params) -> dict[str, tuple[str, ...]]:
     """Return the names of the images that each node should have: Prometheus runs on a manager."""
-    return {
-        node: ("exporters", *(("prometheus",) if node in params.managers() else ())) for node in params.nodes
-    }
+    return {node: ("exporters", *(("prometheus",) if node in params.managers() else ())) for node in params.nodes}
 
 
 def wanted_watch(book: Book) -> Wanted:
@@ -99,9 +97,7 @@ def wanted_watch(book: Book) -> Wanted:
     params = book.params
     salt = stack.salt_of(book.cluster)
     reads, registers = tokens(book)
-    my_cnf = (
-        f"[client]\nuser={LOGIN}\npassword={password_of(book).reveal()}\nssl-ca=/etc/swarmbook/database-ca.pem\n"
-    )
+    my_cnf = f"[client]\nuser={LOGIN}\npassword={password_of(book).reveal()}\nssl-ca=/etc/swarmbook/database-ca.pem\n"
     contents = {
         "reads": reads.secret.reveal(),
         "registers": registers.secret.reveal(),
@@ -207,7 +203,13 @@ def document(
                 consul_ca,
                 {"type": "bind", "source": FOLDER, "target": FOLDER, "read_only": True},
                 # What it measures: with the user nobody and no capability, it reads what any user of the node reads.
-                {"type": "bind", "source": "/", "target": "/host", "read_only": True, "bind": {"propagation": "rslave"}},
+                {
+                    "type": "bind",
+                    "source": "/",
+                    "target": "/host",
+                    "read_only": True,
+                    "bind": {"propagation": "rslave"},
+                },
                 {"type": "tmpfs", "target": "/run/watch", "tmpfs": {"size": 1 << 20}},
             ],
         ),

@@ -352,7 +352,9 @@ def metrics(word: Word, writer: bool, reader: bool, fresh: bool) -> str:
     found = {
         "writer": writer, "synced": reader, "primary": fresh and word.primary, "open": fresh and not word.read_only, "term": word.term, "fresh": fresh,
     }  # fmt: skip
-    lines = [f"# TYPE swarmbook_member_{name} gauge\nswarmbook_member_{name} {int(value)}" for name, value in found.items()]
+    lines = [
+        f"# TYPE swarmbook_member_{name} gauge\nswarmbook_member_{name} {int(value)}" for name, value in found.items()
+    ]
     with contextlib.suppress(OSError), open(CERTIFICATES, encoding="ascii") as file:
         lines.append(file.read().strip())
     return "\n".join(lines)
