@@ -54,8 +54,8 @@ def prove(book: Book) -> CheckTable:
         firing = [alert for alert in asked.alerts() if alert.state == "firing"]
     rows: list[Check] = []
     for job, nodes in wanted_targets(params).items():
-        up = sorted(target.node for target in targets if target.job == job and target.health == "up")
-        rows.append(equal("cluster", f"targets of {job}", ", ".join(nodes), ", ".join(up)))
+        asked_for = (each.node + ("" if each.health == "up" else " (down)") for each in targets if each.job == job)
+        rows.append(equal("cluster", f"targets of {job}", ", ".join(nodes), ", ".join(sorted(asked_for))))
     broken = [name for name, health in rules if health == "err"]
     rows.append(equal("cluster", "rules that fail", "none", ", ".join(broken) or "none"))
     # What fires is no failure of this step: it is what was asked for.
