@@ -13,7 +13,7 @@ from swarmbook.show.drawing import picture, words_at
 __all__ = ["Curve", "curves"]
 
 _LEFT, _WIDE, _HIGH, _TOP, _PAGE = 64, 600, 120, 44, 800
-#: How curves are told apart where colours are not: by their dashes.
+#: How curves differ where colours are not: by their dashes.
 _DASHES = (None, "7 3", "2 3", "9 3 2 3", "4 6", "12 4", "1 5")
 
 

@@ -49,7 +49,7 @@ def named(lab: Lab, alert: str, node: str = "") -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def fires(lab: Lab, alert: str, node: str = "") -> Iterator[None]:
-    """An alert that does not fire does so after the fault that is made inside, and goes out when that is mended, outside."""
+    """An alert that does not fire does so after the fault that is made inside, and goes out when that is repaired, outside."""
     assert not named(lab, alert, node), "it fires before there is a fault"
     yield
     until(lambda: named(lab, alert, node), pause=0.5, why=lambda: f"{alert} does not fire: {firing(lab)}")

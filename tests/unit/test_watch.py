@@ -22,8 +22,7 @@ from swarmbook.machines.images.galera.agent import Word, metrics
 from swarmbook.model.health import Component, ContainerState, EngineState, GaleraState, Role, SwarmState
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params
-from swarmbook.phases.watch import admit as let_in
-from swarmbook.phases.watch.admit import Admitted, Known, statements
+from swarmbook.phases.watch.admit import Admitted, Known, Wanted, admit, statements
 from swarmbook.phases.watch.api import _alert, _series
 from swarmbook.phases.watch.config import certificate_days, node_targets, prometheus_yml, rules_yaml
 from swarmbook.phases.watch.pictures import PICTURES
@@ -118,7 +117,7 @@ def test_nothing_is_published_and_no_container_is_root() -> None:
     assert made["volumes"] == {"data": {"name": "shop-watch_data", "labels": {"swarmbook.cluster": "lab"}}}
     for image in ("prometheus", "exporters"):
         text = files("swarmbook.machines.images").joinpath(image, "Dockerfile").read_text()
-        assert "USER nobody" in text and "-perm /6000 -exec chmod a-s" in text
+        assert "USER 65534" in text and "-perm /6000 -exec chmod a-s" in text
 
 
 def test_the_login_may_do_nothing() -> None:
@@ -128,9 +127,6 @@ def test_the_login_may_do_nothing() -> None:
 
 
 def test_who_is_let_in_already_is_not_let_in_again() -> None:
-    wanted = let_in.Wanted("*A", ()) if hasattr(let_in, "Wanted") else None
-    from swarmbook.phases.watch.admit import Wanted, admit
-
     wanted = Wanted("*A", ())
     assert admit.plan(wanted, Admitted(Known("c", "*A"))) == []
     (change,) = admit.plan(wanted, Admitted(Known("c", "*B")))

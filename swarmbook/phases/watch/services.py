@@ -26,8 +26,8 @@ LOGIN = "swarmbook_watch"
 FOLDER = "/etc/swarmbook/watch"
 #: Where 04 puts the CA of Consul's agents, for all that ask the agent of their node.
 _CONSUL_CA = "/etc/swarmbook/consul/public"
-#: ``nobody`` of Debian, whom the containers run as.
-_NOBODY = "65534"
+#: The user without rights of Debian, whom the containers run as.
+_USER = "65534"
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def document(
         )
 
     def secret(source: str, target: str) -> dict[str, Any]:
-        return {"source": secrets[source], "target": target, "uid": _NOBODY, "mode": 0o400}
+        return {"source": secrets[source], "target": target, "uid": _USER, "mode": 0o400}
 
     consul_ca = {"type": "bind", "source": _CONSUL_CA, "target": "/etc/swarmbook/consul-ca", "read_only": True}
     on_managers = {"mode": "replicated", "replicas": 1, "placement": {"constraints": ["node.role == manager"]}}
@@ -202,7 +202,7 @@ def document(
             volumes=[
                 consul_ca,
                 {"type": "bind", "source": FOLDER, "target": FOLDER, "read_only": True},
-                # What it measures: with the user nobody and no capability, it reads what any user of the node reads.
+                # What it measures: without any capability, it reads what any user of the node reads.
                 {
                     "type": "bind",
                     "source": "/",
