@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,6 +27,8 @@ from swarmbook.phases.watch.services import LOGIN, password_of, tokens
 __all__ = ["Admitted", "Known", "admit", "login_of", "statements"]
 
 _FILE = "/run/swarmbook-watch.sql"
+#: What a server keeps of a password; anything else lets in no one that we know.
+_HASH = re.compile(r"\*[0-9A-F]{40}")
 #: How the login is let in, for a person.
 _WORDS = "a password over TLS, to read status and variables"
 
@@ -98,8 +101,10 @@ def read_login(facts: Facts) -> Known | None:
     for row in said[:-1]:
         priv = json.loads(row)
         if int(priv.get("ssl_type", 0)) > 0 and priv.get("account_locked") is not True:
-            found = str(priv.get("authentication_string", ""))
-            register(found)
+            kept = str(priv.get("authentication_string", ""))
+            if _HASH.fullmatch(kept):
+                register(kept)
+                found = kept
     return Known(container_id("".join(facts["container"])), found)
 
 
