@@ -333,13 +333,16 @@ def test_prometheus_comes_back_elsewhere(lab: Lab) -> None:
 
 
 @pytest.mark.long
-def test_targets_of_a_node_that_left_vanish(lab: Lab) -> None:
+def test_targets_of_a_node_that_left_vanish(make_lab: Callable[..., Lab]) -> None:
+    """A lab of its own: one node more, and one fewer again."""
+    few, more = ["q1", "q2"], ["q1", "q2", "q3"]
+    lab = make_lab(few, lab_disk_gb=8, swarm_managers=1, with_watch=True, watch_interval=2)
     lab.need()
-    more = [*NODES, "p4"]
     lab.book("run", "--yes", nodes=more).expect(0)
-    assert "p4" in ask(lab, "[t.node for t in asked.targets()]", nodes=more)
+    assert "q3" in ask(lab, "[t.node for t in asked.targets()]", nodes=more)
     lab.book("scale", "--yes").expect(0)
-    assert "p4" not in ask(lab, "[t.node for t in asked.targets()]")
+    assert "q3" not in ask(lab, "[t.node for t in asked.targets()]")
+    lab.book("cancel", "--yes").expect(0)
 
 
 def test_destroy_leaves_nothing(lab: Lab) -> None:

@@ -457,6 +457,7 @@ def test_watch(file: Path) -> None:
         for node, raw in observed["nodes"].items():
             line = wanted.lines[node] if raw.get("line") == "wanted" else raw.get("line", "")
             nodes[node] = watching.OnNode(line, frozenset(raw.get("running", ())), raw.get("healthy", False))
+        observed["prepared"] = frozenset(observed.get("prepared", params.nodes))
         lacking = {node: tuple(those) for node, those in observed.get("lacking", {}).items()}
         return partial(watch.deploy.plan, wanted, watching.Watch(**{**observed, "nodes": nodes, "lacking": lacking}))
 

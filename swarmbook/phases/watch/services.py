@@ -18,7 +18,17 @@ from swarmbook.phases.support.images import image_of
 from swarmbook.phases.support.members import watch_service, watch_stack
 from swarmbook.phases.watch.config import node_targets, prometheus_yml, rules_yaml
 
-__all__ = ["FOLDER", "LOGIN", "Wanted", "image_nodes", "node_line", "password_of", "tokens", "wanted_watch"]
+__all__ = [
+    "FOLDER",
+    "LOGIN",
+    "Wanted",
+    "image_nodes",
+    "node_line",
+    "password_of",
+    "prepared_label",
+    "tokens",
+    "wanted_watch",
+]
 
 #: Who asks the members for their status and variables.
 LOGIN = "swarmbook_watch"
@@ -81,6 +91,15 @@ def tokens(book: Book) -> tuple[Token, Token]:
 def node_line(node: str, address: str, port: int, role: str) -> str:
     """Return what says on a node who it is: its name, where its Consul agent answers, and what it is to the swarm."""
     return f"{node} {address}:{port} {role}\n"
+
+
+def prepared_label(params: Params) -> str:
+    """Return the label of a node that has all that the node exporter needs.
+
+    Without it the swarm would start the exporter on a node as soon as that joins, again and again, long before 24 has sent the image:
+    and each try adds the overlay there and takes it away, under what 06 tries on it.
+    """
+    return f"{watch_stack(params)}=ready"
 
 
 def image_nodes(params: Params) -> dict[str, tuple[str, ...]]:
@@ -196,7 +215,10 @@ def document(
         ),
         "node-exporter": service(
             "exporters",
-            {"mode": "global"},
+            {
+                "mode": "global",
+                "placement": {"constraints": ["node.labels.{} == {}".format(*prepared_label(params).split("="))]},
+            },
             environment={"WATCH_SERVICE": node_targets(params), "WATCH_SUBNET": params.overlay_subnet},
             secrets=[secret("registers", "consul_token")],
             volumes=[
