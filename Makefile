@@ -37,7 +37,7 @@ PYTEST := SWARMBOOK_NO_SKIPS=1 $(BIN)/pytest
 
 .PHONY: test
 test: $(DEV) ## unit tests, then the whole book on a lab of its own: at most 10 minutes
-	@tools/needs.sh ssh sshd fish tcsh ps gpg gpgv curl unzip systemd-analyze
+	@tools/needs.sh ssh sshd fish tcsh ps gpg gpgv curl unzip systemd-analyze promtool
 	@$(PYTEST) -n logical --dist loadgroup tests/unit tests/runbook
 	@$(PYTEST) tests/live/test_main_job.py
 

@@ -19,6 +19,8 @@ package() {
         systemd-analyze) echo systemd ;;         # reads the units that are written; runs nothing
         stress-ng) echo stress-ng ;;             # keeps a computer busy
         gpg | gpgv | curl | unzip) echo "$1" ;;  # a signed release, and refused ones
+        promtool)                                # tries alerts' rules; Debian 12 has it in prometheus's own package
+            if apt-cache show promtool > /dev/null 2>&1; then echo promtool; else echo prometheus; fi ;;
         *) echo "tools/needs.sh knows no program $1" >&2; exit 2 ;;
     esac
 }

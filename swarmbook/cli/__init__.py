@@ -13,7 +13,19 @@ import click
 
 from swarmbook import __version__
 from swarmbook.base.border import ours
-from swarmbook.cli import caring, engines, images, looking, records, rotating, running, scheduling, serving, using
+from swarmbook.cli import (
+    caring,
+    engines,
+    images,
+    looking,
+    records,
+    rotating,
+    running,
+    scheduling,
+    serving,
+    using,
+    watching,
+)
 from swarmbook.cli.common import say
 from swarmbook.cli.rehearsing import lab_hosts, rehearse_command
 from swarmbook.cli.starting import init
@@ -55,7 +67,7 @@ def main(debug: bool) -> None:
         os.environ["SWARMBOOK_DEBUG"] = "1"
 
 
-for _room in (running, caring, rotating, serving, using, looking, engines, images, records, scheduling):
+for _room in (running, caring, rotating, serving, using, looking, engines, images, records, scheduling, watching):
     for _name in _room.__all__:
         main.add_command(getattr(_room, _name))
 main.add_command(rehearse_command)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from swarmbook.cli.common import example, require_machines, with_json, with_parameters
-from swarmbook.cli.running import COMMANDS, approvals, signing_key_option, with_endpoint
+from swarmbook.cli.running import COMMANDS, approvals, signing_key_option, with_services
 from swarmbook.cli.session import Session
 from swarmbook.params import Params, load_params
 
@@ -44,7 +44,7 @@ def replace(params: Params, nodes: tuple[str, ...], **options: Any) -> None:
     """
     require_machines(params, "replace")
     given = params.model_copy(update={"replace": list(nodes)})
-    Session(given, with_endpoint(COMMANDS["replace"], params), "replace", **options).run()
+    Session(given, with_services(COMMANDS["replace"], params), "replace", **options).run()
 
 
 @click.command(epilog=example("swarmbook roll params/lab.yaml system"))
@@ -73,4 +73,4 @@ def scale(params: Params, **options: Any) -> None:
     Consul's agent, the manager, the node; their machines are removed last, which asks. Your own hosts are only let go.
     """
     require_machines(params, "scale")
-    Session(params, with_endpoint(COMMANDS["scale"], params), "scale", **options).run()
+    Session(params, with_services(COMMANDS["scale"], params), "scale", **options).run()

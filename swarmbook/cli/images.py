@@ -32,7 +32,7 @@ def images(params: Params, refresh: bool, as_json: bool) -> None:
     from swarmbook.machines.images.labels import BASE, LABEL
     from swarmbook.model.checks import Table
     from swarmbook.phases.support.images import image_of
-    from swarmbook.phases.support.refresh import IMAGES, refresh_images
+    from swarmbook.phases.support.refresh import images_of, refresh_images
 
     book = open_book(params)
     if refresh:
@@ -42,7 +42,7 @@ def images(params: Params, refresh: bool, as_json: bool) -> None:
         say("\n".join(f"built {tag}" for tag in made.values()), err=as_json)
         if book.cluster.exists():
             say("to bring them in: swarmbook run PARAMS", err=as_json)
-    runs = {image_of(book, name) for name in IMAGES} if book.cluster.exists() else set()
+    runs = {image_of(book, name) for name in images_of(book)} if book.cluster.exists() else set()
     engine = engine_there()
     rows = [
         [

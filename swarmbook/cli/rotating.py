@@ -35,7 +35,12 @@ def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
     names = list(ROTATIONS) if "all" in what else [name for name in ROTATIONS if name in what]
     given = params.model_copy(update={"rotate": ["all"] if "all" in what else names})
     try:
-        Session(given, with_03(rotation_chapters(names), params), "rotate", **options).run()
+        Session(
+            given,
+            [*with_03(rotation_chapters(names), params), *(["24"] if params.with_watch else [])],
+            "rotate",
+            **options,
+        ).run()
     finally:
         for line in two_stages(open_book(given)):
             say(f"{line}; then: swarmbook rotate PARAMS {line.partition(':')[0]}", err=True)

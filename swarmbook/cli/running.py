@@ -53,15 +53,18 @@ COMMANDS = {
 _REBUILT = {"undo_packages": "never"}
 
 _phase = click.Choice(BUILD)
-#: The endpoint's, which a run ends with where the parameters say so, and which may be run alone.
-_ENDPOINT = "20"
+#: Which a run ends with where the parameters say so, and which may be run alone: the endpoint's, and what watches.
+_ENDPOINT, _WATCH = "20", "24"
 _first = click.option("--from", "first", type=_phase, help="First notebook.  [default: 01]")
 _last = click.option(
-    "--to", "last", type=_phase, help="Last notebook.  [default: 08, or 20 where with_endpoint is true]"
+    "--to",
+    "last",
+    type=_phase,
+    help="Last notebook.  [default: 08, or 20 and 24 where with_endpoint and with_watch are true]",
 )
 #: Its application's, which runs when it is asked for by number.
 _USE = "09"
-_only = click.option("--only", type=click.Choice([*BUILD, _USE, _ENDPOINT]), help="Only this notebook.")
+_only = click.option("--only", type=click.Choice([*BUILD, _USE, _ENDPOINT, _WATCH]), help="Only this notebook.")
 signing_key_option = click.option(
     "--signing-key",
     metavar="KEY",
@@ -79,14 +82,14 @@ def approvals(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--yes", is_flag=True, help="Do not ask for confirmation.")(approve(command))
 
 
-def with_endpoint(numbers: Iterable[str], params: Params) -> list[str]:
-    """Add the endpoint's notebook to those of a run that goes to the end, where it is wanted."""
-    return [*numbers, *([_ENDPOINT] if params.with_endpoint else [])]
+def with_services(numbers: Iterable[str], params: Params) -> list[str]:
+    """Add the notebooks of the endpoint and of what watches to those of a run that goes to the end, where they are wanted."""
+    return [*numbers, *([_ENDPOINT] if params.with_endpoint else []), *([_WATCH] if params.with_watch else [])]
 
 
 def _numbers(params: Params, first: str | None, last: str | None, only: str | None) -> list[str]:
     if not last and not only:
-        return with_endpoint((n for n in BUILD if (first or "01") <= n), params)
+        return with_services((n for n in BUILD if (first or "01") <= n), params)
     numbers = [only] if only else [n for n in BUILD if (first or "01") <= n <= (last or "08")]
     if not numbers:
         raise UsageError(
@@ -275,7 +278,7 @@ def plan(
         params = params.model_copy(update=_REBUILT)
     numbers = COMMANDS[command] or _numbers(params, first, last, only)
     if command in ("rebuild", "replace", "scale"):
-        numbers = with_endpoint(numbers, params)
+        numbers = with_services(numbers, params)
     made = make_plan(params, numbers, Cluster(params.cluster))
     if out is not None:
         made.save(out)
@@ -353,7 +356,7 @@ def cancel(params: Params, **options: Any) -> None:
 def rebuild(params: Params, **options: Any) -> None:
     """Destroy the cluster and rebuild it on the same machines (90, then 03 to 08)."""
     require_machines(params, "rebuild")
-    Session(params.model_copy(update=_REBUILT), with_endpoint(COMMANDS["rebuild"], params), "rebuild", **options).run()
+    Session(params.model_copy(update=_REBUILT), with_services(COMMANDS["rebuild"], params), "rebuild", **options).run()
 
 
 @click.command(epilog=example("swarmbook prune"))

@@ -108,6 +108,8 @@ class Action(str, Enum):
     # 22: rolling change
     RESTART_MEMBER = "restart-member"
     RENEW_SYSTEM = "renew-system"
+    # 24: watch
+    AWAIT_WATCH = "await-watch"
     # 25: recovery
     RECOVER = "recover"  # position, "living" or "stopped", and what is lost: a number of transactions, or UNKNOWN
     REJOIN = "rejoin"  # how many transactions it lacks, or "all"
@@ -142,6 +144,7 @@ WAITS = frozenset(
         Action.REUNITE,
         Action.AWAIT_MEMBER,
         Action.AWAIT_ENDPOINT,
+        Action.AWAIT_WATCH,
     }
 )
 

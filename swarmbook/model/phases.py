@@ -98,15 +98,16 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("21", "scale", Kind.CARE, ("scale:shrink",), _GALERA, cancels=True, shrinks=True),
         Phase("22", "rolling_change", Kind.CARE, ("rolling:roll",), _GALERA),
         Phase("23", "replace_node", Kind.CARE, ("replacement:discard",), _MACHINE, cancels=True),
+        Phase("24", "watch", Kind.CARE, ("watch:admit", "watch:deploy", "watch:prove", "watch:pictures"), _CONSUL),
         Phase("25", "recover", Kind.CARE, ("recovery:positions", "recovery:recover"), _GALERA, serves=True, loses=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),
-            takes_away=("03", "04", "05", "06", "07", "08", "20"),
+            takes_away=("03", "04", "05", "06", "07", "08", "20", "24"),
         ),
         Phase(
             "91", "cancel_instances", Kind.TAKE_AWAY, ("provision:doomed", "provision:cancel"), ("node", "disk", "kernel"),
-            takes_away=("01", "02", "03", "04", "05", "06", "07", "08", "20"),
+            takes_away=("01", "02", "03", "04", "05", "06", "07", "08", "20", "24"),
         ),
     )
 })  # fmt: skip

@@ -227,9 +227,13 @@ def _check_names(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0, "galera_nodes" if p.galera_nodes else "nodes", f"the member on {stranger} would have the endpoint's name, {p.mariadb_cluster_name}-{stranger}", "another name for the node"
         )  # fmt: skip
-    if p.mariadb_cluster_name.endswith(tuple(f"-{each}" for each in (*roles, "endpoint"))):
+    # What watches has services of these names in its stack, and a member is found by the end of its service's name.
+    watchers = ("prometheus", "node-exporter", "mysqld-exporter")
+    for stranger in [name for name in dict.fromkeys(p.nodes) if name in watchers and "nodes" not in bad]:
+        yield Mistake(0, "nodes", f"{stranger} is the name of a service that watches", "another name for the node")
+    if p.mariadb_cluster_name.endswith(tuple(f"-{each}" for each in (*roles, "endpoint", "watch"))):
         yield Mistake(
-            0, "mariadb_cluster_name", f"{p.mariadb_cluster_name} could be a name of another database's endpoint", "another one, such as galera"
+            0, "mariadb_cluster_name", f"{p.mariadb_cluster_name} could be a name of another database's endpoint, or of what watches it", "another one, such as galera"
         )  # fmt: skip
 
 
@@ -257,15 +261,16 @@ def _check_ports(p: Params, bad: set[str]) -> Iterator[Mistake]:
 
 def _check_size(p: Params, subnet: ipaddress.IPv4Network) -> Iterator[Mistake]:
     """Refuse a network without an address for each member, for what 06 tries on each node, and for the engine of each node."""
-    # Two more for each node where the endpoint is wanted: whether 20 is run by hand, no parameter says.
-    wanted = len(set(p.members())) + (4 if p.with_endpoint else 2) * len(set(p.nodes)) + 1
+    # Two more for each node where the endpoint is wanted, one where it is watched: whether 20 and 24 are run by hand, no parameter says.
+    each = 2 + 2 * p.with_endpoint + p.with_watch
+    wanted = len(set(p.members())) + each * len(set(p.nodes)) + 1 + 2 * p.with_watch
     if subnet.num_addresses - 2 < wanted:
         fitting = next(bits for bits in range(30, 0, -1) if 2 ** (32 - bits) - 2 >= wanted)
         yield Mistake(
             0,
             "overlay_subnet",
-            f"{subnet} has {max(subnet.num_addresses - 2, 0)} addresses, and {wanted} are needed: one for each member, {'four' if p.with_endpoint else 'two'} for each "
-            "node, one for the gateway",
+            f"{subnet} has {max(subnet.num_addresses - 2, 0)} addresses, and {wanted} are needed: one for each member, {('two', 'three', 'four', 'five')[each - 2]} for each "
+            f"node, one for the gateway{', two for what watches' if p.with_watch else ''}",
             f"a /{fitting} or larger",
         )
 

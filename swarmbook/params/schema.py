@@ -61,7 +61,7 @@ class Params(BaseModel):
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     without: list[Name] = _p(
         [],
-        "02 03 04 05 06 07 08 09 20 21 22 23 25 29 90",
+        "02 03 04 05 06 07 08 09 20 21 22 23 24 25 29 90",
         "nodes that are gone: everything goes on without them, and what is on them stays; set by --without, which takes them out of nodes",
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
@@ -70,7 +70,11 @@ class Params(BaseModel):
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(
-        300, "01 02 03 04 05 06 07 08 09 20 21 22 23 25 29 90 91", "maximum seconds for any single wait", ge=10, le=7200
+        300,
+        "01 02 03 04 05 06 07 08 09 20 21 22 23 24 25 29 90 91",
+        "maximum seconds for any single wait",
+        ge=10,
+        le=7200,
     )
     lab_disk_gb: int = _p(10, "00 01 22", "size of a lab machine's second disk, GiB (a sparse file)", ge=1, le=2000)
     lab_hourly_cost: float = _p(
@@ -82,7 +86,7 @@ class Params(BaseModel):
     )
     lab_base_image: Image = _p(
         "debian:trixie-slim",
-        "01 03 04 05 06 07 20 21 22 23 25 91",
+        "01 03 04 05 06 07 20 21 22 23 24 25 91",
         "base of the images; mmdebstrap builds one if pulling fails",
     )
     ssh_key_file: LocalPath = _p(
@@ -160,7 +164,7 @@ class Params(BaseModel):
         "01 02 03 05",
         "a wall of nftables on every node, which lets the nodes alone into the cluster's ports: always, never, or auto (on your own hosts and rented ones, not in the lab)",
     )
-    datacenter: Name = _p("lab1", "03 04", "value of the engine label dc=, and name of Consul's datacenter")
+    datacenter: Name = _p("lab1", "03 04 24", "value of the engine label dc=, and name of Consul's datacenter")
     instance_type: Name = _p("lab", "03", "value of the engine label instance_type=")
     docker_source: Literal["system", "docker"] = _p(
         "system", "02 03", "where the engine comes from: the system's package (system) or Docker's repository (docker)"
@@ -174,10 +178,10 @@ class Params(BaseModel):
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
     docker_api_port: Port = _p(
-        2376, "01 03 04 05 06 07 08 20 21 22 23 25 29 90", "port of the engine's API (mutual TLS)"
+        2376, "01 03 04 05 06 07 08 20 21 22 23 24 25 29 90", "port of the engine's API (mutual TLS)"
     )
     swarm_managers: int = _p(
-        3, "00 03 05 21 22", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers"
+        3, "00 03 05 21 22 24", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers"
     )
     swarm_autolock: bool = _p(
         False,
@@ -186,21 +190,21 @@ class Params(BaseModel):
     )
     swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
     certificate_days: int = _p(365, "03 04 05 07", "lifetime of a certificate, days", ge=1, le=365)
-    certificate_renew_days: int = _p(30, "03 04 05 07", "renew a certificate this many days before it expires", ge=0)
-    consul_https_port: Port = _p(8501, "01 03 04 05 07 21 22 90", "port of Consul's HTTPS API on every node")
+    certificate_renew_days: int = _p(30, "03 04 05 07 24", "renew a certificate this many days before it expires", ge=0)
+    consul_https_port: Port = _p(8501, "01 03 04 05 07 21 22 24 90", "port of Consul's HTTPS API on every node")
     consul_gossip_key: SecretReference = _p(
         "generate", "04 29", "gossip encryption key: generate, env:NAME or file:PATH"
     )
     consul_management_token: SecretReference = _p(
-        "generate", "04 07 21 22 29 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
+        "generate", "04 07 21 22 24 29 90", "Consul's management token (a UUID): generate, env:NAME or file:PATH"
     )
     consul_source: Literal["auto", "hashicorp", "debian"] = _p(
         "auto",
         "03 04 05 06",
         "where Consul comes from: hashicorp (signed release), debian (1.8.7, no security updates), auto: the release if it can be reached",
     )
-    overlay_network: Name = _p("backend", "06 07 20 90", "name of the overlay network")
-    overlay_subnet: Network = _p("10.200.0.0/24", "06 07", "subnet of the overlay network")
+    overlay_network: Name = _p("backend", "06 07 20 24 90", "name of the overlay network")
+    overlay_subnet: Network = _p("10.200.0.0/24", "06 07 24", "subnet of the overlay network")
     overlay_mtu: int = _p(
         0,
         "01 06",
@@ -214,9 +218,9 @@ class Params(BaseModel):
         "whether the overlay is encrypted (ESP): always, never, or auto (a new one is where every node's kernel has ESP)",
     )
     mariadb_cluster_name: Name = _p(
-        "galera", "07 08 09 20 21 22 23 25 29 90", "name of the Galera cluster, its services and its secrets"
+        "galera", "07 08 09 20 21 22 23 24 25 29 90", "name of the Galera cluster, its services and its secrets"
     )
-    galera_nodes: list[Name] = _p([], "00 03 07 08 09 20 21 22 23 25", "nodes that run a Galera member; empty: all")
+    galera_nodes: list[Name] = _p([], "00 03 07 08 09 20 21 22 23 24 25", "nodes that run a Galera member; empty: all")
     mariadb_port: int = _p(0, "01 03 05 07 08 22", "port of each member on its host; 0: not published", ge=0, le=65535)
     mariadb_clients: list[Network] = _p(
         ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
@@ -298,6 +302,13 @@ class Params(BaseModel):
     use_seconds: int = _p(10, "09", "how long the application works, seconds", ge=1, le=3600)
     use_connections: int = _p(4, "09", "connections by which the application writes; half as many read", ge=1, le=64)
     use_keep: bool = _p(False, "09", "whether the application's tables stay when it has ended")
+    with_watch: bool = _p(
+        False,
+        "24 29",
+        "whether swarmbook run ends with 24: Prometheus on the swarm, and alerts for what should wake a person",
+    )
+    watch_interval: int = _p(10, "24", "seconds from one look of Prometheus's to the next", ge=1, le=60)
+    watch_alert_for: int = _p(30, "24", "seconds that something has to be wrong before an alert fires", ge=0, le=3600)
     on_finish: HookTarget = _p(
         "",
         "",

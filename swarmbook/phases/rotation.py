@@ -18,6 +18,7 @@ from swarmbook.model.checks import Check, equal
 from swarmbook.model.phases import ROTATIONS
 from swarmbook.phases.support.autolock import keep_new_key
 from swarmbook.phases.support.join_tokens import NEW_JOIN_TOKENS
+from swarmbook.phases.support.members import watch_stack
 from swarmbook.phases.support.preconditions import require_swarm
 
 __all__ = ["begin", "two_stages"]
@@ -171,6 +172,8 @@ def _gossip_key(book: Book, name: str) -> bool:
 def _tokens(book: Book, name: str) -> bool:
     kept = [f"consul-agent-{node}-token" for node in book.params.nodes]
     kept += ["consul-dns-token", f"{book.params.mariadb_cluster_name}-consul-token"]
+    if book.params.with_watch:  # else 24 is not run behind it
+        kept += [f"{watch_stack(book.params)}-{what}-token" for what in ("reads", "registers")]
     if book.params.consul_management_token == "generate":  # noqa: S105 - the reference, not a token
         kept.append("consul-management-token")
     for each in kept:

@@ -173,6 +173,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.GOSSIP_KEY: _with("gossip key replaced on the living ring"),
     Action.ELECT: _with("election among the members, the first writer {}; the others fenced"),
     Action.AWAIT_ENDPOINT: _with("service {} waited for until it is healthy"),
+    Action.AWAIT_WATCH: _with("Prometheus and the exporters waited for"),
     Action.ROTATE: _with("{} replaced"),
     Action.END_OVERLAP: _with("{} of before lets no one in any more"),
     Action.CREATE_NETWORK: lambda change: (

@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from swarmbook.base.markup import Markup, joined, tag
 from swarmbook.base.words import cut
 
-__all__ = ["SIGNS", "Card", "Part", "as_image", "busy", "states", "stretches", "svg", "text_at", "timeline", "topology"]
+__all__ = [
+    "SIGNS",
+    "Card",
+    "Part",
+    "as_image",
+    "busy",
+    "picture",
+    "states",
+    "stretches",
+    "timeline",
+    "topology",
+    "words_at",
+]
 
 #: By how a part is.
 SIGNS: Mapping[str, str] = {"ok": "✔", "bad": "✘", "wait": "…", "none": "·"}
@@ -18,18 +30,26 @@ SIGNS: Mapping[str, str] = {"ok": "✔", "bad": "✘", "wait": "…", "none": "�
 #: Every rule begins with the picture's own class: a style in a page holds for all of that page.
 _STYLE = """<style>
   .sb .page { fill: #ffffff; stroke: #d0d7de } .sb .card { fill: #f6f8fa; stroke: #afb8c1 } .sb .grid { stroke: #d0d7de } .sb .ink { fill: #1f2328 } .sb .faint { fill: #59636e }
-  .sb .ok { fill: #1a7f37 } .sb .bad { fill: #cf222e } .sb .wait { fill: #9a6700 } .sb .none { fill: #8c959f } .sb .edge-bad { stroke: #cf222e; stroke-width: 2 } .sb .work { fill: #0969da } .sb .stroke { stroke: #0969da } .sb .void { fill: #cf222e; fill-opacity: 0.14 } .sb .mark { stroke: #9a6700; stroke-width: 1.5; stroke-dasharray: 4 3 }
+  .sb .ok { fill: #1a7f37 } .sb .bad { fill: #cf222e } .sb .wait { fill: #9a6700 } .sb .none { fill: #8c959f } .sb .edge-bad { stroke: #cf222e; stroke-width: 2 } .sb .work { fill: #0969da } .sb .stroke { stroke: #0969da } .sb .void { fill: #cf222e; fill-opacity: 0.14 } .sb .curve { stroke: #0969da; stroke-width: 1.5 } .sb .mark { stroke: #9a6700; stroke-width: 1.5; stroke-dasharray: 4 3 }
   @media (prefers-color-scheme: dark) {
     .sb .page { fill: #0d1117; stroke: #3d444d } .sb .card { fill: #151b23; stroke: #656c76 } .sb .grid { stroke: #3d444d } .sb .ink { fill: #f0f6fc } .sb .faint { fill: #9198a1 }
-    .sb .ok { fill: #3fb950 } .sb .bad { fill: #f85149 } .sb .wait { fill: #d29922 } .sb .none { fill: #656c76 } .sb .edge-bad { stroke: #f85149 } .sb .work { fill: #58a6ff } .sb .stroke { stroke: #58a6ff } .sb .void { fill: #f85149; fill-opacity: 0.22 } .sb .mark { stroke: #d29922 }
+    .sb .ok { fill: #3fb950 } .sb .bad { fill: #f85149 } .sb .wait { fill: #d29922 } .sb .none { fill: #656c76 } .sb .edge-bad { stroke: #f85149 } .sb .work { fill: #58a6ff } .sb .stroke { stroke: #58a6ff } .sb .void { fill: #f85149; fill-opacity: 0.22 } .sb .curve { stroke: #58a6ff } .sb .mark { stroke: #d29922 }
   }
   .sb text { font-family: system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif; font-size: 12px }
   .sb .name { font-size: 14px; font-weight: 600 } .sb .bar { fill: #ffffff }
 </style>"""
 
 
-def svg(wide: int, high: int, title: str, summary: str, drawn: Iterable[Markup]) -> Markup:
-    """Build a picture that says in words what it shows; it has no ids, since several pictures stand in one page."""
+def picture(wide: int, high: int, title: str, summary: str, drawn: Iterable[Markup]) -> Markup:
+    """Build a picture that says in words what it shows; it has no ids, since several pictures stand in one page.
+
+    Args:
+        wide: Pixels.
+        high: Pixels.
+        title: What it is of.
+        summary: What it shows.
+        drawn: Its parts.
+    """
     page = tag("rect", class_="page", x=0.5, y=0.5, width=wide - 1, height=high - 1, rx=8)
     inside = joined(("", tag("title", title), tag("desc", summary), Markup(_STYLE), page, *drawn, ""), "\n")
     return tag(
@@ -45,8 +65,16 @@ def svg(wide: int, high: int, title: str, summary: str, drawn: Iterable[Markup])
     )
 
 
-def text_at(kind: str, x: object, y: object, words: object, anchor: str | None = None) -> Markup:
-    """Put words at a place."""
+def words_at(kind: str, x: object, y: object, words: object, anchor: str | None = None) -> Markup:
+    """Build words at a place of a picture.
+
+    Args:
+        kind: Classes of the style: ink or faint, say.
+        x: From the left.
+        y: From the top, of the line that they stand on.
+        words: The words.
+        anchor: ``middle`` or ``end`` where they do not begin there.
+    """
     return tag("text", words, class_=kind, x=x, y=y, text_anchor=anchor)
 
 
@@ -109,19 +137,19 @@ def topology(cards: Sequence[Card], title: str = "What stands on which node") ->
     rows = (len(cards) + _ACROSS - 1) // _ACROSS
     across = min(len(cards), _ACROSS) or 1
     tall = 40 + 22 * max((len(card.parts) for card in cards), default=0)
-    drawn = [text_at("ink name", _GAP, 26, title)]
+    drawn = [words_at("ink name", _GAP, 26, title)]
     for at, card in enumerate(cards):
         x, y = _GAP + (at % _ACROSS) * (_CARD + _GAP), 42 + (at // _ACROSS) * (tall + _GAP)
         sign = " ✘" if card.bad else ""
         edge = "card edge-bad" if card.bad else "card"
         drawn.append(tag("rect", class_=edge, x=x, y=y, width=_CARD, height=tall, rx=6))
-        drawn.append(text_at("ink name", x + 12, y + 22, f"{cut(card.name, 20)}{sign}"))
+        drawn.append(words_at("ink name", x + 12, y + 22, f"{cut(card.name, 20)}{sign}"))
         for row, part in enumerate(card.parts):
             line = y + 46 + 22 * row
-            drawn.append(text_at("faint", x + 12, line, part.name))
-            drawn.append(text_at(part.how, x + 84, line, cut(str(part), 18)))
+            drawn.append(words_at("faint", x + 12, line, part.name))
+            drawn.append(words_at(part.how, x + 84, line, cut(str(part), 18)))
     summary = "; ".join(f"{card.name}: " + ", ".join(f"{part.name} {part}" for part in card.parts) for card in cards)
-    return svg(max(across * (_CARD + _GAP) + _GAP, 2 * _CARD), 42 + rows * (tall + _GAP), title, summary, drawn)
+    return picture(max(across * (_CARD + _GAP) + _GAP, 2 * _CARD), 42 + rows * (tall + _GAP), title, summary, drawn)
 
 
 _LABEL, _LANE, _WIDE = 110, 640, 800
@@ -132,7 +160,7 @@ def _axis(seconds: float, high: int) -> list[Markup]:
     for tick in range(5):
         x = _LABEL + _LANE * tick / 4
         drawn.append(tag("path", class_="grid", d=f"M{x:.0f} 40 V{high - 26}", fill="none"))
-        drawn.append(text_at("faint", f"{x:.0f}", high - 10, f"{seconds * tick / 4:.1f} s", "middle"))
+        drawn.append(words_at("faint", f"{x:.0f}", high - 10, f"{seconds * tick / 4:.1f} s", "middle"))
     return drawn
 
 
@@ -150,11 +178,11 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
     members = list(dict.fromkeys(member for _, member, _ in samples))
     seconds = max((at for at, _, _ in samples), default=0.0) or 1.0
     high = 66 + 34 * len(members)
-    drawn = [text_at("ink name", 16, 26, title), *_axis(seconds, high)]
+    drawn = [words_at("ink name", 16, 26, title), *_axis(seconds, high)]
     summary = []
     for lane, member in enumerate(members):
         y = 46 + 34 * lane
-        drawn.append(text_at("ink", 16, y + 17, cut(member, 13)))
+        drawn.append(words_at("ink", 16, y + 17, cut(member, 13)))
         spans = _spans([(at, state) for at, name, state in samples if name == member], seconds)
         summary.append(f"{member}: " + ", ".join(f"{state} from {begin:.1f} s" for begin, _, state in spans))
         for begin, end, state in spans:
@@ -171,8 +199,8 @@ def states(samples: Sequence[tuple[float, str, str]], title: str = "Members' sta
                 )
             )
             if wide > 7 * len(state):
-                drawn.append(text_at("bar", f"{x + wide / 2:.1f}", y + 16, state, "middle"))
-    return svg(_WIDE, high, title, "; ".join(summary), drawn)
+                drawn.append(words_at("bar", f"{x + wide / 2:.1f}", y + 16, state, "middle"))
+    return picture(_WIDE, high, title, "; ".join(summary), drawn)
 
 
 def _spans(seen: Sequence[tuple[float, str]], last: float) -> list[tuple[float, float, str]]:
@@ -211,14 +239,14 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
     hosts = sorted({host for host, _, _ in work})
     seconds = max((end for _, _, end in work), default=0.0) or 1.0
     high = 62 + 24 * len(hosts)
-    drawn = [text_at("ink name", 16, 26, title), *_axis(seconds, high)]
+    drawn = [words_at("ink name", 16, 26, title), *_axis(seconds, high)]
     summary = []
     for lane, host in enumerate(hosts):
         y = 44 + 24 * lane
         spans = [(begin, end) for name, begin, end in work if name == host]
         bars, worked = stretches(spans, seconds / _LANE), busy(spans)
-        drawn.append(text_at("ink", 16, y + 13, cut(host, 13)))
-        drawn.append(text_at("faint", _WIDE - 8, y + 13, f"{worked:.1f} s", "end"))
+        drawn.append(words_at("ink", 16, y + 13, cut(host, 13)))
+        drawn.append(words_at("faint", _WIDE - 8, y + 13, f"{worked:.1f} s", "end"))
         drawn += [
             tag(
                 "rect",
@@ -231,4 +259,4 @@ def timeline(work: Sequence[tuple[str, float, float]], title: str = "Who worked 
             for begin, end in bars
         ]
         summary.append(f"{host} {worked:.1f} s")
-    return svg(_WIDE, high, title, f"{', '.join(summary)}, of {seconds:.1f} s", drawn)
+    return picture(_WIDE, high, title, f"{', '.join(summary)}, of {seconds:.1f} s", drawn)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from swarmbook.base.markup import Markup, tag
 from swarmbook.base.words import cut
-from swarmbook.show.drawing import svg, text_at
+from swarmbook.show.drawing import picture, words_at
 
 __all__ = ["load", "milliseconds"]
 
@@ -55,7 +55,7 @@ def load(
     def at(moment: float) -> float:
         return _LEFT + _LANE * (min(max(moment, begin), end) - begin) / (end - begin)
 
-    drawn = [text_at("ink name", 16, 26, title), *_axes(begin, end, most)]
+    drawn = [words_at("ink name", 16, 26, title), *_axes(begin, end, most)]
     shown = [(max(one, begin), min(other, end)) for one, other in gaps if other > begin and one < end]
     for one, other in shown:
         across = max(at(other) - at(one), 1)
@@ -85,29 +85,29 @@ def load(
     drawn += _lengths(
         [((at(one) + at(other)) / 2, f"no commit for {other - one:.1f} s", other - one) for one, other in shown]
     )
-    return svg(_WIDE, _HIGH, title, _summary(columns, shown, writers), drawn)
+    return picture(_WIDE, _HIGH, title, _summary(columns, shown, writers), drawn)
 
 
 def _axes(begin: float, end: float, most: float) -> list[Markup]:
     drawn = [
-        text_at("faint", 16, 212, "latency"),
-        text_at("faint", _LEFT + 8, 212, "dot: half of the commits took no longer; stroke: up to the slowest"),
-        text_at("faint", 8, 48, "commits/s"),
+        words_at("faint", 16, 212, "latency"),
+        words_at("faint", _LEFT + 8, 212, "dot: half of the commits took no longer; stroke: up to the slowest"),
+        words_at("faint", 8, 48, "commits/s"),
     ]
     for part in (0.0, 0.5, 1.0):
         y = _RATE_TOP + _RATE_HIGH * (1 - part)
         drawn.append(tag("path", class_="grid", d=f"M{_LEFT} {y:.1f} H{_LEFT + _LANE}", fill="none"))
-        drawn.append(text_at("faint", _LEFT - 6, f"{y + 4:.1f}", f"{most * part:g}", "end"))
+        drawn.append(words_at("faint", _LEFT - 6, f"{y + 4:.1f}", f"{most * part:g}", "end"))
     for decade in range(_DECADES + 1):
         seconds = _FASTEST_S * 10**decade
         drawn.append(tag("path", class_="grid", d=f"M{_LEFT} {_height(seconds):.1f} H{_LEFT + _LANE}", fill="none"))
         words = f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
         words += "+" if decade == _DECADES else ""  # what took longer is drawn there, too
-        drawn.append(text_at("faint", _LEFT - 6, f"{_height(seconds) + 4:.1f}", words, "end"))
+        drawn.append(words_at("faint", _LEFT - 6, f"{_height(seconds) + 4:.1f}", words, "end"))
     for tick in range(6):
         anchor = "start" if tick == 0 else "end" if tick == 5 else "middle"
         words = f"{begin + (end - begin) * tick / 5:.0f} s"
-        drawn.append(text_at("faint", f"{_LEFT + _LANE * tick / 5:.1f}", _HIGH - 10, words, anchor))
+        drawn.append(words_at("faint", f"{_LEFT + _LANE * tick / 5:.1f}", _HIGH - 10, words, anchor))
     return drawn
 
 
@@ -131,7 +131,7 @@ def _marks(places: Sequence[tuple[float, str]]) -> list[Markup]:
             wide = _LETTER * len(words)
             begin = min(x, _LEFT + _LANE - wide)  # the last one may stand before its line
             if begin + wide <= room:
-                drawn.append(text_at("ink", f"{begin:.1f}", _RATE_TOP - 8, words))
+                drawn.append(words_at("ink", f"{begin:.1f}", _RATE_TOP - 8, words))
                 room = begin - _LETTER
                 break
     return drawn
@@ -140,7 +140,7 @@ def _marks(places: Sequence[tuple[float, str]]) -> list[Markup]:
 def _label(kind: str, x: float, y: float, words: str) -> Markup:
     """Put words above a place, and within the picture."""
     half = _LETTER * len(words) / 2
-    return text_at(kind, f"{min(max(x, _LEFT + half), _LEFT + _LANE - half):.1f}", y, words, "middle")
+    return words_at(kind, f"{min(max(x, _LEFT + half), _LEFT + _LANE - half):.1f}", y, words, "middle")
 
 
 def _height(seconds: float) -> float:

@@ -7,6 +7,7 @@ One lab a file, and the tests of a file tell its story in the order in which the
 - ``test_book.py``: three nodes, the whole book, a fourth node, a second database, cancel
 - ``test_fire.py``: two nodes; processes killed at every border of the notebooks and inside them, and what is claimed after it
 - ``test_canaries.py``: one node, secrets by reference, and a search for them in all that is kept or can be listed
+- ``test_watch.py``: three nodes that are watched; alerts, each by a fault
 - ``test_generic.py``: two hosts that belong to someone, direct and by way of a jump host
 - ``test_preflight.py``: two nodes with something wrong, found before anything is put on them
 - ``test_by_hand.py``: three nodes; every box of commands in the notebooks, typed

@@ -53,6 +53,7 @@ from swarmbook.notebook import open_book as open_in_notebook
 from swarmbook.params.flat import read_flat
 from swarmbook.phases.support import sql
 from swarmbook.phases.support.consul_api import ConsulApi
+from swarmbook.phases.watch.api import Prometheus
 from swarmbook.runner.run import ours as named_by_the_runner
 from swarmbook.testing.errors import raises
 
@@ -192,7 +193,7 @@ _LOOKED_FOR = {
 ADAPTERS = {
     "swarmbook.access.docker_api", "swarmbook.access.docker_containers", "swarmbook.access.docker_images", "swarmbook.access.docker_settings", "swarmbook.access.hosts", "swarmbook.access.identities", "swarmbook.access.lease",
     "swarmbook.access.ssh_keys", "swarmbook.machines.images.releases", "swarmbook.machines.softlayer_api", "swarmbook.params.flat",
-    "swarmbook.phases.support.consul_api", "swarmbook.phases.support.sql", "swarmbook.application.session",
+    "swarmbook.phases.support.consul_api", "swarmbook.phases.support.sql", "swarmbook.application.session", "swarmbook.phases.watch.api",
 }  # fmt: skip
 
 #: Modules that use one on files and values of this computer, or in here only: what they raise meets the border of who called them
@@ -208,6 +209,7 @@ WITHIN = {
     "swarmbook.params.walkthrough": "writes a parameter file",
     "swarmbook.phases.start.form": "writes a parameter file",
     "swarmbook.phases.support.stack": "writes a stack's file",
+    "swarmbook.phases.watch.config": "writes Prometheus's settings",
     "swarmbook.record.envelope": "reads a signature; what cannot be read is not believed",
     "swarmbook.record.notebooks": "reads notebooks of a run",
     "swarmbook.record.signing": "reads keys; what cannot be read signs nothing",
@@ -314,6 +316,11 @@ def _consul(error: Exception, patch: pytest.MonkeyPatch, book: Book) -> ConsulAp
     return ConsulApi("sw1", Endpoint("127.0.0.1", 8501), authority.file, Secret("token", "Vo4ieghu8eeNgei"))
 
 
+def _prometheus(error: Exception, patch: pytest.MonkeyPatch, _: Any) -> Prometheus:
+    patch.setattr("requests.Session.request", Broken(error)._raise)
+    return Prometheus("sw1", 9)
+
+
 def _softlayer(error: Exception, patch: pytest.MonkeyPatch, _: Any) -> Any:
     import SoftLayer
 
@@ -354,6 +361,8 @@ def _trials() -> Iterator[tuple[str, Trial]]:
     yield "connect", _connect
     for method in _methods(ConsulApi, "read_back", "holding"):
         yield f"ConsulApi.{method}", of(_consul, method)
+    for method in _methods(Prometheus):
+        yield f"Prometheus.{method}", of(_prometheus, method)
     for method in _methods(softlayer_api.SoftLayerApi, "close"):
         yield f"SoftLayerApi.{method}", of(_softlayer, method)
     for method in ("run", "ask", "put"):

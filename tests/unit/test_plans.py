@@ -24,7 +24,7 @@ from swarmbook.base.secrets import Secret
 from swarmbook.model.change import Change
 from swarmbook.model.health import EngineBefore, Role, SwarmState
 from swarmbook.params import Params
-from swarmbook.phases import destroy, endpoint, galera
+from swarmbook.phases import destroy, endpoint, galera, watch
 from swarmbook.phases.consul import config as consul_config
 from swarmbook.phases.consul import step as consul
 from swarmbook.phases.consul.gossip import key_mark
@@ -50,6 +50,8 @@ from swarmbook.phases.swarm import step as swarm
 from swarmbook.phases.swarm.probe import Local
 from swarmbook.phases.swarm.state import Swarm
 from swarmbook.phases.walls import step as walls
+from swarmbook.phases.watch import services
+from swarmbook.phases.watch import step as watching
 from swarmbook.show.changes import sentence
 
 from ..purity import no_side_effects
@@ -106,6 +108,7 @@ def test_every_phase_is_read() -> None:
         "galera",
         "election",
         "endpoint",
+        "watch",
         "destroy",
         "scale",
     }
@@ -427,6 +430,38 @@ def test_endpoint(file: Path) -> None:
         return partial(endpoint.deploy.plan, wanted, front.Endpoint(**observed))
 
     check(file, "20", prepare)
+
+
+@pytest.mark.parametrize("file", cases("watch"))
+def test_watch(file: Path) -> None:
+    def prepare(params: Params, case: Any) -> Plan:
+        observed = dict(case["observed"])
+        tags = {name: f"swarmbook/{name}:1-2" for name in ("exporters", "prometheus")}
+        secrets = {part: f"galera-watch-{part}-aaaaaaaaaa" for part in ("reads", "registers", "my-cnf")}
+        configs = {part: f"galera-watch-{part}-0" for part in ("prometheus", "rules", "ca")}
+        wanted = services.Wanted(
+            params,
+            services.document(params, "lab", tags, secrets, configs),
+            dict.fromkeys(configs.values(), "text"),
+            dict.fromkeys(secrets.values(), "secret"),
+            {node: services.node_line(node, "192.0.2.1", 8501, "manager") for node in params.nodes},
+            services.image_nodes(params),
+            tags,
+        )
+        for key, names in (("secrets", secrets), ("configs", configs)):
+            given = observed.get(key, ())
+            observed[key] = frozenset(names.values() if given == "wanted" else given)
+        if observed.get("specs") == "wanted":
+            observed["specs"] = wanted.specs
+        nodes = {}
+        for node, raw in observed["nodes"].items():
+            line = wanted.lines[node] if raw.get("line") == "wanted" else raw.get("line", "")
+            nodes[node] = watching.OnNode(line, frozenset(raw.get("running", ())), raw.get("healthy", False))
+        observed["prepared"] = frozenset(observed.get("prepared", params.nodes))
+        lacking = {node: tuple(those) for node, those in observed.get("lacking", {}).items()}
+        return partial(watch.deploy.plan, wanted, watching.Watch(**{**observed, "nodes": nodes, "lacking": lacking}))
+
+    check(file, "24", prepare)
 
 
 @pytest.mark.parametrize("file", cases("destroy"))

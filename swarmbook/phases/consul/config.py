@@ -89,6 +89,8 @@ def agent_config(
         "leave_on_terminate": False,
         "skip_leave_on_interrupt": True,
         "disable_update_check": True,
+        # For Prometheus, which asks every few seconds, with a token (24); what is not asked for a minute is forgotten.
+        "telemetry": {"prometheus_retention_time": "60s", "disable_hostname": True},
         "performance": {"raft_multiplier": 1},
     }
     if role == "server":

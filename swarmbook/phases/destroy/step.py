@@ -22,6 +22,7 @@ from swarmbook.phases.post_provision.disk_probe import second_disk
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.added import added_on, held_back, what_stays
 from swarmbook.phases.support.member_data import data_folder
+from swarmbook.phases.support.members import watch_stack
 from swarmbook.phases.support.passing import run_with_packages
 from swarmbook.phases.support.systems import ENGINE_OF_OURS
 from swarmbook.show.changes import sentence
@@ -34,7 +35,7 @@ def _observe(book: Book) -> dict[str, Remains]:
         return {}
     params = book.params
     data = data_folder(params) if params.mariadb_data_path else ""
-    probe = remains_on(book.cluster.name, data, (stack.CONSUL, params.mariadb_cluster_name))
+    probe = remains_on(book.cluster.name, data, (stack.CONSUL, params.mariadb_cluster_name, watch_stack(params)))
 
     def one(host: Host) -> Remains:
         remains = host.ask(probe)

@@ -8,6 +8,7 @@ from swarmbook.params import Params
 
 __all__ = [
     "ROLES",
+    "WATCHERS",
     "endpoint_name",
     "endpoint_service",
     "endpoint_stack",
@@ -15,10 +16,14 @@ __all__ = [
     "of_service",
     "running_of",
     "service_name",
+    "watch_service",
+    "watch_stack",
 ]
 
 #: What an application wants of the endpoint: the one member that takes writes, or any that is Synced.
 ROLES = ("writer", "reader")
+#: The services that watch: Prometheus, what it asks on each node, and what asks the members for it.
+WATCHERS = ("prometheus", "node-exporter", "mysqld-exporter")
 
 
 def member_name(params: Params, node: str) -> str:
@@ -49,6 +54,21 @@ def endpoint_stack(params: Params) -> str:
 def endpoint_service(params: Params, role: str) -> str:
     """Return the full name of the swarm service that leads to a role."""
     return f"{endpoint_stack(params)}_{role}"
+
+
+def watch_stack(params: Params) -> str:
+    """Return the name of the stack of what watches: Prometheus and the exporters. Its data's volume begins with it."""
+    return f"{params.mariadb_cluster_name}-watch"
+
+
+def watch_service(params: Params, part: str) -> str:
+    """Return the full name of a swarm service that watches; the overlay knows it by that name.
+
+    Args:
+        params: The parameters.
+        part: One of :data:`WATCHERS`.
+    """
+    return f"{watch_stack(params)}_{part}"
 
 
 def of_service(service: str, *more: str) -> Script:

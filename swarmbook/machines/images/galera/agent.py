@@ -3,6 +3,7 @@
     GET /writer   200 this member is the writer, and open; 404 it is about to hand over: no new client; 503 neither
     GET /reader   200 it is Synced; 503 it is not
     GET /         200 all of that as JSON
+    GET /metrics  200 the same for Prometheus, and when the member's certificates end
 
 An answer is given from a look that is at most a second old: an agent that was stopped, or whose server hangs, says 503.
 The server is asked by MariaDB's own client, which stays connected, through the unix socket.
@@ -28,6 +29,8 @@ from datetime import datetime, timezone
 from swarmbook.machines.images.galera.writer import Action, Decision, Memory, Place, Row, Seen, decide
 
 PORT = 9200
+#: When the member's certificates end: they do not change while its container lives, so its entrypoint has written it down.
+CERTIFICATES = "/run/galera/certificates"
 #: Seconds from one look to the next.
 EVERY_S = 0.1
 #: Age, in seconds, from which a look says nothing any more.
@@ -338,8 +341,23 @@ class Agent:
                 "state": word.state, "primary": word.primary, "term": word.term, "writer_is": word.who, "fresh": fresh, "why": word.why,
             }  # fmt: skip
             return 200, json.dumps(said)
+        if path == "/metrics":
+            return 200, metrics(word, writer == 200, reader == 200, fresh)
         code = {"/writer": writer, "/reader": reader}.get(path, 400)
         return code, word.state
+
+
+def metrics(word: Word, writer: bool, reader: bool, fresh: bool) -> str:
+    """Say it as Prometheus reads it; of a look that is too old, that the member is neither, and in no primary component."""
+    found = {
+        "writer": writer, "synced": reader, "primary": fresh and word.primary, "open": fresh and not word.read_only, "term": word.term, "fresh": fresh,
+    }  # fmt: skip
+    lines = [
+        f"# TYPE swarmbook_member_{name} gauge\nswarmbook_member_{name} {int(value)}" for name, value in found.items()
+    ]
+    with contextlib.suppress(OSError), open(CERTIFICATES, encoding="ascii") as file:
+        lines.append(file.read().strip())
+    return "\n".join(lines)
 
 
 def _able(seen: Seen, addresses: dict[str, str]) -> Iterator[str]:
