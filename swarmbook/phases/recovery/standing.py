@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -113,16 +114,18 @@ def known_positions(book: Book) -> dict[str, Position]:
     return {name: Position(uuid, seqno) for name, (uuid, seqno) in kept.items()}
 
 
-def look_around(book: Book) -> dict[str, Standing]:
+def look_around(book: Book, by_themselves_s: float = _BY_THEMSELVES_S) -> dict[str, Standing]:
     """Ask all members where they stand, also those whose node does not answer.
 
     Members of which a server starts, or asks InnoDB, are asked again until they have something to say; and those that can
-    go on by themselves, because all of the last primary component are there, are given the time for it.
+    go on by themselves, because all of the last primary component are there, are given some time for it.
 
     Args:
-        book: The open book, on the nodes that answer.
+        book: The open book.
+        by_themselves_s: That time, seconds; for the rest there is ``wait_timeout``.
     """
     params = book.params
+    began = time.monotonic()
     everyone = list(dict.fromkeys([*params.members(), *params.without]))
     seen: dict[str, Standing] = {}
 
@@ -144,8 +147,9 @@ def look_around(book: Book) -> dict[str, Standing]:
             return True, ""
         holding = sum(each.data and not each.broken_off for each in seen.values())
         alone = max((each.view for each in seen.values()), default=0)
-        return not 0 < alone <= holding, "all of the last view are there"
+        given = time.monotonic() - began >= by_themselves_s
+        return given or not 0 < alone <= holding, "all of the last view are there, and find each other"
 
     with contextlib.suppress(WaitTimeout):  # what is not known by then is a reason to refuse, and says so
-        wait_for("where the members stand", ask, timeout_s=min(params.wait_timeout, _BY_THEMSELVES_S), first_s=0.3)
+        wait_for("where the members stand", ask, timeout_s=params.wait_timeout, first_s=0.3)
     return {name: seen[name] for name in everyone}

@@ -15,7 +15,7 @@ from swarmbook.book.step import Step, look
 from swarmbook.model.change import Action, Change, Todo, Word
 from swarmbook.model.checks import Check, Table, equal
 from swarmbook.phases.recovery.standing import known_positions, look_around, standing_on
-from swarmbook.phases.recovery.verdict import Loss, Position, Standing, Verdict, decide, loss_of, overrule
+from swarmbook.phases.recovery.verdict import Position, Standing, Verdict, decide, loss_of, overrule
 from swarmbook.phases.support.member_data import data_folder
 from swarmbook.phases.support.members import of_service, service_name
 from swarmbook.phases.support.positions import keep_positions
@@ -67,7 +67,10 @@ def positions(book: Book) -> Table:
     known = known_positions(book)
     return Table(
         ["node", "where its member stands", "when it last served"],
-        [[name, in_words(member), str(known.get(name, "not recorded"))] for name, member in look_around(book).items()],
+        [
+            [name, in_words(member), str(known.get(name, "not recorded"))]
+            for name, member in look_around(book, 0).items()
+        ],
     )
 
 
@@ -139,7 +142,7 @@ class Recover(Step[Outage, Verdict]):
                 else:
                     _mark(book, change.host, change.things[0])
             _rejoin(book, [change.host for change in todo.take(Action.REJOIN)], wanted.stuck)
-        keep_positions(book.cluster, book.params.mariadb_cluster_name, _served(look_around(book)))
+        keep_positions(book.cluster, book.params.mariadb_cluster_name, _served(look_around(book, 0)))
 
     def verify(self, wanted: Verdict, seen: Outage) -> list[Check]:
         serving = {name: member for name, member in seen.members.items() if member.serves}
@@ -162,7 +165,7 @@ def _refusal(wanted: Verdict, seen: Outage) -> WorldError:
         f"{name} would lose {loss}: {loss.why}"
         for name, member in seen.members.items()
         if member.data and not member.broken_off and member.position is not None
-        for loss in [_priced(seen, name)]
+        for loss in [loss_of(seen.members, seen.known, name)]
     ]
     return WorldError(
         f"who goes on must not be guessed: {'; '.join(wanted.refused)}",
@@ -173,10 +176,6 @@ def _refusal(wanted: Verdict, seen: Outage) -> WorldError:
         "with it: swarmbook recover PARAMS --member NODE",
         code=Code.RECOVERY_UNDECIDED,
     )
-
-
-def _priced(seen: Outage, name: str) -> Loss:
-    return loss_of(seen.members, seen.known, name)
 
 
 def _tell_primary(book: Book, name: str) -> None:
