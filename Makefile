@@ -90,6 +90,10 @@ words:
 bench: $(DEV) ## zero to verified on 3, 5 and 7 nodes; writes bench-results/
 	@$(BIN)/python tools/bench.py
 
+.PHONY: bench-operate
+bench-operate: $(DEV) ## how long an application waits when something is killed, changed or cut off; REPEAT=5; writes bench-results/
+	@$(BIN)/python tools/bench_operate.py $(if $(REPEAT),--repeat $(REPEAT))
+
 .PHONY: destroy
 destroy: $(READY) ## takes the lab's cluster and machines away
 	@$(BIN)/swarmbook cancel $(PARAMS) --yes
