@@ -77,6 +77,7 @@ def test_all_stopped_cleanly(lab: Lab) -> None:
     assert not [step for chapter in lab.summary()["chapters"] for step in chapter["steps"] if step["changes"]]
 
 
+@pytest.mark.long
 def test_who_goes_on_is_not_guessed(lab: Lab) -> None:
     """One machine does not come back: refused; chosen by hand, and it joins when it is back."""
     lab.need()

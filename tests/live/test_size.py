@@ -12,6 +12,7 @@ import pytest
 
 from .conftest import Lab
 
+pytestmark = pytest.mark.long
 NAMES = [f"s{number}" for number in range(1, 16)]
 #: Processes that do nothing but keep the computer from doing something else.
 BUSY = 12
@@ -50,14 +51,12 @@ def test_fifteen_nodes_reach_each_other_and_the_preflight_says_so(lab: Lab) -> N
     assert reached(lab) == dict.fromkeys(NAMES, "reached")
 
 
-@pytest.mark.long
 def test_so_it_does_on_a_computer_that_is_busy(lab: Lab) -> None:
     with busy():
         lab.book("run", "--only", "01").expect(0)
     assert reached(lab) == dict.fromkeys(NAMES, "reached")
 
 
-@pytest.mark.long
 def test_a_port_that_is_closed_among_fifteen_is_found_on_a_busy_computer_too(lab: Lab) -> None:
     s7 = lab.machine("s7")
     s7.sh("iptables -A INPUT -p tcp --dport 8300 -j DROP")
