@@ -36,7 +36,9 @@ def curves(drawn: Sequence[Curve], title: str, unit: str = "") -> str:
     known = [(at, value) for curve in drawn for at, value in curve.points if math.isfinite(value)]
     first, last = min((at for at, _ in known), default=0.0), max((at for at, _ in known), default=0.0)
     top = max((value for _, value in known), default=0.0) or 1.0
-    span = (last - first) or 1.0
+    if first == last:  # one look so far: it stands at the end of a minute of which nothing is known
+        first = last - 60
+    span = last - first
 
     def x(at: float) -> float:
         return _LEFT + _WIDE * (at - first) / span
@@ -51,7 +53,7 @@ def curves(drawn: Sequence[Curve], title: str, unit: str = "") -> str:
         parts.append(words_at("faint", _LEFT - 8, f"{height + 4:.0f}", f"{top * share:.3g}{unit}", "end"))
     for share in (0.0, 0.5, 1.0):
         at = first + span * share
-        parts.append(words_at("faint", f"{x(at):.0f}", _TOP + _HIGH + 20, f"{at / 60:.1f} min", "middle"))
+        parts.append(words_at("faint", f"{x(at):.0f}", _TOP + _HIGH + 20, _time(at, span), "middle"))
     taken: list[float] = []
     summary = []
     for number, curve in enumerate(drawn):
@@ -61,7 +63,8 @@ def curves(drawn: Sequence[Curve], title: str, unit: str = "") -> str:
                 runs[-1].append(f"{x(at):.1f} {y(value):.1f}")
             else:
                 runs.append([])
-        path = " ".join("M" + " L".join(run) for run in runs if run)
+        # A single point would be a line without a length.
+        path = " ".join("M" + " L".join(run) + (" h3" if len(run) == 1 else "") for run in runs if run)
         values = [value for _, value in curve.points if math.isfinite(value)]
         if not values:
             continue
@@ -77,3 +80,9 @@ def curves(drawn: Sequence[Curve], title: str, unit: str = "") -> str:
         summary.append(f"{curve.name}: {min(values):.3g} to {max(values):.3g}{unit}, {values[-1]:.3g} at the end")
     high = _TOP + _HIGH + 36 + max(0, int(max(taken, default=0)) - _TOP - _HIGH)
     return picture(_PAGE, high, title, "; ".join(summary), parts)
+
+
+def _time(at: float, span: float) -> str:
+    if abs(at) < 0.5:
+        return "now"
+    return f"{at:.0f} s" if span < 180 else f"{at / 60:.1f} min"

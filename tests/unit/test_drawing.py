@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarmbook.show.curves import Curve, curves
 from swarmbook.show.drawing import SIGNS, Card, Part, as_image, busy, states, timeline, topology
 from swarmbook.show.load import load
 
@@ -161,3 +162,10 @@ def test_words_of_a_load_can_be_read_on_light_and_dark_ground() -> None:
             colour = re.search(rf"\.{name}: (#\w+)", style)[1]
             high, low = sorted((_luminance(ground), _luminance(colour)), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= least, (name, ground, colour)
+
+
+def test_a_curve_of_one_look_is_seen_and_its_time_is_said() -> None:
+    drawn = curves([Curve("sw1", [(0.0, 3.0)])], "Members")
+    assert " h3" in drawn and "now" in drawn and "-60 s" in drawn and "-0" not in drawn
+    later = curves([Curve("sw1", [(-600.0, 3.0), (0.0, 3.0)])], "Members")
+    assert " h3" not in later and "-10.0 min" in later and "-5.0 min" in later
