@@ -13,6 +13,8 @@ import pytest
 from .conftest import Lab, Running
 from .writer import ask
 
+# 20, and 09 in a browser and by hand, are tried by the others.
+pytestmark = pytest.mark.long
 NODES = ["u1", "u2", "u3"]
 
 
@@ -77,7 +79,6 @@ def test_the_writer_is_killed_meanwhile(lab: Lab) -> None:
     assert not tables(lab), "they are removed at the end"
 
 
-@pytest.mark.long
 def test_ctrl_c_ends_it_well(lab: Lab) -> None:
     lab.need()
     running = lab.start("use", "--seconds", "600", "--keep")
@@ -93,7 +94,6 @@ def test_ctrl_c_ends_it_well(lab: Lab) -> None:
     assert not any(secret in path.read_text() for path in journals(lab).iterdir())
 
 
-@pytest.mark.long
 def test_the_notebook_draws_it(lab: Lab) -> None:
     lab.need()
     lab.book("run", "--only", "09", use_seconds=4).expect(0, "09 use_it", "Hold it against what is there")
