@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swarmbook.application.session import Session
+from swarmbook.base.errors import ForeignData
 
 __all__ = [
     "ACCOUNTS",
@@ -26,6 +27,8 @@ __all__ = [
 #: How many accounts, what each holds at the beginning, and all of them always.
 ACCOUNTS, EACH = 32, 1000
 TOTAL = ACCOUNTS * EACH
+#: The comment on the tables: only those that have it are removed.
+MARK = "made by swarmbook use"
 _ACCOUNT, _TRANSFER = TABLES = "swarmbook_use_account", "swarmbook_use_transfer"
 
 
@@ -60,18 +63,34 @@ class Bank:
 def prepare(session: Session) -> None:
     """Make the tables, in place of those that an application before has left, and fill the accounts."""
     drop(session)
-    session.ask(f"CREATE TABLE {_ACCOUNT} (id INT PRIMARY KEY, balance BIGINT NOT NULL) ENGINE=InnoDB")
+    session.ask(f"CREATE TABLE {_ACCOUNT} (id INT PRIMARY KEY, balance BIGINT NOT NULL) ENGINE=InnoDB COMMENT='{MARK}'")
     # The primary key lets a transfer in once, however often a client that lost its connection sends it.
     session.ask(
         f"CREATE TABLE {_TRANSFER} (writer INT, number INT, source INT NOT NULL, target INT NOT NULL, amount BIGINT NOT NULL, "
-        "PRIMARY KEY (writer, number)) ENGINE=InnoDB"
+        f"PRIMARY KEY (writer, number)) ENGINE=InnoDB COMMENT='{MARK}'"
     )
     session.write(f"INSERT INTO {_ACCOUNT} VALUES (%s, %s)", [(number, EACH) for number in range(ACCOUNTS)])  # noqa: S608
     session.commit()
 
 
 def drop(session: Session) -> None:
-    """Remove the tables."""
+    """Remove the tables.
+
+    Raises:
+        ForeignData: A table of such a name is not the application's own; none is removed then.
+    """
+    found = session.ask(
+        "SELECT TABLE_NAME, TABLE_COMMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN (%s, %s)",
+        *TABLES,
+    )
+    foreign = sorted(str(table) for table, comment in found if comment != MARK)
+    if foreign:
+        raise ForeignData(
+            f"a table of the application's name is someone else's: {', '.join(foreign)}; none was removed",
+            where="the database of mariadb_database",
+            wanted=f"no such table, or one with the comment '{MARK}'",
+            next="rename it, then: swarmbook use PARAMS",
+        )
     for table in TABLES:
         session.ask(f"DROP TABLE IF EXISTS {table}")
 

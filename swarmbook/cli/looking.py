@@ -13,8 +13,8 @@ import click
 from swarmbook.access.cluster import Cluster, home
 from swarmbook.access.node import Node
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import OutOfOrder, UsageError, WorldError
-from swarmbook.cli.common import example, known_secrets, open_book, say, with_json, with_parameters
+from swarmbook.base.errors import UsageError, WorldError
+from swarmbook.cli.common import example, known_secrets, open_book, require_machines, say, with_json, with_parameters
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params
 
@@ -30,14 +30,8 @@ def status(params: Params, as_json: bool) -> None:
     from swarmbook.diagnosis.status import status as ask
     from swarmbook.phases import certificates
 
+    require_machines(params, "look at")
     book = open_book(params)
-    if not book.cluster.exists():
-        raise OutOfOrder(
-            f"there is no cluster {params.cluster}",
-            where=str(book.cluster.folder),
-            next="swarmbook run PARAMS",
-            code=Code.CLUSTER_NOT_THERE,
-        )
     rows = ask(book)
     table = status_table(rows)
     say(
@@ -74,14 +68,8 @@ def logs(params: Params, nodes: tuple[str, ...], out: Path | None, since: str | 
     from swarmbook.record.stamp import new_folder
 
     moment = parse_since(since) if since else None
+    require_machines(params, "look at")
     book = open_book(params)
-    if not book.cluster.exists():
-        raise OutOfOrder(
-            f"there is no cluster {params.cluster}",
-            where=str(book.cluster.folder),
-            next="swarmbook run PARAMS",
-            code=Code.CLUSTER_NOT_THERE,
-        )
     known_secrets(params)
     try:
         folder = out.absolute() if out else new_folder(home() / "logs" / params.cluster)

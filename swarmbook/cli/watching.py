@@ -9,8 +9,6 @@ from importlib.resources import files
 
 import click
 
-from swarmbook.base.codes import Code
-from swarmbook.base.errors import OutOfOrder
 from swarmbook.cli.common import example, open_book, require_machines, say, with_json, with_parameters
 from swarmbook.params import Params
 
@@ -27,14 +25,8 @@ def metrics(params: Params, as_json: bool) -> None:
     """
     from swarmbook.diagnosis.metrics import exposition, metrics_of
 
+    require_machines(params, "look at")
     book = open_book(params)
-    if not book.cluster.exists():
-        raise OutOfOrder(
-            f"there is no cluster {params.cluster}",
-            where=str(book.cluster.folder),
-            next="swarmbook run PARAMS",
-            code=Code.CLUSTER_NOT_THERE,
-        )
     try:
         found = metrics_of(book)
     finally:

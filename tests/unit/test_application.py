@@ -13,7 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarmbook.application import accounts
-from swarmbook.application.accounts import ACCOUNTS, EACH, TOTAL, Bank, Transfer, read_bank, settled
+from swarmbook.application.accounts import (
+    ACCOUNTS,
+    EACH,
+    MARK,
+    TABLES,
+    TOTAL,
+    Bank,
+    Transfer,
+    prepare,
+    read_bank,
+    settled,
+)
 from swarmbook.application.application import Application
 from swarmbook.application.figures import columns, figures, gaps, percentile, writers
 from swarmbook.application.journal import Journal, Keeper, file_of, journals, read
@@ -22,7 +33,7 @@ from swarmbook.application.reader import Reader
 from swarmbook.application.session import Client, Failed, Session
 from swarmbook.application.tally import Commit, Read, Seen, Tally
 from swarmbook.application.writer import Writer
-from swarmbook.base.errors import WorldError
+from swarmbook.base.errors import ForeignData, WorldError
 
 #: What may happen to a statement, and to a COMMIT: nothing; the connection is lost, before it was done or after; the server's word.
 STATEMENT = st.sampled_from(["", "", "", "", "", "", "lost"])
@@ -37,6 +48,7 @@ class Memory:
     def __init__(self, happens: list[str] | None = None, commits: list[str] | None = None) -> None:
         self.balances: dict[int, int] = {}
         self.transfers: dict[tuple[int, int], Transfer] = {}
+        self.tables: list[tuple[str, str]] = []
         self._happens, self._commits = iter(happens or []), iter(commits or [])
 
     def open(self) -> Session:
@@ -64,6 +76,8 @@ class MemorySession(Session):
 
     def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         world = self.world
+        if "information_schema" in sql:
+            return world.tables
         if sql.startswith("SELECT @@"):
             return [("galera-memory",)]
         if sql.startswith(("DROP", "CREATE", "SET", "START", "SELECT 1 FROM")) or sql == "SELECT 1":
@@ -382,3 +396,21 @@ def test_a_client_goes_on_to_the_next_door_and_gives_up() -> None:
     over.set()
     with pytest.raises(Failed):
         Client([Shut()], 0, over, met.append).session()
+
+
+def test_a_table_of_someone_elses_is_not_removed() -> None:
+    world = Memory()
+    world.tables = [(TABLES[0], MARK), (TABLES[1], "our orders")]
+    dropped: list[str] = []
+
+    class Watched(MemorySession):
+        def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+            dropped.extend([sql] if sql.startswith("DROP") else [])
+            return super().ask(sql, *values)
+
+    with pytest.raises(ForeignData, match=TABLES[1]):
+        prepare(Watched(world))
+    assert not dropped
+    world.tables = [(TABLES[0], MARK), (TABLES[1], MARK)]
+    prepare(Watched(world))
+    assert len(dropped) == 2

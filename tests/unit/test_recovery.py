@@ -251,6 +251,11 @@ def test_what_a_choice_costs_is_counted() -> None:
     assert loss_of({**members, "sw3": crashed(9, B)}, {}, "sw2").transactions is None
     assert loss_of({"sw1": crashed(40)}, {"sw1": Position(A, 50)}, "sw1").transactions == 10
     assert loss_of({"sw1": crashed(40), "sw2": EMPTY}, {"sw2": Position(A, 44)}, "sw1").transactions == 4
+    # What was recorded of a member that is behind it by now, or holds nothing that counts, is lost all the same.
+    behind = {"sw1": crashed(91), "sw2": crashed(88), "sw3": BROKEN_OFF}
+    assert loss_of(behind, {"sw2": Position(A, 102)}, "sw1").transactions == 11
+    assert loss_of(behind, {"sw3": Position(A, 97)}, "sw1").transactions == 6
+    assert loss_of(behind, {"sw2": Position(B, 2)}, "sw1").transactions is None
 
 
 @given(
@@ -276,6 +281,8 @@ def test_no_overruling_founds_beside_one_that_serves_or_on_nothing(
                 for each in states
                 if each.position is not None and each.position.uuid == own.uuid
             )
+            assert all(place.seqno - own.seqno <= verdict.loss.transactions for place in known.values())
+            assert all(place.uuid == own.uuid for place in known.values())
 
 
 STEP = Recover()

@@ -132,11 +132,13 @@ def look_around(book: Book, by_themselves_s: float = _BY_THEMSELVES_S) -> dict[s
     def one(host: Host) -> Standing:
         try:
             return host.ask(standing_on(params, host.name), quiet=True)
-        except HostUnreachable:
-            return Standing(reached=False)
+        except HostUnreachable as error:  # also one that refuses our login
+            return Standing(reached=False, silence=error.what)
 
     def ask() -> tuple[bool, str]:
-        seen.update({name: Standing(reached=False) for name in everyone})
+        for name in everyone:
+            if name not in book.fleet.hosts:
+                seen.setdefault(name, Standing(reached=False, silence="it did not answer before, or is left out"))
         seen.update(book.fleet.each(one, [name for name in params.members() if name in book.fleet.hosts]))
         # They are asked no more in this run, and no one waits for them to hold the cluster's lease.
         book.fleet.leave_out([name for name, each in seen.items() if not each.reached])

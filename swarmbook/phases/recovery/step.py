@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from swarmbook.access.commands import sh
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import SwarmbookError, UsageError, WorldError
+from swarmbook.base.errors import SwarmbookError, UsageError, WaitTimeout, WorldError
 from swarmbook.base.wait import wait_for
 from swarmbook.base.words import subject
 from swarmbook.book.book import Book
@@ -43,7 +43,7 @@ class Outage:
 def in_words(member: Standing) -> str:
     """Say where a member stands."""
     if not member.reached:
-        return "its node does not answer"
+        return "its node does not answer" + (f": {member.silence}" if member.silence else "")
     if member.serves:
         return f"serves, at {member.position}"
     if not member.data:
@@ -137,7 +137,7 @@ class Recover(Step[Outage, Verdict]):
     def apply(self, book: Book, wanted: Verdict, seen: Outage, changes: list[Change]) -> None:
         with Todo(changes) as todo:
             for change in todo.take(Action.RECOVER):
-                if "living" in change.things:
+                if change.things[1] == "living":
                     _tell_primary(book, change.host)
                 else:
                     _mark(book, change.host, change.things[0])
@@ -215,7 +215,7 @@ def _rejoin(book: Book, names: list[str], stuck: tuple[str, ...]) -> None:
     if stuck:
         try:
             _serves(book, list(stuck), _COMES_ALONG_S)
-        except SwarmbookError:
+        except WaitTimeout:
             manager = book.fleet[require_swarm(book)]
             late = [name for name in stuck if not book.fleet[name].ask(standing_on(book.params, name)).serves]
             for name in late:

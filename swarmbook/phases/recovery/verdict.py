@@ -39,6 +39,7 @@ class Standing:
 
     Args:
         reached: Its node answers. Of one that does not, nothing else is known.
+        silence: Why it does not, in the words of who asked.
         data: It holds a datadir.
         position: How far its data goes: from grastate.dat after a clean stop, from InnoDB after a crash, from the server
             while it runs. None where no one can say.
@@ -51,6 +52,7 @@ class Standing:
     """
 
     reached: bool = True
+    silence: str = ""
     data: bool = False
     position: Position | None = None
     clean: bool = False
@@ -164,9 +166,9 @@ def loss_of(members: Mapping[str, Standing], known: Mapping[str, Position], name
     assert own is not None
     counted, uncounted, parts = 0, False, []
     for other, member in members.items():
-        place = member.position or (known.get(other) if not member.broken_off else None)
         if other == name or (member.reached and member.broken_off):
             continue
+        place = member.position or known.get(other)
         if place is None:
             if not member.reached or member.data:
                 uncounted = True
@@ -180,11 +182,14 @@ def loss_of(members: Mapping[str, Standing], known: Mapping[str, Position], name
         if not member.reached and place is not None:
             uncounted = True
             parts.append(f"{other} may have gone on from there")
-    ahead = [place for other, place in known.items() if other not in members or other == name]
-    for place in ahead:
-        if place.uuid == own.uuid and place.seqno > own.seqno:
-            counted = max(counted, place.seqno - own.seqno)
-            parts.append(f"{name} itself was at {place.seqno} once")
+    # What was recorded counts, also of one that is behind it by now, or holds nothing any more.
+    once = {place for place in known.values() if place.uuid == own.uuid and place.seqno > own.seqno + counted}
+    if once:
+        counted = max(place.seqno for place in once) - own.seqno
+        parts.append(f"the cluster was at {own.seqno + counted} once")
+    if any(place.uuid != own.uuid for place in known.values()):
+        uncounted = True
+        parts.append("the cluster had another history once")
     return Loss(None if uncounted else counted, "; ".join(parts) or "no other member has more")
 
 
