@@ -40,6 +40,7 @@ def all_serve(lab: Lab) -> None:
 
 
 def rows(lab: Lab) -> int:
+    ask(lab, NODES[0], "CREATE TABLE IF NOT EXISTS app.rows_written (number BIGINT PRIMARY KEY)")
     return int(ask(lab, NODES[0], "SELECT COUNT(*) FROM app.rows_written")[0][0])
 
 
@@ -124,6 +125,20 @@ def test_a_survivor_is_told_that_it_is_primary(lab: Lab) -> None:
     for node in NODES[1:]:
         lab.machine(node).start()
     all_serve(lab)
+
+
+@pytest.mark.long
+def test_the_last_one_that_ran_goes_on_alone_and_the_others_join(lab: Lab) -> None:
+    """Two are stopped cleanly, and then the power of the third one fails: it was the whole component."""
+    lab.need()
+    before = rows(lab)
+    for node in NODES[1:]:
+        lab.machine(node).stop()
+    power_cut(lab, NODES[:1])
+    for node in NODES:
+        lab.machine(node).start()
+    all_serve(lab)
+    assert rows(lab) == before
 
 
 @pytest.mark.long
