@@ -43,7 +43,7 @@ test: $(DEV) ## unit tests, then the whole book on a lab of its own: at most 10 
 
 .PHONY: test-live
 test-live: $(DEV) $(BOOK) ## every other test: labs, disks, a browser, a sample of the fire; an hour and more, as root
-	@tools/needs.sh root ssh sshd ps docker mmdebstrap linux.uml mkfs.ext4 chromium
+	@tools/needs.sh root ssh sshd ps docker mmdebstrap linux.uml mkfs.ext4 cc chromium
 	@$(PYTEST) -n $(AT_ONCE) --dist loadfile -m 'not long' tests/live --ignore=tests/live/test_main_job.py --durations=20
 
 .PHONY: test-long

@@ -13,6 +13,7 @@ package() {
         mmdebstrap) echo mmdebstrap ;;           # the base of the lab's images where none can be pulled
         linux.uml) echo user-mode-linux ;;       # machines with a kernel of their own, for the layouts of the disks
         mkfs.ext4) echo e2fsprogs ;;             # ... and their file system
+        cc) echo gcc libc6-dev ;;                # ... and what their processor has too much of
         chromium) echo chromium ;;               # a reader of the notebooks
         docker) echo docker.io ;;                # its client; the lab starts the engine
         ps) echo procps ;;

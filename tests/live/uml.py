@@ -89,7 +89,16 @@ def lacking() -> str:
     )
 
 
-_WANTED = {"linux.uml": "user-mode-linux", "mmdebstrap": "mmdebstrap", "mkfs.ext4": "e2fsprogs"}
+_WANTED = {"linux.uml": "user-mode-linux", "mmdebstrap": "mmdebstrap", "mkfs.ext4": "e2fsprogs", "cc": "gcc"}
+
+
+def _all_registers(folder: Path) -> dict[str, str]:
+    """What linux.uml needs in its environment where the processor has more registers than it has room for."""
+    if "amx_tile" not in Path("/proc/cpuinfo").read_text():
+        return {}
+    source, built = Path(__file__).with_name("uml_registers.c"), folder / "registers.so"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(built), str(source), "-ldl"], check=True)
+    return {"LD_PRELOAD": str(built)}
 
 
 def make_root(image: Path) -> None:
@@ -176,6 +185,7 @@ class Machine(Host):
         for image, size in zip(self.images[1:], disks):
             with image.open("wb") as file:
                 file.truncate(size)
+        self._registers = _all_registers(folder)
         self._only_asked = lambda: False
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
@@ -207,7 +217,7 @@ class Machine(Host):
             ["setpriv", "--pdeathsig", "KILL", "linux.uml", "mem=512M", *disks, "root=/dev/ubda", "rw", "con=null", "con0=null,fd:1", "ssl=null", "quiet", "pty.legacy_count=0", f"queue={self.queue}"],
             stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, start_new_session=True,
             # Its memory is a file that it maps: one that a disk lies behind makes every fork of it slow.
-            env={**os.environ, "TMPDIR": "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(self.folder)},
+            env={**os.environ, **self._registers, "TMPDIR": "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(self.folder)},
         )  # fmt: skip
 
     def _console(self) -> str:
