@@ -174,6 +174,15 @@ class Running:
         self.process.send_signal(signum)
         return self.wait()
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Stands still meanwhile, and goes on afterwards."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def wait(self, timeout: float = COMMAND_S) -> Done:
         try:
             self.process.wait(timeout)

@@ -151,6 +151,8 @@ def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, p
     notebook.window(SCREENSHOTS / "board-broken.png")
     b2.sh("systemctl start docker")
     until(lambda: board.get_attribute("alt").count("✔") == 10, why="it does not turn green again")
+    # Another member may have become the writer. What the replays below are held against is how things are now.
+    assert "FAILED" not in said(notebook.run_all())
 
 
 def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
