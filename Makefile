@@ -90,9 +90,10 @@ words:
 bench: $(DEV) ## zero to verified on 3, 5 and 7 nodes; writes bench-results/
 	@$(BIN)/python tools/bench.py
 
-.PHONY: bench-operate
-bench-operate: $(DEV) ## how long an application waits when something is killed, changed or cut off; REPEAT=5; writes bench-results/
-	@$(BIN)/python tools/bench_operate.py $(if $(REPEAT),--repeat $(REPEAT))
+.PHONY: drills
+drills: $(DEV) ## each fault on a lab while an application works, every commit accounted for; ONLY="kill cut" SEEDS=3; writes docs/what-happens-when.md
+	@tools/needs.sh root docker
+	@$(BIN)/python -m tools.drills $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only $(ONLY),--docs)
 
 .PHONY: destroy
 destroy: $(READY) ## takes the lab's cluster and machines away

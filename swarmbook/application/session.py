@@ -170,6 +170,9 @@ class Client:
         over: Set when no more is wanted.
         met: Hears the name of the member that each new session leads to.
         settings: Statements for each new session, before anything else.
+
+    Attributes:
+        member: What the session leads to, or the one before led to.
     """
 
     def __init__(
@@ -182,6 +185,7 @@ class Client:
     ) -> None:
         self._doors, self._at, self._over, self._met, self._settings = doors, first, over, met, settings
         self._session: Session | None = None
+        self.member = ""
 
     @property
     def over(self) -> bool:
@@ -231,6 +235,7 @@ class Client:
             except SwarmbookError as error:
                 self._at += 1
                 return False, f"{door.name}: {error.seen or error.what}"
+            self.member = member
             self._met(member)
             return True, session
 

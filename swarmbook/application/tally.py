@@ -18,11 +18,13 @@ class Commit:
         at: When, in seconds since the application began.
         seconds: How long it took, a second try included.
         again: Whether it took a second try.
+        member: Which member acknowledged it.
     """
 
     at: float
     seconds: float
     again: bool = False
+    member: str = ""
 
 
 @dataclass(frozen=True)

@@ -100,4 +100,4 @@ class Writer:
     def _acknowledged(self, number: int, began: float, again: bool) -> None:
         at = self._tally.now()
         self._keeper.acknowledged(number, at, at - began)
-        self._tally.committed(self._writer, number, Commit(at, at - began, again))
+        self._tally.committed(self._writer, number, Commit(at, at - began, again, self._client.member))

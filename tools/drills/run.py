@@ -1,0 +1,188 @@
+"""One drill: an application works, a fault is done, and every acknowledged commit is looked for on every member."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarmbook.application.session import Session
+from swarmbook.application.tally import Seen
+from swarmbook.base.errors import SwarmbookError
+from swarmbook.base.wait import wait_for
+from swarmbook.book.book import Book
+from swarmbook.phases.use.doors import ThroughSsh, of_members
+from swarmbook.phases.use.folder import claimed
+from swarmbook.phases.use.step import clean, held, run_it
+from tools.drills.faults import FAULTS
+from tools.drills.moments import Look, detected, overlap, whole
+from tools.drills.stage import Stage
+
+__all__ = ["Result", "drill"]
+
+#: Seconds after which the fault is done, at least and at most: the seed draws.
+_BEGUN_S = (5.0, 8.0)
+#: Seconds from one look at a member to the next, and how long the members may take to be whole again.
+_LOOK_S, _WHOLE_S = 0.2, 240.0
+_ASKED = (
+    "SHOW GLOBAL STATUS WHERE Variable_name IN "
+    "('wsrep_local_state_comment', 'wsrep_cluster_size', 'wsrep_cluster_status')"
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one fault did.
+
+    Args:
+        fault: Its name.
+        seed: Of all that is drawn.
+        writer: The node of the writer when it began.
+        detect_s: Until a member that was not hit was in another component, seconds; None where none ever was.
+        gap_s: Longest time without a commit, seconds.
+        whole_s: Until all members served again, and went on so, seconds; None where they do not.
+        acknowledged: Commits that were acknowledged.
+        again: ... at a second try.
+        undone: Transfers that are known not to have been done.
+        unknown: Transfers of which no one knew what became of them.
+        stale: Reads that missed an acknowledged commit.
+        reads: All reads.
+        double_s: Longest time in which two members acknowledged commits at once, seconds.
+        kept: Whether every acknowledged commit is there once, on every member, and the total holds.
+        wrong: What did not hold, in words.
+    """
+
+    fault: str
+    seed: int
+    writer: str
+    detect_s: float | None
+    gap_s: float
+    whole_s: float | None
+    acknowledged: int
+    again: int
+    undone: int
+    unknown: int
+    stale: int
+    reads: int
+    double_s: float
+    kept: bool
+    wrong: tuple[str, ...] = ()
+
+
+class _Looking:
+    """Looks at one member again and again, in a thread of its own: one that stands still keeps no other waiting."""
+
+    def __init__(self, door: ThroughSsh, over: threading.Event) -> None:
+        self.looks: list[Look] = []
+        self._door, self._over = door, over
+        self._thread = threading.Thread(target=self._go_on, daemon=True)
+        self._thread.start()
+
+    def _go_on(self) -> None:
+        session: Session | None = None
+        while not self._over.wait(_LOOK_S):
+            try:
+                session = session or self._door.open()
+                look = _look(session)
+            except SwarmbookError:
+                if session is not None:
+                    session.close()
+                session, look = None, Look(time.monotonic())
+            self.looks.append(look)
+        if session is not None:
+            session.close()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._thread.join()
+        self._door.close()
+
+
+def _look(session: Session) -> Look:
+    said = {str(name): str(value) for name, value in session.ask(_ASKED)}
+    session.commit()
+    size = int(said["wsrep_cluster_size"]) if said["wsrep_cluster_status"] == "Primary" else 0
+    return Look(time.monotonic(), said["wsrep_local_state_comment"], size)
+
+
+@contextmanager
+def _looking(book: Book) -> Iterator[dict[str, _Looking]]:
+    over = threading.Event()
+    found = {node: _Looking(door, over) for node, door in of_members(book).items()}
+    try:
+        yield found
+    finally:
+        over.set()
+        for one in found.values():
+            one.end()
+
+
+def drill(book: Book, params: Path, name: str, seed: int) -> Result:
+    """Do one fault to a lab while the application works.
+
+    Args:
+        book: The open book of a lab that is whole, with its endpoint.
+        params: Its parameter file.
+        name: Of the fault.
+        seed: Of all that is drawn: when it begins, whom it hits, how long it lasts.
+
+    Raises:
+        UsageError: It is no lab.
+        SwarmbookError: The application could not begin.
+    """
+    fault, rng = FAULTS[name], random.Random(f"{name} {seed}")
+    stage, begins = Stage(book, params, rng), rng.uniform(*_BEGUN_S)
+    hit: list[str] = []
+    wrong: list[str] = []
+    moment: list[float] = []
+
+    def act() -> None:
+        moment.append(time.monotonic())
+        try:
+            hit.extend(fault.act(stage))
+        except Exception as error:  # said in the result; the machines are looked after all the same
+            wrong.append(f"{type(error).__name__}: {error}")
+
+    acting = threading.Thread(target=act)
+
+    def heard(seen: Seen) -> None:
+        if seen.seconds >= begins and acting.ident is None:
+            acting.start()
+
+    with claimed(book.cluster.name), _looking(book) as looking:
+        ran = run_it(book, fault.seconds, heard, stoppable=False)
+        acting.join()
+
+        def looks() -> dict[str, list[Look]]:
+            return {node: list(one.looks) for node, one in looking.items()}
+
+        try:
+            wait_for(
+                "all members serve again",
+                lambda: (whole(looks(), moment[0]) is not None, _last(looks())),
+                timeout_s=_WHOLE_S,
+                where=", ".join(stage.nodes),
+                next="swarmbook status PARAMS",
+            )
+        except SwarmbookError as error:
+            wrong.append(f"{error.what}; {error.seen}")
+        checks = held(book, ran.folder)
+        if not checks.failed:
+            clean(book)
+        seen = looks()
+    wrong += [f"{one.host}, {one.name}: wanted {one.wanted}, seen {one.seen}" for one in checks.failed]
+    figures = ran.figures
+    return Result(
+        name, seed, stage.writer, detected(seen, hit, moment[0]), figures.gap_s, whole(seen, moment[0]), figures.acknowledged,
+        figures.again, figures.undone, figures.unknown, figures.stale, figures.reads, overlap(ran.seen.commits), not checks.failed, tuple(wrong),
+    )  # fmt: skip
+
+
+def _last(looks: dict[str, list[Look]]) -> str:
+    return "; ".join(
+        f"{node}: {seen[-1].state or 'no answer'}, component of {seen[-1].size}" for node, seen in looks.items() if seen
+    )
