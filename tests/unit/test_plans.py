@@ -427,6 +427,7 @@ def test_endpoint(file: Path) -> None:
         if observed.get("specs") == "wanted":
             observed["specs"] = wanted.specs
         observed["lacking"] = tuple(observed.get("lacking", ()))
+        observed["prepared"] = frozenset(observed.get("prepared", params.nodes))
         return partial(endpoint.deploy.plan, wanted, front.Endpoint(**observed))
 
     check(file, "20", prepare)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swarmbook.access.commands import lines, sh
@@ -25,6 +25,7 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.images import ensure_images, image_materials, image_of, image_sboms, nodes_without_image
 from swarmbook.phases.support.members import ROLES, endpoint_name, endpoint_service, endpoint_stack, of_service
 from swarmbook.phases.support.preconditions import require_swarm
+from swarmbook.phases.support.prepared import changes_for, nodes_with, only_prepared, prepare
 
 __all__ = ["Endpoint", "deploy", "published"]
 
@@ -39,6 +40,7 @@ class Endpoint:
         specs: Hash on each service, by role.
         health: By node and role, what the container's healthcheck says; ``none`` where there is none.
         taken: By node, who listens on a port that is to be published and is not ours.
+        prepared: Nodes whose label lets HAProxy start there.
     """
 
     lacking: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class Endpoint:
     specs: Mapping[str, str] = field(default_factory=dict)
     health: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     taken: Mapping[str, str] = field(default_factory=dict)
+    prepared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def wanted_endpoint(params: Params, cluster: str, image: str) -> Wanted:
             "stop_grace_period": "10s",
             "deploy": {
                 "mode": "global",
+                "placement": only_prepared(endpoint_stack(params)),
                 # The name resolves to the containers' own addresses: a virtual one would need IPVS (decision 0009).
                 "endpoint_mode": "dnsrr",
                 "restart_policy": {"condition": "any", "delay": "1s"},
@@ -132,6 +136,7 @@ class Deploy(Step[Endpoint, Wanted]):
             stack.specs(client, endpoint_stack(params)),
             {node: health for node, (health, _) in found.items()},
             {node: taken for node, (_, taken) in found.items() if taken},
+            nodes_with(client, endpoint_stack(params)),
         )
 
     def want(self, book: Book, seen: Endpoint) -> Wanted:
@@ -148,6 +153,7 @@ class Deploy(Step[Endpoint, Wanted]):
                 code=Code.MEMBER_PORT_TAKEN,
             )
         changes = [Change(node, Action.IMAGES, ("HAProxy's image",)) for node in seen.lacking]
+        changes += changes_for(endpoint_stack(wanted.params), seen.health, seen.prepared)
         changes += [Change("cluster", Action.CONFIG, (name,)) for name in wanted.settings if name not in seen.configs]
         changes += [
             Change("cluster", Action.DEPLOY, (endpoint_service(wanted.params, role),))
@@ -167,6 +173,7 @@ class Deploy(Step[Endpoint, Wanted]):
         params, manager = wanted.params, require_swarm(book)
         with Todo(changes) as todo:
             ensure_images(book, {change.host: ["haproxy"] for change in todo.take(Action.IMAGES)})
+            prepare(book, manager, todo.take(Action.LABEL))
             wanted = self.want(book, seen)  # the image has its whole name now
             for change in todo.take(Action.CONFIG):
                 content = wanted.settings[change.things[0]]
@@ -230,7 +237,14 @@ class Deploy(Step[Endpoint, Wanted]):
         return image_materials(book.engines(seen.health), {node: [wanted.image] for node in seen.health})
 
     def assume(self, ahead: Forecast, params: Params, seen: Endpoint | None) -> Endpoint:
-        return seen or Endpoint(lacking=tuple(params.nodes), health={node: {} for node in params.nodes})
+        known = seen or Endpoint()
+        new = [node for node in params.nodes if node not in known.health]
+        return replace(
+            known,
+            lacking=(*known.lacking, *new),
+            health={**known.health, **{node: {} for node in new}},
+            prepared=known.prepared - set(new),
+        )
 
 
 _HEALTH = ("starting", "healthy", "unhealthy")

@@ -16,6 +16,7 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_tokens import Token
 from swarmbook.phases.support.images import image_of
 from swarmbook.phases.support.members import watch_service, watch_stack
+from swarmbook.phases.support.prepared import only_prepared
 from swarmbook.phases.watch.config import node_targets, prometheus_yml, rules_yaml
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "image_nodes",
     "node_line",
     "password_of",
-    "prepared_label",
     "tokens",
     "wanted_watch",
 ]
@@ -91,15 +91,6 @@ def tokens(book: Book) -> tuple[Token, Token]:
 def node_line(node: str, address: str, port: int, role: str) -> str:
     """Return what says on a node who it is: its name, where its Consul agent answers, and what it is to the swarm."""
     return f"{node} {address}:{port} {role}\n"
-
-
-def prepared_label(params: Params) -> str:
-    """Return the label of a node that has all that the node exporter needs.
-
-    Without it the swarm would start the exporter on a node as soon as that joins, again and again, long before 24 has sent the image:
-    and each try adds the overlay there and takes it away, under what 06 tries on it.
-    """
-    return f"{watch_stack(params)}=ready"
 
 
 def image_nodes(params: Params) -> dict[str, tuple[str, ...]]:
@@ -217,7 +208,7 @@ def document(
             "exporters",
             {
                 "mode": "global",
-                "placement": {"constraints": ["node.labels.{} == {}".format(*prepared_label(params).split("="))]},
+                "placement": only_prepared(watch_stack(params)),
             },
             environment={"WATCH_SERVICE": node_targets(params), "WATCH_SUBNET": params.overlay_subnet},
             secrets=[secret("registers", "consul_token")],

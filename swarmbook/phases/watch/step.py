@@ -27,7 +27,8 @@ from swarmbook.phases.support.images import (
 )
 from swarmbook.phases.support.members import WATCHERS, of_service, watch_service, watch_stack
 from swarmbook.phases.support.preconditions import require_swarm
-from swarmbook.phases.watch.services import FOLDER, Wanted, image_nodes, prepared_label, wanted_watch
+from swarmbook.phases.support.prepared import changes_for, nodes_with, prepare
+from swarmbook.phases.watch.services import FOLDER, Wanted, image_nodes, wanted_watch
 
 __all__ = ["Watch", "deploy"]
 
@@ -62,7 +63,6 @@ class Watch:
         configs: Names of the swarm's configs.
         secrets: Names of the swarm's secrets.
         specs: Hash on each service.
-        ids: The swarm's ids of its nodes, by name.
         prepared: Nodes whose label lets the node exporter start there.
     """
 
@@ -71,7 +71,6 @@ class Watch:
     configs: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
     specs: Mapping[str, str] = field(default_factory=dict)
-    ids: Mapping[str, str] = field(default_factory=dict)
     prepared: frozenset[str] = frozenset()
 
 
@@ -125,16 +124,13 @@ class Deploy(Step[Watch, Wanted]):
         tags = {node: [image_of(book, name) for name in names] for node, names in image_nodes(params).items()}
         ready = book.ready()
         lacking = missing_images(book.engines(), {node: tags[node] for node in ready})
-        known = {node.labels.get("name") or node.hostname: node for node in client.swarm_nodes()}
-        key, _, value = prepared_label(params).partition("=")
         return Watch(
             book.fleet.each(lambda host: host.ask(on_node(params), quiet=True), ready),
             {node: found for node, found in lacking.items() if found},
             client.configs(),
             client.secrets(),
             stack.specs(client, watch_stack(params)),
-            {name: node.id for name, node in known.items()},
-            frozenset(name for name, node in known.items() if node.labels.get(key) == value),
+            nodes_with(client, watch_stack(params)),
         )
 
     def want(self, book: Book, seen: Watch) -> Wanted:
@@ -151,11 +147,7 @@ class Deploy(Step[Watch, Wanted]):
             for node, line in wanted.lines.items()
             if seen.nodes[node].line != line
         ]
-        changes += [
-            Change(node, Action.LABEL, (prepared_label(wanted.params),))
-            for node in wanted.lines
-            if node not in seen.prepared
-        ]
+        changes += changes_for(watch_stack(wanted.params), wanted.lines, seen.prepared)
         changes += [
             Change("cluster", Action.SECRET, (stack.secret_base(name),))
             for name in wanted.secrets
@@ -182,13 +174,7 @@ class Deploy(Step[Watch, Wanted]):
             for change in todo.take(Action.PUT_FILES):
                 book.fleet[change.host].put(_README, _ABOUT)
                 book.fleet[change.host].put(_LINE, wanted.lines[change.host])
-            for change in todo.take(Action.LABEL):
-                command = sh(
-                    "docker node update --label-add @{label} @{id}",
-                    label=change.things[0],
-                    id=seen.ids[change.host],
-                )
-                book.fleet[manager].run(command)
+            prepare(book, manager, todo.take(Action.LABEL))
             bases = {change.things[0] for change in todo.take(Action.SECRET)}
             made = {name: text for name, text in wanted.secrets.items() if stack.secret_base(name) in bases}
             stack.ensure_secrets(book, book.engine(manager), made, labels)
@@ -260,7 +246,6 @@ class Deploy(Step[Watch, Wanted]):
             known.configs,
             known.secrets,
             known.specs,
-            known.ids,
             known.prepared - set(new),
         )
 
