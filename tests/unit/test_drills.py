@@ -85,7 +85,7 @@ def test_a_handover_is_no_overlap_and_two_writers_are() -> None:
     assert overlap(old) == 0.0 == overlap([])
 
 
-RESULT = Result("kill", 1, "sw1", 2.1, 2.5, 9.0, 1000, 4, 0, 1, 3, 500, 0.0, True)
+RESULT = Result("kill", 1, "sw1", 2.1, 2.5, 2.7, 9.0, 1000, 4, 0, 1, 3, 500, 0.0, True)
 
 
 def test_what_is_lost_cannot_be_overlooked() -> None:

@@ -22,6 +22,7 @@ endpoint of [20](../notebooks/20_endpoint.ipynb). Afterwards every commit that h
 
 - **Noticed**: until a member that was not hit saw that the cluster had changed.
 - **Gap**: the longest time in which no transfer was acknowledged. It is what an application waits.
+- **Slowest transfer**: one that was under way, its second try included; with a time limit of 15 s for each answer.
 - **Whole**: until all members served again.
 - **Lost**: commits that were acknowledged and were not there afterwards, on any member.
 
@@ -42,12 +43,12 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
     Args:
         results: In any order.
     """
-    found = [["fault", "noticed", "gap", "whole", "commits", "at a second try", "stale reads", "lost"]]
+    found = [["fault", "noticed", "gap", "slowest transfer", "whole", "commits", "at a second try", "stale reads", "lost"]]
     for name, fault in FAULTS.items():
         tries = [one for one in results if one.fault == name]
         if tries:
             found.append([
-                fault.what, _seconds([one.detect_s for one in tries]), _seconds([one.gap_s for one in tries]), _seconds([one.whole_s for one in tries]),
+                fault.what, _seconds([one.detect_s for one in tries]), _seconds([one.gap_s for one in tries]), _seconds([one.slowest_s for one in tries]), _seconds([one.whole_s for one in tries]),
                 str(sum(one.acknowledged for one in tries)), str(sum(one.again for one in tries)),
                 f"{sum(one.stale for one in tries)} of {sum(one.reads for one in tries)}", "none" if all(one.kept for one in tries) else "SOME",
             ])  # fmt: skip

@@ -44,6 +44,7 @@ class Result:
         writer: The node of the writer when it began.
         detect_s: Until a member that was not hit was in another component, seconds; None where none ever was.
         gap_s: Longest time without a commit, seconds.
+        slowest_s: Longest time that one transfer took, a second try included, seconds.
         whole_s: Until all members served again, and went on so, seconds; None where they do not.
         acknowledged: Commits that were acknowledged.
         again: ... at a second try.
@@ -61,6 +62,7 @@ class Result:
     writer: str
     detect_s: float | None
     gap_s: float
+    slowest_s: float
     whole_s: float | None
     acknowledged: int
     again: int
@@ -177,7 +179,7 @@ def drill(book: Book, params: Path, name: str, seed: int) -> Result:
     wrong += [f"{one.host}, {one.name}: wanted {one.wanted}, seen {one.seen}" for one in checks.failed]
     figures = ran.figures
     return Result(
-        name, seed, stage.writer, detected(seen, hit, moment[0]), figures.gap_s, whole(seen, moment[0]), figures.acknowledged,
+        name, seed, stage.writer, detected(seen, hit, moment[0]), figures.gap_s, figures.slowest_s, whole(seen, moment[0]), figures.acknowledged,
         figures.again, figures.undone, figures.unknown, figures.stale, figures.reads, overlap(ran.seen.commits), not checks.failed, tuple(wrong),
     )  # fmt: skip
 
