@@ -385,7 +385,7 @@ class Cluster:
             where=str(self.folder / "lock"),
             wanted="no other run",
             seen=f"{owner.get('user', '?')}@{owner.get('host', '?')}, process {owner.get('pid', '?')}: {owner.get('what', '?')}, "
-            f"for {time.time() - since:.0f} s (since {stamp})",
+            f"for {max(0.0, time.time() - since):.0f} s (since {stamp})",
             next=f"wait for it, or look at the process: ps -fp {owner.get('pid', 'PID')}",
         )
 
