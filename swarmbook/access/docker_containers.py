@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +13,14 @@ from swarmbook.access.probe import address, container_id, number, understood
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.base.plain import plain
+from swarmbook.base.wait import wait_for
 from swarmbook.model.health import ContainerState
 
-__all__ = ["Container", "ContainerSpec", "Containers", "Done", "Network", "Privileges"]
+__all__ = ["Container", "ContainerSpec", "Containers", "Done", "Network", "Privileges", "run_in"]
 
 _LOOPBACK = "127.0.0.1"
+#: Seconds in which an engine notes that a command has ended which says nothing more.
+_ENDED_S = 30.0
 _ENGINE_NEXT = "docker info, and look at what answers there"
 
 
@@ -200,6 +204,11 @@ class Containers:
                 error.code = Code.CAPABILITIES_REFUSED
             raise
 
+    def kill(self, name: str) -> None:
+        """End one at once, as if its power were cut; it stays, and can be started again."""
+        with self._engine.asked(f"docker kill {name}"):
+            self._api.kill(name)
+
     def put(self, name: str, folder: str, archive: bytes) -> None:
         """Unpack a tar archive in a folder of a container."""
         with self._engine.asked(f"docker cp - {name}:{folder}"):
@@ -208,10 +217,8 @@ class Containers:
     def run(self, name: str, command: Sequence[str]) -> Done:
         """Run a command in a container that runs."""
         with self._engine.asked(f"docker exec {name}"):
-            made = self._api.exec_create(name, list(command))
-            output = self._api.exec_start(made["Id"])
-            code = self._api.exec_inspect(made["Id"])["ExitCode"]
-        return Done(-1 if code is None else int(code), output.decode(errors="replace"))
+            code, said = run_in(self._api, name, command)
+        return Done(code, said.decode(errors="replace"))
 
     def wait(self, name: str, timeout_s: float) -> int:
         """Wait until a container has ended; return its exit code."""
@@ -277,6 +284,46 @@ class Containers:
         """Remove a volume."""
         with self._engine.asked(f"docker volume rm {name}"):
             self._api.remove_volume(name, force=True)
+
+
+def run_in(api: Any, name: str, command: Sequence[str]) -> tuple[int, bytes]:
+    """Run a command in a container; return its exit code, and all that it said, errors too.
+
+    docker-py's own ``exec_start`` (7.2.0) reads the socket below its HTTP client. What the client has read ahead, together with the
+    header of the answer, is lost to it: the beginning of what was said, or all of it, and more often on a busy computer.
+
+    Args:
+        api: The SDK's low-level client.
+        name: The container's name or id.
+        command: Program and arguments.
+
+    Raises:
+        WaitTimeout: The engine never says how it ended.
+    """
+    id = api.exec_create(name, list(command))["Id"]
+    url = f"{api.base_url}/v{api.api_version}/exec/{id}/start"
+    answer = api.post(url, json={"Tty": False, "Detach": False}, stream=True, timeout=api.timeout)
+    with contextlib.closing(answer):
+        answer.raise_for_status()
+        framed: bytes = answer.content
+
+    def ended() -> tuple[bool, int]:  # the engine notes it a moment after the last word
+        code = api.exec_inspect(id)["ExitCode"]
+        return code is not None, -1 if code is None else int(code)
+
+    return wait_for(f"the end of {command[0]} in {name}", ended, timeout_s=_ENDED_S), b"".join(_frames(framed))
+
+
+def _frames(framed: bytes) -> Iterator[bytes]:
+    """Yield the contents of frames: each has a stream's number, three bytes of nothing, and its length before it.
+
+    Source: https://docs.docker.com/reference/api/engine/version/v1.43/#tag/Container/operation/ContainerAttach, "Stream format".
+    """
+    at = 0
+    while at + 8 <= len(framed):
+        length = int.from_bytes(framed[at + 4 : at + 8], "big")
+        yield framed[at + 8 : at + 8 + length]
+        at += 8 + length
 
 
 def _container(entry: Mapping[str, Any]) -> Container:

@@ -47,6 +47,7 @@ class Code(str, Enum):
     GATE_CLOSED = "gate-closed"
     ROLLING_UNDER_WAY = "rolling-under-way"
     NOBODY_SERVES = "nobody-serves"
+    DRILL_NEEDS_LAB = "drill-needs-lab"
     RECOVERY_UNDECIDED = "recovery-undecided"
     MEMBERS_NOT_SYNCED = "members-not-synced"
     NODE_UNKNOWN = "node-unknown"

@@ -1,9 +1,9 @@
-"""`recover`, `replace`, `roll`, `scale`: what is done to a cluster that runs, and goes on running."""
+"""`drill`, `recover`, `replace`, `roll`, `scale`: what is done to a cluster that runs, and goes on running."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -12,11 +12,37 @@ from swarmbook.cli.running import COMMANDS, approvals, signing_key_option, with_
 from swarmbook.cli.session import Session
 from swarmbook.params import Params, load_params
 
-__all__ = ["recover", "replace", "roll", "scale"]
+__all__ = ["drill", "recover", "replace", "roll", "scale"]
+
+_FAULTS = get_args(Params.model_fields["drill_fault"].annotation)
 
 
 def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_parameters(approvals(signing_key_option(with_json(command))))
+
+
+@click.command(epilog=example("swarmbook drill params/lab.yaml --fault power"))
+@_asks
+@click.option("--fault", type=click.Choice(_FAULTS), help="What is done.  [default: drill_fault]")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Draws when it begins, whom it hits and how long it lasts.  [default: drill_seed]",
+)
+def drill(params: Params, fault: str | None, seed: int | None, **options: Any) -> None:
+    """Do a fault to a lab while an application works, and account for every commit (30).
+
+    It needs the endpoint (swarmbook run PARAMS --only 20). Where it does no harm is what it shows: each commit that was acknowledged
+    is there once, on every member, and all members serve again by themselves. docs/what-happens-when.md has what was seen of each.
+    """
+    from swarmbook.phases.support.preconditions import labs_only
+
+    labs_only(params)
+    require_machines(params, "drill")
+    given = {"drill_fault": fault, "drill_seed": seed}
+    wanted = {key: value for key, value in given.items() if value is not None}
+    Session(params.model_copy(update=wanted), ["30"], "drill", **options).run()
 
 
 @click.command(epilog=example("swarmbook recover params/lab.yaml"))

@@ -64,7 +64,9 @@ _last = click.option(
 )
 #: Its application's, which runs when it is asked for by number.
 _USE = "09"
-_only = click.option("--only", type=click.Choice([*BUILD, _USE, _ENDPOINT, _WATCH]), help="Only this notebook.")
+#: And the drill's.
+_DRILL = "30"
+_only = click.option("--only", type=click.Choice([*BUILD, _USE, _ENDPOINT, _WATCH, _DRILL]), help="Only this notebook.")
 signing_key_option = click.option(
     "--signing-key",
     metavar="KEY",

@@ -101,6 +101,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("24", "watch", Kind.CARE, ("watch:admit", "watch:deploy", "watch:prove", "watch:pictures"), _CONSUL),
         Phase("25", "recover", Kind.CARE, ("recovery:positions", "recovery:recover"), _GALERA, serves=True, loses=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
+        Phase("30", "drill", Kind.CARE, ("drill:parts", "drill:drill"), _GALERA),
         Phase(
             "90", "destroy_swarm", Kind.TAKE_AWAY, ("destroy:doomed", "destroy:destroy"), ("node", "swarm", "engine", "disk", "kernel"),
             takes_away=("03", "04", "05", "06", "07", "08", "20", "24"),

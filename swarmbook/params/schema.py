@@ -61,17 +61,17 @@ class Params(BaseModel):
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     without: list[Name] = _p(
         [],
-        "02 03 04 05 06 07 08 09 20 21 22 23 24 25 29 90",
+        "02 03 04 05 06 07 08 09 20 21 22 23 24 25 29 30 90",
         "nodes that are gone: everything goes on without them, and what is on them stays; set by --without, which takes them out of nodes",
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
         "lab",
-        "00 01 02 03 05 21 22 23 90 91",
+        "00 01 02 03 05 21 22 23 30 90 91",
         "where the machines come from: lab (this computer), generic (your own hosts) or softlayer (rented, costs money)",
     )
     wait_timeout: int = _p(
         300,
-        "01 02 03 04 05 06 07 08 09 20 21 22 23 24 25 29 90 91",
+        "01 02 03 04 05 06 07 08 09 20 21 22 23 24 25 29 30 90 91",
         "maximum seconds for any single wait",
         ge=10,
         le=7200,
@@ -218,9 +218,11 @@ class Params(BaseModel):
         "whether the overlay is encrypted (ESP): always, never, or auto (a new one is where every node's kernel has ESP)",
     )
     mariadb_cluster_name: Name = _p(
-        "galera", "07 08 09 20 21 22 23 24 25 29 90", "name of the Galera cluster, its services and its secrets"
+        "galera", "07 08 09 20 21 22 23 24 25 29 30 90", "name of the Galera cluster, its services and its secrets"
     )
-    galera_nodes: list[Name] = _p([], "00 03 07 08 09 20 21 22 23 24 25", "nodes that run a Galera member; empty: all")
+    galera_nodes: list[Name] = _p(
+        [], "00 03 07 08 09 20 21 22 23 24 25 30", "nodes that run a Galera member; empty: all"
+    )
     mariadb_port: int = _p(0, "01 03 05 07 08 22", "port of each member on its host; 0: not published", ge=0, le=65535)
     mariadb_clients: list[Network] = _p(
         ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
@@ -228,7 +230,7 @@ class Params(BaseModel):
         "networks whose hosts the wall lets into mariadb_port, besides the nodes; default: all private ones",
     )
     mariadb_data_path: HostFolder = _p(
-        "", "07 21 22 23 25 90", "folder for the data on the node; empty: a named volume"
+        "", "07 21 22 23 25 30 90", "folder for the data on the node; empty: a named volume"
     )
     mariadb_init_scripts: LocalPath = _p(
         "",
@@ -244,10 +246,10 @@ class Params(BaseModel):
         "07",
         "settings of your own for each server, NAME=VALUE or file:my.cnf; what would break the cluster is refused",
     )
-    mariadb_database: Database = _p("app", "07 08 09", "database created at the bootstrap")
-    mariadb_user: User = _p("app", "07 08 09 29", "user of mariadb_database")
+    mariadb_database: Database = _p("app", "07 08 09 30", "database created at the bootstrap")
+    mariadb_user: User = _p("app", "07 08 09 29 30", "user of mariadb_database")
     mariadb_password: SecretReference = _p(
-        "generate", "07 09 29", "mariadb_user's password: generate, env:NAME or file:PATH"
+        "generate", "07 09 29 30", "mariadb_user's password: generate, env:NAME or file:PATH"
     )
     mariadb_password_plugin: Literal["ed25519", "mysql_native_password"] = _p(
         "ed25519",
@@ -290,18 +292,23 @@ class Params(BaseModel):
         "whether swarmbook run ends with 20: the names MARIADB_CLUSTER_NAME-writer and -reader for applications",
     )
     endpoint_writer_port: int = _p(
-        0, "01 03 05 09 20", "port on every node that leads to the writer; 0: on the overlay alone", ge=0, le=65535
+        0, "01 03 05 09 20 30", "port on every node that leads to the writer; 0: on the overlay alone", ge=0, le=65535
     )
     endpoint_reader_port: int = _p(
         0,
-        "01 03 05 09 20",
+        "01 03 05 09 20 30",
         "port on every node that leads to the members that are Synced; 0: on the overlay alone",
         ge=0,
         le=65535,
     )
     use_seconds: int = _p(10, "09", "how long the application works, seconds", ge=1, le=3600)
-    use_connections: int = _p(4, "09", "connections by which the application writes; half as many read", ge=1, le=64)
+    use_connections: int = _p(4, "09 30", "connections by which the application writes; half as many read", ge=1, le=64)
     use_keep: bool = _p(False, "09", "whether the application's tables stay when it has ended")
+    drill_fault: Literal[
+        "switch", "stop", "kill", "kill-reader", "pause", "two", "all", "machine", "power", "cut",
+        "deaf", "mute", "flap", "leader", "consul", "disk", "joiner", "donor", "schema", "big",
+    ] = _p("kill", "30", "what is done to the lab while the application works")  # fmt: skip
+    drill_seed: int = _p(1, "30", "draws when a drill's fault begins, whom it hits and how long it lasts", ge=0)
     with_watch: bool = _p(
         False,
         "24 29",

@@ -45,6 +45,7 @@ import pytest
 import yaml
 
 import swarmbook
+from swarmbook.access.docker_containers import run_in
 from swarmbook.machines.rehearsal.service import lab_name
 
 # What is tested is the package that is installed, with the notebooks that lie beside it.
@@ -212,22 +213,9 @@ class Machine:
         return found
 
     def try_sh(self, script: str) -> tuple[int, str]:
-        """Run a script to its end. What it says goes through a file: an engine may lose the output of an exec that ends at once."""
-        mark = secrets.token_hex(8)
-        said = f"/run/said-{mark}"
-        ended = f"cat {said}; echo; echo {mark}"
-        output = self._exec(f'(\n{script}\n) > {said} 2>&1; echo "[exit $?]" >> {said}; {ended}')
-        for _ in range(5):
-            if mark in output:
-                break
-            output = self._exec(ended)
-        head, _, code = output.rpartition(mark)[0].rstrip().rpartition("[exit ")
-        return int(code.rstrip("]")), head.strip()
-
-    def _exec(self, script: str) -> str:
-        made = self._docker.api.exec_create(self.container, ["sh", "-c", script])
-        said: str = self._docker.api.exec_start(made["Id"]).decode(errors="replace")
-        return said
+        """Run a script to its end; returns its exit code and what it said."""
+        code, said = run_in(self._docker.api, self.container, ["sh", "-c", f"(\n{script}\n) 2>&1"])
+        return code, said.decode(errors="replace").strip()
 
     def sh(self, script: str) -> str:
         code, output = self.try_sh(script)

@@ -201,3 +201,14 @@ def test_no_engine(lab: Any) -> None:
 
 def _swarmbook() -> list[str]:
     return [str(Path(sys.executable).parent / "swarmbook")]
+
+
+def test_a_drill_is_for_labs_only(lab: Any) -> None:
+    (lab.home / "params" / "own.yaml").write_text(
+        f"cluster: {lab.name}\nprovider: generic\nnodes: [sw1]\nswarm_managers: 1\nhosts: {{sw1: 192.0.2.1}}\n"
+    )
+    done = lab.swarmbook("drill", "params/own.yaml", "--fault", "power").expect(
+        2, "labs only", "provider: generic", "next:", "swarmbook explain drill-needs-lab"
+    )
+    assert "nothing was touched" in done.said
+    lab.swarmbook("explain", "drill-needs-lab").expect(0, "swarmbook drill params/lab.yaml")

@@ -12,6 +12,7 @@ import docker
 import pytest
 
 from swarmbook.access.docker_api import Engine, send_images
+from swarmbook.access.docker_containers import run_in
 from swarmbook.access.probe import Refused
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import EngineUnavailable, WorldError
@@ -187,3 +188,33 @@ def test_images_are_read_once_and_every_engine_that_refuses_is_named(make: Make)
     with pytest.raises(WorldError) as none:
         send_images(good, ["a:1"], {"n2": full})
     assert none.value.code is Code.NOT_FOUND
+
+
+def test_what_a_command_says_is_whole_though_it_comes_with_the_header_of_its_answer(make: Make) -> None:
+    """Seen on a busy computer: the beginning was missing, or all of it, for docker-py reads below what its HTTP client has read ahead."""
+    framed = b"".join(
+        bytes([stream, 0, 0, 0]) + len(said).to_bytes(4, "big") + said
+        for stream, said in [(1, b"one\n" * 2000), (2, b"two\n"), (1, "drei äöü".encode())]
+    )
+    engine, daemon = make(
+        {
+            "POST /containers/c/exec": (201, {"Id": "e"}),
+            "POST /exec/e/start": (200, framed),  # in one piece with its header, as far as the socket lets it
+            "GET /exec/e/json": (200, {"ExitCode": 3}),
+        }
+    )
+    assert run_in(engine.client.api, "c", ["ls"]) == (3, b"one\n" * 2000 + b"two\n" + "drei äöü".encode())
+    assert json.loads(dict(daemon.asked)["POST /exec/e/start"]) == {"Tty": False, "Detach": False}
+
+
+def test_a_command_has_ended_when_the_engine_says_how(make: Make) -> None:
+    engine, daemon = make(
+        {
+            "POST /containers/c/exec": (201, {"Id": "e"}),
+            "POST /exec/e/start": (200, b""),
+            "GET /exec/e/json": (200, {"ExitCode": None}),
+        }
+    )
+    late = threading.Timer(0.2, lambda: daemon.answers.update({"GET /exec/e/json": (200, {"ExitCode": 0})}))
+    late.start()
+    assert run_in(engine.client.api, "c", ["true"]) == (0, b"")

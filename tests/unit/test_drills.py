@@ -7,7 +7,7 @@ import random
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from swarmbook.application.tally import Commit
 from swarmbook.base.errors import UsageError
-from tools.drills.faults import FAULTS
-from tools.drills.moments import Look, detected, overlap, whole
+from swarmbook.params import Params
+from swarmbook.phases.drill.course import Result
+from swarmbook.phases.drill.faults import FAULTS
+from swarmbook.phases.drill.moments import Look, detected, overlap, whole
+from swarmbook.phases.drill.stage import Stage
+from swarmbook.phases.drill.step import result_checks
 from tools.drills.page import page, rows
-from tools.drills.run import Result
-from tools.drills.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = {"cores": 2, "memory_gib": 23.5, "kernel": "6.18"}
@@ -106,11 +108,23 @@ def test_a_cluster_that_never_became_whole_is_said_to_be_so() -> None:
     assert "10.0 / 11.0 s, 1 never" in row and "2.1 / 2.1 s" in row
 
 
+def test_the_schema_knows_each_fault() -> None:
+    assert set(get_args(Params.model_fields["drill_fault"].annotation)) == set(FAULTS)
+
+
+def test_rows_of_a_drill_fail_where_the_cluster_is_not_whole_by_itself() -> None:
+    assert all(row.ok for row in result_checks(RESULT))
+    bad = [row for row in result_checks(replace(RESULT, whole_s=None, wrong=("sw2: no answer",))) if not row.ok]
+    assert [row.seen for row in bad] == ["no: sw2: no answer"]
+
+
 def test_only_labs_are_broken() -> None:
-    book: Any = SimpleNamespace(params=SimpleNamespace(provider="softlayer"), cluster=SimpleNamespace(name="shop"))
+    book: Any = SimpleNamespace(
+        params=SimpleNamespace(provider="softlayer", cluster="shop"), cluster=SimpleNamespace(name="shop")
+    )
     with pytest.raises(UsageError, match="labs only") as caught:
-        Stage(book, Path("params/shop.yaml"), random.Random(1))
-    assert "provider: softlayer" in str(caught.value) and "make drills" in str(caught.value)
+        Stage(book, random.Random(1))
+    assert "provider: softlayer" in str(caught.value) and "swarmbook drill params/lab.yaml" in str(caught.value)
 
 
 def test_the_page_is_what_its_figures_make() -> None:

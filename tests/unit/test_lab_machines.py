@@ -37,8 +37,12 @@ class Api:
         assert container == "swarmbook-lab-n1"
         return {"Id": "x"}
 
-    def exec_start(self, id: str) -> bytes:
-        return self.answers[0][1]
+    base_url, api_version, timeout = "http+docker://localhost", "1.43", 60
+
+    def post(self, url: str, **_: object) -> SimpleNamespace:
+        said = self.answers[0][1]
+        framed = b"\1\0\0\0" + len(said).to_bytes(4, "big") + said if said else b""
+        return SimpleNamespace(content=framed, raise_for_status=lambda: None, close=lambda: None)
 
     def exec_inspect(self, id: str) -> dict[str, int]:
         return {"ExitCode": self.answers.pop(0)[0]}

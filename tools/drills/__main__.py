@@ -26,10 +26,10 @@ from swarmbook.base.errors import SwarmbookError
 from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
 from swarmbook.params import load_params
+from swarmbook.phases.drill.course import Result, hold
+from swarmbook.phases.drill.faults import FAULTS
 from tools.bench import ROOT, Failed, a_lab, columns, interrupt, machine
-from tools.drills.faults import FAULTS
 from tools.drills.page import page, rows
-from tools.drills.run import Result, drill
 
 _ENDPOINT = {"with_endpoint": True, "endpoint_writer_port": 3307, "endpoint_reader_port": 3308}
 
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
             for seed in range(1, options.seeds + 1):
                 for name in options.only:
                     with contextlib.closing(Book("", load_params(params))) as book:
-                        results.append(drill(book, params, name, seed))
+                        results.append(hold(book, name, seed, lambda seen: None).result)
                     print(f"{name}, seed {seed}: {json.dumps(asdict(results[-1]))}", flush=True)
                     _write(options.out, results, options.docs)
     except (SwarmbookError, Failed) as error:

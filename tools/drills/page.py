@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.drills.faults import FAULTS, NOT_HERE, Fault
-from tools.drills.run import Result
+from swarmbook.phases.drill.course import Result
+from swarmbook.phases.drill.faults import FAULTS, NOT_HERE, Fault
 
 __all__ = ["page", "rows"]
 
@@ -43,7 +43,9 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
     Args:
         results: In any order.
     """
-    found = [["fault", "noticed", "gap", "slowest transfer", "whole", "commits", "at a second try", "stale reads", "lost"]]
+    found = [
+        ["fault", "noticed", "gap", "slowest transfer", "whole", "commits", "at a second try", "stale reads", "lost"]
+    ]
     for name, fault in FAULTS.items():
         tries = [one for one in results if one.fault == name]
         if tries:

@@ -210,6 +210,14 @@ class Machines:
         self._containers.put(self.container(name), "/root", _ssh_folder(authorized_key))
         self._containers.start(self.container(name))
 
+    def power_off(self, name: str) -> None:
+        """Cut a machine's power: what it had not written is lost to it."""
+        self._containers.kill(self.container(name))
+
+    def power_on(self, name: str) -> None:
+        """Give a machine its power back; it is as it was, and boots."""
+        self._containers.start(self.container(name))
+
     def run(self, name: str, command: Sequence[str]) -> Done:
         """Run a command in a machine, as root."""
         return self._containers.run(self.container(name), command)

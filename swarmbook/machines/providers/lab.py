@@ -180,10 +180,10 @@ class LabProvider:
         return list(fan_out(lambda name: self._machines.node(name, timeout_s), {name: name for name in names}).values())
 
     def doomed(self) -> list[str]:
-        return machines.parts() if (machines := self._to_go()) is not None else []
+        return machines.parts() if (machines := self.existing()) is not None else []
 
-    def _to_go(self) -> Machines | None:
-        """Return the machines that are to be taken away, or None where there can be none.
+    def existing(self) -> Machines | None:
+        """Return the machines that were made, or None where there can be none.
 
         Raises:
             EngineUnavailable: There are some, by the inventory, and no engine says what is left of them.
@@ -201,16 +201,16 @@ class LabProvider:
         return machines
 
     def parts(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        machines = self._to_go()
+        machines = self.existing()
         return [] if machines is None else [(name, part) for name in names for part in machines.parts_of(name)]
 
     def remove(self, names: Sequence[str]) -> None:
-        if (machines := self._to_go()) is not None:
+        if (machines := self.existing()) is not None:
             image = node_image(machines.engine)
             fan_out(lambda name: machines.remove(name, image), {name: name for name in names})
 
     def destroy(self) -> list[str]:
-        machines = self._to_go()
+        machines = self.existing()
         if machines is None:
             return []
         return machines.destroy(node_image(machines.engine))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, container_id
-from swarmbook.base.errors import OutOfOrder
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import OutOfOrder, UsageError
 from swarmbook.book.book import Book
 from swarmbook.model.health import SwarmState
+from swarmbook.params import Params
 
-__all__ = ["require_consul", "require_swarm"]
+__all__ = ["labs_only", "require_consul", "require_swarm"]
 
 
 def _part(facts: Facts) -> tuple[SwarmState, bool]:
@@ -33,6 +35,26 @@ _IN_WORDS = {
     SwarmState.ACTIVE: "a worker",
     SwarmState.LOCKED: "locked: its engine asks for the unlock key, which 03 gives it",
 }
+
+
+def labs_only(params: Params) -> None:
+    """Refuse to break machines that were not made for that.
+
+    Args:
+        params: The parameters.
+
+    Raises:
+        UsageError: They are no lab.
+    """
+    if params.provider != "lab":
+        raise UsageError(
+            "a drill breaks machines on purpose, so it is for labs only; nothing was touched",
+            where=f"cluster {params.cluster}",
+            wanted="provider: lab",
+            seen=f"provider: {params.provider}",
+            next="swarmbook drill params/lab.yaml",
+            code=Code.DRILL_NEEDS_LAB,
+        )
 
 
 def require_swarm(book: Book) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from swarmbook.phases.drill.stage import Stage
 from swarmbook.phases.endpoint.switch import switch_writer
-from tools.drills.stage import Stage
 
 __all__ = ["FAULTS", "NOT_HERE", "Fault"]
 
@@ -37,11 +37,6 @@ class Fault:
 
 def _switch(stage: Stage) -> list[str]:
     switch_writer(stage.book, stage.other)
-    return []
-
-
-def _roll(stage: Stage) -> list[str]:
-    stage.swarmbook("roll", "members")
     return []
 
 
@@ -77,24 +72,23 @@ def _all(stage: Stage) -> list[str]:
 
 
 def _machine(stage: Stage) -> list[str]:
-    stage.machine("kill", stage.writer)
+    stage.power_off(stage.writer)
     try:
         stage.rest(20)
     finally:
-        stage.machine("start", stage.writer)
+        stage.power_on(stage.writer)
     return [stage.writer]
 
 
 def _power(stage: Stage) -> list[str]:
     back = stage.rng.sample(stage.book.params.nodes, len(stage.book.params.nodes))
-    stage.machine("kill", *back)
-    for node in back:
-        stage.machine("start", node)
+    stage.power_off(*back)
+    stage.power_on(*back)
     return stage.nodes
 
 
 def _cut(stage: Stage, seconds: float = 15, inwards: bool = True, outwards: bool = True) -> list[str]:
-    with stage.cut(stage.writer, inwards, outwards):
+    with stage.cut(stage.writer, inwards=inwards, outwards=outwards):
         stage.rest(seconds)
     return [stage.writer]
 
@@ -108,13 +102,13 @@ def _flap(stage: Stage) -> list[str]:
 
 
 def _leader(stage: Stage) -> list[str]:
-    stage.inside(stage.leader, "systemctl kill -s KILL docker")
+    stage.engine_killed(stage.leader)
     return [stage.leader]
 
 
 def _consul(stage: Stage) -> list[str]:
     for node in stage.book.params.nodes:
-        stage.consul("kill", node)
+        stage.consul_killed(node)
     return []
 
 
@@ -125,7 +119,7 @@ def _disk(stage: Stage) -> list[str]:
 
 
 def _joiner(stage: Stage) -> list[str]:
-    stage.empty(stage.other)
+    stage.emptied(stage.other)
     stage.until(lambda: stage.transfer_begun(stage.other), 60)
     stage.rest(stage.rng.uniform(0, 2))
     stage.member("kill", stage.other)
@@ -133,7 +127,7 @@ def _joiner(stage: Stage) -> list[str]:
 
 
 def _donor(stage: Stage) -> list[str]:
-    stage.empty(stage.other)
+    stage.emptied(stage.other)
     stage.until(lambda: bool(stage.donor()), 60)
     donor = stage.donor() or stage.third
     stage.member("kill", donor)
@@ -155,10 +149,10 @@ def _schema(stage: Stage) -> list[str]:
 def _big(stage: Stage) -> list[str]:
     stage.sql(stage.writer, "CREATE TABLE swarmbook_drill (id INT PRIMARY KEY, word CHAR(100))")
     insert = "INSERT INTO swarmbook_drill SELECT seq, repeat('x', 100) FROM seq_1_to_1500000"
-    stage.background(lambda: stage.sql_or_nothing(stage.writer, insert))
+    stage.meanwhile(stage.writer, insert)
     stage.rest(stage.rng.uniform(1, 6))
     stage.member("kill", stage.writer)
-    stage.sql_until(stage.third, "DROP TABLE swarmbook_drill", 60)
+    stage.sql_at_last(stage.third, "DROP TABLE swarmbook_drill", 60)
     return [stage.writer]
 
 
@@ -168,12 +162,6 @@ FAULTS: Mapping[str, Fault] = {
         "The writer hands over", _switch, 20,
         "Writes wait for less than half a second; connections to the writer are closed and come again at the next one.",
         "`swarmbook switch-writer` lets the other member catch up first, then moves the writer's row to it.",
-        wanted_s=0.5,
-    ),
-    "roll": Fault(
-        "All members restart, one by one", _roll, 90,
-        "Writes wait for less than half a second, once; a connection to a member that restarts is closed and comes again at another one.",
-        "`swarmbook roll` takes a member out of the endpoint before it restarts it, waits until it is Synced, and lets the writer come last.",
         wanted_s=0.5,
     ),
     "stop": Fault(

@@ -5,24 +5,24 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from swarmbook.application.session import Session
 from swarmbook.application.tally import Seen
-from swarmbook.base.errors import SwarmbookError
+from swarmbook.base.errors import SwarmbookError, WaitTimeout
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
+from swarmbook.model.checks import CheckTable
+from swarmbook.phases.drill.faults import FAULTS
+from swarmbook.phases.drill.moments import Look, detected, overlap, whole
+from swarmbook.phases.drill.stage import Stage
 from swarmbook.phases.use.doors import ThroughSsh, of_members
 from swarmbook.phases.use.folder import claimed
-from swarmbook.phases.use.step import clean, held, run_it
-from tools.drills.faults import FAULTS
-from tools.drills.moments import Look, detected, overlap, whole
-from tools.drills.stage import Stage
+from swarmbook.phases.use.step import Ran, clean, held, run_it
 
-__all__ = ["Result", "drill"]
+__all__ = ["Course", "Result", "hold"]
 
 #: Seconds after which the fault is done, at least and at most: the seed draws.
 _BEGUN_S = (5.0, 8.0)
@@ -123,21 +123,37 @@ def _looking(book: Book) -> Iterator[dict[str, _Looking]]:
             one.end()
 
 
-def drill(book: Book, params: Path, name: str, seed: int) -> Result:
+@dataclass(frozen=True)
+class Course:
+    """What was seen of one fault, all of it.
+
+    Args:
+        result: In figures.
+        ran: The application.
+        checks: What was acknowledged, held against every member.
+    """
+
+    result: Result
+    ran: Ran
+    checks: CheckTable
+
+
+def hold(book: Book, name: str, seed: int, heard: Callable[[Seen], None]) -> Course:
     """Do one fault to a lab while the application works.
 
     Args:
         book: The open book of a lab that is whole, with its endpoint.
-        params: Its parameter file.
         name: Of the fault.
         seed: Of all that is drawn: when it begins, whom it hits, how long it lasts.
+        heard: Hears how far the application is, about once a second.
 
     Raises:
         UsageError: It is no lab.
-        SwarmbookError: The application could not begin.
+        OutOfOrder: It is not whole, or has no endpoint.
+        LockHeld: Another application is at work.
     """
     fault, rng = FAULTS[name], random.Random(f"{name} {seed}")
-    stage, begins = Stage(book, params, rng), rng.uniform(*_BEGUN_S)
+    stage, begins = Stage(book, rng), rng.uniform(*_BEGUN_S)
     hit: list[str] = []
     wrong: list[str] = []
     moment: list[float] = []
@@ -146,17 +162,18 @@ def drill(book: Book, params: Path, name: str, seed: int) -> Result:
         moment.append(time.monotonic())
         try:
             hit.extend(fault.act(stage))
-        except Exception as error:  # said in the result; the machines are looked after all the same
-            wrong.append(f"{type(error).__name__}: {error}")
+        except SwarmbookError as error:
+            wrong.append(f"{error.what}: {error.seen}")
 
     acting = threading.Thread(target=act)
 
-    def heard(seen: Seen) -> None:
+    def listen(seen: Seen) -> None:
         if seen.seconds >= begins and acting.ident is None:
             acting.start()
+        heard(seen)
 
     with claimed(book.cluster.name), _looking(book) as looking:
-        ran = run_it(book, fault.seconds, heard, stoppable=False)
+        ran = run_it(book, fault.seconds, listen, stoppable=False)
         acting.join()
 
         def looks() -> dict[str, list[Look]]:
@@ -170,7 +187,7 @@ def drill(book: Book, params: Path, name: str, seed: int) -> Result:
                 where=", ".join(stage.nodes),
                 next="swarmbook status PARAMS",
             )
-        except SwarmbookError as error:
+        except WaitTimeout as error:
             wrong.append(f"{error.what}; {error.seen}")
         checks = held(book, ran.folder)
         if not checks.failed:
@@ -178,13 +195,14 @@ def drill(book: Book, params: Path, name: str, seed: int) -> Result:
         seen = looks()
     wrong += [f"{one.host}, {one.name}: wanted {one.wanted}, seen {one.seen}" for one in checks.failed]
     figures = ran.figures
-    return Result(
+    result = Result(
         name, seed, stage.writer, detected(seen, hit, moment[0]), figures.gap_s, figures.slowest_s, whole(seen, moment[0]), figures.acknowledged,
         figures.again, figures.undone, figures.unknown, figures.stale, figures.reads, overlap(ran.seen.commits), not checks.failed, tuple(wrong),
     )  # fmt: skip
+    return Course(result, ran, checks)
 
 
-def _last(looks: dict[str, list[Look]]) -> str:
+def _last(looks: Mapping[str, Sequence[Look]]) -> str:
     return "; ".join(
         f"{node}: {seen[-1].state or 'no answer'}, component of {seen[-1].size}" for node, seen in looks.items() if seen
     )
