@@ -10,6 +10,9 @@ import yaml
 
 from .conftest import Lab, free_ports
 
+#: Three labs of hosts, each built and taken away again.
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 _PURGE = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y purge"
 
@@ -47,7 +50,6 @@ def test_hosts_have_the_packages_that_they_had(lab: Lab) -> None:
         assert lab.host(name).sh("ls -A /var/lib/docker") == "", "docker.io leaves a script of its own there"
 
 
-@pytest.mark.long
 def test_what_someone_needs_by_now_stays_and_is_named(lab: Lab) -> None:
     lab.book("run", "--from", "02", "--to", "03").expect(0)
     h1 = lab.host("h1")
@@ -67,7 +69,6 @@ def test_what_someone_needs_by_now_stays_and_is_named(lab: Lab) -> None:
     assert packages(lab, "h1") == left
 
 
-@pytest.mark.long
 def test_they_stay_where_the_machines_are_built_on_again(lab: Lab) -> None:
     lab.host("h2").sh("systemctl start docker && docker volume rm mine")
     lab.book("run", "--from", "02", "--to", "03").expect(0)

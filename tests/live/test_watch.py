@@ -20,6 +20,9 @@ from swarmbook.params import load_params
 
 from .conftest import Lab, until
 
+#: What CI sees of it are the notebooks in the browser.
+pytestmark = pytest.mark.long
+
 NODES = ["p1", "p2", "p3"]
 
 
@@ -188,7 +191,6 @@ def test_a_silent_machine_is_seen_and_left_out(lab: Lab) -> None:
 # -- each alert, by a fault of its own ---------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 def test_a_member_without_quorum(lab: Lab) -> None:
     lab.need()
     node = next(each for each in NODES if each != writer(lab))
@@ -200,7 +202,6 @@ def test_a_member_without_quorum(lab: Lab) -> None:
     goes_out(lab, "GaleraNotPrimary", "GaleraSizeBelowWanted")
 
 
-@pytest.mark.long
 def test_a_member_that_cannot_keep_up(lab: Lab) -> None:
     """Someone locks a table on one member, as a dump without --single-transaction does: all others wait for it."""
     lab.need()
@@ -225,7 +226,6 @@ def test_a_member_that_cannot_keep_up(lab: Lab) -> None:
     sql(lab, first, "DROP DATABASE slow")
 
 
-@pytest.mark.long
 def test_no_writer(lab: Lab) -> None:
     lab.need()
     first = writer(lab)
@@ -236,7 +236,6 @@ def test_no_writer(lab: Lab) -> None:
     goes_out(lab, "WriterMissing", "TargetDown")
 
 
-@pytest.mark.long
 def test_two_that_take_writes(lab: Lab) -> None:
     """An agent hangs, and someone opens its member by hand."""
     lab.need()
@@ -249,7 +248,6 @@ def test_two_that_take_writes(lab: Lab) -> None:
     goes_out(lab, "WriterDoubled", "TargetDown")
 
 
-@pytest.mark.long
 def test_a_certificate_that_ends_soon(lab: Lab) -> None:
     lab.need()
     file = "/etc/docker/swarmbook/cert.pem"
@@ -262,7 +260,6 @@ def test_a_certificate_that_ends_soon(lab: Lab) -> None:
     goes_out(lab, "CertificateDays")
 
 
-@pytest.mark.long
 def test_a_disk_that_fills(lab: Lab) -> None:
     lab.need()
     at = "/var/lib/docker"
@@ -274,7 +271,6 @@ def test_a_disk_that_fills(lab: Lab) -> None:
     goes_out(lab, "DiskFilling")
 
 
-@pytest.mark.long
 def test_managers_and_raft(lab: Lab) -> None:
     """One of Consul's servers is frozen, then another one: without a majority there is no leader."""
     lab.need()
@@ -293,7 +289,6 @@ def test_managers_and_raft(lab: Lab) -> None:
     goes_out(lab, "SwarmManagersLost", "RaftNoLeader", "TargetDown")
 
 
-@pytest.mark.long
 def test_a_backup_that_is_too_old(lab: Lab) -> None:
     lab.need()
     put = "f=/etc/swarmbook/metrics/backup.prom; echo \"swarmbook_backup_last_verified_seconds $(date -d '{}' +%s)\" > $f.new && mv $f.new $f"
@@ -306,7 +301,6 @@ def test_a_backup_that_is_too_old(lab: Lab) -> None:
         lab.machine("p1").sh("rm /etc/swarmbook/metrics/backup.prom")
 
 
-@pytest.mark.long
 def test_prometheus_comes_back_elsewhere(lab: Lab) -> None:
     """Its node is emptied: the swarm starts it on another manager, and it asks all that it asked before."""
     lab.need()
@@ -332,7 +326,6 @@ def test_prometheus_comes_back_elsewhere(lab: Lab) -> None:
     assert len(ask(lab, "[t.node for t in asked.targets() if t.health == 'up']")) == 12
 
 
-@pytest.mark.long
 def test_targets_of_a_node_that_left_vanish(make_lab: Callable[..., Lab]) -> None:
     """A lab of its own: one node more, and one fewer again."""
     few, more = ["q1", "q2"], ["q1", "q2", "q3"]
