@@ -42,6 +42,7 @@ def snapshots(lab: Lab) -> list[dict[str, Any]]:
 def fill(lab: Lab) -> None:
     ask(lab, NODES[0], "CREATE TABLE IF NOT EXISTS app.kept (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(200))")
     ask(lab, NODES[0], "INSERT INTO app.kept (v) SELECT MD5(seq) FROM seq_1_to_5000")
+    until(lambda: len(checksums(lab)) == 1, why="another member lacks rows")
 
 
 def checksums(lab: Lab) -> set[tuple[Any, ...]]:
