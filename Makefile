@@ -37,18 +37,18 @@ PYTEST := SWARMBOOK_NO_SKIPS=1 $(BIN)/pytest
 
 .PHONY: test
 test: $(DEV) ## unit tests, then the whole book on a lab of its own: at most 10 minutes
-	@tools/needs.sh ssh sshd fish tcsh ps gpg gpgv curl unzip systemd-analyze promtool
+	@tools/needs.sh restic ssh sshd fish tcsh ps gpg gpgv curl unzip systemd-analyze promtool
 	@$(PYTEST) -n logical --dist loadgroup tests/unit tests/runbook
 	@$(PYTEST) tests/live/test_main_job.py
 
 .PHONY: test-live
 test-live: $(DEV) $(BOOK) ## every other test: labs, disks, a browser, a sample of the fire; an hour and more, as root
-	@tools/needs.sh root ssh sshd ps docker mmdebstrap linux.uml mkfs.ext4 cc chromium
+	@tools/needs.sh root restic ssh sshd ps docker mmdebstrap linux.uml mkfs.ext4 cc chromium
 	@$(PYTEST) -n $(AT_ONCE) --dist loadfile -m 'not long' tests/live --ignore=tests/live/test_main_job.py --durations=20
 
 .PHONY: test-long
 test-long: $(DEV) ## live tests that take long and show more of the same: each night, say; as root
-	@tools/needs.sh root ssh sshd ps docker mmdebstrap
+	@tools/needs.sh root restic ssh sshd ps docker mmdebstrap
 	@$(PYTEST) -n $(AT_ONCE) --dist loadfile -m long tests/live --durations=20
 
 .PHONY: test-all

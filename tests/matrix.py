@@ -70,6 +70,9 @@ EXAMPLES: dict[str, list[Any]] = {
     "mariadb_buffer_pool": ["128M", "64M"],
     "mariadb_password": ["generate"],
     "mariadb_admin": ["", "dba"],
+    "backup_repository": ["", "sftp:me@nas.example:/srv/galera"],
+    "backup_password": ["generate"],
+    "backup_keep": ["3 last, 7 daily, 4 weekly, 6 monthly", "", "3 last"],
 }
 #: What another provider needs, what a person types, and what only a command sets.
 ELSEWHERE = {
@@ -85,6 +88,8 @@ ELSEWHERE = {
     "replace",
     "roll",
     "recover_member",
+    "restore_snapshot",
+    "restore_cluster",
     "on_finish",
     "on_failure",
     "confirm",

@@ -8,6 +8,7 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 package() {
     case $1 in
         sshd) echo openssh-server ;;             # on the loopback, for what is said over SSH
+        restic) echo restic ;;                   # the repository of the backups
         ssh) echo openssh-client ;;              # what a person types, and an agent of the operator's
         fish | tcsh) echo "$1" ;;                # login shells that quote in their own way
         mmdebstrap) echo mmdebstrap ;;           # the base of the lab's images where none can be pulled

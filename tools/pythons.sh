@@ -15,7 +15,7 @@ python_of() {
     done
 }
 
-tools/needs.sh ssh sshd ps gpg gpgv curl unzip
+tools/needs.sh restic ssh sshd ps gpg gpgv curl unzip
 found= failed=
 for version in ${*:-3.10 3.11 3.12 3.13 3.14}; do
     python=$(python_of "$version")

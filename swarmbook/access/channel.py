@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from swarmbook.base.plain import plain
 
-__all__ = ["MOST", "Output", "TooMuch", "execute", "pieces_of"]
+__all__ = ["MOST", "Flow", "Output", "Sink", "TooMuch", "execute", "pieces_of"]
 
 #: Bytes that a command may print, both streams together. The longest answer of a healthy node is below a hundredth of it.
 MOST = 16 << 20
@@ -30,6 +30,26 @@ class Output:
     @property
     def ok(self) -> bool:
         return self.exit == 0
+
+
+class Sink(Protocol):
+    """Takes what a command prints on standard output, piece by piece."""
+
+    def __call__(self, piece: bytes, /) -> object:
+        """Take the next piece."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What streams through a command, in pieces and of any size.
+
+    Args:
+        sent: What it finds on its standard input; None for nothing.
+        sink: Where its standard output goes; by default into its :class:`Output`.
+    """
+
+    sent: Iterable[bytes] | None = None
+    sink: Sink | None = None
 
 
 class TooMuch(Exception):
@@ -51,17 +71,20 @@ class _Answer:
         self._size = 0
         self._failures: list[Exception] = []
 
-    def drain(self, read: Callable[[int], bytes], into: bytearray) -> None:
+    def drain(self, read: Callable[[int], bytes], into: bytearray | Sink) -> None:
         """Read a stream to its end; what is wrong is kept for :meth:`check`, and ends the other stream too."""
         try:
             while chunk := read(_PIECE):
+                # The channel's own limit is for silence: a command that goes on printing would never meet it.
+                if time.monotonic() > self._until:
+                    raise TimeoutError
+                if not isinstance(into, bytearray):
+                    into(chunk)
+                    continue
                 with self._guard:
                     self._size += len(chunk)
                     if self._size > self._most:
                         raise TooMuch
-                # The channel's own limit is for silence: a command that goes on printing would never meet it.
-                if time.monotonic() > self._until:
-                    raise TimeoutError
                 into += chunk
         except Exception as error:
             self._failures.append(error)
@@ -76,7 +99,9 @@ class _Answer:
             raise self._failures[0]
 
 
-def execute(channel: Any, command: str, timeout_s: float, most: int, sent: Iterable[bytes] = ()) -> Output:
+def execute(
+    channel: Any, command: str, timeout_s: float, most: int, sent: Iterable[bytes] = (), sink: Sink | None = None
+) -> Output:
     """Run a command; fabric's own runner polls its threads, which costs 9 ms a command.
 
     Args:
@@ -85,6 +110,7 @@ def execute(channel: Any, command: str, timeout_s: float, most: int, sent: Itera
         timeout_s: Seconds from now on, however much it prints meanwhile.
         most: Bytes that it may print.
         sent: What it finds on its standard input, in pieces.
+        sink: Where its standard output goes, in place of the result; what it raises ends the command.
 
     Raises:
         TimeoutError: It has not ended in time.
@@ -107,7 +133,7 @@ def execute(channel: Any, command: str, timeout_s: float, most: int, sent: Itera
         answer, out, err = _Answer(channel, until, most), bytearray(), bytearray()
         reader = threading.Thread(target=answer.drain, args=(channel.recv_stderr, err), daemon=True)
         reader.start()
-        answer.drain(channel.recv, out)
+        answer.drain(channel.recv, sink or out)
         reader.join(max(until - time.monotonic(), 0))
         answer.check()
         if not channel.status_event.wait(max(until - time.monotonic(), 0)):

@@ -10,16 +10,16 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from swarmbook.access.channel import MOST, Output, TooMuch, execute, pieces_of
+from swarmbook.access.channel import MOST, Flow, Output, TooMuch, execute, pieces_of
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.forwarding import forwarded
 from swarmbook.access.identities import Tries
-from swarmbook.access.marked import Marked, Stage
+from swarmbook.access.marked import Marked, Stage, Strained
 from swarmbook.access.node import Endpoint, Identity, Jump, Node
 from swarmbook.access.probe import MOST_ANSWER, Probe
 from swarmbook.access.ssh_keys import prohibited
@@ -216,6 +216,7 @@ class Host:
         timeout_s: float | None = None,
         quiet: bool = False,
         most: int = MOST,
+        flow: Flow | None = None,
     ) -> Output:
         """Run a shell command as root.
 
@@ -225,6 +226,7 @@ class Host:
             timeout_s: Seconds after which it is ended, over there too; by default the host's patience.
             quiet: Leave it out of the transcript (polls).
             most: Bytes that it may print.
+            flow: What streams through it.
 
         Raises:
             CommandFailed: It exited non-zero, or ran out of time; or it was killed or printed too much, also where ``check`` is off: it has given no answer.
@@ -233,7 +235,8 @@ class Host:
             WorldError: Its user may not become root.
         """
         self._refuse_changes()
-        return self._run(command, check=check, timeout_s=timeout_s or self.patience_s, quiet=quiet, most=most)
+        limit_s = timeout_s or self.patience_s
+        return self._run(command, check=check, timeout_s=limit_s, quiet=quiet, most=most, flow=flow or Flow())
 
     def _refuse_changes(self) -> None:
         if self._only_asked():
@@ -247,19 +250,20 @@ class Host:
         timeout_s: float,
         quiet: bool,
         most: int = MOST,
-        data: Iterable[bytes] | None = None,
+        flow: Flow = Flow(),  # noqa: B008 - frozen
     ) -> Output:
         started = time.monotonic()
         marked = Marked()
-        bounded = ("timeout", "-k", "5", f"{timeout_s:g}", *marked.reader(data=data is not None))
+        bounded = ("timeout", "-k", "5", f"{timeout_s:g}", *marked.reader(data=flow.sent is not None))
+        strained = Strained(marked, flow.sink) if flow.sink else None
         stage = Stage.ROOT
         shown = contextlib.nullcontext() if quiet else doing(self.name, command)
         try:
             with shown:
                 channel = self.connection().transport.open_session(timeout=_CONNECT_S)
                 line = marked.command(self.node.user, *bounded)
-                output = execute(channel, line, timeout_s + GRACE_S, most, marked.sent(command, data))
-            stage, output = marked.own(output)
+                output = execute(channel, line, timeout_s + GRACE_S, most, marked.sent(command, flow.sent), strained)
+            stage, output = marked.own(strained.rest(output) if strained else output)
             if output.exit == _NO_EXIT and not self.connection().transport.is_active():
                 raise EOFError("it was closed before the command ended")
         except TooMuch:
@@ -358,7 +362,7 @@ chmod @{mode} @{new} && mv -f @{new} @{target}""",
             target=path,
         )
         pieces = pieces_of(data) if isinstance(data, Path) else [data]
-        self._run(script, timeout_s=self.patience_s + size / _SLOWEST, quiet=False, data=pieces)
+        self._run(script, timeout_s=self.patience_s + size / _SLOWEST, quiet=False, flow=Flow(pieces))
 
     def refuses_forward(self, address: str, port: int) -> str:
         """Say why its SSH server would not forward a connection; empty where it would, whether or not something listens there."""

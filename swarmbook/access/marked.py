@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from swarmbook.access.channel import Output
+from swarmbook.access.channel import Output, Sink
 
-__all__ = ["Marked", "Stage"]
+__all__ = ["Marked", "Stage", "Strained"]
 
 _REACHED = 'echo "$0"; echo "$0" >&2; exec "$@"'
 _READ = 's=$(cat); (eval "$s") </dev/null; r=$?; echo "$0"; exit $r'
@@ -78,6 +78,11 @@ class Marked:
         """What comes right before the first byte of a command's own."""
         return f"{self.mark}-root\n".encode()
 
+    @property
+    def ends(self) -> bytes:
+        """What comes right behind the last one."""
+        return f"{self.mark}-end\n".encode()
+
     def own(self, output: Output) -> tuple[Stage, Output]:
         """Tell how far a login came, and what of all that was printed is the command's own.
 
@@ -96,3 +101,49 @@ class Marked:
             )
             return Stage.NOT_ROOT, Output(output.exit, out, err)
         return Stage.NOT_IN, output
+
+
+class Strained:
+    """Lets a command's own bytes through to a sink, and keeps what its login and the marks say around them.
+
+    Args:
+        marked: The marks of the command.
+        sink: Where the command's own bytes go.
+    """
+
+    #: Bytes that a login may say before the command begins, and after it has ended.
+    _MOST = 64 << 10
+
+    def __init__(self, marked: Marked, sink: Sink) -> None:
+        self._begins, self._ends, self._sink = marked.begins, marked.ends, sink
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._began = False
+
+    def __call__(self, piece: bytes) -> None:
+        """Take the next piece of all that comes."""
+        if not self._began:
+            self._head += piece
+            before, mark, piece = bytes(self._head).partition(self._begins)
+            if not mark:
+                del self._head[self._MOST :]
+                return
+            self._head[:] = before + mark
+            self._began = True
+        # What may hold the end mark is held back: until the last byte has come, no one knows where it is.
+        self._tail += piece
+        if (own := len(self._tail) - self._MOST) > 0:
+            self._sink(bytes(self._tail[:own]))
+            del self._tail[:own]
+
+    def rest(self, output: Output) -> Output:
+        """Let through what was held back, and return what was said around it.
+
+        Args:
+            output: Of the whole command.
+        """
+        own, mark, after = bytes(self._tail).rpartition(self._ends)
+        if self._began:
+            self._sink(own if mark else after)
+        said = bytes(self._head) + (mark + after if mark else b"")
+        return Output(output.exit, said.decode(errors="replace"), output.stderr)

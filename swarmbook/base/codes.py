@@ -149,6 +149,16 @@ class Code(str, Enum):
     MEMBER_DOWN = "member-down"
     MEMBER_PORT_TAKEN = "member-port-taken"
     NO_WRITER = "no-writer"
+    BACKUP_FAILED = "backup-failed"
+    RESTIC_NOT_HERE = "restic-not-here"
+    REPOSITORY_FAILED = "repository-failed"
+    REPOSITORY_LOCKED = "repository-locked"
+    REPOSITORY_NOT_THERE = "repository-not-there"
+    REPOSITORY_PASSWORD = "repository-password"  # noqa: S105 - a code, not a secret
+    RESTORE_NO_ROOM = "restore-no-room"
+    SNAPSHOT_DAMAGED = "snapshot-damaged"
+    SNAPSHOT_OF_ANOTHER = "snapshot-of-another"
+    SNAPSHOT_UNKNOWN = "snapshot-unknown"
     SUBNET_TAKEN = "subnet-taken"
     WRITER_NOT_SYNCED = "writer-not-synced"
 

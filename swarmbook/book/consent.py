@@ -15,7 +15,13 @@ from swarmbook.show.changes import sentence
 __all__ = ["confirm", "held_plan"]
 
 
-_DONE = {Word.ORDER: "ordered", Word.DESTROY: "removed", Word.CANCEL: "removed", Word.LOSE: "given up"}
+_DONE = {
+    Word.ORDER: "ordered",
+    Word.DESTROY: "removed",
+    Word.CANCEL: "removed",
+    Word.LOSE: "given up",
+    Word.RESTORE: "replaced",
+}
 
 
 def held_plan() -> Plan | None:

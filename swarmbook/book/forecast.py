@@ -31,12 +31,14 @@ class Forecast:
             to come up empty.
         unknown: Why nothing can be said of the steps to come; empty while something can.
         managers: Nodes that will be swarm managers.
+        restored: The node on which data of a snapshot will be in place, and that snapshot; nothing where none will.
         steps: What the steps so far would do.
     """
 
     absent: set[str] = field(default_factory=set)
     unknown: str = ""
     managers: set[str] = field(default_factory=set)
+    restored: tuple[str, str] | None = None
     steps: list[PlannedStep] = field(default_factory=list)
 
 

@@ -17,6 +17,7 @@ from swarmbook.cli import (
     caring,
     engines,
     images,
+    keeping,
     looking,
     records,
     rotating,
@@ -67,7 +68,20 @@ def main(debug: bool) -> None:
         os.environ["SWARMBOOK_DEBUG"] = "1"
 
 
-for _room in (running, caring, rotating, serving, using, looking, engines, images, records, scheduling, watching):
+for _room in (
+    running,
+    caring,
+    keeping,
+    rotating,
+    serving,
+    using,
+    looking,
+    engines,
+    images,
+    records,
+    scheduling,
+    watching,
+):
     for _name in _room.__all__:
         main.add_command(getattr(_room, _name))
 main.add_command(rehearse_command)

@@ -145,6 +145,7 @@ def known_secrets(params: Params) -> None:
         "consul_gossip_key": secrets.gossip_key,
         "consul_management_token": secrets.token,
         "mariadb_password": secrets.password,
+        "backup_password": secrets.password,
     }
     keep_names(params.names())
     for name, make in makers.items():

@@ -47,6 +47,7 @@ COMMANDS = {
     "rebuild": ["90", *(number for number in PHASES["90"].takes_away if PHASES[number].kind is Kind.BUILD)],
     "rotate": rotation_chapters(ROTATIONS),
     "replace": ["23", *numbers_of(Kind.BUILD)],
+    "restore": ["27", "07", "08"],
     "scale": ["21", *numbers_of(Kind.BUILD)],
 }
 #: It goes on from 03, with the packages that 02 has installed.

@@ -15,6 +15,7 @@ class Word(str, Enum):
     ORDER = "ORDER"
     DESTROY = "DESTROY"
     CANCEL = "CANCEL"
+    RESTORE = "RESTORE"
     LOSE = "LOSE"  # and how much: see :func:`typed`
 
 
@@ -113,6 +114,16 @@ class Action(str, Enum):
     # 25: recovery
     RECOVER = "recover"  # position, "living" or "stopped", and what is lost: a number of transactions, or UNKNOWN
     REJOIN = "rejoin"  # how many transactions it lacks, or "all"
+    # 26: backup
+    MAKE_REPOSITORY = "make-repository"  # the repository
+    BACKUP = "backup"  # the repository
+    FORGET_BACKUPS = "forget-backups"  # what is kept
+    REMOVE_BROKEN = "remove-broken"  # snapshots that are not complete
+    # 27: restore
+    FETCH = "fetch"  # id of the snapshot, whose it is, position
+    REPLACE_DATA = "replace-data"  # the data folder, the name under which what is in it stays
+    PUT_IN_PLACE = "put-in-place"  # id of the snapshot
+    FOUND_RESTORED = "found-restored"  # id of the snapshot
     # 29: rotation
     ROTATE = "rotate"  # what
     END_OVERLAP = "end-overlap"  # of what

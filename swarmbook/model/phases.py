@@ -39,6 +39,7 @@ class Phase:
         verifies: It only checks what stands; ``swarmbook verify`` runs these.
         takes_away: Numbers of the phases whose work it removes.
         cancels: It may remove machines, which is confirmed by a word.
+        replaces: It may put other data in the place of a database's, which is confirmed by a word.
         loses: It may give up transactions, which is confirmed by a word and their number.
         shrinks: It meets nodes that the parameters name no longer, and takes them out.
     """
@@ -55,13 +56,14 @@ class Phase:
     verifies: bool = False
     takes_away: tuple[str, ...] = ()
     cancels: bool = False
+    replaces: bool = False
     loses: bool = False
     shrinks: bool = False
 
     @property
     def removes(self) -> bool:
         """Whether it takes something away that no later run brings back: plans and records for that have to be vouched for."""
-        return bool(self.takes_away) or self.cancels or self.loses
+        return bool(self.takes_away) or self.cancels or self.loses or self.replaces
 
     @property
     def file(self) -> str:
@@ -100,6 +102,8 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("23", "replace_node", Kind.CARE, ("replacement:discard",), _MACHINE, cancels=True),
         Phase("24", "watch", Kind.CARE, ("watch:admit", "watch:deploy", "watch:prove", "watch:pictures"), _CONSUL),
         Phase("25", "recover", Kind.CARE, ("recovery:positions", "recovery:recover"), _GALERA, serves=True, loses=True),
+        Phase("26", "backup", Kind.CARE, ("backup:snapshots", "backup:take", "backup:prove"), _GALERA),
+        Phase("27", "restore", Kind.CARE, ("restore:snapshots", "restore:restore"), _GALERA, replaces=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase("30", "drill", Kind.CARE, ("drill:parts", "drill:drill"), _GALERA),
         Phase(

@@ -15,8 +15,8 @@ from pydantic import Field, StringConstraints
 from swarmbook.base.secrets import REFERENCE
 
 __all__ = [
-    "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HookTarget", "HostEntry", "HostFolder", "HostLogin", "Image", "Label", "LocalPath",
-    "Name", "Network", "Package", "Port", "RentedDomain", "Rotates", "SecretReference", "Size", "SystemCode", "User", "Word", "kind", "near_name",
+    "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HookTarget", "HostEntry", "HostFolder", "HostLogin", "Image", "Kept", "Label", "LocalPath", "Name",
+    "Network", "Package", "Port", "RentedDomain", "Repository", "Rotates", "SecretReference", "Size", "SnapshotId", "SystemCode", "User", "Word", "kind", "near_name",
 ]  # fmt: skip
 
 #: What is wanted, by the pattern that says so to a program.
@@ -70,6 +70,24 @@ LocalPath = Annotated[
         4096,
     ),
 ]
+#: As restic names it; credentials of a place come from restic's own environment, so none may stand in its address.
+Repository = Annotated[
+    str,
+    kind(
+        r"^(sftp:([A-Za-z_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z0-9_./~-]+|rest:https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?|s3:(https?://)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]+)|[\p{L}\p{N}_./~][\p{L}\p{M}\p{N}_./~@%+,= -]*)?$",
+        "a folder of this computer, sftp:[USER@]HOST:PATH, rest:URL or s3:URL/BUCKET without credentials, or empty",
+        1024,
+    ),
+]
+Kept = Annotated[
+    str,
+    kind(
+        "^([1-9][0-9]{0,3} (last|hourly|daily|weekly|monthly|yearly)(, [1-9][0-9]{0,3} (last|hourly|daily|weekly|monthly|yearly)){0,5})?$",
+        "what is kept, such as 7 daily, 4 weekly, or empty",
+        120,
+    ),
+]
+SnapshotId = Annotated[str, kind("^(latest|[0-9a-f]{8,64})$", "latest, or the id of a snapshot", 64)]
 SecretReference = Annotated[str, kind(REFERENCE, "a reference: generate, env:NAME or file:PATH", 4096)]
 #: Of a node: absolute, without `..`, and nothing in it that mount, sed or a shell would see.
 HostFolder = Annotated[

@@ -12,35 +12,13 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from swarmbook.model.phases import PHASES
+
+# isort: off
 from swarmbook.params.kinds import (
-    Address,
-    AddressEntry,
-    Database,
-    DiskDevice,
-    Domain,
-    Endpoint,
-    HookTarget,
-    HostEntry,
-    HostFolder,
-    HostLogin,
-    Image,
-    Label,
-    LocalPath,
-    Name,
-    NameOrNone,
-    Network,
-    Package,
-    Port,
-    RentedDomain,
-    Rotates,
-    SecretReference,
-    Setting,
-    Size,
-    SystemCode,
-    Table,
-    User,
-    Word,
+    Address, AddressEntry, Database, DiskDevice, Domain, Endpoint, HookTarget, HostEntry, HostFolder, HostLogin, Image, Kept, Label, LocalPath, Name,
+    NameOrNone, Network, Package, Port, RentedDomain, Repository, Rotates, SecretReference, Setting, Size, SnapshotId, SystemCode, Table, User, Word,
 )  # fmt: skip
+# isort: on
 
 __all__ = ["Params", "phase_params"]
 
@@ -61,7 +39,7 @@ class Params(BaseModel):
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     without: list[Name] = _p(
         [],
-        "02 03 04 05 06 07 08 09 20 21 22 23 24 25 29 30 90",
+        "02 03 04 05 06 07 08 09 20 21 22 23 24 25 26 27 29 30 90",
         "nodes that are gone: everything goes on without them, and what is on them stays; set by --without, which takes them out of nodes",
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
@@ -71,7 +49,7 @@ class Params(BaseModel):
     )
     wait_timeout: int = _p(
         300,
-        "01 02 03 04 05 06 07 08 09 20 21 22 23 24 25 29 30 90 91",
+        "01 02 03 04 05 06 07 08 09 20 21 22 23 24 25 26 27 29 30 90 91",
         "maximum seconds for any single wait",
         ge=10,
         le=7200,
@@ -86,7 +64,7 @@ class Params(BaseModel):
     )
     lab_base_image: Image = _p(
         "debian:trixie-slim",
-        "01 03 04 05 06 07 20 21 22 23 24 25 91",
+        "01 03 04 05 06 07 20 21 22 23 24 25 26 27 91",
         "base of the images; mmdebstrap builds one if pulling fails",
     )
     ssh_key_file: LocalPath = _p(
@@ -178,14 +156,14 @@ class Params(BaseModel):
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
     docker_api_port: Port = _p(
-        2376, "01 03 04 05 06 07 08 20 21 22 23 24 25 29 90", "port of the engine's API (mutual TLS)"
+        2376, "01 03 04 05 06 07 08 20 21 22 23 24 25 26 27 29 90", "port of the engine's API (mutual TLS)"
     )
     swarm_managers: int = _p(
         3, "00 03 05 21 22 24", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers"
     )
     swarm_autolock: bool = _p(
         False,
-        "03 05 22 25 29",
+        "03 05 22 25 27 29",
         "whether managers ask for a key, kept in the cluster's folder, whenever their engine starts",
     )
     swarm_address_pool: Network = _p("10.201.0.0/16", "03", "address pool for the swarm's networks that name no subnet")
@@ -218,10 +196,12 @@ class Params(BaseModel):
         "whether the overlay is encrypted (ESP): always, never, or auto (a new one is where every node's kernel has ESP)",
     )
     mariadb_cluster_name: Name = _p(
-        "galera", "07 08 09 20 21 22 23 24 25 29 30 90", "name of the Galera cluster, its services and its secrets"
+        "galera",
+        "07 08 09 20 21 22 23 24 25 26 27 29 30 90",
+        "name of the Galera cluster, its services and its secrets",
     )
     galera_nodes: list[Name] = _p(
-        [], "00 03 07 08 09 20 21 22 23 24 25 30", "nodes that run a Galera member; empty: all"
+        [], "00 03 07 08 09 20 21 22 23 24 25 26 27 30", "nodes that run a Galera member; empty: all"
     )
     mariadb_port: int = _p(0, "01 03 05 07 08 22", "port of each member on its host; 0: not published", ge=0, le=65535)
     mariadb_clients: list[Network] = _p(
@@ -230,7 +210,7 @@ class Params(BaseModel):
         "networks whose hosts the wall lets into mariadb_port, besides the nodes; default: all private ones",
     )
     mariadb_data_path: HostFolder = _p(
-        "", "07 21 22 23 25 30 90", "folder for the data on the node; empty: a named volume"
+        "", "07 21 22 23 25 26 27 30 90", "folder for the data on the node; empty: a named volume"
     )
     mariadb_init_scripts: LocalPath = _p(
         "",
@@ -275,6 +255,27 @@ class Params(BaseModel):
         "",
         "25",
         "the node whose member goes on after an outage of all, chosen by hand: what others have beyond it is lost; empty: the one that is right for certain",
+    )
+    backup_repository: Repository = _p(
+        "",
+        "26 27",
+        "where backups are: a folder of this computer, sftp:, rest: or s3: as restic writes them; empty: backups/CLUSTER in the book's folder",
+    )
+    backup_password: SecretReference = _p(
+        "generate",
+        "26 27",
+        "the repository's password, without which no backup can be read: generate, env:NAME or file:PATH",
+    )
+    backup_keep: Kept = _p(
+        "3 last, 7 daily, 4 weekly, 6 monthly", "26", "which backups are kept when another one was taken; empty: all"
+    )
+    backup_verify: bool = _p(False, "26", "whether 26 restores the backup for a trial, and reads every table")
+    backup_timeout: int = _p(14400, "26 27", "maximum seconds for a backup or a restore", ge=60, le=604800)
+    restore_snapshot: SnapshotId = _p(
+        "latest", "27", "the snapshot that is restored: latest, or the beginning of its id"
+    )
+    restore_cluster: NameOrNone = _p(
+        "", "27", "the cluster whose snapshot may be restored here; empty: this one's own alone"
     )
     rotate: list[Rotates] = _p(
         [],
@@ -332,8 +333,8 @@ class Params(BaseModel):
     )
     confirm: Word = _p(
         "",
-        "01 02 21 23 25 90 91",
-        "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (21, 23, 91), LOSE and the number of transactions (25)",
+        "01 02 21 23 25 27 90 91",
+        "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (21, 23, 91), LOSE and the number of transactions (25), RESTORE (27)",
     )
 
     def managers(self) -> list[str]:

@@ -109,6 +109,12 @@ def _rejoined(change: Change) -> str:
     )
 
 
+def _replaced(change: Change) -> str:
+    folder, aside, *databases = change.things
+    held = f", with the databases {', '.join(databases)}," if databases else ""
+    return f"its member stopped, and what is in {folder}/data{held} replaced; it stays as {folder}/{aside}"
+
+
 _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.TAKE_KEY: _with("SSH key taken from {}"),
     Action.GENERATE_KEY: _with("SSH key generated"),
@@ -197,6 +203,14 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.LEAVE_CONSUL: _with("Consul's {} leaves"),
     Action.RECOVER: _recovered,
     Action.REJOIN: _rejoined,
+    Action.MAKE_REPOSITORY: _with("repository made: {}"),
+    Action.BACKUP: _with("backup of its member into {}"),
+    Action.FORGET_BACKUPS: _with("backups forgotten but for {0}"),
+    Action.REMOVE_BROKEN: _with("snapshots that are not complete removed: {}"),
+    Action.FETCH: lambda change: "snapshot {} of {}, at {}, fetched and prepared".format(*change.things),
+    Action.REPLACE_DATA: _replaced,
+    Action.PUT_IN_PLACE: _with("the data of snapshot {} put in place"),
+    Action.FOUND_RESTORED: _with("cluster founded from the data of snapshot {}"),
     Action.RESTART_MEMBER: _with("member restarted"),
     Action.RENEW_SYSTEM: _with("drained, its packages brought up to date, rebooted, and taken back"),
     Action.UNLIST: _with("struck off the inventory"),

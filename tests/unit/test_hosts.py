@@ -227,7 +227,7 @@ def test_a_file_that_does_not_arrive_whole_replaces_nothing(
     host, target = fleet()["sw1"], tmp_path / "settings"
     target.write_text("before")
     cut = hosts.execute
-    monkeypatch.setattr(hosts, "execute", lambda *given: cut(*given[:-1], [b"".join(given[-1])[:-3]]))
+    monkeypatch.setattr(hosts, "execute", lambda *given: cut(*given[:4], [b"".join(given[4])[:-3]]))
     with raises(Code.COMMAND_FAILED, "sw1") as caught:
         host.put(str(target), "after, and whole")
     assert "did not arrive whole" in str(caught.value)

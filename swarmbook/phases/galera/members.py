@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from swarmbook.access.commands import sh
-from swarmbook.access.probe import Facts, Probe, container_id, line, number
+from swarmbook.access.probe import Facts, Probe, container_id, line, number, word
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.model.health import Component, GaleraState
@@ -61,6 +61,7 @@ class Member:
         mark: The bootstrap mark, put there by us: the next start bootstraps.
         used: The mark was used up by a start.
         bootstrapped: The bootstrap was completed.
+        restored: The snapshot from which a restore has put its data in place, until a member has started on it.
         alone: It may go on by itself after a stop: there is no other member.
         position: From grastate.dat; None where there is none.
         spec: Hash on its service, or nothing when there is no service.
@@ -79,6 +80,7 @@ class Member:
     mark: bool = False
     used: bool = False
     bootstrapped: bool = False
+    restored: str = ""
     alone: bool = False
     position: Position | None = None
     spec: str = ""
@@ -133,7 +135,7 @@ class Galera:
 
         Nothing where it may be one that is left out; nor where members serve and none of them founded: it has left since.
         """
-        began = (name for name, member in self.members.items() if member.bootstrapped or member.used)
+        began = (name for name, member in self.members.items() if member.bootstrapped or member.used or member.restored)
         past = self.left_out or any(member.synced for member in self.members.values())
         return next(began, "" if past else next(iter(self.members)))
 
@@ -158,6 +160,7 @@ _SCRIPT = """
 d=@{folder}
 { [ -d "$d" ] && echo folder; [ -d "$d/data/mysql" ] || [ -e "$d/data/ibdata1" ] && echo data
 for f in bootstrap bootstrap.used bootstrapped alone; do [ -e "$d/$f" ] && echo "$f"; done; } | as there
+[ ! -e "$d/restored" ] || cut -d ' ' -f 1 "$d/restored" | as restored
 [ ! -e "$d/data/grastate.dat" ] || sed -n 's/^\\(uuid\\|seqno\\): */\\1 /p' "$d/data/grastate.dat" | as position
 @!{ended} -aq | as ended
 { [ @{port} = 0 ] || ss -Hltnp "sport = :"@{port} | head -n 1; } | as port
@@ -210,6 +213,7 @@ def read_member(facts: Facts, *, image: bool, spec: str) -> Member:
         mark="bootstrap" in there,
         used="bootstrap.used" in there,
         bootstrapped="bootstrapped" in there,
+        restored=word("".join(facts.get("restored", ()))),
         alone="alone" in there,
         position=_position(facts.get("position", ())),
         spec=spec,

@@ -85,7 +85,12 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
     folder = (data_folder(params),)
     changes += [Change(name, Action.MAKE_FOLDER, folder) for name, member in members.items() if not member.folder]
     # Left over of a founding that failed; no member would take it for one of now.
-    changes += [Change(name, Action.WITHDRAW_MARK, folder) for name, member in members.items() if member.mark]
+    some_serve = any(member.synced for member in members.values())
+    changes += [
+        Change(name, Action.WITHDRAW_MARK, folder)
+        for name, member in members.items()
+        if member.mark or (member.restored and some_serve)
+    ]
     # The only member goes on after every stop; with others, one that did so might found a second cluster.
     alone = len(members) == 1 and not seen.left_out
     changes += [
@@ -121,6 +126,11 @@ def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ..
     """Plan how the cluster is founded, when no member is in service."""
     if not first:  # the founder is left out, and its data with it
         raise nobody_serves(members)
+    restored = [name for name, member in members.items() if member.restored and member.data]
+    if restored:
+        if len(restored) > 1 or any(member.data for name, member in members.items() if name not in restored):
+            raise nobody_serves(members)
+        return [Change(restored[0], Action.FOUND_RESTORED, (members[restored[0]].restored[:8],))]
     founder = members[first]
     others = {
         name: member for name, member in members.items() if name != first and (member.data or member.bootstrapped)

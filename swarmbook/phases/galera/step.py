@@ -102,6 +102,8 @@ class Bootstrap(Step[Galera, Parts]):
                 work.set_aside(change.host, change.things[0])
             for change in todo.take(Action.BOOTSTRAP):
                 work.found(change.host)
+            for change in todo.take(Action.FOUND_RESTORED):
+                work.found_restored(change.host)
             for change in todo.take(Action.AWAIT_FIRST):
                 work.wait([change.host], bootstrapping=not seen.members[change.host].bootstrapped)
             for change in todo.take(Action.REUNITE):
@@ -173,6 +175,11 @@ class Bootstrap(Step[Galera, Parts]):
     def assume(self, ahead: Forecast, params: Params, seen: Galera | None) -> Galera:
         # Nodes that are still to come have been sent the image by 03.
         known = seen or Galera({})
+        if ahead.restored:
+            node, snapshot = ahead.restored
+            new = Member(image=True, folder=True)
+            founder = {node: replace(new, data=True, restored=snapshot)}
+            return replace(known, members={name: founder.get(name, new) for name in params.members()})
         return replace(
             known, members={name: known.members.get(name) or Member(image=True) for name in params.members()}
         )

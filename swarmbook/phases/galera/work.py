@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from swarmbook.access.commands import sh
 from swarmbook.base.codes import Code
@@ -18,7 +17,7 @@ from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_ser
 from swarmbook.phases.galera.plan import REUNION_S
 from swarmbook.phases.galera.stack import Parts, document
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.member_data import MARK, data_folder
+from swarmbook.phases.support.member_data import RESTORED, data_folder, folder_made
 from swarmbook.phases.support.members import of_service, running_of, service_name
 from swarmbook.phases.support.positions import forget_positions
 from swarmbook.phases.support.preconditions import require_swarm
@@ -81,23 +80,8 @@ class Work:
         Args:
             folders: By node.
         """
-        label = f"{stack.CLUSTER_LABEL}={self._made.cluster}"
-        for_path = bool(self._params.mariadb_data_path)
-
-        def one(name: str, folder: str) -> None:
-            if for_path:
-                command = sh(
-                    "mkdir -p @{folder} && echo @{cluster} > @{mark}",
-                    folder=folder,
-                    cluster=self._made.cluster,
-                    mark=f"{folder}/{MARK}",
-                )
-            else:
-                volume = Path(folder).parent.name  # the engine keeps a volume's files in VOLUME/_data
-                command = sh("docker volume create --label @{label} @{volume} >/dev/null", label=label, volume=volume)
-            self._book.fleet[name].run(command)
-
-        self._book.fleet.each(lambda host: one(host.name, folders[host.name]), folders)
+        command = folder_made(self._params, f"{stack.CLUSTER_LABEL}={self._made.cluster}")
+        self._book.fleet.each(lambda host: host.run(command), folders)
 
     def set_aside(self, name: str, folder: str) -> None:
         """Move a half-made bootstrap aside, with the log of its failure.
@@ -156,14 +140,50 @@ class Work:
             self._remove_service(first)
             raise
 
+    def found_restored(self, name: str) -> None:
+        """Found the cluster from data that a restore has put in place.
+
+        The member is given the mark by which one goes on after an outage; it holds for this position, and for as long as we wait.
+
+        Args:
+            name: The node.
+        """
+        folder, host = data_folder(self._params), self._book.fleet[name]
+        forget_positions(self._book.cluster, self._params.mariadb_cluster_name)
+        marked = sh(
+            "cd @{folder} && read -r snapshot position < @{mark} && echo $position $(($(date +%s) + @{limit})) > recover.new "
+            "&& sync recover.new && mv -T recover.new recover",
+            folder=folder,
+            mark=RESTORED,
+            limit=self._params.wait_timeout,
+        )
+        host.run(marked)
+        try:
+            self._deploy([name])
+            self.wait([name], bootstrapping=True)
+        except SwarmbookError:
+            self._keep_log(name)
+            self._remove_service(name)
+            host.run(sh("rm -f @{mark}", mark=f"{folder}/recover"), check=False)
+            raise
+        # The cluster begins on this node, as if it had been founded there.
+        host.run(
+            sh(
+                "cd @{folder} && { [ -e bootstrapped ] || date -u +%FT%TZ > bootstrapped; } && mv -T @{mark} @{used}",
+                folder=folder,
+                mark=RESTORED,
+                used=f"{RESTORED}.used",
+            )
+        )
+
     def withdraw(self, name: str, folder: str) -> None:
-        """Take away a bootstrap mark that was not used up.
+        """Take away a bootstrap mark, or that of a restore, which was not used up.
 
         Args:
             name: The node.
             folder: Its data folder.
         """
-        self._book.fleet[name].run(sh("rm -f @{mark}", mark=f"{folder}/bootstrap"))
+        self._book.fleet[name].run(sh("rm -f @{marks}", marks=[f"{folder}/bootstrap", f"{folder}/{RESTORED}"]))
 
     def mark_alone(self, name: str, folder: str, alone: str) -> None:
         """Let the only member go on by itself after a stop, or no longer.
