@@ -212,7 +212,7 @@ FAULTS: Mapping[str, Fault] = {
     "cut": Fault(
         "The writer's machine is cut off for 15 s", _cut, 110,
         "Applications on the other side wait until there is another writer; on its own side it takes no writes, since it is alone.",
-        "The majority goes on. The swarm starts what ran on the lost machine anew when it is back; its member joins by IST.",
+        "The majority goes on. The swarm starts what ran on the lost machine again when it is back; its member joins by IST.",
     ),
     "deaf": Fault(
         "The writer's machine sends, and hears nothing, for 15 s", partial(_cut, outwards=False), 110,
@@ -258,7 +258,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "schema": Fault(
         "A table of 200,000 rows is changed under load", _schema, 40,
-        "Writes wait for as long as the change takes: Galera does it on all members at once (TOI).",
+        "Writes wait for as long as the change takes: Galera does it on all members at once (total order isolation).",
         "Nothing is lost.",
         "For a large table, use a tool that changes it in small steps, pt-online-schema-change say.",
     ),
