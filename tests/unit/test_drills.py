@@ -131,5 +131,7 @@ def test_the_page_is_what_its_figures_make() -> None:
     data = json.loads((ROOT / "docs" / "drills.json").read_text())
     results = [Result(**{**one, "wrong": tuple(one["wrong"])}) for one in data["drills"]]
     assert (ROOT / "docs" / "what-happens-when.md").read_text() == page(results, data["machine"], data["date"])
-    assert {one.fault for one in results} == set(FAULTS), "a fault was not tried"
+    assert {one.fault for one in results} <= set(FAULTS) and all(one.kept for one in results)
+    late = {fault.what for name, fault in FAULTS.items() if name not in {one.fault for one in results}}
+    assert all(f"- {what}. Not yet" in page(results, data["machine"], data["date"]) for what in late)
     assert asdict(results[0]) == {**data["drills"][0], "wrong": tuple(data["drills"][0]["wrong"])}

@@ -26,14 +26,14 @@ endpoint of [20](../notebooks/20_endpoint.ipynb). Afterwards every commit that h
 - **Whole**: until all members served again.
 - **Lost**: commits that were acknowledged and were not there afterwards, on any member.
 
-Median and worst of {seeds}.
+{seeds}.
 
 {table}
 
 {faults}
 ## What was not tried
 
-{not_here}
+{not_here}{not_yet}
 """
 
 
@@ -75,16 +75,19 @@ def page(results: Sequence[Result], machine: Mapping[str, Any], date: str) -> st
         date: When.
     """
     table = rows(results)
-    seeds = sorted({one.seed for one in results})
-    about = f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB, Linux {machine['kernel']}, {date}."
+    seeds = len({one.seed for one in results})
+    late = [fault.what for name, fault in FAULTS.items() if name not in {one.fault for one in results}]
+    beside = f"; {machine['beside']}" if "beside" in machine else ""
+    about = f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB, Linux {machine['kernel']}, {date}{beside}."
     return _HEAD.format(
         machine=about,
-        seeds=f"{len(seeds)} tries, each with what its seed draws: when it begins, whom it hits, how long it lasts",
+        seeds=f"{'One try' if seeds == 1 else f'Median and worst of {seeds} tries'} of each; a try's seed draws when it begins, whom it hits and how long it lasts",
         table="\n".join([_line(table[0]), _line(["---"] * len(table[0])), *map(_line, table[1:])]),
         faults="".join(
             _section(fault, [one for one in results if one.fault == name]) for name, fault in FAULTS.items()
         ),
         not_here="\n".join(f"- {what}. {why}" for what, why in NOT_HERE.items()),
+        not_yet="".join(f"\n- {what}. Not yet, on this occasion." for what in late),
     )
 
 
