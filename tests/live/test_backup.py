@@ -98,6 +98,7 @@ def test_a_dropped_table_comes_back(lab: Lab) -> None:
     assert not changes(lab), "a restored cluster is like any other one"
 
 
+@pytest.mark.long
 def test_what_cannot_be_restored_is_refused_before_anything_is_touched(lab: Lab, tmp_path: Path) -> None:
     backed_up(lab)
     foreign = ["backup", "--stdin", "--stdin-filename", "galera.mbstream"]
