@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from swarmbook.access.channel import MOST
+from swarmbook.access.channel import MOST, Flow
 from swarmbook.access.cluster import Cluster
 from swarmbook.access.hosts import Host, Output
 from swarmbook.access.node import Endpoint, Node
@@ -252,10 +252,10 @@ class Machine(Host):
         timeout_s: float = 60,
         quiet: bool = False,
         most: int = MOST,
-        data: bytes | None = None,
+        flow: Flow = Flow(),  # noqa: B008 - frozen
     ) -> Output:
         """As a host's, through the folder: all that a host runs or is asked goes through here."""
-        assert data is None, "no file is put on it"
+        assert flow == Flow(), "no file is put on it"
         self.before(command)
         name = self._hand_in(command)
         began = time.monotonic()

@@ -75,7 +75,7 @@ def tables_read(name: str, login: Sequence[str], *, check: bool = True) -> Probe
         login: Options by which its client logs in.
         check: Off for the checksums alone.
     """
-    checked = _sql(name, login, "CHECK") if check else Script(":")
+    checked = _sql(name, login, "CHECK") if check else sh(":")
     return Probe(
         sh("@!{check} | as checked\n@!{sums} | as sums", check=checked, sums=_sql(name, login, "CHECKSUM")), read_tables
     )
@@ -230,5 +230,5 @@ def _against_member(book: Book, host: Host, member: str, folder: str, snapshot: 
         living = host.ask(tables_read(member, ["--user=root"], check=False), timeout_s=book.params.backup_timeout)
         if host.ask(at(member, folder)).position == snapshot.position:
             equal_, other = compared(trial, living)
-            return Check(host.name, name, wanted, f"{', '.join(other)} differ" if other else f"the same for {many(equal_, 'table')}", not other)  # fmt: skip
+            return Check(host.name, name, wanted, f"different: {', '.join(other)}" if other else f"the same for {many(equal_, 'table')}", not other)  # fmt: skip
     return Check(host.name, name, wanted, "not comparable: there were commits meanwhile", True)

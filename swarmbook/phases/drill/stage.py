@@ -22,9 +22,6 @@ from swarmbook.phases.support.preconditions import labs_only, require_swarm
 
 __all__ = ["Stage"]
 
-#: All that a machine receives and sends, also what it passes on for its containers: as if its cable were pulled.
-_IN = "-t raw @{verb} PREROUTING -i eth0 -j DROP"
-_OUT = "-t mangle @{verb} POSTROUTING -o eth0 -j DROP"
 _FILL = "swarmbook-drill"
 #: Most members that a drill deals with by name: two that are hit, and one that looks on.
 _PARTS = 2
@@ -133,11 +130,12 @@ class Stage:
 
     @contextmanager
     def cut(self, node: str, *, inwards: bool = True, outwards: bool = True) -> Iterator[None]:
-        """Pull a machine's cable, or one of its two wires."""
+        """Pull a machine's cable, or one of its two wires: also for what it passes on for its containers."""
 
         def rules(verb: str) -> Script:
-            wires = (sh(f"iptables -w {rule}", verb=verb) for rule, cut in ((_IN, inwards), (_OUT, outwards)) if cut)
-            return lines(*wires)
+            into = sh("iptables -w -t raw @{verb} PREROUTING -i eth0 -j DROP", verb=verb)
+            out = sh("iptables -w -t mangle @{verb} POSTROUTING -o eth0 -j DROP", verb=verb)
+            return lines(*([into] if inwards else []), *([out] if outwards else []))
 
         self.inside(node, rules("-I"))
         try:
@@ -149,13 +147,17 @@ class Stage:
     def full(self, node: str) -> Iterator[None]:
         """Fill the disk that a member's data lies on, to the last MiB."""
         folder = f"{data_folder(self.book.params)}.{_FILL}"
-        script = """mkdir -p @{folder} && n=0
+        script = sh(
+            """mkdir -p @{folder} && n=0
 for size in @{sizes}; do
   while n=$((n + 1)); fallocate -l "$size" @{folder}/$n 2>/dev/null; do :; done
   rm -f @{folder}/$n
-done"""
+done""",
+            folder=folder,
+            sizes=[f"{2**power}M" for power in range(16, -1, -1)],
+        )
         try:
-            self.inside(node, sh(script, folder=folder, sizes=[f"{2**power}M" for power in range(16, -1, -1)]))
+            self.inside(node, script)
             yield
         finally:
             self.inside(node, sh("rm -rf @{folder}", folder=folder))
@@ -169,8 +171,9 @@ done"""
     def member(self, verb: str, node: str) -> None:
         """Do something to the container of a member; one that is not there is left alone."""
         running = of_service(service_name(self.book.params, node))
-        script = 'c=$(@!{running} -q); [ -z "$c" ] || docker @{verb} $c >/dev/null'
-        self.inside(node, sh(script, running=running, verb=verb))
+        self.inside(
+            node, sh('c=$(@!{running} -q); [ -z "$c" ] || docker @{verb} $c >/dev/null', running=running, verb=verb)
+        )
 
     def consul_killed(self, node: str) -> None:
         """Kill the containers of Consul on a machine."""
@@ -178,9 +181,12 @@ done"""
 
     def emptied(self, node: str) -> None:
         """Kill a member and take its data away: it comes back by a state transfer of everything."""
-        script = "docker kill $(@!{running} -q) >/dev/null; find @{data} -mindepth 1 -delete"
-        running = of_service(service_name(self.book.params, node))
-        self.inside(node, sh(script, running=running, data=f"{data_folder(self.book.params)}/data"))
+        script = sh(
+            "docker kill $(@!{running} -q) >/dev/null; find @{data} -mindepth 1 -delete",
+            running=of_service(service_name(self.book.params, node)),
+            data=f"{data_folder(self.book.params)}/data",
+        )
+        self.inside(node, script)
 
     def sql(self, node: str, sql: str) -> str:
         """Execute SQL in a member, as its root, in the database of applications.
