@@ -304,7 +304,7 @@ def run_in(api: Any, name: str, command: Sequence[str]) -> tuple[int, bytes]:
     url = f"{api.base_url}/v{api.api_version}/exec/{id}/start"
     answer = api.post(url, json={"Tty": False, "Detach": False}, stream=True, timeout=api.timeout)
     with contextlib.closing(answer):
-        answer.raise_for_status()
+        api._raise_for_status(answer)  # as docker-py's own methods do: its errors are known to `asked`
         framed: bytes = answer.content
 
     def ended() -> tuple[bool, int]:  # the engine notes it a moment after the last word

@@ -125,6 +125,11 @@ class SwarmNode:
             labels(spec.get("Labels")),
         )
 
+    @property
+    def name(self) -> str:
+        """What the parameters call it: the label that 03 gives it, or else its host's name."""
+        return self.labels.get("name") or self.hostname
+
 
 @dataclass(frozen=True)
 class Service:

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -205,6 +206,11 @@ class Restic:
                 finally:
                     os.close(read)
             stack.callback(_end, process)
+            # Whoever reads from it, or writes to it, waits without a limit: a place that hangs must not keep them for ever.
+            watch = threading.Timer(self._timeout_s + _GRACE_S, process.kill)
+            stack.callback(watch.cancel)
+            watch.daemon = True
+            watch.start()
             stack.enter_context(doing("here", f"restic {words[0]}"))
             yield process, out, err
 

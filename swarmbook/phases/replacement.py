@@ -77,11 +77,7 @@ class Discard(Step[Others, Params]):
             )
         finally:
             others.close()
-        managers = {
-            node.labels.get("name") or node.hostname: node.state == "ready"
-            for node in nodes
-            if node.role is Role.MANAGER
-        }
+        managers = {node.name: node.state == "ready" for node in nodes if node.role is Role.MANAGER}
         return Others(tuple(provider_for(book).parts(names)), members, managers)
 
     def want(self, book: Book, seen: Others) -> Params:

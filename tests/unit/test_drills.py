@@ -118,6 +118,11 @@ def test_rows_of_a_drill_fail_where_the_cluster_is_not_whole_by_itself() -> None
     assert [row.seen for row in bad] == ["no: sw2: no answer"]
 
 
+def test_a_fault_that_could_not_be_done_fails_though_the_cluster_is_whole() -> None:
+    bad = [row for row in result_checks(replace(RESULT, not_done="no iptables: sh: not found")) if not row.ok]
+    assert [(row.name, row.seen) for row in bad] == [("the fault was done", "no iptables: sh: not found")]
+
+
 def test_only_labs_are_broken() -> None:
     book: Any = SimpleNamespace(
         params=SimpleNamespace(provider="softlayer", cluster="shop"), cluster=SimpleNamespace(name="shop")

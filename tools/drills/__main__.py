@@ -90,9 +90,11 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     print(columns(rows(results)))
     for one in results:
-        for wrong in one.wrong:
+        for wrong in filter(None, [*one.wrong, one.not_done]):
             print(f"{one.fault}, seed {one.seed}: {wrong}", file=sys.stderr)
-    return 0 if all(one.kept and one.whole_s is not None and not one.wrong for one in results) else 1
+    return (
+        0 if all(one.kept and one.whole_s is not None and not one.wrong and not one.not_done for one in results) else 1
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from swarmbook.application.session import Session
 from swarmbook.application.tally import Seen
+from swarmbook.base.border import ours
 from swarmbook.base.errors import SwarmbookError, WaitTimeout
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
@@ -55,6 +56,7 @@ class Result:
         double_s: Longest time in which two members acknowledged commits at once, seconds.
         kept: Whether every acknowledged commit is there once, on every member, and the total holds.
         wrong: What did not hold, in words.
+        not_done: Why the fault could not be done, or not as it should; empty where it was.
     """
 
     fault: str
@@ -73,6 +75,7 @@ class Result:
     double_s: float
     kept: bool
     wrong: tuple[str, ...] = ()
+    not_done: str = ""
 
 
 class _Looking:
@@ -157,13 +160,14 @@ def hold(book: Book, name: str, seed: int, heard: Callable[[Seen], None]) -> Cou
     hit: list[str] = []
     wrong: list[str] = []
     moment: list[float] = []
+    failed: list[SwarmbookError] = []
 
     def act() -> None:
         moment.append(time.monotonic())
         try:
             hit.extend(fault.act(stage))
-        except SwarmbookError as error:
-            wrong.append(f"{error.what}: {error.seen}")
+        except Exception as error:  # in a thread of its own no one would hear of it
+            failed.append(ours(error))
 
     acting = threading.Thread(target=act)
 
@@ -193,11 +197,13 @@ def hold(book: Book, name: str, seed: int, heard: Callable[[Seen], None]) -> Cou
         if not checks.failed:
             clean(book)
         seen = looks()
+        if whole(seen, moment[0]) is not None:
+            stage.forget_aside()
     wrong += [f"{one.host}, {one.name}: wanted {one.wanted}, seen {one.seen}" for one in checks.failed]
     figures = ran.figures
     result = Result(
         name, seed, stage.writer, detected(seen, hit, moment[0]), figures.gap_s, figures.slowest_s, whole(seen, moment[0]), figures.acknowledged,
-        figures.again, figures.undone, figures.unknown, figures.stale, figures.reads, overlap(ran.seen.commits), not checks.failed, tuple(wrong),
+        figures.again, figures.undone, figures.unknown, figures.stale, figures.reads, overlap(ran.seen.commits), not checks.failed, tuple(wrong), "; ".join(f"{error.what}: {error.seen}" for error in failed),
     )  # fmt: skip
     return Course(result, ran, checks)
 

@@ -82,8 +82,10 @@ def _machine(stage: Stage) -> list[str]:
 
 def _power(stage: Stage) -> list[str]:
     back = stage.rng.sample(stage.book.params.nodes, len(stage.book.params.nodes))
-    stage.power_off(*back)
-    stage.power_on(*back)
+    try:
+        stage.power_off(*back)
+    finally:
+        stage.power_on(*back)
     return stage.nodes
 
 
@@ -120,7 +122,7 @@ def _disk(stage: Stage) -> list[str]:
 
 def _joiner(stage: Stage) -> list[str]:
     stage.emptied(stage.other)
-    stage.until(lambda: stage.transfer_begun(stage.other), 60)
+    stage.transfer_begun(stage.other)
     stage.rest(stage.rng.uniform(0, 2))
     stage.member("kill", stage.other)
     return [stage.other]
@@ -128,8 +130,7 @@ def _joiner(stage: Stage) -> list[str]:
 
 def _donor(stage: Stage) -> list[str]:
     stage.emptied(stage.other)
-    stage.until(lambda: bool(stage.donor()), 60)
-    donor = stage.donor() or stage.third
+    donor = stage.donor()
     stage.member("kill", donor)
     return [stage.other, donor]
 
@@ -152,7 +153,7 @@ def _big(stage: Stage) -> list[str]:
     stage.meanwhile(stage.writer, insert)
     stage.rest(stage.rng.uniform(1, 6))
     stage.member("kill", stage.writer)
-    stage.sql_at_last(stage.third, "DROP TABLE swarmbook_drill", 60)
+    stage.sql_at_last(stage.third, "DROP TABLE swarmbook_drill")
     return [stage.writer]
 
 

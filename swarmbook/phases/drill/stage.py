@@ -7,14 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from swarmbook.access.commands import Script, lines, sh
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, EngineUnavailable, OutOfOrder
 from swarmbook.base.plain import plain
+from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.machines.lab.machines import Machines
 from swarmbook.machines.providers.lab import LabProvider
+from swarmbook.model.health import MachineState
 from swarmbook.phases.endpoint.ways import writer_now
 from swarmbook.phases.support.member_data import data_folder
 from swarmbook.phases.support.members import member_name, of_service, service_name
@@ -22,9 +25,12 @@ from swarmbook.phases.support.preconditions import labs_only, require_swarm
 
 __all__ = ["Stage"]
 
+T = TypeVar("T")
+
+#: What fills a disk lies beside the data folder, under its name and this.
 _FILL = "swarmbook-drill"
-#: Most members that a drill deals with by name: two that are hit, and one that looks on.
-_PARTS = 2
+#: In the data folder: the data of a member that a drill has it be sent again, until all members serve.
+_ASIDE = "data.drill"
 
 
 def machines_of(book: Book) -> Machines:
@@ -67,7 +73,8 @@ class Stage:
         self._machines = machines_of(book)
         self.book, self.rng = book, rng
         self.nodes = list(book.params.members())
-        if len(self.nodes) < _PARTS:
+        self._end_earlier()
+        if len(self.nodes) < 2:
             raise OutOfOrder(
                 "a drill needs members that go on when one is hit",
                 where=f"cluster {book.cluster.name}",
@@ -89,9 +96,20 @@ class Stage:
         others = [node for node in self.nodes if node != self.writer]
         self.other = rng.choice(others)
         self.third = next((node for node in others if node != self.other), self.other)
-        said = self.inside(require_swarm(book), sh("docker node ls --format '{{.Hostname}} {{.ManagerStatus}}'"))
-        leaders = [line.split()[0].lower() for line in said.splitlines() if line.endswith(" Leader")]
-        self.leader = next((node for node in book.params.nodes if node.lower() in leaders), book.params.nodes[0])
+        listed = book.engine(require_swarm(book)).swarm_nodes()
+        self.leader = next((node.name for node in listed if node.manager == "leader"), book.params.nodes[0])
+
+    def _end_earlier(self) -> None:
+        """End what a drill that was killed has left: cut cables, full disks, members that stand still."""
+        for machine in self._machines.all():
+            if machine.name in self.book.params.nodes and machine.state is MachineState.RUNNING:
+                self.asked(machine.name, _wires("-D"))
+                self.asked(machine.name, sh("rm -rf @{folder}", folder=self._fill))
+                self.asked(machine.name, sh("docker ps -q --filter status=paused | xargs -r docker unpause"))
+
+    @property
+    def _fill(self) -> str:
+        return f"{data_folder(self.book.params)}.{_FILL}"
 
     # -- machines ----------------------------------------------------------------------------------------------
 
@@ -132,35 +150,29 @@ class Stage:
     def cut(self, node: str, *, inwards: bool = True, outwards: bool = True) -> Iterator[None]:
         """Pull a machine's cable, or one of its two wires: also for what it passes on for its containers."""
 
-        def rules(verb: str) -> Script:
-            into = sh("iptables -w -t raw @{verb} PREROUTING -i eth0 -j DROP", verb=verb)
-            out = sh("iptables -w -t mangle @{verb} POSTROUTING -o eth0 -j DROP", verb=verb)
-            return lines(*([into] if inwards else []), *([out] if outwards else []))
-
-        self.inside(node, rules("-I"))
         try:
+            self.inside(node, _wires("-I", inwards=inwards, outwards=outwards))
             yield
         finally:
-            self.inside(node, rules("-D"))
+            self.asked(node, _wires("-D", inwards=inwards, outwards=outwards))
 
     @contextmanager
     def full(self, node: str) -> Iterator[None]:
         """Fill the disk that a member's data lies on, to the last MiB."""
-        folder = f"{data_folder(self.book.params)}.{_FILL}"
         script = sh(
             """mkdir -p @{folder} && n=0
 for size in @{sizes}; do
   while n=$((n + 1)); fallocate -l "$size" @{folder}/$n 2>/dev/null; do :; done
   rm -f @{folder}/$n
 done""",
-            folder=folder,
+            folder=self._fill,
             sizes=[f"{2**power}M" for power in range(16, -1, -1)],
         )
         try:
             self.inside(node, script)
             yield
         finally:
-            self.inside(node, sh("rm -rf @{folder}", folder=folder))
+            self.inside(node, sh("rm -rf @{folder}", folder=self._fill))
 
     def engine_killed(self, node: str) -> None:
         """Kill a machine's engine; systemd starts it again."""
@@ -180,13 +192,19 @@ done""",
         self.inside(node, sh('c=$(docker ps -q --filter name=consul); [ -z "$c" ] || docker kill $c >/dev/null'))
 
     def emptied(self, node: str) -> None:
-        """Kill a member and take its data away: it comes back by a state transfer of everything."""
+        """Kill a member and move its data aside: it comes back by a state transfer of everything."""
         script = sh(
-            "docker kill $(@!{running} -q) >/dev/null; find @{data} -mindepth 1 -delete",
+            "rm -rf @{aside} && docker kill $(@!{running} -q) >/dev/null && mv -T @{data} @{aside}",
             running=of_service(service_name(self.book.params, node)),
             data=f"{data_folder(self.book.params)}/data",
+            aside=f"{data_folder(self.book.params)}/{_ASIDE}",
         )
         self.inside(node, script)
+
+    def forget_aside(self) -> None:
+        """Remove data that was moved aside: all members serve, so each has its own again."""
+        for node in self.nodes:
+            self.inside(node, sh("rm -rf @{aside}", aside=f"{data_folder(self.book.params)}/{_ASIDE}"))
 
     def sql(self, node: str, sql: str) -> str:
         """Execute SQL in a member, as its root, in the database of applications.
@@ -210,38 +228,56 @@ done""",
         """Let a fault last."""
         time.sleep(seconds)
 
-    def until(self, what: Callable[[], bool], most_s: float) -> bool:
-        """Wait for a moment that may not come, for so long at most; say whether it came."""
-        ends, pause = time.monotonic() + most_s, 0.05
-        while not (there := what()) and time.monotonic() < ends:
-            time.sleep(pause)
-            pause = min(0.5, pause * 1.2)
-        return there
+    def until(self, what: str, probe: Callable[[], tuple[bool, T]], most_s: float = 90.0) -> T:
+        """Wait for the moment in which a fault is to be done.
+
+        Raises:
+            WaitTimeout: It did not come, so the fault was not done.
+        """
+        return wait_for(
+            what, probe, timeout_s=most_s, where=", ".join(self.nodes), next="swarmbook status PARAMS", slowest_s=0.5
+        )
 
     def meanwhile(self, node: str, sql: str) -> None:
         """Execute SQL in a member and go on; what becomes of it does not matter."""
         threading.Thread(target=self.asked, args=(node, self._sql(node, sql)), daemon=True).start()
 
-    def sql_at_last(self, node: str, sql: str, most_s: float) -> None:
-        """Execute SQL as soon as a member lets it; it may be that it never does."""
+    def sql_at_last(self, node: str, sql: str) -> None:
+        """Execute SQL as soon as a member lets it.
 
-        def tried() -> bool:
+        Raises:
+            WaitTimeout: It never does.
+        """
+
+        def tried() -> tuple[bool, str]:
             try:
-                self.sql(node, sql)
-            except CommandFailed:
-                return False
-            return True
+                return True, self.sql(node, sql)
+            except CommandFailed as error:
+                return False, error.seen or ""
 
-        self.until(tried, most_s)
+        self.until(f"the member on {node} takes a statement again", tried)
 
-    def transfer_begun(self, node: str) -> bool:
-        """Tell whether a state transfer into a member is under way."""
+    def transfer_begun(self, node: str) -> None:
+        """Wait until a state transfer into a member is under way."""
         data = f"{data_folder(self.book.params)}/data"
-        return bool(
-            self.asked(node, sh("[ -e @{data}/.sst ] || [ -e @{data}/sst_in_progress ] && echo yes", data=data))
+        script = sh("[ -e @{data}/.sst ] || [ -e @{data}/sst_in_progress ] && echo yes", data=data)
+        self.until(
+            f"a state transfer into the member on {node}", lambda: ((said := self.asked(node, script)) != "", said)
         )
 
     def donor(self) -> str:
-        """Return the member that gives its data just now; nothing where none does."""
+        """Wait until a member gives its data; return its node."""
         sql = "SHOW STATUS LIKE 'wsrep_local_state_comment'"
-        return next((node for node in self.nodes if "Donor" in self.asked(node, self._sql(node, sql))), "")
+
+        def giving() -> tuple[bool, str]:
+            found = (node for node in self.nodes if "Donor" in self.asked(node, self._sql(node, sql)))
+            return (node := next(found, "")) != "", node
+
+        return self.until("a member gives its data", giving)
+
+
+def _wires(verb: str, *, inwards: bool = True, outwards: bool = True) -> Script:
+    """Build the command that pulls a machine's cable (``-I``), or plugs it in again (``-D``): also for what it passes on."""
+    into = sh("iptables -w -t raw @{verb} PREROUTING -i eth0 -j DROP", verb=verb)
+    out = sh("iptables -w -t mangle @{verb} POSTROUTING -o eth0 -j DROP", verb=verb)
+    return lines(*([into] if inwards else []), *([out] if outwards else []))

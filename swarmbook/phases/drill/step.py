@@ -84,7 +84,7 @@ def course_picture(course: Course) -> str:
 
 
 def result_checks(result: Result) -> list[Check]:
-    """Put the figures into rows; what is wrong is that the cluster did not become whole.
+    """Put the figures into rows; what can be wrong is that the fault was not done, or that the cluster did not become whole.
 
     Args:
         result: Of a drill.
@@ -92,6 +92,7 @@ def result_checks(result: Result) -> list[Check]:
     wanted = FAULTS[result.fault].wanted_s
     gap = f"{wanted:g} s are wanted" if wanted else "-"
     return [
+        Check("lab", "the fault was done", "yes", result.not_done or "yes", not result.not_done),
         Check("cluster", "noticed by a member that was not hit", "-", _seconds(result.detect_s, "not at all"), True),
         Check("application", "longest time without a commit", gap, _seconds(result.gap_s), True),
         Check("application", "slowest transfer", "-", _seconds(result.slowest_s), True),

@@ -68,7 +68,7 @@ def listing(book: Book, manager: str) -> dict[str, SwarmNode]:
     Raises:
         WorldError: The swarm has no leader.
     """
-    return {node.labels.get("name") or node.hostname: node for node in listed(book, manager)}
+    return {node.name: node for node in listed(book, manager)}
 
 
 def raft_peers(book: Book, name: str) -> dict[str, bool]:

@@ -44,9 +44,7 @@ def nodes_with(engine: Engine, stack: str) -> frozenset[str]:
         stack: Name of the stack.
     """
     key, _, value = label_of(stack).partition("=")
-    return frozenset(
-        node.labels.get("name") or node.hostname for node in engine.swarm_nodes() if node.labels.get(key) == value
-    )
+    return frozenset(node.name for node in engine.swarm_nodes() if node.labels.get(key) == value)
 
 
 def changes_for(stack: str, nodes: Iterable[str], there: frozenset[str]) -> list[Change]:
@@ -68,7 +66,7 @@ def prepare(book: Book, manager: str, changes: Iterable[Change]) -> None:
         manager: A manager's node.
         changes: Of :func:`changes_for`.
     """
-    ids = {node.labels.get("name") or node.hostname: node.id for node in book.engine(manager).swarm_nodes()}
+    ids = {node.name: node.id for node in book.engine(manager).swarm_nodes()}
     for change in changes:
         book.fleet[manager].run(
             sh("docker node update --label-add @{label} @{id}", label=change.things[0], id=ids[change.host])

@@ -144,4 +144,4 @@ def late(node: SwarmNode) -> bool:
 
 def gone(params: Params, node: SwarmNode) -> bool:
     """Tell whether a node is one that the run goes on without."""
-    return (node.labels.get("name") or node.hostname) in params.without
+    return node.name in params.without

@@ -178,7 +178,7 @@ def _forgotten(params: Params, seen: Swarm) -> list[Change]:
     ours = {local.id for local in seen.local.values()}
     changes = []
     for node in seen.nodes.values():
-        name = node.labels.get("name") or node.hostname
+        name = node.name
         if name in params.nodes and node.id not in ours:
             changes.append(Change(name, Action.FORGET, (node.id, node.role.value)))
     return changes
@@ -187,7 +187,7 @@ def _forgotten(params: Params, seen: Swarm) -> list[Change]:
 def _left_out(params: Params, seen: Swarm) -> list[Change]:
     """Plan that the swarm counts no longer on nodes that are gone: it would wait for them in the middle of an update."""
     return [
-        Change(node.labels.get("name") or node.hostname, Action.LEAVE_OUT, (node.id,))
+        Change(node.name, Action.LEAVE_OUT, (node.id,))
         for node in seen.nodes.values()
         if gone(params, node) and node.availability == "active"
     ]
