@@ -151,7 +151,7 @@ class Stage:
         """Pull a machine's cable, or one of its two wires: also for what it passes on for its containers."""
 
         try:
-            self.inside(node, _wires("-I", inwards=inwards, outwards=outwards))
+            self.inside(node, lines(sh("set -e"), _wires("-I", inwards=inwards, outwards=outwards)))
             yield
         finally:
             self.asked(node, _wires("-D", inwards=inwards, outwards=outwards))
