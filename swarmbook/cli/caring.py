@@ -22,7 +22,7 @@ def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(epilog=example("swarmbook drill params/lab.yaml --fault power"))
-@_asks
+@with_parameters
 @click.option("--fault", type=click.Choice(_FAULTS), help="What is done.  [default: drill_fault]")
 @click.option(
     "--seed",
@@ -30,6 +30,8 @@ def _asks(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="N",
     help="Draws when it begins, whom it hits and how long it lasts.  [default: drill_seed]",
 )
+@signing_key_option
+@with_json
 def drill(params: Params, fault: str | None, seed: int | None, **options: Any) -> None:
     """Do a fault to a lab while an application works, and account for every commit (30).
 
