@@ -206,7 +206,7 @@ class Restic:
                 finally:
                     os.close(read)
             stack.callback(_end, process)
-            # Whoever reads from it, or writes to it, waits without a limit: a place that hangs must not keep them for ever.
+            # Reading from it and writing to it wait without a limit: a place that hangs must not keep them for ever.
             watch = threading.Timer(self._timeout_s + _GRACE_S, process.kill)
             stack.callback(watch.cancel)
             watch.daemon = True
