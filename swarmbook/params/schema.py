@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from swarmbook.model.phases import PHASES
+from swarmbook.params.guarded import Guarded
 
 # isort: off
 from swarmbook.params.kinds import (
@@ -369,29 +370,7 @@ class Params(BaseModel):
         What the type says is :class:`Params`; what it is refuses, at once, a parameter that the phase's notebook does
         not declare.
         """
-        return cast("Params", _Guarded(self, phase))
-
-
-class _Guarded:
-    """The parameters of one phase: reading one that its notebook does not declare is an error of the library."""
-
-    def __init__(self, params: Params, phase: str) -> None:
-        self._params = params
-        self._allowed = set(phase_params(phase) if phase else Params.model_fields)
-        self.phase = phase
-
-    def __getattr__(self, name: str) -> object:
-        read = {
-            "managers": "swarm_managers",
-            "members": "galera_nodes",
-            "walled": "firewall",
-            "packages_go": "undo_packages",
-        }.get(name, name)
-        if read in Params.model_fields and read not in self._allowed:
-            raise AttributeError(
-                f"phase {self.phase} reads the parameter {read!r}, which its notebook does not declare"
-            )
-        return getattr(self._params, name)
+        return cast("Params", Guarded(self, phase, phase_params(phase) if phase else Params.model_fields))
 
 
 def phase_params(phase: str) -> list[str]:
