@@ -46,6 +46,8 @@ def _heard(lab: Lab, test: str) -> str:
     for node in lab.params["nodes"]:
         machine = Machine(lab.docker, f"swarmbook-{lab.name}-{node}")
         try:
+            if not machine.there:
+                continue
             _, said = machine.try_sh(_ASK)
         except Exception as error:
             said = str(error)
