@@ -279,8 +279,9 @@ class Lab:
     def env(self) -> dict[str, str]:
         """The caller's environment, without what would name another home or cluster."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("SWARMBOOK_")}
-        # The coverage and warnings settings of the tests' own process are not for its children, nor is the make that started it.
-        for key in ("PYTHONWARNINGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        # The coverage and warnings settings of the tests' own process are not for its children, nor is the make that started it,
+        # nor the window that readline claims to know of where pytest starts workers.
+        for key in ("PYTHONWARNINGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "COLUMNS", "LINES"):
             kept.pop(key, None)
         return {**kept, "SWARMBOOK_HOME": str(self.home)}
 

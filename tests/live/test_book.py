@@ -249,7 +249,7 @@ def test_second_run_changes_nothing_and_nobody_else_runs(lab: Lab) -> None:
                 3, "LockHeld", f"process {going.process.pid}", "run, for ", "swarmbook explain somebody-works-on-it"
             )
             assert re.search(r"for \d+ s \(since 20\d\d-", other.said), other
-        assert "swarmbook" in lab.call(["ps", "-fp", str(going.process.pid)]).expect(0).out
+        assert "swarmbook" in lab.call(["ps", "-fwwp", str(going.process.pid)]).expect(0).out
         lab.book("cancel", "--yes").refused(3, "LockHeld", f"process {going.process.pid}")
     done = going.wait().expect(0)
     assert len(lab.runs) == count + 1, "a run that was refused has left a folder"
