@@ -104,8 +104,15 @@ def test_a_parameter_that_is_changed_in_its_cell_counts(lab: Lab, address: str, 
     assert "b3" not in said(notebook.run_all())
 
 
-@pytest.mark.parametrize("name", BOOK)
+@pytest.mark.parametrize(
+    "name",
+    # A first run and the application always, the later days by night.
+    [pytest.param(name, marks=[pytest.mark.long] if name[:2] > "20" else []) for name in BOOK],
+)
 def test_all_cells_of_each_notebook_run(lab: Lab, address: str, page: Any, name: str) -> None:
+    if name[:2] > "20" and not lab.runs:
+        lab.need()
+        lab.book("run", "--only", "20").expect(0)
     notebook = Notebook(page, address, lab.home, name)
     notebook.listen()
     saved = notebook.run_all()

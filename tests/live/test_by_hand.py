@@ -106,7 +106,15 @@ def test_a_network_is_made_by_hand(lab: Lab) -> None:
     assert changes(lab)["Create the network"] == 0
 
 
-@pytest.mark.parametrize("look", [box for box in BOXES if not box.instead], ids=lambda box: box.cell)
+@pytest.mark.parametrize(
+    "look",
+    # Those of a first run always, those of later days by night.
+    [
+        pytest.param(box, id=box.cell, marks=[pytest.mark.long] if "08" < box.notebook < "90" else [])
+        for box in BOXES
+        if not box.instead
+    ],
+)
 def test_what_looks_works(lab: Lab, look: Box) -> None:
     lab.need()
     for number in {"09": ["20"], "20": ["20"], "24": ["20", "24"]}.get(look.notebook, []):
