@@ -33,6 +33,8 @@ _FIRST_S, _SLOWEST_S, _ENOUGH_S = 1.0, 3.0, 3600.0
 #: How many times as long as a look takes it rests at least, when something changes and when nothing does: a look at nodes that are
 #: busy takes longer, and a board that did not wait would add to that.
 _REST, _REST_LONG, _REST_MOST_S = 3, 12, 20.0
+#: Seconds after which a look says nothing any more of what was well: no one has watched since, and it may be another cluster.
+_FORGET_S = 120.0
 
 
 def cards(names: Sequence[str], rows: Sequence[Row], was: set[tuple[str, str]]) -> list[Card]:
@@ -136,15 +138,16 @@ class Board:
                 shown = page.at
                 with contextlib.suppress(Exception):  # the notebook may be closed
                     self._show(page.html, page.text)
-            # Another board may be looking just now: it is soon done.
-            self._over.wait(max(self._first_s / 4, page.due_s() if page is not None else self._first_s))
+            # Another board may be looking just now: what it sees is shown at the next turn.
+            self._over.wait(max(self._first_s, page.due_s() if page is not None else 0.0))
         if self._book is not None:
             self._book.close()
 
     def _page(self, before: Page | None) -> Page:
         """Look at the nodes."""
-        asked = time.monotonic()
-        was = {(str(node), str(part)) for node, part in before.was} if before is not None else set()
+        asked, asked_at = time.monotonic(), time.time()
+        watched = before is not None and asked_at - before.at < _FORGET_S
+        was = {(str(node), str(part)) for node, part in before.was} if before is not None and watched else set()
         try:
             seen = cards(self._params.nodes, self._ask(), was)
             rows = table(seen)

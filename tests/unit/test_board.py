@@ -183,6 +183,20 @@ def test_a_page_is_good_for_as_long_as_it_says(tmp_path: Path) -> None:
     assert seen == [old] and new.due_s() == 0.0, "a clock that was set back does not stop the boards"
 
 
+def test_what_was_well_before_anyone_watched_counts_no_more(home: Path, tmp_path: Path) -> None:
+    """The cluster may have been taken away and built again since."""
+    it = Board(
+        Params(nodes=["sw1"], swarm_managers=1),
+        Cluster("lab"),
+        lambda page, text: None,
+        ask=lambda: [BARE],
+        shared=SharedLook("lab", tmp_path),
+    )
+    before = Page("", "", "", [["sw1", "engine"]], time.time(), 1.0)
+    assert "✘ inactive" in it._page(before).text
+    assert "· inactive" in it._page(replace(before, at=time.time() - 3600)).text
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"html": 1}', "null"])
 def test_a_file_that_is_none_of_ours_counts_as_none(content: str, tmp_path: Path) -> None:
     shared = SharedLook("lab", tmp_path)
