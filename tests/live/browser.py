@@ -109,6 +109,14 @@ def browser_page() -> Iterator[Any]:
             browser.close()
 
 
+def _close(dialog: Any) -> None:
+    """Close a dialog, which may be gone by itself meanwhile: who waited for its button then would wait for ever."""
+    from playwright.sync_api import Error
+
+    with contextlib.suppress(Error):
+        dialog.locator("button").last.click(timeout=3000)
+
+
 class Notebook:
     """One notebook in JupyterLab, used as a person would: menus, keys, and what is on the screen.
 
@@ -124,7 +132,7 @@ class Notebook:
         # A lab's machines bring network interfaces; Chromium then breaks off what it is sending (ERR_NETWORK_CHANGED), the
         # saving of the notebook, say. A person closes that dialog and goes on; the next saving succeeds.
         dialog = page.locator(".jp-Dialog", has_text="Failed to fetch")
-        page.add_locator_handler(dialog, lambda: dialog.locator("button.jp-mod-accept").click())
+        page.add_locator_handler(dialog, lambda: _close(dialog), no_wait_after=True)
         page.goto(address.format(f"lab/tree/notebooks/{name}") + "&reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         page.get_by_text("| Idle").first.wait_for()  # in the status bar: the kernel is connected
