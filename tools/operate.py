@@ -3,7 +3,7 @@
 Usage: python -m tools.operate [--repeat 5] [--only roll scale proxy] [--out bench-results/]
 
 On a lab of its own, which it takes away. The application of 09 works meanwhile, and every commit that was acknowledged is looked for
-afterwards. Writes OUT/operate.json. A target that is missed is reported and is no failure; a commit that is missing is one. What faults
+afterwards. Writes OUT/operate.json after each change. How long something takes is no failure; a commit that is missing is one. What faults
 do (a writer killed, a machine lost, a writer that hands over) is measured by `make drills`.
 """
 
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -105,8 +105,14 @@ def under_load(lab: Lab, what: str, act: Callable[[], float]) -> Change:
             raise KeyboardInterrupt  # as a person ends it
 
     with contextlib.closing(Book("", load_params(lab.params))) as book, claimed(book.cluster.name):
-        ran = run_it(book, _MOST_S, heard, stoppable=True)
-    acting.join()
+        try:
+            ran = run_it(book, _MOST_S, heard, stoppable=True)
+            interrupted = ended[0] == float("inf")  # by a person: not by us, after the change
+        finally:
+            if acting.ident is not None:
+                acting.join()
+    if interrupted:
+        raise KeyboardInterrupt
     if failed:
         raise failed[0]
     with contextlib.closing(Book("", load_params(lab.params))) as book:  # its nodes may be other ones by now
@@ -210,6 +216,12 @@ def summary(changes: Sequence[Change], ways: dict[str, list[float]]) -> str:
     return text
 
 
+def _write(out: Path, changes: Sequence[Change], ways: Mapping[str, Sequence[float]]) -> None:
+    date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    about = {"date": date, "machine": machine(), "changes": [asdict(one) for one in changes], "transactions": ways}
+    write_atomic(out / "operate.json", json.dumps(about, indent=1) + "\n")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure, and say what was found.
 
@@ -233,22 +245,22 @@ def main(arguments: Sequence[str]) -> int:
             if "proxy" in options.only:
                 ways = proxy(lab, options.repeat)
                 print(f"transactions per second: {ways}", flush=True)
+                _write(options.out, changes, ways)
             for turn in range(options.repeat):
                 if "roll" in options.only:
                     changes.append(under_load(lab, "each of 3 restarted", lambda: lab.command("roll", "members")))
                     print(f"{turn + 1}: {changes[-1]}", flush=True)
+                    _write(options.out, changes, ways)
                 if "scale" in options.only:
                     for before, after in ((3, 5), (5, 7), (7, 3)):
                         changes.append(under_load(lab, f"{before} to {after} nodes", partial(sized, lab, after)))
                         print(f"{turn + 1}: {changes[-1]}", flush=True)
+                        _write(options.out, changes, ways)
     except (SwarmbookError, Failed) as error:
         print(error, file=sys.stderr)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         return 130
-    date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    about = {"date": date, "machine": machine(), "changes": [asdict(one) for one in changes], "transactions": ways}
-    write_atomic(options.out / "operate.json", json.dumps(about, indent=1) + "\n")
     print(summary(changes, ways))
     wrong = [each for one in changes for each in one.wrong]
     for each in wrong:

@@ -19,7 +19,7 @@ from typing import Any
 from swarmbook.access.hosts import Host
 from swarmbook.access.marked import Marked
 from swarmbook.base.errors import WorldError
-from swarmbook.base.files import runtime_folder
+from swarmbook.base.files import is_private, runtime_folder
 from swarmbook.base.words import typed
 
 __all__ = ["serve", "socket_path"]
@@ -113,8 +113,8 @@ def _pump_back(channel: Any, client: socket.socket, begins: bytes) -> None:
 
 def _prepare(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about = path.parent.stat()
-    if about.st_uid != os.getuid() or about.st_mode & 0o022:
+    if not is_private(path.parent):
+        about = path.parent.stat()
         raise WorldError(
             "another user could replace the socket",
             where=str(path.parent),

@@ -22,7 +22,7 @@ __all__ = ["PATIENCE_S", "Client", "Door", "Failed", "Login", "Session", "log_in
 #: Seconds that the server's greeting, a statement or a COMMIT is waited for: the endpoint keeps a new client waiting for 10 s at most.
 PATIENCE_S = 15.0
 #: Seconds for TCP alone, which a node that is there accepts at once, writer or not: a node that is gone costs no more than this
-#: before the next address is tried. Two packets may be lost, which are sent again after 1 s each.
+#: before the next address is tried. One packet may be lost: it is sent again after 1 s.
 _CONNECT_S = 3
 
 

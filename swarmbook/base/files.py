@@ -7,12 +7,22 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["runtime_folder", "write_atomic", "write_private"]
+__all__ = ["is_private", "runtime_folder", "write_atomic", "write_private"]
 
 
 def runtime_folder() -> Path:
     """Return the folder for what lives no longer than this user's session; it may not be there yet."""
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/swarmbook-{os.getuid()}")
+
+
+def is_private(folder: Path) -> bool:
+    """Tell whether a folder is this user's, and no one else may write to it.
+
+    Args:
+        folder: It is there.
+    """
+    about = folder.stat()
+    return about.st_uid == os.getuid() and not about.st_mode & 0o022
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:

@@ -151,7 +151,8 @@ class Board:
         try:
             seen = cards(self._params.nodes, self._ask(), was)
             rows = table(seen)
-            words, same = rows.to_text(), before is not None and rows.to_text() == before.words
+            words = rows.to_text()
+            same = before is not None and words == before.words
             title, clock = f"Cluster {self._cluster.name}", time.strftime("%H:%M:%S")
             # The table is for readers who cannot see the picture, and for pages that may hold none.
             picture = as_image(mask(topology(seen, title)))

@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from swarmbook.base.files import runtime_folder, write_atomic
+from swarmbook.base.files import is_private, runtime_folder, write_atomic
 
 __all__ = ["Page", "SharedLook"]
+
+#: Seconds for which the one that looks is waited for: its process may stand still, and would keep all others from looking.
+_STUCK_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class SharedLook:
     def __init__(self, key: str, folder: Path | None = None) -> None:
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         self._file = (folder or runtime_folder()) / f"swarmbook-board-{digest}.json"
+        self._waits_since: float | None = None
 
     def take(self, look: Callable[[Page | None], Page]) -> Page | None:
         """Return the page that is good now, made by the board whose turn it is.
@@ -74,7 +78,11 @@ class SharedLook:
             return page
         with self._turn() as ours:
             if not ours:
-                return page
+                if self._waits_since is None:
+                    self._waits_since = time.monotonic()
+                if time.monotonic() - self._waits_since < _STUCK_S:
+                    return page
+            self._waits_since = None
             page = self._read()
             if page is not None and page.due_s():  # made while we waited for our turn
                 return page
@@ -85,11 +93,9 @@ class SharedLook:
 
     def _read(self) -> Page | None:
         try:
-            with self._file.open(encoding="utf-8") as file:
-                # Whose file it is decides: the folder may be one where others write, too.
-                if os.fstat(file.fileno()).st_uid != os.getuid():
-                    return None
-                return Page(**json.load(file))
+            if not is_private(self._file.parent):  # what lies there may be another user's, and is shown as HTML
+                return None
+            return Page(**json.loads(self._file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -98,6 +104,8 @@ class SharedLook:
         """Take the turn, if it is no one else's; where no file can be made, each board looks by itself."""
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_private(self._file.parent):
+                raise PermissionError
             lock = os.open(self._file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError:
             yield True

@@ -727,7 +727,6 @@ def test_a_node_that_is_gone_stops_nothing(lab: Lab) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_a_manager_whose_machine_is_made_again_joins_in_one_run(lab: Lab) -> None:
     lab.need()
     nodes = FOUR if lab.machine("sw4").there else NODES

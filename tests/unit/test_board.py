@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from swarmbook.access.cluster import Cluster
-from swarmbook.diagnosis import board
+from swarmbook.diagnosis import board, shared_look
 from swarmbook.diagnosis.board import Board, cards, watch
 from swarmbook.diagnosis.shared_look import Page, SharedLook
 from swarmbook.diagnosis.status import Row, row_of, status_table
@@ -171,6 +171,27 @@ def test_boards_of_one_cluster_look_once_for_all(tmp_path: Path) -> None:
     assert one.take(look) == made and other.take(look) == made and len(asked) == 1
     assert stranger.take(look) == made and len(asked) == 2
     assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {"0o600"}
+
+
+def test_one_that_stands_still_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = SharedLook("lab", tmp_path), SharedLook("lab", tmp_path)
+    made = Page("<p>", "well", "well", [], time.time(), 60.0)
+    with one._turn():
+        assert other.take(lambda before: made) is None
+        monkeypatch.setattr(shared_look, "_STUCK_S", 0.0)
+        assert other.take(lambda before: made) == made
+
+
+def test_nothing_is_shared_where_other_users_may_write(tmp_path: Path) -> None:
+    """They could show us HTML of theirs, or hold the lock for ever."""
+    shared, asked = SharedLook("lab", tmp_path), []
+    foreign = Page("<p>theirs", "theirs", "theirs", [], time.time(), 60.0)
+    assert shared.take(lambda before: foreign) == foreign
+    tmp_path.chmod(0o777)
+    made = replace(foreign, html="<p>ours")
+    with SharedLook("lab", tmp_path)._turn():
+        assert shared.take(lambda before: (asked.append(before), made)[1]) == made
+    assert asked == [None]
 
 
 def test_a_page_is_good_for_as_long_as_it_says(tmp_path: Path) -> None:
