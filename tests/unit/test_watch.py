@@ -18,7 +18,7 @@ from swarmbook.base.codes import Code
 from swarmbook.cli.running import _numbers
 from swarmbook.diagnosis.metrics import exposition, row_metrics
 from swarmbook.diagnosis.status import Row
-from swarmbook.machines.images.galera.agent import Word, metrics
+from swarmbook.machines.images.galera.word import Word, metrics
 from swarmbook.model.health import Component, ContainerState, EngineState, GaleraState, Role, SwarmState
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params
@@ -176,7 +176,7 @@ def test_what_a_prometheus_says_is_cut_to_a_line() -> None:
 
 def test_the_agent_says_it_for_prometheus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ends").write_text('swarmbook_certificate_end_seconds{purpose="database"} 1800000000\n')
-    monkeypatch.setattr("swarmbook.machines.images.galera.agent.CERTIFICATES", str(tmp_path / "ends"))
+    monkeypatch.setattr("swarmbook.machines.images.galera.word.CERTIFICATES", str(tmp_path / "ends"))
     word = Word(writer=200, reader=200, read_only=False, primary=True, term=7)
 
     def read(text: str) -> dict[str, float]:

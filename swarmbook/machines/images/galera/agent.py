@@ -23,14 +23,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 
+from swarmbook.machines.images.galera.patience import PATIENT, Patience, statements
+from swarmbook.machines.images.galera.word import Word, metrics
 from swarmbook.machines.images.galera.writer import Action, Decision, Memory, Place, Row, Seen, decide
 
 PORT = 9200
-#: When the member's certificates end: they do not change while its container lives, so its entrypoint has written it down.
-CERTIFICATES = "/run/galera/certificates"
 #: Seconds from one look to the next.
 EVERY_S = 0.1
 #: Age, in seconds, from which a look says nothing any more.
@@ -134,21 +134,6 @@ class Server:
             self._client = None
 
 
-@dataclass(frozen=True)
-class Word:
-    """What the agent says, and of when it is."""
-
-    writer: int = 503
-    reader: int = 503
-    at: float = float("-inf")
-    state: str = "starting"
-    who: str = ""
-    term: int = 0
-    primary: bool = False
-    read_only: bool = True
-    why: str = ""
-
-
 class Agent:
     """Looks, decides, and does."""
 
@@ -156,7 +141,9 @@ class Agent:
         self._name = name
         self._server = Server()
         self._memory = Memory()
+        self._patience = Patience(os.environ.get("GALERA_NETWORK", "lan"))
         self._view = ""  # the view in which the row was read behind everything else
+        self._seen_view = ""
         self._leaving = False
         self._looked = 0.0
         self._said = self._state = ""
@@ -206,6 +193,7 @@ class Agent:
         if self._act(decision, seen):  # what it says now holds from the next look on
             seen = self._look(causal=False)
         self._speak(seen)
+        self._be_patient(seen)
         return seen.row is None or seen.row.writer.uuid != seen.me.uuid or not seen.primary
 
     # -- what it sees ----------------------------------------------------------------------------------------------
@@ -228,7 +216,7 @@ class Agent:
         none = not found and all(error.startswith(("ERROR 1049", "ERROR 1146")) for error in errors)
         known = bool(found) or none
         state = status["wsrep_local_state_comment"]
-        view = f"{status['wsrep_gcomm_uuid']} {status['wsrep_cluster_conf_id']}"
+        view = self._seen_view = f"{status['wsrep_gcomm_uuid']} {status['wsrep_cluster_conf_id']}"
         if causal and known:
             self._view = view
         members = [each for each in rows if each[0] == "member" and len(each) == 4]
@@ -283,6 +271,20 @@ class Agent:
         ids = [each[1] for each in self._server.ask(f"{_CLIENTS};") if each[0] == "id"]
         if ids:
             self._server.ask(*(f"KILL {int(each)};" for each in ids))
+
+    def _be_patient(self, seen: Seen) -> None:
+        """Set how long the others may be silent, where that is to change."""
+        now = time.monotonic()
+        timeouts = self._patience.due(self._seen_view, seen.primary and seen.synced, now)
+        if timeouts is None:
+            return
+        others = {place.name for place in seen.view if place.uuid != seen.me.uuid}
+        if timeouts != PATIENT and others - set(_able(seen, self._addresses)):
+            self._patience.put_off(now)
+            return
+        failed = [each[0] for each in self._server.ask(*statements(timeouts)) if each[0].startswith("ERROR")]
+        self._patience.is_set(timeouts)
+        log(f"not set: {failed[0]}" if failed else f"silent members are suspected after {timeouts.suspect_s:g} s")
 
     def _hand_over(self, row: Row, decision: Decision) -> None:
         self.word = replace(self.word, writer=404, at=time.monotonic())
@@ -345,19 +347,6 @@ class Agent:
             return 200, metrics(word, writer == 200, reader == 200, fresh)
         code = {"/writer": writer, "/reader": reader}.get(path, 400)
         return code, word.state
-
-
-def metrics(word: Word, writer: bool, reader: bool, fresh: bool) -> str:
-    """Say it as Prometheus reads it; of a look that is too old, that the member is neither, and in no primary component."""
-    found = {
-        "writer": writer, "synced": reader, "primary": fresh and word.primary, "open": fresh and not word.read_only, "term": word.term, "fresh": fresh,
-    }  # fmt: skip
-    lines = [
-        f"# TYPE swarmbook_member_{name} gauge\nswarmbook_member_{name} {int(value)}" for name, value in found.items()
-    ]
-    with contextlib.suppress(OSError), open(CERTIFICATES, encoding="ascii") as file:
-        lines.append(file.read().strip())
-    return "\n".join(lines)
 
 
 def _able(seen: Seen, addresses: dict[str, str]) -> Iterator[str]:

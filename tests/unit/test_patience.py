@@ -1,0 +1,57 @@
+"""Members are patient while the group changes, and quick once it is settled; pure."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarmbook.machines.images.galera.patience import PATIENT, QUICK, SETTLED_S, Patience, statements
+
+
+def looks(network: str, seen: list[tuple[float, str, bool]]) -> list[tuple[float, float]]:
+    """What is set and when, if all that is due is set at once: seconds, and the suspicion's."""
+    patience, found = Patience(network), []
+    for now, view, calm in seen:
+        if (due := patience.due(view, calm, now)) is not None:
+            patience.is_set(due)
+            found.append((now, due.suspect_s))
+    return found
+
+
+def test_quick_once_settled_and_patient_again_with_each_change() -> None:
+    seen = [(float(at), "one" if at < 15 else "two", at != 30) for at in range(45)]
+    assert looks("lan", seen) == [(10.0, 2.0), (15.0, 5.0), (25.0, 2.0), (30.0, 5.0), (40.0, 2.0)]
+
+
+@pytest.mark.parametrize("network", ["wan", "own"])
+def test_what_is_slow_or_the_readers_own_is_left_alone(network: str) -> None:
+    assert not looks(network, [(float(at), "one", True) for at in range(100)])
+
+
+def test_it_waits_for_the_others() -> None:
+    patience = Patience("fast")
+    patience.due("one", True, 0.0)
+    assert patience.due("one", True, SETTLED_S) == QUICK["fast"]
+    patience.put_off(SETTLED_S)
+    assert patience.due("one", True, SETTLED_S + 1) is None
+    assert patience.due("one", True, 2 * SETTLED_S) == QUICK["fast"]
+
+
+@given(st.lists(st.tuples(st.floats(0.05, 30.0), st.sampled_from("ab"), st.booleans()), max_size=60))
+def test_never_quick_within_the_time_of_a_change(steps: list[tuple[float, str, bool]]) -> None:
+    patience, now, changed, view, quick = Patience("lan"), 0.0, 0.0, "", False
+    for step, new, calm in steps:
+        now += step
+        if new != view or not calm:
+            view, changed = new, now
+        if (due := patience.due(new, calm, now)) is not None:
+            patience.is_set(due)
+            quick = due != PATIENT
+        assert quick == (now - changed >= SETTLED_S)
+
+
+def test_neither_is_ever_smaller_than_the_other_needs() -> None:
+    """Galera refuses an inactive timeout that is shorter than the suspicion's."""
+    assert "inactive" in statements(PATIENT)[0] and "suspect" in statements(QUICK["lan"])[0]
+    assert all(each.suspect_s < each.inactive_s for each in (PATIENT, *QUICK.values()))
