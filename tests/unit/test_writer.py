@@ -12,6 +12,7 @@ from swarmbook.machines.images.galera.writer import (
     CLAIM_S,
     DONOR_S,
     GRACE_S,
+    WISH_S,
     Action,
     Decision,
     Memory,
@@ -53,7 +54,9 @@ def seen(me: Place, writer: Place | None, **changes: object) -> Seen:
         (seen(A, A, synced=False), Memory(), Action.FENCE),
         # Handing over: by command, when stopping, as a donor; never to one that does not say that it is Synced.
         (seen(A, A, row=Row(7, A, C.name)), Memory(able=(B.name, C.name)), Action.HAND_OVER),
-        (seen(A, A, row=Row(7, A, C.name)), Memory(able=(B.name,)), Action.FORGET),
+        (seen(A, A, row=Row(7, A, C.name)), Memory(able=(B.name,)), Action.NOTHING),
+        (seen(A, A, row=Row(7, A, C.name)), Memory(able=(B.name,), wish=(B.name, 0.0)), Action.NOTHING),
+        (seen(A, A, row=Row(7, A, C.name)), Memory(able=(B.name,), wish=(C.name, 100 - WISH_S)), Action.FORGET),
         (seen(A, A, row=Row(7, A, "galera-x")), Memory(able=(B.name, "galera-x")), Action.FORGET),
         (seen(A, A), Memory(stopping=True), Action.HAND_OVER),
         (seen(B, A), Memory(stopping=True), Action.NOTHING),

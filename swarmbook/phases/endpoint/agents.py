@@ -31,6 +31,7 @@ class Says:
         state: wsrep's word.
         term: Of the election; 0 where there is none.
         writer_is: Name of the member that is the writer, as far as this one knows.
+        asked: Name of the member that is to be the next one; None where the agent is of a version that does not say.
     """
 
     container: str
@@ -40,6 +41,7 @@ class Says:
     state: str = ""
     term: int = 0
     writer_is: str = ""
+    asked: str | None = None
 
     @property
     def role(self) -> str:
@@ -73,7 +75,7 @@ def read_says(facts: Facts) -> Says | None:
     if not said:
         return None
     data = json.loads(said)
-    who = str(data["writer_is"])
+    who, asked = str(data["writer_is"]), data.get("asked")
     return Says(
         container_id("".join(facts["container"])),
         data["writer"] is True,
@@ -82,6 +84,7 @@ def read_says(facts: Facts) -> Says | None:
         line(str(data["state"])),
         number(str(data["term"])),
         name(who) if who else "",
+        None if asked is None else name(str(asked)) if asked else "",
     )
 
 

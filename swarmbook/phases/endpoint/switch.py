@@ -15,6 +15,9 @@ from swarmbook.phases.support.members import member_name
 
 __all__ = ["Switched", "switch_writer"]
 
+#: Seconds after which an agent's word is surely younger than the wish: a look is at most a second old.
+_KNOWN_S = 2.0
+
 
 @dataclass(frozen=True)
 class Switched:
@@ -41,7 +44,7 @@ def switch_writer(book: Book, node: str) -> Switched:
     Raises:
         UsageError: There is no member on that node.
         OutOfOrder: There is no election.
-        WorldError: The member is not Synced, or there is no writer that could hand over.
+        WorldError: The member is not Synced, or does not stay so, or there is no writer that could hand over.
         WaitTimeout: It does not hand over.
     """
     params = book.params
@@ -104,6 +107,17 @@ def switch_writer(book: Book, node: str) -> Switched:
                 wanted=f"the member on {node}",
                 seen=seen,
                 next=f"swarmbook logs PARAMS {node} says why it did not stay; then the same command again",
+            )
+        held = now.get(before)
+        dropped = held is not None and held.writer and held.asked == ""
+        if dropped and time.monotonic() - started > _KNOWN_S:
+            raise WorldError(
+                f"the writer did not hand over: the member on {node} did not stay Synced",
+                where=f"{before}, {node}",
+                wanted=f"the member on {node} Synced, and its agent within reach of the writer",
+                seen=seen,
+                next=f"swarmbook logs PARAMS {before} {node}; then the same command again",
+                code=Code.WRITER_NOT_SYNCED,
             )
         return node in now and now[node].writer, seen
 

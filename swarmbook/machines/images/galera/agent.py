@@ -320,6 +320,7 @@ class Agent:
             state=self._state,
             who=seen.row.writer.name if seen.row else "",
             term=seen.row.term if seen.row else 0,
+            asked=seen.row.asked if seen.row else "",
             primary=seen.primary,
             read_only=seen.read_only,
         )
@@ -340,7 +341,7 @@ class Agent:
         if path == "/":
             said = {
                 "member": self._name, "writer": writer == 200, "reader": reader == 200, "leaving": writer == 404, "read_only": word.read_only,
-                "state": word.state, "primary": word.primary, "term": word.term, "writer_is": word.who, "fresh": fresh, "why": word.why,
+                "state": word.state, "primary": word.primary, "term": word.term, "writer_is": word.who, "asked": word.asked, "fresh": fresh, "why": word.why,
             }  # fmt: skip
             return 200, json.dumps(said)
         if path == "/metrics":

@@ -24,6 +24,7 @@ class Word:
     state: str = "starting"
     who: str = ""
     term: int = 0
+    asked: str = ""
     primary: bool = False
     read_only: bool = True
     why: str = ""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-__all__ = ["CLAIM_S", "DONOR_S", "GRACE_S", "Action", "Decision", "Memory", "Place", "Row", "Seen", "decide"]
+__all__ = ["CLAIM_S", "DONOR_S", "GRACE_S", "WISH_S", "Action", "Decision", "Memory", "Place", "Row", "Seen", "decide"]
 
 #: Seconds that a writer which is gone from the view may take to learn that itself, before another one claims its place.
 GRACE_S = 0.3
@@ -21,6 +21,8 @@ GRACE_S = 0.3
 CLAIM_S = 1.0
 #: Seconds for which a writer may be a donor, or lag, before it gives its place to a member that is Synced.
 DONOR_S = 1.0
+#: Seconds for which the member that is to be the next writer may say nothing, or lag, before the wish is dropped.
+WISH_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,14 @@ class Memory:
         absent: Term of the writer that is not in the view, and since when.
         behind: Since when the writer, this member, has not been Synced.
         able: Names of other members that are Synced, by their own word; asked for only where it matters.
+        wish: Name of the member that is to be the next writer and does not say that it is Synced, and since when.
     """
 
     stopping: bool = False
     absent: tuple[int, float] | None = None
     behind: float | None = None
     able: tuple[str, ...] = ()
+    wish: tuple[str, float] | None = None
 
 
 class Action(str, Enum):
@@ -101,7 +105,7 @@ class Action(str, Enum):
     FENCE = "fence"
     CLAIM = "claim"
     HAND_OVER = "hand-over"
-    FORGET = "forget"  # who is to be the next one is not Synced
+    FORGET = "forget"  # who is to be the next one has not been Synced for a while
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,13 @@ def _as_writer(seen: Seen, row: Row, memory: Memory, now: float) -> Decision:
     if row.asked in able:
         return Decision(Action.HAND_OVER, able[row.asked], "by command", memory)
     if row.asked:
-        return Decision(Action.FORGET, None, f"{row.asked} is not Synced", memory)
+        # One question that finds no answer says little: on a busy machine the next one does.
+        since = memory.wish[1] if memory.wish is not None and memory.wish[0] == row.asked else now
+        memory = replace(memory, wish=(row.asked, since))
+        if row.asked not in {place.name for place in seen.view} or now - since >= WISH_S:
+            return Decision(Action.FORGET, None, f"{row.asked} is not Synced", replace(memory, wish=None))
+    else:
+        memory = replace(memory, wish=None)
     if first is not None and behind is not None and now - behind >= DONOR_S:
         return Decision(Action.HAND_OVER, first, "it is not Synced", memory)
     return Decision(
