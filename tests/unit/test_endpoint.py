@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 from unittest.mock import MagicMock
@@ -14,7 +15,7 @@ from swarmbook.cli.running import _numbers
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params
 from swarmbook.phases.endpoint import switch
-from swarmbook.phases.endpoint.agents import Says, writer_among
+from swarmbook.phases.endpoint.agents import Says, read_says, writer_among
 from swarmbook.phases.endpoint.haproxy import haproxy_cfg
 from swarmbook.phases.endpoint.step import wanted_endpoint
 from swarmbook.phases.support.ports import Users, wanted_ports
@@ -118,3 +119,29 @@ def test_a_switch_that_went_elsewhere_is_not_waited_for(monkeypatch: pytest.Monk
     with pytest.raises(WorldError, match="the member on sw3 is the writer by now") as caught:
         switch.switch_writer(cast("Book", book), "sw2")
     assert "term 6" in str(caught.value) and not isinstance(caught.value, WaitTimeout)
+
+
+def test_a_wish_that_the_writer_dropped_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen in CI: one question that found no answer, the wish was gone, and the command waited 300 s for nothing."""
+
+    def says(asked: str | None) -> dict[str, Says]:
+        return {
+            node: Says(node, node == "sw1", True, node != "sw1", "Synced", 4, "galera-sw1", asked if node == "sw1" else "")
+            for node in ("sw1", "sw2", "sw3")
+        }  # fmt: skip
+
+    looks = iter([says(""), says("galera-sw2"), says("")])
+    monkeypatch.setattr(switch, "ask_agents", lambda *_, **__: next(looks))
+    monkeypatch.setattr(switch, "_KNOWN_S", 0.0)
+    book = SimpleNamespace(params=Params(), cluster=SimpleNamespace(name="lab"), fleet=MagicMock())
+    with raises(Code.WRITER_NOT_SYNCED, "the writer did not hand over"):
+        switch.switch_writer(cast("Book", book), "sw2")
+
+
+def test_an_agent_of_an_older_image_says_nothing_of_a_wish() -> None:
+    said = {"writer": True, "reader": True, "read_only": False, "state": "Synced", "term": 4, "writer_is": "galera-sw1"}
+    facts = {"container": ["c" * 64], "says": [json.dumps(said)]}
+    older = read_says(facts)
+    newer = read_says({**facts, "says": [json.dumps({**said, "asked": "galera-sw2"})]})
+    assert older is not None and older.asked is None
+    assert newer is not None and newer.asked == "galera-sw2"
