@@ -49,8 +49,9 @@ class Held:
         source: That domain, and their server; nothing where there are none.
         first: When the first of them was begun.
         others: How many transactions of other domains there were: of one member alone.
-        reached: The number and the time of the last one before the moment that was given.
+        reached: Number and time of the last one before the moment that was given.
         beyond: Those of the first one that is not before it; None where all are.
+        follows: Those of the first one after the number that was given; None where there is none.
     """
 
     size: int
@@ -61,6 +62,7 @@ class Held:
     others: int = 0
     reached: tuple[int, datetime] | None = None
     beyond: tuple[int, datetime] | None = None
+    follows: tuple[int, datetime] | None = None
 
 
 class Reader:
@@ -76,11 +78,12 @@ class Reader:
     Args:
         domain: Of the transactions that count.
         after: Up to this number they were seen before.
+        through: The last number that counts; all by default.
         before: The moment: the first transaction of this second, or of a later one, is beyond it.
     """
 
-    def __init__(self, domain: int, *, after: int = 0, before: datetime | None = None) -> None:
-        self._domain, self._after = domain, after
+    def __init__(self, domain: int, *, after: int = 0, through: int = 1 << 64, before: datetime | None = None) -> None:
+        self._domain, self._after, self._through = domain, after, through
         self._before = before.timestamp() if before is not None else None
         self._size = self._others = 0
         self._files: list[str] = []
@@ -89,6 +92,7 @@ class Reader:
         self._first: int | None = None
         self._reached: tuple[int, int] | None = None
         self._beyond: tuple[int, int] | None = None
+        self._follows: tuple[int, int] | None = None
         self._held = bytearray()
         self._sum = 0
         self._ended = False
@@ -140,8 +144,9 @@ class Reader:
             f"{self._domain}-{self._servers.copy().pop()}" if self._servers else "",
             _when(self._first) if self._first is not None else None,
             self._others,
-            (self._reached[0], _when(self._reached[1])) if self._reached else None,
-            (self._beyond[0], _when(self._beyond[1])) if self._beyond else None,
+            _timed(self._reached),
+            _timed(self._beyond),
+            _timed(self._follows),
         )
 
     def _next(self, given: bytes) -> None:
@@ -216,6 +221,9 @@ class Reader:
         self._servers.add(server)
         if number <= self._after:
             return
+        if number > self._through:
+            self._follows = self._follows or (number, when)
+            return
         if self._first is None:
             self._first = when
         if self._beyond is None:
@@ -223,6 +231,10 @@ class Reader:
                 self._beyond = number, when
             else:
                 self._reached = number, when
+
+
+def _timed(seen: tuple[int, int] | None) -> tuple[int, datetime] | None:
+    return (seen[0], _when(seen[1])) if seen is not None else None
 
 
 def _when(seconds: int) -> datetime:

@@ -42,11 +42,8 @@ class Piece:
         history: The ``uuid`` of the cluster's history: a restored cluster counts anew from a backup, in a history of its own.
         source: Domain and server of its GTIDs, as ``DOMAIN-SERVER``.
         spans: Numbers of its transactions.
-        first: When its first transaction began to be committed, by the clock of the member that committed it.
         until: What was committed before this is in it, or in an earlier one.
-        size: Bytes of the stream.
-        seconds: How long it took.
-        complete: The logs were whole.
+        size: Bytes of the logs.
     """
 
     id: str
@@ -57,11 +54,8 @@ class Piece:
     history: str = ""
     source: str = ""
     spans: tuple[Span, ...] = ()
-    first: datetime | None = None
     until: datetime | None = None
     size: int = 0
-    seconds: float = 0.0
-    complete: bool = False
 
     @property
     def short(self) -> str:
@@ -78,20 +72,13 @@ class Piece:
         """The number of its last transaction."""
         return self.spans[-1][1] if self.spans else 0
 
-    @property
-    def waited_s(self) -> float:
-        """Seconds for which its first transaction was on the members alone: from its commit until the piece was there."""
-        if self.first is None or self.until is None:
-            return 0.0
-        return max((self.until - self.first).total_seconds(), 0.0) + self.seconds
-
 
 def tags_of(piece: Piece) -> list[str]:
-    """Return the tags that describe a piece.
+    """Return the tags that describe a piece. It is born with them: giving it others would want the repository for itself.
 
     Example:
         >>> tags_of(Piece("", datetime(2030, 1, 1), "lab", "galera", "galera-sw2", "u", "7-7", ((1, 5), (9, 9))))[4:]
-        ['history=u', 'source=7-7', 'numbers=1-5+9-9', 'state=incomplete']
+        ['history=u', 'source=7-7', 'numbers=1-5+9-9']
     """
     said = {
         "cluster": piece.cluster,
@@ -101,17 +88,10 @@ def tags_of(piece: Piece) -> list[str]:
         "source": piece.source,
         # A comma would begin another tag.
         "numbers": "+".join(f"{first}-{last}" for first, last in piece.spans[:_SPANS]),
-        "first": _seconds(piece.first),
-        "until": _seconds(piece.until),
+        "until": f"{piece.until.timestamp():.0f}" if piece.until is not None else "",
         "bytes": str(piece.size or ""),
-        "seconds": f"{piece.seconds:.1f}" if piece.complete else "",
-        "state": "complete" if piece.complete else "incomplete",
     }
     return [MARK, *(f"{key}={value}" for key, value in said.items() if value)]
-
-
-def _seconds(when: datetime | None) -> str:
-    return f"{when.timestamp():.0f}" if when is not None else ""
 
 
 def read_pieces(rows: Any) -> list[Piece]:
@@ -145,16 +125,9 @@ def _read(row: Any) -> Piece:
         said.get("history", ""),
         source,
         tuple(_span(each) for each in said.get("numbers", "").split("+") if each),
-        _time(said.get("first", "")),
-        _time(said.get("until", "")),
+        datetime.fromtimestamp(int(said["until"]), timezone.utc) if "until" in said else None,
         max(int(said.get("bytes", 0)), 0),
-        float(said.get("seconds", 0.0)),
-        said.get("state") == "complete",
     )
-
-
-def _time(text: str) -> datetime | None:
-    return datetime.fromtimestamp(int(text), timezone.utc) if text else None
 
 
 def _span(text: str) -> Span:

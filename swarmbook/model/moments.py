@@ -11,7 +11,7 @@ from enum import Enum
 from swarmbook.model.archive import Piece, Span, joined, number_of, span_in_words
 from swarmbook.model.snapshots import Snapshot
 
-__all__ = ["Moment", "Part", "Refusal", "Way", "Why", "read_moment", "shown", "way_to"]
+__all__ = ["Moment", "Part", "Reach", "Refusal", "Way", "Why", "reach_of", "read_moment", "shown", "way_to"]
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)Z?", re.ASCII)
 _GTID = re.compile(r"(\d{1,10}-\d{1,10})-(\d{1,19})", re.ASCII)
@@ -131,8 +131,15 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class _Reach:
-    """How far one backup leads, by the archive of its history."""
+class Reach:
+    """How far one backup leads, by the archive of its history.
+
+    Args:
+        base: The backup.
+        number: Of its last transaction.
+        source: Domain and server of the GTIDs.
+        pieces: Of its history.
+    """
 
     base: Snapshot
     number: int
@@ -159,6 +166,7 @@ class _Reach:
 
     @property
     def latest(self) -> str:
+        """The latest moment within reach, for a person."""
         return f"{shown(self.until)}, GTID {self.source}-{self.last}"
 
     def parts(self, through: int) -> tuple[Part, ...]:
@@ -174,6 +182,12 @@ class _Reach:
         return tuple(found)
 
     def refused(self, why: Why, earliest: str) -> Refusal:
+        """Say why no further, and where the gap is, if it is one.
+
+        Args:
+            why: Where it is none.
+            earliest: The earliest moment that can be had.
+        """
         gap = self.gap
         if gap is None or why is Why.NO_BACKUP:
             return Refusal(why, "", earliest, self.latest)
@@ -193,23 +207,29 @@ def way_to(moment: Moment, snapshots: Sequence[Snapshot], pieces: Sequence[Piece
         owner: Whose may be taken: see :attr:`Snapshot.owner`.
     """
     bases = [one for one in snapshots if one.complete and one.owner == owner]
-    held = [one for one in pieces if one.complete and one.owner == owner]
-    with_gtid = [reach for base in bases if (reach := _reach(base, held)) is not None]
+    held = [one for one in pieces if one.owner == owner]
+    with_gtid = [reach for base in bases if (reach := reach_of(base, held)) is not None]
     earliest = shown(with_gtid[0].base.ended) if with_gtid else ""
     if moment.at is not None:
         return _to_time(moment.at, bases, with_gtid, earliest)
     return _to_number(moment, with_gtid, earliest)
 
 
-def _reach(base: Snapshot, pieces: Sequence[Piece]) -> _Reach | None:
+def reach_of(base: Snapshot, pieces: Sequence[Piece]) -> Reach | None:
+    """Return how far a backup leads; None where it knows no GTID.
+
+    Args:
+        base: The backup.
+        pieces: Of the archive, of its owner.
+    """
     own = tuple(piece for piece in pieces if piece.history == base.history and piece.spans)
     source = own[-1].source if own else base.gtid.rpartition("-")[0].rpartition(",")[2]
     number = number_of(base, source) if source else None
     own = tuple(piece for piece in own if piece.source == source)
-    return _Reach(base, number, source, own) if number is not None and base.history else None
+    return Reach(base, number, source, own) if number is not None and base.history else None
 
 
-def _to_time(at: datetime, bases: Sequence[Snapshot], reaches: Sequence[_Reach], earliest: str) -> Way | Refusal:
+def _to_time(at: datetime, bases: Sequence[Snapshot], reaches: Sequence[Reach], earliest: str) -> Way | Refusal:
     before = [base for base in bases if base.ended <= at]
     if not before:
         return Refusal(Why.NO_BACKUP, "", earliest, reaches[-1].latest if reaches else "")
@@ -225,7 +245,7 @@ def _to_time(at: datetime, bases: Sequence[Snapshot], reaches: Sequence[_Reach],
     return Way(reach.base, reach.source, reach.parts(min(ends)), at)
 
 
-def _to_number(moment: Moment, reaches: Sequence[_Reach], earliest: str) -> Way | Refusal:
+def _to_number(moment: Moment, reaches: Sequence[Reach], earliest: str) -> Way | Refusal:
     ours = [reach for reach in reaches if reach.source == moment.source]
     # The latest history first, and of that the latest backup.
     for reach in reversed(ours):

@@ -79,6 +79,9 @@ def test_where_a_moment_is() -> None:
 
     assert at(99) == (None, 5) and at(101) == (6, 7) and at(104) == (10, None)
     assert at(103) == (6, 7), "what comes behind it stays out, whatever its own time"
+    ended = held(STREAM, through=6)
+    assert ended.reached is not None and ended.reached[0] == 6 and ended.beyond is None
+    assert ended.follows is not None and ended.follows[0] == 7
     assert at(100, after=6) == (None, 7), "what was replayed before does not count"
 
 
@@ -120,7 +123,7 @@ def test_what_is_no_binary_log_is_refused(stream: bytes) -> None:
 def piece(*spans: tuple[int, int], until: float = 0, **other: Any) -> Piece:
     made = Piece(
         f"{spans[-1][1] if spans else 0:064x}", NOW + timedelta(seconds=until), "lab", "galera", "galera-sw3", UUID, "7-7", spans,
-        NOW, NOW + timedelta(seconds=until), 9, 1.0, True,
+        NOW + timedelta(seconds=until), 9,
     )  # fmt: skip
     return replace(made, **other)
 
@@ -133,14 +136,14 @@ def base(number: int, at: float = 0, **other: Any) -> Snapshot:
 
 
 def test_tags_say_all_of_a_piece() -> None:
-    pieces = [piece((1, 5), (9, 12), until=1), piece(until=2, complete=False, seconds=0.0)]
+    pieces = [piece((1, 5), (9, 12), until=1), piece(until=2)]
     rows = [{"id": one.id, "time": one.time.isoformat(), "tags": tags_of(one)} for one in pieces]
     assert read_pieces([*rows, {"id": "f" * 64, "time": "x", "tags": ["swarmbook"]}, {"id": "0"}]) == pieces
     assert not any("," in tag or len(tag) > 1000 for one in pieces for tag in tags_of(one))
-    assert pieces[0].waited_s == 2.0 and pieces[0].last == 12
+    assert pieces[0].last == 12
 
 
-@pytest.mark.parametrize("tag", ["numbers=5", "numbers=5-4", "first=today", "bytes=many", "source=x"])
+@pytest.mark.parametrize("tag", ["numbers=5", "numbers=5-4", "until=today", "bytes=many", "source=x"])
 def test_what_is_no_piece_is_refused(tag: str) -> None:
     with pytest.raises(ValueError):
         read_pieces([{"id": "f" * 64, "time": "2030-01-01T00:00:00Z", "tags": ["swarmbook-binlog", tag]}])

@@ -356,11 +356,11 @@ def test_a_snapshot_is_there_when_it_is_whole_and_not_before(repository: Restic)
     repository.make()
     assert repository.exists() and repository.snapshots() == []
     begun = one(1, complete=False, position="", size=0, seconds=0.0, server="")
-    with pytest.raises(ZeroDivisionError), repository.intake(begun, FILE) as intake:
+    with pytest.raises(ZeroDivisionError), repository.intake("lab", tags_of(begun), FILE) as intake:
         intake.write(STREAM)
         _ = 1 / 0
     assert repository.snapshots() == [] and not list(Path(repository.repository, "locks").iterdir())
-    with repository.intake(begun, FILE) as intake:
+    with repository.intake("lab", tags_of(begun), FILE) as intake:
         intake.write(STREAM)
         intake.commit(60)
     assert [each.complete for each in repository.snapshots()] == [False]
@@ -379,7 +379,7 @@ def test_what_restic_does_not_do_has_a_code(repository: Restic, tmp_path: Path) 
     repository.make()
     with raises(Code.REPOSITORY_PASSWORD):
         Restic(repository.repository, Secret("x", "not-That-Password-1"), 60).exists()
-    with repository.intake(one(1), FILE) as intake:
+    with repository.intake("lab", tags_of(one(1)), FILE) as intake:
         intake.write(random.Random(1).randbytes(3 << 20))
         intake.commit(60)
         with raises(Code.SNAPSHOT_DAMAGED):
@@ -435,7 +435,7 @@ def test_restic_gets_no_password_by_its_command_line_or_environment(
 
 
 def test_restic_that_ends_before_the_stream_does(repository: Restic) -> None:
-    with raises(Code.REPOSITORY_NOT_THERE), repository.intake(one(1), FILE) as intake:
+    with raises(Code.REPOSITORY_NOT_THERE), repository.intake("lab", tags_of(one(1)), FILE) as intake:
         while True:
             intake.write(bytes(1 << 20))
 
