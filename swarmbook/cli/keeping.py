@@ -17,6 +17,9 @@ from swarmbook.params import Params, params_from_record
 
 __all__ = ["archive", "backup", "restore"]
 
+#: Less than a minute: cron starts the next one then, whether or not this one has ended.
+_PATIENCE_S = 50
+
 
 @click.command(epilog=example("swarmbook backup params/lab.yaml"))
 @with_parameters
@@ -50,7 +53,7 @@ def archive(params: Params, as_json: bool) -> None:
     known_secrets(params)
     book = Book("26", params)
     try:
-        rows = archived(book)
+        rows = archived(book, _PATIENCE_S)
     finally:
         book.close()
     if not rows:

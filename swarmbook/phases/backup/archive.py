@@ -36,15 +36,16 @@ _LAST_WORDS = 2000
 @look(hosts=1, sentence="archived the binary logs of a member")
 def archive(book: Book) -> Table | list[Check]:
     """Archive what the members have committed since the last time; nothing where they write no binary log."""
-    rows = archived(book)
+    rows = archived(book, book.params.backup_timeout)
     return rows or Table(["binary logs"], [["none: mariadb_binlog_days is 0, so the members write none"]])
 
 
-def archived(book: Book) -> list[Check]:
+def archived(book: Book, patience_s: float) -> list[Check]:
     """Archive what the members have committed since the last time.
 
     Args:
         book: The open book.
+        patience_s: Seconds to wait where another command has the repository for itself.
 
     Returns:
         What is archived now; nothing where the members write no binary log.
@@ -60,7 +61,7 @@ def archived(book: Book) -> list[Check]:
     log = book.fleet[node].ask(written(container))
     if not log.on:
         return []
-    with alone_at(book, params.backup_timeout):
+    with alone_at(book, patience_s):
         _, there, found = seen_in(book)
         bases = _bases(book, found if there else [], owner, log)
         restic = repository_of(book)
