@@ -39,7 +39,7 @@ class Piece:
         cluster: The book's cluster.
         database: The parameter ``mariadb_cluster_name``.
         member: It was taken from.
-        history: The ``uuid`` of the cluster's history: a restored cluster counts anew from a backup, in a history of its own.
+        history: The ``uuid`` of the cluster's history: a restored cluster counts on from a backup, in a history of its own.
         source: Domain and server of its GTIDs, as ``DOMAIN-SERVER``.
         spans: Numbers of its transactions.
         until: What was committed before this is in it, or in an earlier one.

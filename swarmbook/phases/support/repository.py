@@ -59,7 +59,7 @@ def repository_of(book: Book) -> Restic:
 
 @contextlib.contextmanager
 def alone_at(book: Book, limit_s: float) -> Iterator[None]:
-    """Have the repository for oneself, as far as this folder's commands go: restic refuses where two want that at once.
+    """Have the repository alone, as far as this folder's commands go: restic refuses where two want that at once.
 
     A backup takes hours and holds the cluster all the time; the archive has to go on meanwhile. So it is not the cluster's lock.
 
