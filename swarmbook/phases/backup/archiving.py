@@ -113,12 +113,13 @@ def _take(book: Book, restic: Restic, node: str, container: str, log: Written, l
     """Stream the logs that the archive lacks into a new piece."""
     params, began = book.params, time.monotonic()
     now = book.fleet[node].ask(closed(container, log.domain))
+    until = datetime.fromtimestamp(now.until, timezone.utc)
     logs, span = lacked(now.logs, last)
     if not logs:
         return None
     piece = Piece(
         "", datetime.now(timezone.utc), book.cluster.name, params.mariadb_cluster_name, member_name(params, node),
-        log.history, log.source, (span,), now.until, sum(each.size for each in logs),
+        log.history, log.source, (span,), until, sum(each.size for each in logs),
     )  # fmt: skip
     # They say what they hold. Where something is missing in the middle, the piece is given the tags of what it holds indeed.
     for _ in range(2):
@@ -127,7 +128,7 @@ def _take(book: Book, restic: Restic, node: str, container: str, log: Written, l
         )
         if id_:
             ended = datetime.now(timezone.utc)
-            waited = (now.until - held.first).total_seconds() if held.first else 0.0
+            waited = (until - held.first).total_seconds() if held.first else 0.0
             passed = time.monotonic() - began
             return _New(replace(piece, id=id_, time=ended), max(waited, 0.0) + passed, passed)
         piece = replace(piece, spans=held.spans)

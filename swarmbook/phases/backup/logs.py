@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import pairwise
 
 from swarmbook.access.commands import Script, sh
@@ -107,11 +106,11 @@ class Closed:
     """The logs of a member, after the last of them was closed and another one begun.
 
     Args:
-        until: Before this; what was committed until then, on any member, is in those that are closed.
+        until: Seconds since 1970; what was committed until then, on any member, is in those that are closed.
         logs: All of them, in order; the last one is being written.
     """
 
-    until: datetime
+    until: int
     logs: tuple[Log, ...]
 
 
@@ -152,7 +151,7 @@ def read_closed(facts: Facts, domain: int) -> Closed:
     if len(logs) != len(sizes) or not 0 < len(logs) <= _MOST:
         raise ValueError(f"{len(sizes)} binary logs, and {len(logs)} that say what was before them")
     until = number("".join(facts["until"]).strip(), 1 << 33)
-    return Closed(datetime.fromtimestamp(until, timezone.utc), tuple(logs))
+    return Closed(until, tuple(logs))
 
 
 def lacked(logs: Sequence[Log], last: int) -> tuple[list[Log], Span]:
