@@ -116,8 +116,8 @@ class Closed:
 
 #: The member waits until it has what others had committed when it was asked. LOCAL: the others' logs go on.
 _CLOSE = (
-    "SELECT UNIX_TIMESTAMP(); SET SESSION wsrep_sync_wait = 1; SELECT 1 FROM mysql.global_priv LIMIT 0; "
-    "SET SESSION wsrep_sync_wait = 0; FLUSH LOCAL BINARY LOGS"
+    "SET @until = UNIX_TIMESTAMP(); SET SESSION wsrep_sync_wait = 1; SELECT 1 FROM mysql.global_priv LIMIT 0; "
+    "SET SESSION wsrep_sync_wait = 0; FLUSH LOCAL BINARY LOGS; SELECT CAST(@until AS UNSIGNED)"
 )
 _CLOSED = """q() { docker exec --interactive @{container} mariadb --user=root --batch --skip-column-names "$@"; }
 q -e @{close} </dev/null | as until
