@@ -178,7 +178,7 @@ def stream(container: str, folder: str, names: Sequence[str]) -> Script:
         names: Which.
     """
     return sh(
-        "docker exec --user mysql @{container} tar --create --directory @{folder} @{names}",
+        "docker exec --user mysql @{container} tar --create --file=- --directory @{folder} @{names}",
         container=container,
         folder=folder,
         names=names,

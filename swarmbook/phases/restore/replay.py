@@ -106,7 +106,7 @@ def _fetch(
         )
         host.run(made)
         reader = Reader(int(way.source.partition("-")[0]), after=part.after, through=part.through, before=way.before)
-        unpack = container(name, folder, image, "tar", ["--extract", f"--directory={AT}/{inner}"])
+        unpack = container(name, folder, image, "tar", ["--extract", "--file=-", f"--directory={AT}/{inner}"])
         flow = Flow(sent=_checked(restic, part, reader))
         done = host.run(unpack, check=False, timeout_s=book.params.backup_timeout, flow=flow)
         if not done.ok:
