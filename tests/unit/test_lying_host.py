@@ -75,6 +75,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.backup.trial:at": [("a" * 12, "/x")],
     "swarmbook.phases.backup.logs:written": [("a" * 12,)],
     "swarmbook.phases.backup.logs:closed": [("a" * 12, 41234)],
+    "swarmbook.phases.restore.replay:recovered": [("swarmbook-restore", "/x/restore.new", "galera:1")],
     "swarmbook.phases.support.throwaway:starts": [("swarmbook-trial",)],
     "swarmbook.phases.restore.place:place_on": [(Params(), "sw1")],
     "swarmbook.phases.scale.extent:_stacks": [("sw1", "galera")],

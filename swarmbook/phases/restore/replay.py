@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,11 +12,13 @@ from swarmbook.access.binlog import Held, Reader, Unwhole
 from swarmbook.access.channel import Flow
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.hosts import Host
+from swarmbook.access.probe import Facts, Probe
 from swarmbook.access.restic import Restic
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import CommandFailed, SwarmbookError, WorldError
 from swarmbook.base.secrets import mask
 from swarmbook.book.book import Book
+from swarmbook.model.archive import number_of
 from swarmbook.model.moments import Part, Way, shown
 from swarmbook.phases.support.repository import LOGS
 from swarmbook.phases.support.throwaway import LOGIN, started
@@ -25,6 +28,9 @@ __all__ = ["LOGS_FOLDER", "Reached", "replay"]
 
 #: In the restored data, until they are replayed: a name that a server takes for no schema.
 LOGS_FOLDER = ".replay"
+_POSITION = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}:-?[0-9]{1,19}(?:,[0-9]{1,10}-[0-9]{1,10}-[0-9]{1,19})?"
+)
 _LAST_WORDS = 2000
 #: Seconds in which the server may write what it has in memory.
 _STOP_S = 600
@@ -66,6 +72,7 @@ def replay(book: Book, restic: Restic, node: str, way: Way, image: str, name: st
     """
     host, cleared = book.fleet[node], removed(name, folder)
     try:
+        _require_base(host, way, image, name, folder)
         fetched, reached = _fetch(book, restic, host, way, image, name, folder)
         if fetched:
             _apply(book, host, way, fetched, image, name, folder)
@@ -78,6 +85,42 @@ def replay(book: Book, restic: Restic, node: str, way: Way, image: str, name: st
         raise
     book.keep_files({"restored-to.json": json.dumps({"snapshot": way.base.id, "gtid": reached.gtid, "said": str(reached)}, indent=2) + "\n"})  # fmt: skip
     return reached
+
+
+def recovered(name: str, folder: str, image: str) -> Probe[str]:
+    """Ask the storage engine of restored data for the last transaction in it: ``UUID:SEQNO,GTID``; nothing where it does not say.
+
+    Args:
+        name: Of the container that asks.
+        folder: The data, on the node.
+        image: The members' image.
+    """
+    options = [
+        f"--defaults-file={AT}/backup-my.cnf", f"--datadir={AT}", "--tmpdir=/tmp", "--pid-file=/tmp/recover.pid", "--socket=/tmp/recover.sock", "--skip-networking",
+        "--plugin-load-add=auth_ed25519", "--binlog-format=ROW", "--wsrep-on=ON", "--wsrep-provider=/usr/lib/galera/libgalera_smm.so", "--wsrep-recover",
+    ]  # fmt: skip
+    script = sh(
+        "@!{run} 2>&1 </dev/null | sed -n 's/.*WSREP: Recovered position: *//p' | tail -n 1 | as position",
+        run=container(name, folder, image, "mariadbd", options),
+    )
+
+    def read(facts: Facts) -> str:
+        said = "".join(facts["position"]).strip()
+        if said and not _POSITION.fullmatch(said):
+            raise ValueError(f"no position: {said[:80]!r}")
+        return said
+
+    return Probe(script, read)
+
+
+def _require_base(host: Host, way: Way, image: str, name: str, folder: str) -> None:
+    """Refuse where the data does not end with the transaction that the backup's tags name: one would be left out, or done twice."""
+    wanted = f"{way.base.position},{way.source}-{number_of(way.base, way.source)}"
+    seen = host.ask(recovered(name, folder, image), timeout_s=_STOP_S)
+    if seen != wanted:
+        raise _unreplayed(
+            host.name, f"the backup ends with {seen or 'an unknown transaction'}, and its tags say {wanted}"
+        )
 
 
 @dataclass(frozen=True)
