@@ -97,7 +97,7 @@ def recovered(name: str, folder: str, image: str) -> Probe[str]:
     """
     options = [
         f"--defaults-file={AT}/backup-my.cnf", f"--datadir={AT}", "--tmpdir=/tmp", "--pid-file=/tmp/recover.pid", "--socket=/tmp/recover.sock", "--skip-networking",
-        "--plugin-load-add=auth_ed25519", "--binlog-format=ROW", "--wsrep-on=ON", "--wsrep-provider=/usr/lib/galera/libgalera_smm.so", "--wsrep-recover",
+        "--plugin-load-add=auth_ed25519", "--binlog-format=ROW", "--wsrep-on=ON", "--wsrep-provider=/usr/lib/galera/libgalera_smm.so", "--wsrep-cluster-address=gcomm://", "--wsrep-gtid-mode=ON", "--wsrep-recover",
     ]  # fmt: skip
     script = sh(
         "@!{run} 2>&1 </dev/null | sed -n 's/.*WSREP: Recovered position: *//p' | tail -n 1 | as position",
