@@ -189,7 +189,7 @@ def _apply(book: Book, host: Host, way: Way, logs: list[_Fetched], image: str, n
     work = f"{AT}/{LOGS_FOLDER}"
     # It writes a log itself: in that its own numbers can be read. What is lost in a crash is done again from the beginning.
     options = [
-        f"--tmpdir={work}/scratch", f"--log-error={work}/said", f"--log-bin={work}/done", "--log-slave-updates=ON", "--sync-binlog=0", "--max-allowed-packet=1G",
+        f"--tmpdir={work}/scratch", f"--log-error={work}/said.err", f"--log-bin={work}/done", "--log-slave-updates=ON", "--sync-binlog=0", "--max-allowed-packet=1G",
         "--innodb-flush-log-at-trx-commit=0", "--skip-slave-start", "--character-set-server=utf8mb4",
     ]  # fmt: skip
     again = "swarmbook restore PARAMS --to MOMENT; the database was not touched"
@@ -206,7 +206,7 @@ def _apply(book: Book, host: Host, way: Way, logs: list[_Fetched], image: str, n
         "docker stop --time @{limit} @{name} >/dev/null && grep -q 'Shutdown complete' @{said}",
         limit=_STOP_S,
         name=name,
-        said=f"{folder}/{LOGS_FOLDER}/said",
+        said=f"{folder}/{LOGS_FOLDER}/said.err",
     )
     if not host.run(stopped, check=False, timeout_s=_STOP_S + 60).ok:
         raise _unreplayed(host.name, "the server did not stop as it should")
