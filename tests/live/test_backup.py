@@ -102,8 +102,8 @@ def test_a_dropped_table_comes_back(lab: Lab) -> None:
 
 def gtid(lab: Lab, node: str = NODES[0]) -> str:
     """Of the last transaction on a member, of those that Galera replicates."""
-    (row,) = ask(lab, node, "SELECT WSREP_LAST_SEEN_GTID()")
-    return str(row[0])
+    ((found,),) = ask(lab, node, "SELECT WSREP_LAST_SEEN_GTID()")
+    return found.decode() if isinstance(found, bytes) else str(found)
 
 
 def level(lab: Lab) -> bool:
