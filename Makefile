@@ -95,6 +95,11 @@ drills: $(DEV) ## each fault on a lab while an application works, every commit a
 	@tools/needs.sh root docker
 	@$(BIN)/python -m tools.drills $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only $(ONLY),--docs)
 
+.PHONY: bench-operate
+bench-operate: $(DEV) ## restarts, more nodes and fewer, and the endpoint's cost, while an application works; ONLY="roll" REPEAT=5; writes bench-results/
+	@tools/needs.sh root docker sysbench
+	@$(BIN)/python -m tools.operate $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ONLY),--only $(ONLY))
+
 .PHONY: destroy
 destroy: $(READY) ## takes the lab's cluster and machines away
 	@$(BIN)/swarmbook cancel $(PARAMS) --yes

@@ -386,7 +386,7 @@ class Cluster:
             wanted="no other run",
             seen=f"{owner.get('user', '?')}@{owner.get('host', '?')}, process {owner.get('pid', '?')}: {owner.get('what', '?')}, "
             f"for {max(0.0, time.time() - since):.0f} s (since {stamp})",
-            next=f"wait for it, or look at the process: ps -fp {owner.get('pid', 'PID')}",
+            next=f"wait for it, or look at the process: ps -fwwp {owner.get('pid', 'PID')}",
         )
 
 

@@ -11,7 +11,6 @@ import hashlib
 import os
 import socket
 import socketserver
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from swarmbook.access.hosts import Host
 from swarmbook.access.marked import Marked
 from swarmbook.base.errors import WorldError
+from swarmbook.base.files import runtime_folder
 from swarmbook.base.words import typed
 
 __all__ = ["serve", "socket_path"]
@@ -39,7 +39,7 @@ def socket_path(cluster: str, node: str) -> Path:
         cluster: The cluster's name.
         node: The node's name.
     """
-    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/swarmbook-{os.getuid()}")
+    folder = runtime_folder()
     path = folder / f"swarmbook-{cluster}-{node}.sock"
     if len(os.fsencode(path)) <= _LONGEST:
         return path

@@ -19,8 +19,11 @@ from swarmbook.base.wait import wait_for
 
 __all__ = ["PATIENCE_S", "Client", "Door", "Failed", "Login", "Session", "log_in"]
 
-#: Seconds that a connection, a statement or a COMMIT is waited for: the endpoint keeps a new client waiting for 10 s at most.
+#: Seconds that the server's greeting, a statement or a COMMIT is waited for: the endpoint keeps a new client waiting for 10 s at most.
 PATIENCE_S = 15.0
+#: Seconds for TCP alone, which a node that is there accepts at once, writer or not: a node that is gone costs no more than this
+#: before the next address is tried. Two packets may be lost, which are sent again after 1 s each.
+_CONNECT_S = 3
 
 
 class Failed(WorldError):
@@ -152,7 +155,7 @@ def log_in(where: str, host: str, port: int, login: Login, context: ssl.SSLConte
             password=login.password.reveal().encode(),
             database=login.database,
             ssl=context,
-            connect_timeout=int(PATIENCE_S),
+            connect_timeout=_CONNECT_S,
             read_timeout=PATIENCE_S,
             write_timeout=PATIENCE_S,
         )

@@ -7,7 +7,12 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_atomic", "write_private"]
+__all__ = ["runtime_folder", "write_atomic", "write_private"]
+
+
+def runtime_folder() -> Path:
+    """Return the folder for what lives no longer than this user's session; it may not be there yet."""
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/swarmbook-{os.getuid()}")
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:

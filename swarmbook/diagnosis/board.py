@@ -17,6 +17,7 @@ from swarmbook.access.cluster import Cluster
 from swarmbook.base.markup import tag
 from swarmbook.base.secrets import mask
 from swarmbook.book.book import Book
+from swarmbook.diagnosis.shared_look import Page, SharedLook
 from swarmbook.diagnosis.status import Row, status
 from swarmbook.model.checks import Table
 from swarmbook.model.health import Agent, ContainerState, EngineState, GaleraState, Role, SwarmState
@@ -29,9 +30,11 @@ __all__ = ["Board", "cards", "watch"]
 _PARTS = ("machine", "engine", "manager", "Consul", "Galera")
 #: Seconds between looks, when something changes and when nothing does; and after how many it stops.
 _FIRST_S, _SLOWEST_S, _ENOUGH_S = 1.0, 3.0, 3600.0
-#: How many times as long as a look takes it rests at least, when something changes and when nothing does: many notebooks may
-#: be open, each with a board, and a look at nodes that are busy takes longer; boards that did not wait would add to that.
+#: How many times as long as a look takes it rests at least, when something changes and when nothing does: a look at nodes that are
+#: busy takes longer, and a board that did not wait would add to that.
 _REST, _REST_LONG, _REST_MOST_S = 3, 12, 20.0
+#: Seconds after which a look says nothing any more of what was well: no one has watched since, and it may be another cluster.
+_FORGET_S = 120.0
 
 
 def cards(names: Sequence[str], rows: Sequence[Row], was: set[tuple[str, str]]) -> list[Card]:
@@ -96,6 +99,7 @@ class Board:
         ask: How the nodes are.
         first_s: Seconds between looks when something changes.
         slowest_s: And when nothing does.
+        shared: What other boards of the cluster see, too.
     """
 
     def __init__(
@@ -107,11 +111,12 @@ class Board:
         ask: Callable[[], Sequence[Row]] | None = None,
         first_s: float = _FIRST_S,
         slowest_s: float = _SLOWEST_S,
+        shared: SharedLook | None = None,
     ) -> None:
         self._params, self._cluster, self._show = params, cluster, show
         self._ask = ask or self._look
         self._first_s, self._slowest_s = first_s, slowest_s
-        self._was: set[tuple[str, str]] = set()
+        self._shared = shared or SharedLook(_key(params, cluster))
         self._over = threading.Event()
         self._book: Book | None = None
         self._inventory = ""
@@ -126,31 +131,39 @@ class Board:
         self._over.set()
 
     def _run(self) -> None:
-        pause, before, began = self._first_s, "", time.monotonic()
+        began, shown = time.monotonic(), 0.0
         while not self._over.is_set() and time.monotonic() - began < _ENOUGH_S:
-            asked = time.monotonic()
-            try:
-                seen = cards(self._params.nodes, self._ask(), self._was)
-                words = table(seen).to_text()
-                pause = self._first_s if words != before else min(pause * 1.5, self._slowest_s)
-                rest, before = _REST if words != before else _REST_LONG, words
-                self._display(seen)
-            except Exception as error:  # reported, and no more: a board that fails must not disturb the work below it
-                pause, rest, before = self._slowest_s, _REST_LONG, ""
-                text = mask(f"the board cannot refresh: {getattr(error, 'what', None) or error}")
+            page = self._shared.take(self._page)
+            if page is not None and page.at != shown:
+                shown = page.at
                 with contextlib.suppress(Exception):  # the notebook may be closed
-                    self._show(tag("p", "✘ ", text), text)
-            self._over.wait(max(pause, min(rest * (time.monotonic() - asked), _REST_MOST_S)))
+                    self._show(page.html, page.text)
+            # Another board may be looking just now: what it sees is shown at the next turn.
+            self._over.wait(max(self._first_s, page.due_s() if page is not None else 0.0))
         if self._book is not None:
             self._book.close()
 
-    def _display(self, seen: Sequence[Card]) -> None:
-        title, clock = f"Cluster {self._cluster.name}", time.strftime("%H:%M:%S")
-        rows = table(seen)
-        # The table is for readers who cannot see the picture, and for pages that may hold none.
-        picture = as_image(mask(topology(seen, title)))
-        details = tag("details", tag("summary", f"as a table; updated {clock}"), rows.to_html())
-        self._show(mask(f"{picture}{details}"), mask(f"{title}, updated {clock}\n{rows.to_text()}"))
+    def _page(self, before: Page | None) -> Page:
+        """Look at the nodes."""
+        asked, asked_at = time.monotonic(), time.time()
+        watched = before is not None and asked_at - before.at < _FORGET_S
+        was = {(str(node), str(part)) for node, part in before.was} if before is not None and watched else set()
+        try:
+            seen = cards(self._params.nodes, self._ask(), was)
+            rows = table(seen)
+            words, same = rows.to_text(), before is not None and rows.to_text() == before.words
+            title, clock = f"Cluster {self._cluster.name}", time.strftime("%H:%M:%S")
+            # The table is for readers who cannot see the picture, and for pages that may hold none.
+            picture = as_image(mask(topology(seen, title)))
+            details = tag("details", tag("summary", f"as a table; updated {clock}"), rows.to_html())
+            html, text = mask(f"{picture}{details}"), mask(f"{title}, updated {clock}\n{words}")
+        except Exception as error:  # reported, and no more: a board that fails must not disturb the work below it
+            words, same = "", True
+            text = mask(f"the board cannot refresh: {getattr(error, 'what', None) or error}")
+            html = tag("p", "✘ ", text)
+        pause, times = (self._slowest_s, _REST_LONG) if same else (self._first_s, _REST)
+        rest_s = max(pause, min(times * (time.monotonic() - asked), _REST_MOST_S))
+        return Page(html, text, words, sorted(was), time.time(), rest_s)
 
     def _look(self) -> Sequence[Row]:
         """Ask over connections of its own; reconnect when machines have come or gone."""
@@ -173,6 +186,12 @@ class Board:
                 "", self._params.model_copy(update=some), cluster=Cluster(self._cluster.name, self._cluster.root)
             )
         return status(self._book)
+
+
+def _key(params: Params, cluster: Cluster) -> str:
+    """Name what a board asks, and of whom: where one parameter that it goes by differs, it is another look."""
+    asked = (params.nodes, params.galera_nodes, params.mariadb_cluster_name)
+    return f"{cluster.root} {cluster.name} {asked}"
 
 
 _boards: list[Board] = []

@@ -12,9 +12,9 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from swarmbook.model.phases import PHASES
+from swarmbook.params.guarded import Guarded
 
 # isort: off
-from swarmbook.params.guarded import Guarded
 from swarmbook.params.kinds import (
     Address, AddressEntry, Database, DiskDevice, Domain, Endpoint, HookTarget, HostEntry, HostFolder, HostLogin, Image, Kept, Label, LocalPath, Moment, Name,
     NameOrNone, Network, Package, Port, RentedDomain, Repository, Rotates, SecretReference, Setting, Size, SnapshotId, SystemCode, Table, User, Word,
@@ -383,8 +383,7 @@ class Params(BaseModel):
         What the type says is :class:`Params`; what it is refuses, at once, a parameter that the phase's notebook does
         not declare.
         """
-        allowed = phase_params(phase) if phase else Params.model_fields
-        return cast("Params", Guarded(self, phase, frozenset(allowed), frozenset(Params.model_fields)))
+        return cast("Params", Guarded(self, phase, phase_params(phase) if phase else Params.model_fields))
 
 
 def phase_params(phase: str) -> list[str]:

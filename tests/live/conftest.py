@@ -37,7 +37,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
                 )
             )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and report.when in ("setup", "call"):
+        from .witness import hear  # which imports this file
+
+        hear(item, report)
+    return report
 
 
 @dataclass(frozen=True)
@@ -269,8 +279,9 @@ class Lab:
     def env(self) -> dict[str, str]:
         """The caller's environment, without what would name another home or cluster."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("SWARMBOOK_")}
-        # The coverage and warnings settings of the tests' own process are not for its children, nor is the make that started it.
-        for key in ("PYTHONWARNINGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        # The coverage and warnings settings of the tests' own process are not for its children, nor is the make that started it,
+        # nor the window that readline claims to know of where pytest starts workers.
+        for key in ("PYTHONWARNINGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "COLUMNS", "LINES"):
             kept.pop(key, None)
         return {**kept, "SWARMBOOK_HOME": str(self.home)}
 

@@ -249,7 +249,7 @@ def test_second_run_changes_nothing_and_nobody_else_runs(lab: Lab) -> None:
                 3, "LockHeld", f"process {going.process.pid}", "run, for ", "swarmbook explain somebody-works-on-it"
             )
             assert re.search(r"for \d+ s \(since 20\d\d-", other.said), other
-        assert "swarmbook" in lab.call(["ps", "-fp", str(going.process.pid)]).expect(0).out
+        assert "swarmbook" in lab.call(["ps", "-fwwp", str(going.process.pid)]).expect(0).out
         lab.book("cancel", "--yes").refused(3, "LockHeld", f"process {going.process.pid}")
     done = going.wait().expect(0)
     assert len(lab.runs) == count + 1, "a run that was refused has left a folder"
@@ -594,6 +594,7 @@ def test_killed_member_comes_back_without_a_bootstrap(lab: Lab) -> None:
     assert before.split()[:2] == ["bootstrap.used", "bootstrapped"], before
 
 
+@pytest.mark.long
 def test_settings_of_ones_own(lab: Lab) -> None:
     """A server tries them first; then the members are given them, one after the other."""
     lab.need()
@@ -612,6 +613,7 @@ def test_settings_of_ones_own(lab: Lab) -> None:
 # -- a second database --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_second_cluster_with_init_scripts(lab: Lab) -> None:
     """Of another name on the same swarm, not published, on two of the nodes; its data is its own."""
     lab.need()
@@ -708,6 +710,7 @@ def availability(lab: Lab, node: str) -> str:
     return lab.machine("sw1").sh(f"docker node inspect --format '{{{{.Spec.Availability}}}}' {select}")
 
 
+@pytest.mark.long
 def test_a_node_that_is_gone_stops_nothing(lab: Lab) -> None:
     lab.need()
     if not lab.machine("sw4").there:
@@ -723,6 +726,7 @@ def test_a_node_that_is_gone_stops_nothing(lab: Lab) -> None:
     assert availability(lab, "sw4") == "active" and wsrep(lab, "sw1")["cluster_size"] == "4"
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_a_manager_whose_machine_is_made_again_joins_in_one_run(lab: Lab) -> None:
     lab.need()

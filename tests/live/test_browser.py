@@ -20,11 +20,13 @@ from .browser import Notebook, browser_page, jupyter_server, lacking
 from .conftest import COMMAND_S, ROOT, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
-#: In the order in which they can be run: 09 uses what 20 puts there. 26, 27 and 30 have live tests of their own, by the command line.
+#: These take long, and one is confirmed by a word: a test of their own, for the night.
+LATER = ("26", "27", "30")
+#: In the order in which they can be run: 09 uses what 20 puts there.
 BOOK = [
     phase.file
     for phase in sorted(PHASES.values(), key=lambda phase: "20+" if phase.number == "09" else phase.number)
-    if not phase.takes_away and phase.number not in ("26", "27", "30")
+    if not phase.takes_away and phase.number not in LATER
 ]
 #: The last of a first run; the notebooks of a cluster's later days follow it.
 LAST = PHASES["08"].file
@@ -102,8 +104,15 @@ def test_a_parameter_that_is_changed_in_its_cell_counts(lab: Lab, address: str, 
     assert "b3" not in said(notebook.run_all())
 
 
-@pytest.mark.parametrize("name", BOOK)
+@pytest.mark.parametrize(
+    "name",
+    # A first run and the application always, the later days by night.
+    [pytest.param(name, marks=[pytest.mark.long] if name[:2] > "20" else []) for name in BOOK],
+)
 def test_all_cells_of_each_notebook_run(lab: Lab, address: str, page: Any, name: str) -> None:
+    if name[:2] > "20" and not lab.runs:
+        lab.need()
+        lab.book("run", "--only", "20").expect(0)
     notebook = Notebook(page, address, lab.home, name)
     notebook.listen()
     saved = notebook.run_all()
@@ -237,6 +246,34 @@ def test_the_form_writes_what_is_right(lab: Lab, address: str, page: Any) -> Non
         == f"cluster: {lab.name}  # the reader's\nnodes: [b1, b2]\nswarm_managers: 1\nmariadb_port: 3307\n"
     )
     notebook.window(SCREENSHOTS / "form.png")
+
+
+@pytest.mark.long
+def test_a_reader_backs_up_and_restores_and_does_a_drill(lab: Lab, address: str, page: Any) -> None:
+    lab.need()
+    lab.book("run", "--only", "20").expect(0)
+    for number in LATER:
+        name_this_lab(lab, PHASES[number].file)
+
+    def ran(number: str, *before: tuple[str, str, str]) -> str:
+        notebook = Notebook(page, address, lab.home, PHASES[number].file)
+        for change in before:
+            notebook.replace_in_cell(*change)
+        text = said(notebook.run_all())
+        notebook.screenshot(SCREENSHOTS, end=True)
+        return text
+
+    def well(number: str, *before: tuple[str, str, str]) -> None:
+        text = ran(number, *before)
+        assert "Error" not in text and "FAILED" not in text, text[-3000:]
+
+    well("26")
+    refused = ran("27")
+    assert "ConfirmationMissing" in refused and "galera-data" in refused, refused[-3000:]
+    well("27", ("confirm: str", 'confirm: str = ""', 'confirm: str = "RESTORE"'))
+    well("07")
+    well("08")
+    well("30")
 
 
 def test_destroying_wants_the_word_in_its_box(lab: Lab, address: str, page: Any) -> None:

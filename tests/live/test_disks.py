@@ -119,7 +119,14 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize(("layout", "kind", "options"), LAYOUTS, ids=[layout for layout, _, _ in LAYOUTS])
+@pytest.mark.parametrize(
+    ("layout", "kind", "options"),
+    # The default always, the others by night.
+    [
+        pytest.param(*each, id=each[0], marks=[pytest.mark.long] if number else [])
+        for number, each in enumerate(LAYOUTS)
+    ],
+)
 def test_layout(machine: uml.Machine, tmp_path: Path, layout: str, kind: str, options: set[str]) -> None:
     first = disks(machine, tmp_path, layout)
     assert len(first.changes) == 2 and reported(first)[0].startswith(f"{layout} made on {B}"), reported(first)
@@ -151,6 +158,7 @@ def test_layout(machine: uml.Machine, tmp_path: Path, layout: str, kind: str, op
     )
 
 
+@pytest.mark.long
 def test_thin_pool(machine: uml.Machine, tmp_path: Path) -> None:
     with pytest.raises(WorldError, match="devicemapper driver"):
         disks(machine, tmp_path, "lvm-thin")
@@ -175,6 +183,7 @@ def test_existing(machine: uml.Machine, tmp_path: Path) -> None:
     assert (machine.sh("cat /etc/fstab; lsblk -f"), bytes_of(machine, 1), bytes_of(machine, 2)) == before
 
 
+@pytest.mark.long
 def test_killed_after_every_layer(machine: uml.Machine, tmp_path: Path) -> None:
     """A run is killed after one more command each time; the next one goes on from there. As lvm-xfs: mkfs.xfs says at once that it was there."""
     layout = "lvm-xfs"

@@ -628,6 +628,7 @@ def test_rebuild_by_an_approved_plan(lab: Lab) -> None:
     reached(lab, "08")
 
 
+@pytest.mark.long
 def test_a_rebuild_that_was_killed_does_not_destroy_twice(lab: Lab) -> None:
     at(lab, "08")
     runs = len(lab.runs)

@@ -205,7 +205,8 @@ def _swarmbook() -> list[str]:
 
 def test_a_drill_is_for_labs_only(lab: Any) -> None:
     (lab.home / "params" / "own.yaml").write_text(
-        f"cluster: {lab.name}\nprovider: generic\nnodes: [sw1]\nswarm_managers: 1\nhosts: {{sw1: 192.0.2.1}}\n"
+        f"cluster: {lab.name}\nprovider: generic\nnodes: [sw1]\nswarm_managers: 1\n"
+        "hosts: [sw1=root@192.0.2.1]\nssh_key_file: ~/.ssh/id_ed25519\n"
     )
     done = lab.swarmbook("drill", "params/own.yaml", "--fault", "power").expect(
         2, "labs only", "provider: generic", "next:", "swarmbook explain drill-needs-lab"

@@ -177,6 +177,7 @@ def test_a_package_manager_that_is_at_work_is_waited_for(lab: Lab) -> None:
     assert p1.sh("jq --version").startswith("jq-")
 
 
+@pytest.mark.long
 def test_after_a_power_cut_a_port_of_ours_is_not_taken_for_a_closed_one(lab: Lab) -> None:
     """The members' port is published from the start of their containers on, and refused as long as they wait for each other."""
     lab.book("run", mariadb_port=3306).expect(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from swarmbook.access.cluster import Cluster
 from swarmbook.diagnosis import board
 from swarmbook.diagnosis.board import Board, cards, watch
+from swarmbook.diagnosis.shared_look import Page, SharedLook
 from swarmbook.diagnosis.status import Row, row_of, status_table
 from swarmbook.model.health import Agent, Component, ContainerState, EngineState, GaleraState, Role, SwarmState
 from swarmbook.params import Params
@@ -120,7 +122,7 @@ def test_what_was_well_and_is_not_is_broken() -> None:
     assert words(Row("sw1", "HostUnreachable: timed out"))[0] == "… no answer", "not met yet: it may be booting"
 
 
-def test_it_looks_again_puts_up_with_errors_and_stops(home: Path) -> None:
+def test_it_looks_again_puts_up_with_errors_and_stops(home: Path, tmp_path: Path) -> None:
     shown: list[tuple[str, str]] = []
     answers: list[Sequence[Row] | Exception] = [[], RuntimeError("no"), [WELL], [WELL]]
     done = threading.Event()
@@ -141,6 +143,7 @@ def test_it_looks_again_puts_up_with_errors_and_stops(home: Path) -> None:
         ask=ask,
         first_s=0.01,
         slowest_s=0.02,
+        shared=SharedLook("lab", tmp_path),
     )
     it.start()
     assert done.wait(10)
@@ -150,6 +153,61 @@ def test_it_looks_again_puts_up_with_errors_and_stops(home: Path) -> None:
     assert "the board cannot refresh: no" in shown[1][1]
     assert "· not there" in shown[0][1] and "✔ Synced" in shown[-1][1] and "updated" in shown[-1][1]
     assert '<img alt="Cluster lab: sw1: machine ✔ answers' in shown[-1][0] and "<table>" in shown[-1][0]
+
+
+def test_boards_of_one_cluster_look_once_for_all(tmp_path: Path) -> None:
+    """Also those of other processes: they share nothing but a file."""
+    asked: list[int] = []
+    made = Page("<p>", "well", "well", [["sw1", "engine"]], time.time(), 60.0)
+
+    def look(before: Page | None) -> Page:
+        asked.append(1)
+        assert before is None
+        return made
+
+    one, other, stranger = SharedLook("lab", tmp_path), SharedLook("lab", tmp_path), SharedLook("lab2", tmp_path)
+    with one._turn() as ours:
+        assert ours and other.take(look) is None, "one is looking just now"
+    assert one.take(look) == made and other.take(look) == made and len(asked) == 1
+    assert stranger.take(look) == made and len(asked) == 2
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {"0o600"}
+
+
+def test_a_page_is_good_for_as_long_as_it_says(tmp_path: Path) -> None:
+    shared = SharedLook("lab", tmp_path)
+    old = Page("<p>", "old", "old", [], time.time() - 10, 5.0)
+    assert shared.take(lambda before: old) == old
+    seen: list[Page | None] = []
+    new = replace(old, text="new", at=time.time() + 3600)
+    assert shared.take(lambda before: (seen.append(before), new)[1]) == new
+    assert seen == [old] and new.due_s() == 0.0, "a clock that was set back does not stop the boards"
+
+
+def test_what_was_well_before_anyone_watched_counts_no_more(home: Path, tmp_path: Path) -> None:
+    """The cluster may have been taken away and built again since."""
+    it = Board(
+        Params(nodes=["sw1"], swarm_managers=1),
+        Cluster("lab"),
+        lambda page, text: None,
+        ask=lambda: [BARE],
+        shared=SharedLook("lab", tmp_path),
+    )
+    before = Page("", "", "", [["sw1", "engine"]], time.time(), 1.0)
+    assert "✘ inactive" in it._page(before).text
+    assert "· inactive" in it._page(replace(before, at=time.time() - 3600)).text
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"html": 1}', "null"])
+def test_a_file_that_is_none_of_ours_counts_as_none(content: str, tmp_path: Path) -> None:
+    shared = SharedLook("lab", tmp_path)
+    shared._file.write_text(content)
+    made = Page("<p>", "well", "well", [], time.time(), 60.0)
+    assert shared.take(lambda before: made) == made
+    shared._file.with_suffix(".lock").unlink()
+    (tmp_path / "elsewhere").write_text("")
+    shared._file.with_suffix(".lock").symlink_to(tmp_path / "elsewhere")
+    shared._file.unlink()
+    assert shared.take(lambda before: made) == made, "where there is no turn to take, each looks by itself"
 
 
 def test_without_an_inventory_nothing_is_there(home: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_lock_that_another_process_holds(holder: subprocess.Popen[str]) -> Non
     message = str(caught.value)
     assert f"process {holder.pid}: 07: bootstrap" in message
     assert re.search(r"for \d+ s \(since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)", message)
-    assert f"ps -fp {holder.pid}" in message
+    assert f"ps -fwwp {holder.pid}" in message
 
 
 def test_a_lock_that_was_given_back(holder: subprocess.Popen[str]) -> None:
