@@ -90,6 +90,7 @@ ELSEWHERE = {
     "recover_member",
     "restore_snapshot",
     "restore_cluster",
+    "restore_to",
     "on_finish",
     "on_failure",
     "confirm",

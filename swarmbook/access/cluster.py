@@ -11,7 +11,7 @@
       pki/             CA and leaf certificates with their keys
       secrets/         generated secrets, one a file
       allowed_signers  the keys that signed the cluster's runs
-      lock, lock.json  who works on the cluster now
+      lock, lock.json  who works on the cluster now; repository.lock: who works on the repository of its backups
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from swarmbook.base.activity import doing
 from swarmbook.base.border import border
@@ -24,9 +24,13 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import WorldError
 from swarmbook.base.secrets import Secret, mask
 from swarmbook.base.words import typed
-from swarmbook.model.snapshots import MARK, Snapshot, keep_options, read_snapshots, tags_of
+from swarmbook.model import archive
+from swarmbook.model.archive import Piece, read_pieces
+from swarmbook.model.snapshots import MARK, Snapshot, keep_options, read_snapshots
 
 __all__ = ["Intake", "Restic"]
+
+T = TypeVar("T")
 
 #: What would lead restic elsewhere than the parameters say.
 _NOT_OURS = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_COMMAND", "RESTIC_PASSWORD_FILE", "RESTIC_REPOSITORY", "RESTIC_REPOSITORY_FILE")  # fmt: skip
@@ -100,9 +104,16 @@ class Restic:
 
     def snapshots(self) -> list[Snapshot]:
         """List the snapshots that are ours, the oldest first; those that are not complete, too."""
-        out = self._done("snapshots", "--no-lock", "--json", "--tag", MARK)
+        return self._listed(MARK, read_snapshots)
+
+    def pieces(self) -> list[Piece]:
+        """List the pieces of the archive of binary logs, the oldest first; those that are not complete, too."""
+        return self._listed(archive.MARK, read_pieces)
+
+    def _listed(self, mark: str, read: Callable[[Any], list[T]]) -> list[T]:
+        out = self._done("snapshots", "--no-lock", "--json", "--tag", mark)
         try:
-            return read_snapshots(json.loads(out))
+            return read(json.loads(out))
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise self._failed("its list of snapshots is not understood", 0, str(error)) from None
 
@@ -146,19 +157,20 @@ class Restic:
         self._done("tag", "--set", ",".join(tags), name)
 
     @contextlib.contextmanager
-    def intake(self, about: Snapshot, file: str) -> Iterator[Intake]:
+    def intake(self, cluster: str, tags: Sequence[str], file: str) -> Iterator[Intake]:
         """Take in a stream as a new snapshot.
 
         It becomes one by :meth:`Intake.commit` alone: left without that, by an error, restic is ended before it sees the end
         of the stream, and there is no snapshot.
 
         Args:
-            about: Its tags; those of one that is not complete.
+            cluster: Whose it is.
+            tags: Those of one that is not complete.
             file: The name of its one file.
         """
-        words = ["backup", "--stdin", "--stdin-filename", file, "--host", about.cluster, "--json", "--quiet"]
-        tags = [word for tag in tags_of(about) for word in ("--tag", tag)]
-        with self._started([*words, *tags], stdin=subprocess.PIPE) as (process, out, err):
+        words = ["backup", "--stdin", "--stdin-filename", file, "--host", cluster, "--json", "--quiet"]
+        tagged = [word for tag in tags for word in ("--tag", tag)]
+        with self._started([*words, *tagged], stdin=subprocess.PIPE) as (process, out, err):
             taking = Intake(process, lambda: self._failed("it does not take the backup in", process.poll() or 1, _read(err)))  # fmt: skip
             yield taking
             if taking.committed:

@@ -150,6 +150,8 @@ class Code(str, Enum):
     MEMBER_PORT_TAKEN = "member-port-taken"
     NO_WRITER = "no-writer"
     BACKUP_FAILED = "backup-failed"
+    MOMENT_BEHIND_GAP = "moment-behind-gap"
+    MOMENT_OUTSIDE = "moment-outside"
     RESTIC_NOT_HERE = "restic-not-here"
     REPOSITORY_FAILED = "repository-failed"
     REPOSITORY_LOCKED = "repository-locked"

@@ -121,6 +121,7 @@ class Action(str, Enum):
     REMOVE_BROKEN = "remove-broken"  # snapshots that are not complete
     # 27: restore
     FETCH = "fetch"  # id of the snapshot, whose it is, position
+    REPLAY = "replay"  # the moment, how many pieces of the archive
     REPLACE_DATA = "replace-data"  # the data folder, the name under which what is in it stays
     PUT_IN_PLACE = "put-in-place"  # id of the snapshot
     FOUND_RESTORED = "found-restored"  # id of the snapshot

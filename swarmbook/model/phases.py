@@ -102,7 +102,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("23", "replace_node", Kind.CARE, ("replacement:discard",), _MACHINE, cancels=True),
         Phase("24", "watch", Kind.CARE, ("watch:admit", "watch:deploy", "watch:prove", "watch:pictures"), _CONSUL),
         Phase("25", "recover", Kind.CARE, ("recovery:positions", "recovery:recover"), _GALERA, serves=True, loses=True),
-        Phase("26", "backup", Kind.CARE, ("backup:snapshots", "backup:take", "backup:prove"), _GALERA),
+        Phase("26", "backup", Kind.CARE, ("backup:snapshots", "backup:take", "backup:archive", "backup:prove"), _GALERA),
         Phase("27", "restore", Kind.CARE, ("restore:snapshots", "restore:restore"), _GALERA, replaces=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase("30", "drill", Kind.CARE, ("drill:parts", "drill:drill"), _GALERA),

@@ -10,7 +10,7 @@ from typing import Any
 
 from swarmbook.base.plain import plain
 
-__all__ = ["MARK", "Snapshot", "chosen", "keep_options", "read_snapshots", "tags_of"]
+__all__ = ["MARK", "Snapshot", "chosen", "id_and_time", "keep_options", "read_snapshots", "tags_of"]
 
 #: The tag that all of ours have.
 MARK = "swarmbook"
@@ -62,6 +62,16 @@ class Snapshot:
         """Whose it is: the cluster, and its database."""
         return f"{self.cluster}/{self.database}"
 
+    @property
+    def history(self) -> str:
+        """The ``uuid`` of the cluster's history."""
+        return self.position.partition(":")[0]
+
+    @property
+    def ended(self) -> datetime:
+        """When it was complete; what is in it was committed before."""
+        return self.time + timedelta(seconds=self.seconds)
+
 
 def tags_of(snapshot: Snapshot) -> list[str]:
     """Return the tags that describe a snapshot.
@@ -100,15 +110,28 @@ def read_snapshots(rows: Any) -> list[Snapshot]:
     return sorted(found, key=lambda one: (one.time, one.id))
 
 
-def _read(row: Mapping[str, Any]) -> Snapshot:
+def id_and_time(row: Mapping[str, Any]) -> tuple[str, datetime]:
+    """Read what every snapshot of restic's has.
+
+    Args:
+        row: Of ``restic snapshots --json``.
+
+    Raises:
+        ValueError: It is none.
+    """
     name = str(row["id"])
     if not _ID.fullmatch(name):
         raise ValueError(f"no id of a snapshot: {name[:80]!r}")
+    return name, _time(str(row["time"]))
+
+
+def _read(row: Mapping[str, Any]) -> Snapshot:
+    name, time = id_and_time(row)
     tags = dict(str(tag)[:_TAG].split("=", 1) for tag in row["tags"] if "=" in str(tag))
     said = {key: plain(value) for key, value in tags.items()}
     return Snapshot(
         name,
-        _time(str(row["time"])),
+        time,
         said.get("cluster", ""),
         said.get("database", ""),
         said.get("member", ""),

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from swarmbook.base.words import many
+from swarmbook.model.moments import read_moment
 from swarmbook.params.server_settings import refusals
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
         yield Mistake(
             0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera"
         )
+    yield from _check_moment(p, bad)
     yield from _check_names(p, bad)
     for key in ("mariadb_user", "mariadb_admin"):
         if getattr(p, key) in _RESERVED_USERS:
@@ -215,6 +217,23 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
     if bool(p.mariadb_user) != bool(p.mariadb_database) and "mariadb_database" not in bad:
         yield Mistake(
             0, "mariadb_user", "mariadb_user and mariadb_database go together", "give both, or leave both empty"
+        )
+
+
+def _check_moment(p: Params, bad: set[str]) -> Iterator[Mistake]:
+    """Refuse a moment that is none, and two of them."""
+    if not p.restore_to or "restore_to" in bad:
+        return
+    try:
+        read_moment(p.restore_to)
+    except ValueError as error:
+        yield Mistake(0, "restore_to", f"{p.restore_to}: {error}", "a time such as 2026-11-28 14:03:07, or a GTID")
+    if p.restore_snapshot != "latest" and "restore_snapshot" not in bad:
+        yield Mistake(
+            0,
+            "restore_to",
+            f"two moments: that of the snapshot {p.restore_snapshot}, and {p.restore_to}",
+            "one of both; for a moment, 27 finds the snapshot itself",
         )
 
 

@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints
 from swarmbook.base.secrets import REFERENCE
 
 __all__ = [
-    "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HookTarget", "HostEntry", "HostFolder", "HostLogin", "Image", "Kept", "Label", "LocalPath", "Name",
+    "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HookTarget", "HostEntry", "HostFolder", "HostLogin", "Image", "Kept", "Label", "LocalPath", "Moment", "Name",
     "Network", "Package", "Port", "RentedDomain", "Repository", "Rotates", "SecretReference", "Size", "SnapshotId", "SystemCode", "User", "Word", "kind", "near_name",
 ]  # fmt: skip
 
@@ -88,6 +88,15 @@ Kept = Annotated[
     ),
 ]
 SnapshotId = Annotated[str, kind("^(latest|[0-9a-f]{8,64})$", "latest, or the id of a snapshot", 64)]
+#: A second of UTC, or a GTID of MariaDB's: domain, server, number.
+Moment = Annotated[
+    str,
+    kind(
+        "^([0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}Z?|[0-9]{1,10}-[0-9]{1,10}-[0-9]{1,19})?$",
+        "one moment: a time, UTC, such as 2026-11-28 14:03:07, or a GTID such as 41234-41234-812; or empty",
+        40,
+    ),
+]
 SecretReference = Annotated[str, kind(REFERENCE, "a reference: generate, env:NAME or file:PATH", 4096)]
 #: Of a node: absolute, without `..`, and nothing in it that mount, sed or a shell would see.
 HostFolder = Annotated[

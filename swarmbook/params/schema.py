@@ -16,7 +16,7 @@ from swarmbook.params.guarded import Guarded
 
 # isort: off
 from swarmbook.params.kinds import (
-    Address, AddressEntry, Database, DiskDevice, Domain, Endpoint, HookTarget, HostEntry, HostFolder, HostLogin, Image, Kept, Label, LocalPath, Name,
+    Address, AddressEntry, Database, DiskDevice, Domain, Endpoint, HookTarget, HostEntry, HostFolder, HostLogin, Image, Kept, Label, LocalPath, Moment, Name,
     NameOrNone, Network, Package, Port, RentedDomain, Repository, Rotates, SecretReference, Setting, Size, SnapshotId, SystemCode, Table, User, Word,
 )  # fmt: skip
 # isort: on
@@ -227,6 +227,13 @@ class Params(BaseModel):
         "07",
         "settings of your own for each server, NAME=VALUE or file:my.cnf; what would break the cluster is refused",
     )
+    mariadb_binlog_days: int = _p(
+        0,
+        "07",
+        "days for which each member keeps its binary log, from which 26 archives and 27 restores to a moment; 0: none is written",
+        ge=0,
+        le=99,
+    )
     mariadb_database: Database = _p("app", "07 08 09 30", "database created at the bootstrap")
     mariadb_user: User = _p("app", "07 08 09 29 30", "user of mariadb_database")
     mariadb_password: SecretReference = _p(
@@ -271,9 +278,15 @@ class Params(BaseModel):
         "3 last, 7 daily, 4 weekly, 6 monthly", "26", "which backups are kept when another one was taken; empty: all"
     )
     backup_verify: bool = _p(False, "26", "whether 26 restores the backup for a trial, and reads every table")
+    archive_days: int = _p(7, "26", "days for which the archive of binary logs is kept", ge=1, le=99)
     backup_timeout: int = _p(14400, "26 27", "maximum seconds for a backup or a restore", ge=60, le=604800)
     restore_snapshot: SnapshotId = _p(
         "latest", "27", "the snapshot that is restored: latest, or the beginning of its id"
+    )
+    restore_to: Moment = _p(
+        "",
+        "27",
+        "the moment that is restored: a time, UTC, as YYYY-MM-DD HH:MM:SS, or a GTID; empty: that of the snapshot",
     )
     restore_cluster: NameOrNone = _p(
         "", "27", "the cluster whose snapshot may be restored here; empty: this one's own alone"

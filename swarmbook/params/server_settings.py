@@ -20,6 +20,8 @@ _NOT_YOURS = (
     (r"read_only|super_read_only|innodb_force_recovery|innodb_read_only|skip_slave_start|bootstrap|initialize|transaction_read_only|autocommit",
      "members would not serve"),
     (r"innodb_buffer_pool_size", "it is the parameter mariadb_buffer_pool"),
+    (r"log_slave_updates|sync_binlog|max_binlog_(size|total_size)|binlog_(do_db|ignore_db|checksum|space_limit|expire_logs_seconds)|expire_logs_days|slave_connections_needed_for_purge|encrypt_binlog|gtid_.*",
+     "the binary log is the parameter mariadb_binlog_days, and the archive reads it"),
     (r"include|includedir", "settings are read from no other file"),
 )  # fmt: skip
 

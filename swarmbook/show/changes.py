@@ -208,6 +208,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.FORGET_BACKUPS: _with("backups forgotten but for {0}"),
     Action.REMOVE_BROKEN: _with("snapshots that are not complete removed: {}"),
     Action.FETCH: lambda change: "snapshot {} of {}, at {}, fetched and prepared".format(*change.things),
+    Action.REPLAY: _with("binary logs replayed on it up to {0}"),
     Action.REPLACE_DATA: _replaced,
     Action.PUT_IN_PLACE: _with("the data of snapshot {} put in place"),
     Action.FOUND_RESTORED: _with("cluster founded from the data of snapshot {}"),

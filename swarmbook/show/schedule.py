@@ -9,17 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["EVERY", "Watch", "cron_line", "units"]
+__all__ = ["COMMANDS", "EVERY", "Watch", "cron_line", "units"]
 
 #: What can be said alike to systemd and to cron: minutes.
 EVERY: Mapping[str, int] = {
-    "5m": 5, "10m": 10, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "3h": 180, "4h": 240, "6h": 360, "8h": 480, "12h": 720, "1d": 1440,
+    "1m": 1, "5m": 5, "10m": 10, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "3h": 180, "4h": 240, "6h": 360, "8h": 480, "12h": 720, "1d": 1440,
 }  # fmt: skip
+#: What can be scheduled: the words behind the command, and how often it is done by default.
+COMMANDS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "verify": (("--on-change",), "1h"),
+    "backup": (("--verify",), "1d"),
+    "archive": ((), "1m"),
+}
+#: What an archiving takes itself, about: between two there is so much less, so that nothing is outside for longer than is said.
+_TAKES_S = 20
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What is to be verified, how often.
+    """What is to be done, how often.
 
     Args:
         cluster: Its name.
@@ -27,6 +35,7 @@ class Watch:
         home: The book's folder, absolute.
         program: The swarmbook command, absolute.
         every: One of :data:`EVERY`.
+        what: One of :data:`COMMANDS`.
     """
 
     cluster: str
@@ -34,11 +43,12 @@ class Watch:
     home: Path
     program: Path
     every: str
+    what: str = "verify"
 
     @property
     def command(self) -> list[str]:
         """The words of the command."""
-        return [str(self.program), "verify", str(self.params), "--on-change"]
+        return [str(self.program), self.what, str(self.params), *COMMANDS[self.what][0]]
 
 
 def _unit_word(text: str) -> str:
@@ -51,15 +61,15 @@ def units(watch: Watch) -> dict[str, str]:
     """Return a service and its timer.
 
     Args:
-        watch: What to verify.
+        watch: What to do.
 
     Returns:
         Content by file name.
     """
-    name = f"swarmbook-verify-{watch.cluster}"
+    name = f"swarmbook-{watch.what}-{watch.cluster}"
     command = " ".join(_unit_word(word).replace("$", "$$") for word in watch.command)
     service = f"""[Unit]
-Description=swarmbook verify of the cluster {watch.cluster}
+Description=swarmbook {watch.what} of the cluster {watch.cluster}
 Documentation=man:systemd.timer(5)
 Wants=network-online.target
 After=network-online.target
@@ -70,13 +80,15 @@ WorkingDirectory={str(watch.home).replace("%", "%%")}
 Environment={_unit_word(f"SWARMBOOK_HOME={watch.home}")}
 ExecStart={command}
 """
+    minutes = EVERY[watch.every]
+    pause = f"{minutes * 60 - _TAKES_S}s" if watch.what == "archive" else f"{minutes}min"
     timer = f"""[Unit]
-Description=swarmbook verify of the cluster {watch.cluster}, every {watch.every}
+Description=swarmbook {watch.what} of the cluster {watch.cluster}, every {watch.every}
 
 [Timer]
 OnActiveSec=1min
-OnUnitInactiveSec={EVERY[watch.every]}min
-AccuracySec=30s
+OnUnitInactiveSec={pause}
+AccuracySec={"1s" if minutes == 1 else "30s"}
 
 [Install]
 WantedBy=timers.target
@@ -88,7 +100,7 @@ def cron_line(watch: Watch) -> str:
     """Return a line for crontab. Clusters begin at different minutes, which follow from their names.
 
     Args:
-        watch: What to verify.
+        watch: What to do.
     """
     minutes = EVERY[watch.every]
     draw = int(hashlib.sha256(watch.cluster.encode()).hexdigest(), 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
 from .conftest import Lab, until
@@ -20,7 +22,7 @@ DATA = "/var/lib/docker/volumes/galera-data/_data"
 
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab(NODES, swarm_managers=1, lab_disk_gb=4, mariadb_port=SQL, wait_timeout=240)
+    return make_lab(NODES, swarm_managers=1, lab_disk_gb=4, mariadb_port=SQL, wait_timeout=240, mariadb_binlog_days=1)
 
 
 def repository(lab: Lab) -> Path:
@@ -96,6 +98,129 @@ def test_a_dropped_table_comes_back(lab: Lab) -> None:
     lab.machine("b1").sh(f"test -d {DATA}/replaced-1/app && test ! -e {DATA}/restore.new && test ! -e {DATA}/restored")
     lab.book("run", "--from", "07").expect(0)
     assert not changes(lab), "a restored cluster is like any other one"
+
+
+def gtid(lab: Lab, node: str = NODES[0]) -> str:
+    """Of the last transaction on a member, of those that Galera replicates."""
+    ((found,),) = ask(lab, node, "SELECT WSREP_LAST_SEEN_GTID()")
+    return found.decode() if isinstance(found, bytes) else str(found)
+
+
+def level(lab: Lab) -> bool:
+    """All members serve, and have the same last transaction."""
+    with contextlib.suppress(pymysql.MySQLError, OSError):
+        return len({gtid(lab, node) for node in NODES}) == 1
+    return False
+
+
+def tables(lab: Lab) -> set[str]:
+    return {row[0] for row in ask(lab, NODES[0], "SHOW TABLES")}
+
+
+def on_member(lab: Lab, node: str, sql: str) -> str:
+    """SQL as root, by the member's own socket."""
+    container = lab.machine(node).sh(f"docker ps -q --filter name=galera_{node}")
+    return lab.machine(node).sh(f'docker exec {container.strip()} mariadb -Ne "{sql}"')
+
+
+def archived(lab: Lab) -> list[dict[str, str]]:
+    """The tags of the pieces."""
+    found = json.loads(restic(lab, "snapshots", "--json", "--tag", "swarmbook-binlog"))
+    return [
+        dict(tag.split("=", 1) for tag in each["tags"] if "=" in tag)
+        for each in sorted(found, key=lambda one: str(one["time"]))
+    ]
+
+
+def test_back_to_the_transaction_before_a_table_was_dropped(lab: Lab) -> None:
+    backed_up(lab)
+    lab.book("backup").expect(0)
+    ask(lab, NODES[0], "INSERT INTO app.kept (v) VALUES ('after the backup')")
+    ask(lab, NODES[1], "UPDATE app.kept SET v = 'changed' WHERE id < 100")
+    lab.book("archive").expect(0, "archived now", "longest outside the archive", "moments that can be had")
+    ask(lab, NODES[0], "INSERT INTO app.kept (v) VALUES ('after the first piece')")
+    until(lambda: len(checksums(lab)) == 1, why="another member lacks rows")
+    before, good = checksums(lab), gtid(lab)
+    assert good == gtid(lab, NODES[1]), "members agree on the GTID"
+    ask(lab, NODES[1], "DROP TABLE app.kept")
+    ask(lab, NODES[0], "CREATE TABLE app.later (id INT PRIMARY KEY)")
+    lab.book("restore", "--yes", "--to", good).refused(2, "swarmbook explain moment-outside", "latest moment")
+    lab.book("archive").expect(0)
+    first, second = archived(lab)[-2:]
+    assert first["member"] == second["member"] == "galera-b2" and first["source"] == good.rpartition("-")[0]
+    assert int(first["numbers"].split("-")[1]) + 1 == int(second["numbers"].split("-")[0]), "one follows the other"
+    lab.book("restore", "--yes", "--to", good).expect(0, "27 restore", "08 verify_galera")
+    assert json.loads((lab.runs[-1] / "restored-to.json").read_text())["gtid"] == good
+    assert checksums(lab) == before and "later" not in tables(lab)
+    lab.machine("b1").sh(f"test ! -e {DATA}/data/.replay && test ! -e {DATA}/restore.new")
+    lab.book("run", "--from", "07").expect(0)
+    assert not changes(lab)
+    # It has a history of its own, and no backup of that.
+    lab.book("archive").refused(2, "no backup that the archive could go on from", "swarmbook backup PARAMS")
+
+
+@pytest.mark.long
+def test_to_a_time_and_in_pieces_of_two_members(lab: Lab) -> None:
+    backed_up(lab)
+    lab.book("backup").expect(0)
+    ask(lab, NODES[0], "CREATE OR REPLACE TABLE app.times (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(20))")
+    lab.book("archive").expect(0)
+    # The member that was archived stops, and the other one goes on.
+    lab.machine("b1").sh("docker service scale --detach galera_b2=0")
+    until(lambda: not lab.machine("b2").sh("docker ps -q --filter name=galera_b2").strip())
+    ask(lab, NODES[0], "INSERT INTO app.times (v) VALUES ('in')")
+    lab.book("archive").expect(0)
+    lab.machine("b1").sh("docker service scale --detach galera_b2=1")
+    until(lambda: level(lab), why="it has not joined again, or numbers otherwise than the others")
+    assert [each["member"] for each in archived(lab)[-2:]] == ["galera-b2", "galera-b1"]
+    ((at,),) = ask(lab, NODES[0], "SELECT DATE_FORMAT(UTC_TIMESTAMP() + INTERVAL 2 SECOND, '%Y-%m-%d %H:%i:%S')")
+    until(lambda: ask(lab, NODES[0], "SELECT UTC_TIMESTAMP() > CAST('" + str(at) + "' AS DATETIME)") == [(1,)])
+    ask(lab, NODES[0], "INSERT INTO app.times (v) VALUES ('out')")
+    lab.book("archive").expect(0)
+    assert archived(lab)[-1]["member"] == "galera-b2"
+    before = checksums(lab)
+    lab.book("restore", "--yes", "--to", str(at)).expect(0, "08 verify_galera")
+    said = json.loads((lab.runs[-1] / "restored-to.json").read_text())["said"]
+    assert "left out from GTID" in said, said
+    assert ask(lab, NODES[0], "SELECT v FROM app.times") == [("in",)]
+    assert checksums(lab) == before
+
+
+@pytest.mark.long
+def test_moments_that_cannot_be_had_touch_nothing(lab: Lab) -> None:
+    backed_up(lab)
+    lab.book("backup").expect(0)
+    lab.book("archive").expect(0)
+    good = gtid(lab)
+    # Logs that no one has archived, and that no member has any more.
+    ask(lab, NODES[0], "INSERT INTO app.kept (v) VALUES ('in the gap')")
+    until(lambda: level(lab))
+    lost = gtid(lab)
+    for node in NODES:
+        on_member(lab, node, "FLUSH LOCAL BINARY LOGS")
+        (*_, last) = on_member(lab, node, "SHOW BINARY LOGS").strip().splitlines()
+        on_member(lab, node, f"PURGE BINARY LOGS TO '{last.split()[0]}'")
+    ask(lab, NODES[0], "INSERT INTO app.kept (v) VALUES ('behind the gap')")
+    beyond = gtid(lab)
+    until(lambda: level(lab))
+    lab.book("archive").expect(1, f"{lost}: take another backup")
+    before = checksums(lab)
+    lab.book("restore", "--yes", "--to", beyond).refused(
+        2, f"missing: GTID {lost}", good, "swarmbook explain moment-behind-gap"
+    )
+    lab.book("restore", "--yes", "--to", "2016-01-01 00:00:00").refused(
+        2, "no backup is from before it", "earliest", "swarmbook explain moment-outside"
+    )
+    lab.book("restore", "--yes", "--to", "2100-01-01 00:00:00").refused(2, "swarmbook explain moment-behind-gap")
+    lab.book("restore", "--yes", "--to", "1-1-1").refused(2, "swarmbook explain moment-outside")
+    lab.book("restore", "--yes", "--to", good, "--snapshot", "0" * 8).expect(2, "two moments")
+    lab.book("restore", "--yes", "--to", "yesterday").expect(2, "one moment")
+    assert checksums(lab) == before
+    lab.book("backup").expect(0)
+    lab.book("archive").expect(0)
+    lab.book("restore", "--yes", "--to", "2100-01-01 00:00:00").refused(
+        2, "after the end", "swarmbook explain moment-outside"
+    )
 
 
 @pytest.mark.long

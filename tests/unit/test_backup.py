@@ -29,7 +29,10 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import SwarmbookError, WorldError
 from swarmbook.base.secrets import Secret
 from swarmbook.book.book import Book
+from swarmbook.model.archive import Piece
+from swarmbook.model.archive import tags_of as tags_of_piece
 from swarmbook.model.change import Action, Change, Word
+from swarmbook.model.moments import Part, Refusal, Way, Why
 from swarmbook.model.snapshots import Snapshot, chosen, keep_options, read_snapshots, tags_of
 from swarmbook.params import Params
 from swarmbook.phases.backup.source import source_among
@@ -37,6 +40,8 @@ from swarmbook.phases.backup.step import Backups, Take
 from swarmbook.phases.backup.trial import Read, compared, read_tables
 from swarmbook.phases.endpoint.agents import Says
 from swarmbook.phases.restore.place import Place
+from swarmbook.phases.restore.placing import mark_of
+from swarmbook.phases.restore.replay import command
 from swarmbook.phases.restore.step import Restore, Seen, Wanted
 from swarmbook.phases.support.repository import place_of_backups
 from swarmbook.phases.support.unpacking import needed
@@ -339,6 +344,44 @@ def test_what_is_not_restored() -> None:
         planned(Seen({"sw1": DATA, "sw2": small}, one(7), 1))
 
 
+def test_a_moment_is_replayed_before_anything_is_touched() -> None:
+    base = one(7, gtid="7-7-10")
+    piece = Piece("f" * 64, NOW, "lab", "galera", "m", UUID, "7-7", ((11, 20),), NOW, 1 << 20)
+    way = Way(base, "7-7", (Part(piece, 10, 15),))
+    seen = Seen({"sw1": replace(DATA, founded=True), "sw2": ROOM}, base, 1, ("galera_sw1",), way=way)
+    changes = planned(seen, restore_to="7-7-15")
+    assert [change.action.value for change in changes] == [
+        "fetch",
+        "replay",
+        "remove-member",
+        "replace-data",
+        "put-in-place",
+    ]
+    assert sentence(changes[1]) == "binary logs replayed on it up to 7-7-15"
+    here = replace(DATA, founded=True, mark=mark_of(base, "7-7-15"))
+    assert planned(replace(seen, places={"sw1": here}, services=()), restore_to="7-7-15") == []
+    assert planned(replace(seen, places={"sw1": here}, services=()), restore_to="7-7-14"), "another moment is in place"
+    assert planned(replace(seen, places={"sw1": here}, services=(), way=None)), "the backup alone is meant"
+    small = replace(DATA, founded=True, free=needed(base) + (1 << 20))
+    with raises(Code.RESTORE_NO_ROOM, "sw1"):
+        planned(replace(seen, places={"sw1": small}), restore_to="7-7-15")
+
+
+def test_a_moment_that_cannot_be_had_is_refused_with_the_nearest_one() -> None:
+    seen = Seen({"sw1": DATA}, one(7), 1, repository="/b")
+    gap = Refusal(Why.GAP, "7-7-13 to 7-7-20", "2030-01-01 00:00:00 UTC", "2030-01-02 00:00:00 UTC, GTID 7-7-12")
+    with raises(Code.MOMENT_BEHIND_GAP, "7-7-13 to 7-7-20", "7-7-12"):
+        planned(replace(seen, way=gap), restore_to="7-7-30")
+    for why, nearest in ((Why.NO_BACKUP, gap.earliest), (Why.NO_GTID, gap.earliest), (Why.AFTER_THE_END, gap.latest)):
+        with raises(Code.MOMENT_OUTSIDE, why.value, nearest):
+            planned(replace(seen, way=replace(gap, why=why)), restore_to="2030-01-01 00:00:00")
+
+
+def test_logs_are_given_to_the_server_by_their_gtids() -> None:
+    script = command("c", "7-8", "/restore/.replay/0", ("binlog.000007", "binlog.000008"), 10, 15)
+    assert "--do-domain-ids=7 --start-position=7-8-10 --stop-position=7-8-15 binlog.000007 binlog.000008" in script
+
+
 # -- restic itself -------------------------------------------------------------------------------------------------------
 
 
@@ -356,11 +399,11 @@ def test_a_snapshot_is_there_when_it_is_whole_and_not_before(repository: Restic)
     repository.make()
     assert repository.exists() and repository.snapshots() == []
     begun = one(1, complete=False, position="", size=0, seconds=0.0, server="")
-    with pytest.raises(ZeroDivisionError), repository.intake(begun, FILE) as intake:
+    with pytest.raises(ZeroDivisionError), repository.intake("lab", tags_of(begun), FILE) as intake:
         intake.write(STREAM)
         _ = 1 / 0
     assert repository.snapshots() == [] and not list(Path(repository.repository, "locks").iterdir())
-    with repository.intake(begun, FILE) as intake:
+    with repository.intake("lab", tags_of(begun), FILE) as intake:
         intake.write(STREAM)
         intake.commit(60)
     assert [each.complete for each in repository.snapshots()] == [False]
@@ -375,11 +418,27 @@ def test_a_snapshot_is_there_when_it_is_whole_and_not_before(repository: Restic)
     assert repository.snapshots() == []
 
 
+def test_pieces_of_the_archive_lie_beside_backups(repository: Restic) -> None:
+    repository.make()
+    piece = Piece("", NOW, "lab", "galera", "m", UUID, "7-7", ((11, 20),), NOW, 9)
+    for tags, file in ((tags_of_piece(piece), "binlogs.tar"), (tags_of(one(1)), FILE)):
+        with repository.intake("lab", tags, file) as intake:
+            intake.write(b"logs")
+            intake.commit(60)
+    (found,) = repository.pieces()
+    assert replace(found, id="", time=NOW) == piece
+    assert b"".join(repository.stream(found.id, "binlogs.tar")) == b"logs"
+    repository.keep("1 last", "lab", "galera")
+    assert repository.pieces() == [found] and len(repository.snapshots()) == 1, (
+        "a policy of backups is not about pieces"
+    )
+
+
 def test_what_restic_does_not_do_has_a_code(repository: Restic, tmp_path: Path) -> None:
     repository.make()
     with raises(Code.REPOSITORY_PASSWORD):
         Restic(repository.repository, Secret("x", "not-That-Password-1"), 60).exists()
-    with repository.intake(one(1), FILE) as intake:
+    with repository.intake("lab", tags_of(one(1)), FILE) as intake:
         intake.write(random.Random(1).randbytes(3 << 20))
         intake.commit(60)
         with raises(Code.SNAPSHOT_DAMAGED):
@@ -435,7 +494,7 @@ def test_restic_gets_no_password_by_its_command_line_or_environment(
 
 
 def test_restic_that_ends_before_the_stream_does(repository: Restic) -> None:
-    with raises(Code.REPOSITORY_NOT_THERE), repository.intake(one(1), FILE) as intake:
+    with raises(Code.REPOSITORY_NOT_THERE), repository.intake("lab", tags_of(one(1)), FILE) as intake:
         while True:
             intake.write(bytes(1 << 20))
 

@@ -208,6 +208,7 @@ WITHIN = {
     "swarmbook.notebook": "imports for a warm kernel",
     "swarmbook.params.walkthrough": "writes a parameter file",
     "swarmbook.phases.start.form": "writes a parameter file",
+    "swarmbook.phases.support.repository": "a lock on a file",
     "swarmbook.phases.support.stack": "writes a stack's file",
     "swarmbook.phases.watch.config": "writes Prometheus's settings",
     "swarmbook.record.envelope": "reads a signature; what cannot be read is not believed",

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def test_the_units() -> None:
     assert "OnUnitInactiveSec=15min\n" in timer and "WantedBy=timers.target" in timer
 
 
+def test_the_units_of_an_archive_and_of_a_backup() -> None:
+    service, timer = units(replace(watch("1m"), what="archive")).values()
+    assert "swarmbook archive " in service and "--on-change" not in service
+    assert "OnUnitInactiveSec=40s\nAccuracySec=1s\n" in timer, "a minute from one to the next, with what one takes"
+    made = units(replace(watch("1d"), what="backup"))
+    assert "swarmbook-backup-lab.timer" in made and "--verify\n" in made["swarmbook-backup-lab.service"]
+    assert cron_line(replace(watch("1m"), what="archive")).startswith("0-59/1 * * * * ")
+
+
 def params(home: Path, text: str = "") -> Path:
     file = home / "lab.yaml"
     file.write_text(f"cluster: lab\nnodes: [sw1, sw2]\nswarm_managers: 1\n{text}")
@@ -91,6 +101,8 @@ def test_the_command_writes_units_and_says_what_to_type(home: Path, cluster: Clu
     assert "OnUnitInactiveSec=120min" in (out / "swarmbook-verify-lab.timer").read_text()
     shown = CliRunner().invoke(main, ["schedule", str(params(home)), "--cron"]).output
     assert shown.count("\n") == 1 and str(home) in shown
+    shown = CliRunner().invoke(main, ["schedule", str(params(home)), "--what", "archive"]).output
+    assert "# swarmbook-archive-lab.timer" in shown and "OnUnitInactiveSec=40s" in shown
 
 
 def test_what_a_timer_does_not_have_is_refused(home: Path, cluster: Cluster) -> None:

@@ -41,6 +41,14 @@ def test_without_any_the_servers_settings_are_as_they_were() -> None:
     assert settings_of(Params()) == "[mariadbd]\ninnodb_buffer_pool_size=128M\n"
 
 
+def test_the_binary_log_is_alike_on_all_members_and_another_in_each_cluster() -> None:
+    lines = settings_of(Params(mariadb_binlog_days=3)).splitlines()[2:]
+    assert {"log_bin=binlog", "log_slave_updates=ON", "sync_binlog=1", "binlog_expire_logs_seconds=259200"} < set(lines)
+    (number,) = {line.partition("=")[2] for line in lines if line.startswith(("wsrep_gtid_domain_id", "server_id"))}
+    other = settings_of(Params(cluster="other", mariadb_binlog_days=3))
+    assert 10_000 <= int(number) < 100_000 and f"server_id={number}" not in other
+
+
 def test_a_file_gives_what_a_server_would_read_of_it(tmp_path: Path) -> None:
     (tmp_path / "my.cnf").write_text(GALERA_CNF)
     params = Params(mariadb_settings=[f"file:{tmp_path}/my.cnf", "max_connections=77"])
@@ -57,7 +65,7 @@ def test_a_file_gives_what_a_server_would_read_of_it(tmp_path: Path) -> None:
     "name",
     [
         "wsrep_on", "wsrep-cluster-address", "loose_wsrep_provider_options", "binlog-format", "innodb_autoinc_lock_mode", "datadir", "port",
-        "bind-address", "ssl_ca", "require_secure_transport", "plugin_load_add", "skip-grant-tables", "read_only", "innodb_force_recovery",
+        "bind-address", "ssl_ca", "require_secure_transport", "plugin_load_add", "skip-grant-tables", "read_only", "innodb_force_recovery", "sync_binlog", "gtid-strict-mode", "binlog_ignore_db", "encrypt_binlog",
         "innodb_buffer_pool_size", "local-infile", "enable-local-infile", "init_file", "log_bin", "server-id", "skip-networking",
         "innodb_flush_log_at_trx_commit",
     ],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from swarmbook.access.channel import Flow
 from swarmbook.access.commands import Script, sh
@@ -15,6 +16,7 @@ from swarmbook.base.errors import CommandFailed, WorldError
 from swarmbook.base.secrets import mask
 from swarmbook.book.book import Book
 from swarmbook.book.step import Step, look
+from swarmbook.model.archive import Piece
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, Table, equal
 from swarmbook.model.snapshots import Snapshot, tags_of
@@ -24,6 +26,7 @@ from swarmbook.phases.endpoint.agents import ask_agents, writer_among
 from swarmbook.phases.support.members import member_name
 from swarmbook.phases.support.repository import (
     FILE,
+    alone_at,
     in_words,
     owner_of,
     place_of_backups,
@@ -31,7 +34,7 @@ from swarmbook.phases.support.repository import (
     snapshots_table,
 )
 
-__all__ = ["snapshots", "take"]
+__all__ = ["Backups", "Take", "seen_in", "snapshots", "take"]
 
 #: Characters of what mariadb-backup has said last that an error carries.
 _LAST_WORDS = 2000
@@ -109,7 +112,8 @@ class Take(Step[Backups, Params]):
         opened = datetime.fromtimestamp(time.time() - (time.monotonic() - book.opened), timezone.utc)
         seen = Backups(place_of_backups(book), there, opened, tuple(found), owner=owner_of(book))
         if seen.taken is not None:
-            return replace(seen, wrong=restic.check())
+            with alone_at(book, book.params.backup_timeout):
+                return replace(seen, wrong=restic.check())
         says = ask_agents(book, all_of_them=False)
         source = source_among(says, len(params.members()), writer_among(params, says))
         return replace(seen, source=source, container=says[source].container)
@@ -134,11 +138,14 @@ class Take(Step[Backups, Params]):
             if todo.take(Action.MAKE_REPOSITORY):
                 restic.make()
             for change in todo.take(Action.REMOVE_BROKEN):
-                restic.forget(change.things)
+                with alone_at(book, wanted.backup_timeout):
+                    restic.forget(change.things)
             for change in todo.take(Action.BACKUP):
                 _take(book, restic, change.host, seen.container)
             for change in todo.take(Action.FORGET_BACKUPS):
-                restic.keep(change.things[0], book.cluster.name, wanted.mariadb_cluster_name)
+                with alone_at(book, wanted.backup_timeout):
+                    restic.forget(_old(restic.pieces(), seen.owner, wanted.archive_days))
+                    restic.keep(change.things[0], book.cluster.name, wanted.mariadb_cluster_name)
 
     def verify(self, wanted: Params, seen: Backups) -> list[Check]:
         taken = seen.taken
@@ -158,6 +165,12 @@ class Take(Step[Backups, Params]):
 
 
 take = Take()
+
+
+def _old(pieces: Sequence[Piece], owner: str, days: int) -> list[str]:
+    """List the pieces of the archive that are kept no longer."""
+    kept = datetime.now(timezone.utc) - timedelta(days=days)
+    return [one.id for one in pieces if one.owner == owner and (one.until or one.time) < kept]
 
 
 def _measured(snapshot: Snapshot) -> str:
@@ -185,7 +198,7 @@ def _take(book: Book, restic: Restic, node: str, container: str) -> None:
     now = datetime.now(timezone.utc)
     about = Snapshot("", now, book.cluster.name, params.mariadb_cluster_name, member_name(params, node))
     reader = Reader()
-    with restic.intake(about, FILE) as intake:
+    with restic.intake(about.cluster, tags_of(about), FILE) as intake:
 
         def sink(piece: bytes) -> None:
             try:
@@ -213,7 +226,8 @@ def _take(book: Book, restic: Restic, node: str, container: str) -> None:
         seconds=time.monotonic() - began,
         complete=True,
     )
-    restic.retag(intake.id, tags_of(done))
+    with alone_at(book, params.backup_timeout):
+        restic.retag(intake.id, tags_of(done))
 
 
 def _whole(node: str, reader: Reader) -> About:

@@ -11,7 +11,6 @@ from swarmbook.access.hosts import Host
 from swarmbook.access.probe import Facts, Probe, line, number
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import OutOfOrder
-from swarmbook.base.wait import wait_for
 from swarmbook.base.words import many
 from swarmbook.book.book import Book
 from swarmbook.book.step import look
@@ -23,7 +22,8 @@ from swarmbook.phases.endpoint.agents import ask_agents, writer_among
 from swarmbook.phases.support.images import image_there
 from swarmbook.phases.support.member_data import data_folder
 from swarmbook.phases.support.repository import in_words, owner_of
-from swarmbook.phases.support.unpacking import AT, container, fetch, removed, require_room
+from swarmbook.phases.support.throwaway import LOGIN, started
+from swarmbook.phases.support.unpacking import fetch, removed, require_room
 
 __all__ = ["Read", "compared", "prove", "read_tables"]
 
@@ -185,40 +185,12 @@ def prove(book: Book) -> Table | list[Check]:
     return rows
 
 
-def starts(login: Sequence[str]) -> Probe[tuple[bool, str]]:
-    """Ask whether the server of the trial answers, and what it said last.
-
-    Args:
-        login: Options by which its client logs in.
-    """
-    script = sh(
-        "docker exec @{name} mariadb @{login} -e 'SELECT 1' >/dev/null 2>&1 && echo yes | as alive\ndocker logs --tail 3 @{name} 2>&1 | as log",
-        name=_CONTAINER,
-        login=login,
-    )
-    return Probe(script, lambda facts: (bool(facts.get("alive")), line(" ".join(facts["log"]))))
-
-
 def _tables_of_trial(book: Book, host: Host, image: str, work: str) -> Read:
     """Start a server on what was restored, without a network, and ask it."""
-    socket = "/tmp/trial.sock"  # noqa: S108 - in a container of its own
-    login = ["--user=mysql", f"--socket={socket}"]
-    # What the data was written with, mariadb-backup has put into this file.
-    options = [
-        f"--defaults-file={AT}/backup-my.cnf", f"--datadir={AT}", f"--socket={socket}", "--pid-file=/tmp/trial.pid", "--tmpdir=/tmp",
-        "--skip-networking", "--wsrep-on=OFF", "--plugin-load-add=auth_ed25519", "--innodb-buffer-pool-size=128M", "--event-scheduler=OFF",
-    ]  # fmt: skip
-    host.run(sh("@!{run} >/dev/null", run=container(_CONTAINER, work, image, "mariadbd", options, stays=True)))
-    wait_for(
-        "a server starts on the restored data",
-        lambda: host.ask(starts(login), quiet=True),
-        timeout_s=book.params.wait_timeout,
-        where=host.name,
-        next="take another backup: swarmbook backup PARAMS --verify",
-        code=Code.SNAPSHOT_DAMAGED,
-        first_s=0.3,
+    started(
+        book, host, _CONTAINER, image, work, ["--tmpdir=/tmp"], "take another backup: swarmbook backup PARAMS --verify"
     )
-    return host.ask(tables_read(_CONTAINER, login), timeout_s=book.params.backup_timeout)
+    return host.ask(tables_read(_CONTAINER, LOGIN), timeout_s=book.params.backup_timeout)
 
 
 def _against_member(book: Book, host: Host, member: str, folder: str, snapshot: Snapshot, trial: Read) -> Check:

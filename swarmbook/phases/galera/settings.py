@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from swarmbook.base.errors import UsageError
 from swarmbook.params import Params
 from swarmbook.params.server_settings import normal, refusals
 
-__all__ = ["settings_of"]
+__all__ = ["binlog_settings", "settings_of"]
 
+#: What is written at most into one binary log before the next one is begun.
+_LOG_SIZE = "64M"
+_DAY = 86_400
 _FILE = "file:"
 #: Groups of an option file that a MariaDB server reads.
 _GROUPS = re.compile(r"mariadbd|mysqld|server|mariadb|galera|(mariadbd|mysqld|mariadb)-\d+\.\d+")
@@ -29,7 +33,7 @@ def settings_of(params: Params) -> str:
     Raises:
         UsageError: A file that is named cannot be read, or a setting in it may not be given; names it with its line.
     """
-    lines = [f"innodb_buffer_pool_size={params.mariadb_buffer_pool}"]
+    lines = [f"innodb_buffer_pool_size={params.mariadb_buffer_pool}", *binlog_settings(params)]
     # A later one wins, however its name is written.
     given: dict[str, tuple[str, str]] = {}
     for entry in params.mariadb_settings:
@@ -44,6 +48,31 @@ def settings_of(params: Params) -> str:
     # Of a setting without a value, its name alone: so the file had it.
     lines += [f"{name}={value}" if value else name for name, value in given.values()]
     return "[mariadbd]\n" + "".join(f"{line}\n" for line in lines)
+
+
+def binlog_settings(params: Params) -> list[str]:
+    """Return the settings by which each member writes a binary log; nothing where none is wanted.
+
+    Args:
+        params: The parameters.
+    """
+    if not params.mariadb_binlog_days:
+        return []
+    # Alike on all members: they give a transaction the same GTID. Two clusters differ, so that one can replicate from the other.
+    number = 10_000 + zlib.crc32(f"{params.cluster}/{params.mariadb_cluster_name}".encode()) % 90_000
+    return [
+        "log_bin=binlog",
+        "log_slave_updates=ON",
+        # A transaction is durable when both logs have it: with 0, a power cut of all loses what was committed.
+        "sync_binlog=1",
+        f"max_binlog_size={_LOG_SIZE}",
+        f"binlog_expire_logs_seconds={params.mariadb_binlog_days * _DAY}",
+        # Since 11.4 logs are kept until a replica has read them, and there is none.
+        "loose_slave_connections_needed_for_purge=0",
+        "wsrep_gtid_mode=ON",
+        f"wsrep_gtid_domain_id={number}",
+        f"server_id={number}",
+    ]
 
 
 def _read(file: Path) -> dict[str, str]:

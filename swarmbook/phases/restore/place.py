@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from swarmbook.access.commands import sh
 from swarmbook.access.probe import Facts, Probe, line, number, word
 from swarmbook.params import Params
+from swarmbook.phases.restore.placing import REACHED
 from swarmbook.phases.support.member_data import RESTORED, data_folder
 from swarmbook.phases.support.members import of_service, service_name
 
@@ -30,6 +31,7 @@ class Place:
         replaced: How many earlier restores have left what they replaced: the highest number.
         free: Bytes that are free there.
         running: A member's container runs.
+        reached: How far binary logs were replayed on what was put in place; nothing where none were.
     """
 
     folder: bool = False
@@ -40,6 +42,7 @@ class Place:
     replaced: int = 0
     free: int = 0
     running: bool = False
+    reached: str = ""
 
 
 _SCRIPT = """
@@ -48,6 +51,7 @@ d=@{folder}
 { [ ! -d "$d/data/mysql" ] && [ ! -e "$d/data/ibdata1" ]; } || echo data
 { [ ! -e "$d/bootstrapped" ] && [ ! -e "$d/bootstrap.used" ]; } || echo founded; } | as there
 cut -d ' ' -f 1 "$d/@{mark}" 2>/dev/null | as mark
+cat "$d/@{to}" 2>/dev/null | as reached
 for f in "$d"/data/*/db.opt; do [ ! -e "$f" ] || basename "$(dirname "$f")"; done | as databases
 ls -1 "$d" 2>/dev/null | sed -n 's/^replaced-\\([0-9]\\{1,6\\}\\)$/\\1/p' | as replaced
 p=$d; while [ ! -d "$p" ]; do p=$(dirname "$p"); done
@@ -64,7 +68,7 @@ def place_on(params: Params, node: str) -> Probe[Place]:
         node: Its name.
     """
     running = of_service(service_name(params, node))
-    return Probe(sh(_SCRIPT, folder=data_folder(params), mark=RESTORED, running=running), read_place)
+    return Probe(sh(_SCRIPT, folder=data_folder(params), mark=RESTORED, to=REACHED, running=running), read_place)
 
 
 def read_place(facts: Facts) -> Place:
@@ -87,4 +91,5 @@ def read_place(facts: Facts) -> Place:
         max((number(each, 999_999) for each in facts["replaced"] if each), default=0),
         number("".join(facts["free"])),
         any(facts["running"]),
+        line(" ".join(facts.get("reached", ()))),
     )

@@ -12,12 +12,16 @@ from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.book.forecast import Forecast
 from swarmbook.book.step import Step, look
+from swarmbook.model.archive import Piece
 from swarmbook.model.change import Action, Change, Todo, Word
 from swarmbook.model.checks import Check, Table, equal
+from swarmbook.model.moments import Refusal, Way, read_moment, way_to
 from swarmbook.model.snapshots import Snapshot, chosen
 from swarmbook.params import Params
 from swarmbook.phases.restore.place import Place, place_on
-from swarmbook.phases.restore.placing import NEW, put_in_place
+from swarmbook.phases.restore.placing import NEW, mark_of, put_in_place
+from swarmbook.phases.restore.reach import out_of_reach
+from swarmbook.phases.restore.replay import Reached, replay
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.images import ensure_images, image_of, nodes_without_image
 from swarmbook.phases.support.member_data import data_folder, folder_made
@@ -50,6 +54,7 @@ class Seen:
         services: Of members: full names.
         lacking: Nodes without the members' image.
         repository: Where it comes from.
+        way: How the moment is reached, where one is meant; or why it cannot be.
     """
 
     places: Mapping[str, Place]
@@ -58,6 +63,7 @@ class Seen:
     services: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     repository: str = ""
+    way: Way | Refusal | None = None
 
     @property
     def first(self) -> str:
@@ -87,8 +93,8 @@ def _owner(book: Book) -> str:
     return f"{other}/{book.params.mariadb_cluster_name}" if other else owner_of(book)
 
 
-def _found(book: Book) -> list[Snapshot]:
-    """List the snapshots; there has to be a repository."""
+def _found(book: Book) -> tuple[list[Snapshot], list[Piece]]:
+    """List the snapshots, and the pieces of the archive where a moment is meant; there has to be a repository."""
     with book.cluster.untouched():
         restic = repository_of(book)
         if not restic.exists():
@@ -100,13 +106,13 @@ def _found(book: Book) -> list[Snapshot]:
                 next="correct backup_repository, or mount what holds it; where there is no backup yet: swarmbook backup PARAMS",
                 code=Code.REPOSITORY_NOT_THERE,
             )
-        return restic.snapshots()
+        return restic.snapshots(), restic.pieces() if book.params.restore_to else []
 
 
 @look(hosts=0)
 def snapshots(book: Book) -> Table:
     """List what can be restored."""
-    return snapshots_table([one for one in _found(book) if one.complete])
+    return snapshots_table([one for one in _found(book)[0] if one.complete])
 
 
 class Restore(Step[Seen, Wanted]):
@@ -126,7 +132,13 @@ class Restore(Step[Seen, Wanted]):
 
     def observe(self, book: Book) -> Seen:
         params, manager = book.params, require_swarm(book)
-        found = _found(book)
+        found, pieces = _found(book)
+        owner = _owner(book)
+        way = way_to(read_moment(params.restore_to), found, pieces, owner) if params.restore_to else None
+        if isinstance(way, Way):
+            snapshot: Snapshot | None = way.base
+        else:
+            snapshot = chosen(found, params.restore_snapshot, owner)
         members = book.ready(params.members())
         if not members:
             raise OutOfOrder("no node of galera_nodes answers", where="galera_nodes", next="swarmbook status PARAMS")
@@ -135,11 +147,12 @@ class Restore(Step[Seen, Wanted]):
         lacking = nodes_without_image(book.engines(members), image_of(book, "galera"))
         return Seen(
             places,
-            chosen(found, params.restore_snapshot, _owner(book)),
+            snapshot,
             len(found),
             tuple(service_name(params, node) for node in specs),
             tuple(lacking),
             place_of_backups(book),
+            way,
         )
 
     def want(self, book: Book, seen: Seen) -> Wanted:
@@ -147,11 +160,13 @@ class Restore(Step[Seen, Wanted]):
 
     def plan(self, wanted: Wanted, seen: Seen) -> list[Change]:
         snapshot = _meant(wanted, seen)
-        if _is_in_place(seen, snapshot):
+        if _is_in_place(seen, mark_of(snapshot, wanted.params.restore_to)):
             return []
         places = seen.places.items()
         replaced = {name: place.replaced for name, place in places}
-        require_room({name: place.free for name, place in places}, snapshot, replaced)
+        # The server that replays logs writes as much again.
+        logs = 2 * seen.way.size if isinstance(seen.way, Way) else 0
+        require_room({name: place.free - logs for name, place in places}, snapshot, replaced)
         first = seen.first
         changes = [Change(first, Action.IMAGES, ("MariaDB's image",))] if first in seen.lacking else []
         changes += [
@@ -160,6 +175,10 @@ class Restore(Step[Seen, Wanted]):
             if not place.folder and name == first
         ]
         changes.append(Change(first, Action.FETCH, (snapshot.short, snapshot.owner, snapshot.position)))
+        if isinstance(seen.way, Way):
+            changes.append(
+                Change(first, Action.REPLAY, (str(read_moment(wanted.params.restore_to)), str(len(seen.way.parts))))
+            )
         changes += [Change("cluster", Action.REMOVE_MEMBER, (service,)) for service in seen.services]
         number = max(place.replaced for place in seen.places.values()) + 1
         changes += [
@@ -179,12 +198,20 @@ class Restore(Step[Seen, Wanted]):
             for change in todo.take(Action.FETCH):
                 image, new = image_of(book, "galera"), f"{wanted.folder}/{NEW}"
                 fetch(book, repository_of(book), change.host, snapshot, image, _CONTAINER, new)
+            reached: Reached | None = None
+            for change in todo.take(Action.REPLAY):
+                assert isinstance(seen.way, Way)
+                new = f"{wanted.folder}/{NEW}"
+                reached = replay(
+                    book, repository_of(book), change.host, seen.way, image_of(book, "galera"), _CONTAINER, new
+                )
             services = [change.things[0] for change in todo.take(Action.REMOVE_MEMBER)]
             _stop(book, services, list(seen.places))
             aside = {change.host: change.things[1] for change in todo.take(Action.REPLACE_DATA)}
             book.fleet.each(lambda host: _set_aside(book, host.name, aside[host.name]), aside)
             for change in todo.take(Action.PUT_IN_PLACE):
-                put_in_place(book, change.host, snapshot)
+                mark = mark_of(snapshot, wanted.params.restore_to)
+                put_in_place(book, change.host, mark, str(reached) if reached else "")
 
     def verify(self, wanted: Wanted, seen: Seen) -> list[Check]:
         snapshot = seen.snapshot
@@ -193,12 +220,14 @@ class Restore(Step[Seen, Wanted]):
             if name == seen.first:
                 there = (
                     "of the snapshot"
-                    if snapshot and place.mark == snapshot.id
+                    if snapshot and place.mark == mark_of(snapshot, wanted.params.restore_to)
                     else "other data"
                     if place.data
                     else "none"
                 )
                 rows.append(equal(name, "data in place", "of the snapshot", there))
+                if wanted.params.restore_to:
+                    rows.append(Check(name, "replayed up to", str(read_moment(wanted.params.restore_to)), place.reached or "nothing", bool(place.reached)))  # fmt: skip
             else:
                 rows.append(
                     equal(name, "data in place", "none: it joins", "none: it joins" if not place.data else "there")
@@ -211,7 +240,7 @@ class Restore(Step[Seen, Wanted]):
 
     def forecast(self, ahead: Forecast, seen: Seen, changes: list[Change]) -> None:
         if seen.snapshot is not None:
-            ahead.restored = (seen.first, seen.snapshot.id)
+            ahead.restored = (seen.first, mark_of(seen.snapshot, ""))
 
 
 restore = Restore()
@@ -224,6 +253,8 @@ def _meant(wanted: Wanted, seen: Seen) -> Snapshot:
         UsageError: There is none, or it is another cluster's.
     """
     asked, snapshot = wanted.params.restore_snapshot, seen.snapshot
+    if isinstance(seen.way, Refusal):
+        raise out_of_reach(seen.way, read_moment(wanted.params.restore_to), wanted.owner, seen.repository)
     if snapshot is None:
         raise UsageError(
             f"there is no snapshot {asked} of {wanted.owner}"
@@ -247,10 +278,10 @@ def _meant(wanted: Wanted, seen: Seen) -> Snapshot:
     return snapshot
 
 
-def _is_in_place(seen: Seen, snapshot: Snapshot) -> bool:
+def _is_in_place(seen: Seen, mark: str) -> bool:
     """Tell whether there is nothing left to do but what 07 does."""
     others = any(place.data for name, place in seen.places.items() if name != seen.first)
-    return seen.places[seen.first].mark == snapshot.id and not seen.services and not others
+    return seen.places[seen.first].mark == mark and not seen.services and not others
 
 
 def _stop(book: Book, services: list[str], nodes: list[str]) -> None:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import timezone
 from pathlib import Path
 
+import filelock
+
 from swarmbook.access.restic import Restic
+from swarmbook.base.codes import Code
+from swarmbook.base.errors import WorldError
 from swarmbook.book.book import Book
 from swarmbook.model.checks import Table
 from swarmbook.model.snapshots import Snapshot
 
-__all__ = ["FILE", "PASSWORD", "in_words", "owner_of", "place_of_backups", "repository_of", "snapshots_table"]
+__all__ = [
+    "FILE",
+    "LOGS",
+    "PASSWORD",
+    "alone_at",
+    "in_words",
+    "owner_of",
+    "place_of_backups",
+    "repository_of",
+    "snapshots_table",
+]
 
-#: The one file of each snapshot.
-FILE = "galera.mbstream"
+#: The one file of each snapshot of a database, and of each piece of the archive of binary logs.
+FILE, LOGS = "galera.mbstream", "binlogs.tar"
 #: What the password is called among the cluster's secrets.
 PASSWORD = "backup-password"  # noqa: S105 - a name
 
@@ -39,6 +55,38 @@ def repository_of(book: Book) -> Restic:
     params = book.params
     password = book.cluster.secret(PASSWORD, params.backup_password)
     return Restic(place_of_backups(book), password, params.backup_timeout)
+
+
+@contextlib.contextmanager
+def alone_at(book: Book, limit_s: float) -> Iterator[None]:
+    """Have the repository alone, as far as this folder's commands go: restic refuses where two want that at once.
+
+    A backup takes hours and holds the cluster all the time; the archive has to go on meanwhile. So it is not the cluster's lock.
+
+    Args:
+        book: The open book.
+        limit_s: Seconds to wait for another one.
+
+    Raises:
+        WorldError: Another one has it for longer than that.
+    """
+    file = book.cluster.folder / "repository.lock"
+    lock = filelock.FileLock(file, mode=0o600)
+    try:
+        lock.acquire(timeout=limit_s)
+    except filelock.Timeout:
+        raise WorldError(
+            "the repository is locked: another command of this folder works on it",
+            where=str(file),
+            wanted=f"it ends within {limit_s:g} s",
+            seen="it goes on",
+            next="run it again when that has ended",
+            code=Code.REPOSITORY_LOCKED,
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def owner_of(book: Book) -> str:
