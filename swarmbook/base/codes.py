@@ -41,6 +41,7 @@ class Code(str, Enum):
     CLUSTER_NOT_THERE = "cluster-not-there"
     CLUSTER_STILL_THERE = "cluster-still-there"
     SETTINGS_REFUSED = "settings-refused"
+    NO_DOWNGRADE = "no-downgrade"
     INIT_SCRIPTS_REFUSED = "init-scripts-refused"
     INIT_SCRIPTS_NOT_THERE = "init-scripts-not-there"
     NODE_TAKEN_OUT = "node-taken-out"
