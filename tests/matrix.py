@@ -103,7 +103,7 @@ PORTS = {
 #: What a lab on a small computer without a registry lets vary; the live sample leaves the others at their defaults.
 LAB = {
     "firewall", "datacenter", "instance_type", "dns_search_domain", "log_max_size", "log_max_files", "docker_api_port", "swarm_autolock",
-    "consul_https_port", "overlay_network", "mariadb_cluster_name", "galera_nodes", "mariadb_port", "mariadb_clients", "mariadb_data_path",
+    "consul_https_port", "overlay_network", "mariadb_cluster_name", "mariadb_version", "galera_nodes", "mariadb_port", "mariadb_clients", "mariadb_data_path",
     "mariadb_unreplicated", "mariadb_settings", "mariadb_user", "mariadb_database", "mariadb_password_plugin", "mariadb_admin", "overlay_subnet", "swarm_address_pool",
 }  # fmt: skip
 

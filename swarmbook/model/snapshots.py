@@ -63,6 +63,11 @@ class Snapshot:
         return f"{self.cluster}/{self.database}"
 
     @property
+    def series(self) -> str:
+        """MariaDB's series of the server, such as ``11.8``; empty where its version is not known."""
+        return ".".join(self.server.split(".")[:2])
+
+    @property
     def history(self) -> str:
         """The ``uuid`` of the cluster's history."""
         return self.position.partition(":")[0]

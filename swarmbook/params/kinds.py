@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from swarmbook.base.secrets import REFERENCE
 
 __all__ = [
     "WORDS", "Address", "AddressEntry", "Database", "DiskDevice", "Domain", "Endpoint", "HookTarget", "HostEntry", "HostFolder", "HostLogin", "Image", "Kept", "Label", "LocalPath", "Moment", "Name",
-    "Network", "Package", "Port", "RentedDomain", "Repository", "Rotates", "SecretReference", "Size", "SnapshotId", "SystemCode", "User", "Word", "kind", "near_name",
+    "Network", "Package", "Port", "RentedDomain", "Repository", "Rotates", "SecretReference", "Series", "Size", "SnapshotId", "SystemCode", "User", "Word", "kind", "near_name",
 ]  # fmt: skip
 
 #: What is wanted, by the pattern that says so to a program.
@@ -163,6 +163,10 @@ User = Annotated[
     str, kind("^([a-z][a-z0-9_]{0,31})?$", "a user's name of lowercase letters, digits and underscores, or empty", 32)
 ]
 #: What can be replaced; see :data:`swarmbook.model.phases.ROTATIONS`.
+#: YAML takes what is not quoted for a number.
+Series = Annotated[
+    Literal["11.8", "10.11"], BeforeValidator(lambda value: str(value) if isinstance(value, float) else value)
+]
 Rotates = Literal[
     "all",
     "engine",

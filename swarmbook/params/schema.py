@@ -17,7 +17,7 @@ from swarmbook.params.guarded import Guarded
 # isort: off
 from swarmbook.params.kinds import (
     Address, AddressEntry, Database, DiskDevice, Domain, Endpoint, HookTarget, HostEntry, HostFolder, HostLogin, Image, Kept, Label, LocalPath, Moment, Name,
-    NameOrNone, Network, Package, Port, RentedDomain, Repository, Rotates, SecretReference, Setting, Size, SnapshotId, SystemCode, Table, User, Word,
+    NameOrNone, Network, Package, Port, RentedDomain, Repository, Rotates, SecretReference, Series, Setting, Size, SnapshotId, SystemCode, Table, User, Word,
 )  # fmt: skip
 # isort: on
 
@@ -203,6 +203,11 @@ class Params(BaseModel):
     )
     galera_nodes: list[Name] = _p(
         [], "00 03 07 08 09 20 21 22 23 24 25 26 27 30", "nodes that run a Galera member; empty: all"
+    )
+    mariadb_version: Series = _p(
+        "11.8",
+        "03 07 26 27",
+        "MariaDB's series: Debian 13's or Debian 12's; a later one upgrades a running cluster, member after member, and none leads back",
     )
     mariadb_port: int = _p(0, "01 03 05 07 08 22", "port of each member on its host; 0: not published", ge=0, le=65535)
     mariadb_clients: list[Network] = _p(

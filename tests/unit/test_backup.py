@@ -339,6 +339,10 @@ def test_what_is_not_restored() -> None:
         planned(Seen({"sw1": DATA}, None, 0))
     with raises(Code.SNAPSHOT_OF_ANOTHER, "other/galera"):
         planned(Seen({"sw1": DATA}, one(7, cluster="other"), 1))
+    with raises(Code.SNAPSHOT_OF_ANOTHER_SERIES, "MariaDB 11.8", "mariadb_version: '11.8'"):
+        planned(Seen({"sw1": DATA}, one(7), 1), mariadb_version="10.11")
+    assert planned(Seen({"sw1": DATA}, one(7, server="10.11.14-MariaDB"), 1), mariadb_version="10.11")
+    assert planned(Seen({"sw1": DATA}, one(7, server=""), 1)), "it was made before the version was noted"
     small = replace(DATA, free=needed(one(7)) - 1, replaced=1)
     with raises(Code.RESTORE_NO_ROOM, "sw2", "replaced-1"):
         planned(Seen({"sw1": DATA, "sw2": small}, one(7), 1))

@@ -244,6 +244,19 @@ def test_shell_scripts_parse(root: Path, script: str) -> None:
     subprocess.run(["bash", "-n", str(file)], check=True)
 
 
+@pytest.mark.parametrize(
+    ("version", "name", "base"),
+    [
+        ("11.8", "galera", "registry.example.com/debian:trixie"),
+        ("10.11", "galera", "debian:bookworm-slim"),
+        ("10.11", "haproxy", "registry.example.com/debian:trixie"),
+    ],
+)
+def test_a_series_of_mariadb_comes_from_the_debian_that_has_it(version: Any, name: str, base: str) -> None:
+    params = Params(lab_base_image="registry.example.com/debian:trixie", mariadb_version=version)
+    assert delivery.recipe_of(params, name).base == base
+
+
 @pytest.mark.parametrize(("user", "words"), [(0, "/etc/apt/sources.list"), (1001, "apt-get install uidmap")])
 def test_a_base_that_cannot_be_made_says_what_this_user_can_do(
     user: int, words: str, monkeypatch: pytest.MonkeyPatch
@@ -254,5 +267,5 @@ def test_a_base_that_cannot_be_made_says_what_this_user_can_do(
     monkeypatch.setattr(bases.subprocess, "run", lambda *_, **__: said)
     monkeypatch.setattr(bases.os, "geteuid", lambda: user)
     with pytest.raises(WorldError) as caught:
-        bases._bootstrap(SimpleNamespace(), "swarmbook/base:trixie")  # type: ignore[arg-type]
+        bases._bootstrap(SimpleNamespace(), "trixie", "swarmbook/base:trixie")  # type: ignore[arg-type]
     assert words in str(caught.value.next) and "chroot mode" in str(caught.value.seen)

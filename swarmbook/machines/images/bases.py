@@ -17,10 +17,11 @@ from swarmbook.base.errors import EngineUnavailable, WorldError
 from swarmbook.machines.host_engine import install_packages
 from swarmbook.machines.images.labels import LABEL
 
-__all__ = ["Base", "find_base"]
+__all__ = ["Base", "find_base", "suite_of"]
 
 _NAME = "swarmbook/base"
-_SUITE = "trixie"
+#: Debian's releases that can be bootstrapped, and the one that stands for every other image.
+_SUITES, _SUITE = ("trixie", "bookworm"), "trixie"
 _guard = threading.Lock()
 
 
@@ -52,30 +53,44 @@ def find_base(engine: Engine, wanted: str, *, fresh: bool = False) -> Base:
     with _guard:
         if pull_image(engine, wanted, again=fresh):
             return Base(engine.image_digest(wanted) or wanted, True)
-        latest = f"{_NAME}:{_SUITE}"
+        suite = suite_of(wanted)
+        latest = f"{_NAME}:{suite}"
         if fresh or not engine.has_image(latest):
-            _bootstrap(engine, latest)
+            _bootstrap(engine, suite, latest)
         tag = f"{latest}-{engine.image_content(latest)[:12]}"
         tag_image(engine, latest, tag)
         return Base(tag, False)
 
 
-def _bootstrap(engine: Engine, tag: str) -> None:
+def suite_of(wanted: str) -> str:
+    """Return the release of Debian that is bootstrapped where an image cannot be pulled.
+
+    Example:
+        >>> suite_of("debian:bookworm-slim"), suite_of("registry.example.com/base:7")
+        ('bookworm', 'trixie')
+
+    Args:
+        wanted: The image's name.
+    """
+    return next((suite for suite in _SUITES if suite in wanted.rpartition(":")[2]), _SUITE)
+
+
+def _bootstrap(engine: Engine, suite: str, tag: str) -> None:
     """Build a Debian base from the mirror that this computer's own apt uses."""
     if shutil.which("mmdebstrap") is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise EngineUnavailable(
                 "the base image can neither be pulled nor bootstrapped",
                 where="this computer",
-                next="pull debian:trixie-slim by hand, or apt-get install mmdebstrap",
+                next=f"pull debian:{suite}-slim by hand, or apt-get install mmdebstrap",
             )
         install_packages(["mmdebstrap"])
     left_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")]
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder) / "base.tar"
-        with doing("here", f"mmdebstrap --variant=minbase {_SUITE}   # the base image"):
+        with doing("here", f"mmdebstrap --variant=minbase {suite}   # the base image"):
             done = subprocess.run(
-                ["mmdebstrap", "--variant=minbase", *left_out, _SUITE, str(tar)],
+                ["mmdebstrap", "--variant=minbase", *left_out, suite, str(tar)],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -84,7 +99,7 @@ def _bootstrap(engine: Engine, tag: str) -> None:
             tail = "\n".join(done.stderr.strip().splitlines()[-5:])
             raise WorldError(
                 "the base image could not be bootstrapped",
-                where=f"mmdebstrap {_SUITE}",
+                where=f"mmdebstrap {suite}",
                 seen=tail,
                 next="check the mirror in /etc/apt/sources.list"
                 if os.geteuid() == 0

@@ -23,7 +23,7 @@ from swarmbook.phases.support.images import image_there
 from swarmbook.phases.support.member_data import data_folder
 from swarmbook.phases.support.repository import in_words, owner_of
 from swarmbook.phases.support.throwaway import LOGIN, started
-from swarmbook.phases.support.unpacking import fetch, removed, require_room
+from swarmbook.phases.support.unpacking import fetch, removed, require_room, require_series
 
 __all__ = ["Read", "compared", "prove", "read_tables"]
 
@@ -161,6 +161,7 @@ def prove(book: Book) -> Table | list[Check]:
             next="swarmbook backup PARAMS",
             code=Code.SNAPSHOT_UNKNOWN,
         )
+    require_series(params.mariadb_version, snapshot, restic.repository)
     says = ask_agents(book, all_of_them=False)
     node = source_among(says, len(params.members()), writer_among(params, says))
     host, folder, member = book.fleet[node], data_folder(params), says[node].container

@@ -41,13 +41,25 @@ class Position:
 
 @dataclass(frozen=True)
 class Wsrep:
-    """What a member says of itself and of its cluster (wsrep_local_state_comment, wsrep_cluster_status, and so on)."""
+    """What a member says of itself and of its cluster (wsrep_local_state_comment, wsrep_cluster_status, and so on).
+
+    Args:
+        state: Its state.
+        component: The state of the component that it is in.
+        ready: Whether it takes statements.
+        size: How many members the component has.
+        uuid: Of the cluster's state.
+        series: MariaDB's series, such as ``11.8``.
+        writer: Whether applications write to it.
+    """
 
     state: str
     component: str
     ready: bool = False
     size: int = 0
     uuid: str = ""
+    series: str = ""
+    writer: bool = False
 
 
 @dataclass(frozen=True)
@@ -249,6 +261,8 @@ def _wsrep(text: str) -> Wsrep | None:
         data["ready"] is True,
         number(data["cluster_size"] or 0),
         line(str(data["cluster_state_uuid"])),
+        ".".join(line(str(data.get("version", ""))).split(".")[:2]),
+        data.get("writer") is True,
     )
 
 

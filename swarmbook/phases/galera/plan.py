@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import WorldError
+from swarmbook.base.errors import UsageError, WorldError
 from swarmbook.base.words import subject
 from swarmbook.model.change import Action, Change
+from swarmbook.params import Params
 from swarmbook.phases.galera.members import Galera, Member, nobody_serves
 from swarmbook.phases.galera.stack import Parts
 from swarmbook.phases.support import stack
@@ -70,6 +71,7 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
                 next="choose another mariadb_port, or end what listens there",
                 code=Code.MEMBER_PORT_TAKEN,
             )
+    _refuse_the_way_back(params, members)
     changes = [
         Change(name, Action.IMAGES, ("MariaDB's image",)) for name, member in members.items() if not member.image
     ]
@@ -106,7 +108,8 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
         serving = any(change.action is Action.REUNITE for change in founding)
         changes += founding
     wanted = {name: service["deploy"]["labels"][stack.SPEC_LABEL] for name, service in made.services.items()}
-    for name, member in members.items():
+    # Whom applications write to, last: it hands over once, and to a member that has changed.
+    for name, member in sorted(members.items(), key=lambda item: item[1].wsrep is not None and item[1].wsrep.writer):
         if not member.spec:
             if name != first or serving:
                 changes.append(Change(name, Action.JOIN_CLUSTER))
@@ -120,6 +123,28 @@ def plan_galera(made: Parts, seen: Galera) -> list[Change]:
     if old and not seen.left_out:  # whose service uses them still
         changes.append(Change("cluster", Action.REMOVE_SECRETS, old))
     return changes + replacements(made.replacing)
+
+
+def _refuse_the_way_back(params: Params, members: Mapping[str, Member]) -> None:
+    """Refuse an earlier series of MariaDB than members have: it could not read their data."""
+    later = {
+        name: member.wsrep.series
+        for name, member in members.items()
+        if member.wsrep and _number(member.wsrep.series) > _number(params.mariadb_version)
+    }
+    if later:
+        raise UsageError(
+            f"MariaDB {params.mariadb_version} cannot go on with the data of a later one; no member was changed",
+            where=", ".join(later),
+            wanted=f"mariadb_version: '{max(later.values(), key=_number)}'",
+            seen=f"mariadb_version: '{params.mariadb_version}'",
+            next="set mariadb_version as it was; into a cluster of the earlier series, only a dump leads: mariadb-dump",
+            code=Code.NO_DOWNGRADE,
+        )
+
+
+def _number(series: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in series.split(".") if part.isdecimal())
 
 
 def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:

@@ -34,7 +34,7 @@ from swarmbook.phases.support.repository import (
     repository_of,
     snapshots_table,
 )
-from swarmbook.phases.support.unpacking import fetch, require_room
+from swarmbook.phases.support.unpacking import fetch, require_room, require_series
 
 __all__ = ["restore", "snapshots"]
 
@@ -120,7 +120,7 @@ class Restore(Step[Seen, Wanted]):
 
     Raises:
         OutOfOrder: There is no overlay network: the cluster was not built so far.
-        UsageError: There is no such snapshot, or it is another cluster's.
+        UsageError: There is no such snapshot, it is another cluster's, or of another series of MariaDB.
         WorldError: The repository does not open, the snapshot is damaged, or a disk is too small; the database was not touched.
         ConfirmationMissing: Data would be replaced, and ``confirm`` is not ``RESTORE``.
     """
@@ -250,7 +250,7 @@ def _meant(wanted: Wanted, seen: Seen) -> Snapshot:
     """Return the snapshot that is meant.
 
     Raises:
-        UsageError: There is none, or it is another cluster's.
+        UsageError: There is none, it is another cluster's, or of another series of MariaDB.
     """
     asked, snapshot = wanted.params.restore_snapshot, seen.snapshot
     if isinstance(seen.way, Refusal):
@@ -275,6 +275,7 @@ def _meant(wanted: Wanted, seen: Seen) -> Snapshot:
             next="swarmbook restore PARAMS --snapshot ID --of CLUSTER, where that cluster is meant",
             code=Code.SNAPSHOT_OF_ANOTHER,
         )
+    require_series(wanted.params.mariadb_version, snapshot, seen.repository)
     return snapshot
 
 

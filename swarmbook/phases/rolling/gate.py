@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from swarmbook.access.commands import sh
+from swarmbook.access.probe import Probe, line
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WaitTimeout
 from swarmbook.base.wait import wait_for
@@ -9,6 +13,7 @@ from swarmbook.book.book import Book
 from swarmbook.model.health import Role
 from swarmbook.phases.consul.agents import wait_for_agents
 from swarmbook.phases.galera.ease import Ease
+from swarmbook.phases.support import stack
 from swarmbook.phases.support.consul_api import api
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.state import late, observe
@@ -16,8 +21,22 @@ from swarmbook.phases.swarm.state import late, observe
 __all__ = ["pass_gate", "swarm_manager"]
 
 
+def _short(cluster: str) -> Probe[list[str]]:
+    """Ask which services lack a task: also those of another database, whose member may be the one too many."""
+    script = sh(
+        "docker service ls --filter @{label} --format '{{.Replicas}} {{.Name}}' | as services",
+        label=f"label={stack.CLUSTER_LABEL}={cluster}",
+    )
+
+    def read(facts: Mapping[str, Sequence[str]]) -> list[str]:
+        found = [line(each) for each in facts["services"] if each]
+        return [each for each in found if len(set(each.split()[0].split("/"))) > 1]
+
+    return Probe(script, read)
+
+
 def pass_gate(book: Book, before: str) -> None:
-    """Wait until all members are Synced and at ease, every node of the swarm is ready, and raft is whole, Consul's too.
+    """Wait until every node of the swarm is ready, every service whole, all members Synced and at ease, and raft whole, Consul's too.
 
     Args:
         book: The open book.
@@ -26,6 +45,7 @@ def pass_gate(book: Book, before: str) -> None:
     Raises:
         WaitTimeout: It does not open in time; carries the last thing seen.
     """
+    manager = require_swarm(book)
     ease = Ease(book, members := book.params.members(), len(members))
 
     def look() -> tuple[bool, str]:
@@ -34,7 +54,10 @@ def pass_gate(book: Book, before: str) -> None:
             for node in observe(book).nodes.values()
             if late(node) or node.availability != "active"
         ]
-        return (False, "; ".join(behind)) if behind else ease.look()
+        if behind:
+            return False, "; ".join(behind)
+        short = book.fleet[manager].ask(_short(book.cluster.name), quiet=True)
+        return (False, "; ".join(short)) if short else ease.look()
 
     try:
         wait_for(
@@ -52,7 +75,7 @@ def pass_gate(book: Book, before: str) -> None:
         raise WaitTimeout(
             f"the gate before {before} does not open: {error.what}",
             where=before,
-            wanted="every node ready, every member Synced and none holding writers back, raft whole",
+            wanted="every node ready, every service whole, every member Synced and none holding writers back, raft whole",
             seen=error.seen,
             next="fix what is shown, then the same command: it goes on from here",
             code=Code.GATE_CLOSED,

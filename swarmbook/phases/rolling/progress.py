@@ -21,11 +21,13 @@ class Progress:
         what: ``members``, ``engines`` or ``system``.
         done: Nodes that have had their turn.
         drained: The node that was drained for its turn, and may still be; empty for none.
+        database: Of members: whose, of those that are on the swarm.
     """
 
     what: str
     done: tuple[str, ...] = ()
     drained: str = ""
+    database: str = ""
 
 
 def kept(cluster: Cluster) -> Progress | None:
@@ -36,7 +38,12 @@ def kept(cluster: Cluster) -> Progress | None:
     """
     try:
         data = json.loads((cluster.folder / _FILE).read_text(encoding="utf-8"))
-        return Progress(str(data["what"]), tuple(map(str, data["done"])), str(data.get("drained", "")))
+        return Progress(
+            str(data["what"]),
+            tuple(map(str, data["done"])),
+            str(data.get("drained", "")),
+            str(data.get("database", "")),
+        )
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -48,7 +55,12 @@ def keep(cluster: Cluster, progress: Progress) -> None:
         cluster: The cluster.
         progress: Under way.
     """
-    data = {"what": progress.what, "done": list(progress.done), "drained": progress.drained}
+    data = {
+        "what": progress.what,
+        "done": list(progress.done),
+        "drained": progress.drained,
+        "database": progress.database,
+    }
     write_atomic(cluster.folder / _FILE, json.dumps(data) + "\n")
 
 

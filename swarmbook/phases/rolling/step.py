@@ -78,13 +78,15 @@ class Roll(Step[Rolling, Sequence[str]]):
 
     def want(self, book: Book, seen: Rolling) -> Sequence[str]:
         """Return what is rolled, and the nodes in the order of their turns; nothing and none where nothing is named."""
-        what = book.params.roll
-        if what and seen.begun is not None and seen.begun.what != what:
+        what, begun = book.params.roll, seen.begun
+        other = begun.database if begun and begun.database != _database(book) else ""
+        if what and begun is not None and (begun.what != what or other):
+            of = f" of the database {other}" if other else ""
             raise UsageError(
-                f"a rolling change of {seen.begun.what} was begun and has not ended",
-                where=f"done: {', '.join(seen.begun.done) or 'no node yet'}",
+                f"a rolling change of {begun.what}{of} was begun and has not ended",
+                where=f"done: {', '.join(begun.done) or 'no node yet'}",
                 wanted=f"one at a time, and not {what} before that",
-                next=f"swarmbook roll PARAMS {seen.begun.what}",
+                next=f"swarmbook roll PARAMS {begun.what}{f', with mariadb_cluster_name: {other}' if other else ''}",
                 code=Code.ROLLING_UNDER_WAY,
             )
         names = {"": [], "members": book.params.members()}.get(what, book.params.nodes)
@@ -96,7 +98,7 @@ class Roll(Step[Rolling, Sequence[str]]):
 
     def apply(self, book: Book, wanted: Sequence[str], seen: Rolling, changes: list[Change]) -> None:
         what = wanted[0]
-        progress = seen.begun or Progress(what)
+        progress = seen.begun or Progress(what, database=_database(book))
         keep(book.cluster, progress)
         if progress.drained:  # by a run that did not live to give it its tasks back
             take_back(book, progress.drained)
@@ -119,6 +121,11 @@ class Roll(Step[Rolling, Sequence[str]]):
 
     def forecast(self, ahead: Forecast, seen: Rolling, changes: list[Change]) -> None:
         """Foretell nothing: what was there before is there after it."""
+
+
+def _database(book: Book) -> str:
+    """Name the database whose members are rolled; engines and systems are every database's."""
+    return book.params.mariadb_cluster_name if book.params.roll == "members" else ""
 
 
 roll = Roll()

@@ -31,6 +31,8 @@ __all__ = [
     "recipe_of",
 ]
 
+#: Which Debian has a series of MariaDB that the base of all images has not.
+_BASES = {"10.11": "debian:bookworm-slim"}
 
 #: MiB that are free where an engine keeps its data.
 _FREE_MIB: Probe[int] = Probe(
@@ -41,7 +43,8 @@ _FREE_MIB: Probe[int] = Probe(
 
 def recipe_of(params: Params, name: str) -> Recipe:
     """Return what an image is to be made of, by the parameters."""
-    return Recipe(name, params.lab_base_image, params.consul_source if name == "consul" else "")
+    base = _BASES.get(params.mariadb_version, params.lab_base_image) if name == "galera" else params.lab_base_image
+    return Recipe(name, base, params.consul_source if name == "consul" else "")
 
 
 def image_of(book: Book, name: str) -> str:

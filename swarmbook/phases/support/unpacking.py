@@ -9,13 +9,13 @@ from swarmbook.access.commands import Script, sh
 from swarmbook.access.mbstream import Broken, Reader
 from swarmbook.access.restic import Restic
 from swarmbook.base.codes import Code
-from swarmbook.base.errors import CommandFailed, SwarmbookError, WorldError
+from swarmbook.base.errors import CommandFailed, SwarmbookError, UsageError, WorldError
 from swarmbook.base.secrets import mask
 from swarmbook.book.book import Book
 from swarmbook.model.snapshots import Snapshot
 from swarmbook.phases.support.repository import FILE
 
-__all__ = ["AT", "MYSQL", "container", "damaged", "fetch", "needed", "removed", "require_room"]
+__all__ = ["AT", "MYSQL", "container", "damaged", "fetch", "needed", "removed", "require_room", "require_series"]
 
 #: The server's user in the image.
 MYSQL = "999"
@@ -56,6 +56,28 @@ def require_room(free: dict[str, int], snapshot: Snapshot, replaced: dict[str, i
             ),
             next="remove what earlier restores have replaced, or make room: swarmbook ssh NODE",
             code=Code.RESTORE_NO_ROOM,
+        )
+
+
+def require_series(series: str, snapshot: Snapshot, repository: str) -> None:
+    """Refuse a snapshot of another series of MariaDB: mariadb-backup prepares the data of its own alone.
+
+    Args:
+        series: The parameter ``mariadb_version``.
+        snapshot: What is to be unpacked.
+        repository: Where it is.
+
+    Raises:
+        UsageError: It is of another one.
+    """
+    if snapshot.series and snapshot.series != series:
+        raise UsageError(
+            f"the snapshot {snapshot.short} is of MariaDB {snapshot.series}, and a server of {series} does not read it; nothing was touched",
+            where=repository,
+            wanted=f"a snapshot of MariaDB {series}, or mariadb_version: '{snapshot.series}'",
+            seen=f"mariadb_version: '{series}'",
+            next=f"set mariadb_version: '{snapshot.series}', and the same command again; the next run with '{series}' upgrades it",
+            code=Code.SNAPSHOT_OF_ANOTHER_SERIES,
         )
 
 

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from swarmbook.machines.images.galera.patience import PATIENT, Patience, statements
+from swarmbook.machines.images.galera.patience import PATIENT, Patience, as_options, statements
 from swarmbook.machines.images.galera.word import Word, metrics
 from swarmbook.machines.images.galera.writer import Action, Decision, Memory, Place, Row, Seen, decide
 
@@ -282,7 +282,10 @@ class Agent:
         if timeouts != PATIENT and others - set(_able(seen, self._addresses)):
             self._patience.put_off(now)
             return
-        failed = [each[0] for each in self._server.ask(*statements(timeouts)) if each[0].startswith("ERROR")]
+        rows = self._server.ask(*statements(timeouts))
+        if any(each[0].startswith("ERROR 1193") for each in rows):  # an unknown variable: 10.11
+            rows = self._server.ask(*as_options(timeouts))
+        failed = [each[0] for each in rows if each[0].startswith("ERROR")]
         self._patience.is_set(timeouts)
         log(f"not set: {failed[0]}" if failed else f"silent members are suspected after {timeouts.suspect_s:g} s")
 

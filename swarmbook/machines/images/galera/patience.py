@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PATIENT", "QUICK", "SETTLED_S", "Patience", "Timeouts", "statements"]
+__all__ = ["PATIENT", "QUICK", "SETTLED_S", "Patience", "Timeouts", "as_options", "statements"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,17 @@ def statements(timeouts: Timeouts) -> list[str]:
     suspect = f"SET GLOBAL wsrep_provider_evs_suspect_timeout = {timeouts.suspect_s:g};"
     inactive = f"SET GLOBAL wsrep_provider_evs_inactive_timeout = {timeouts.inactive_s:g};"
     return [inactive, suspect] if timeouts == PATIENT else [suspect, inactive]
+
+
+def as_options(timeouts: Timeouts) -> list[str]:
+    """Build the SQL that sets them on a server that has no variables for them, as MariaDB 10.11: the provider takes them in one string.
+
+    Args:
+        timeouts: What is to be set.
+    """
+    suspect, inactive = (
+        f"evs.suspect_timeout=PT{timeouts.suspect_s:g}S",
+        f"evs.inactive_timeout=PT{timeouts.inactive_s:g}S",
+    )
+    first, second = (inactive, suspect) if timeouts == PATIENT else (suspect, inactive)
+    return [f"SET GLOBAL wsrep_provider_options = '{first};{second}';"]
