@@ -48,7 +48,7 @@ test-live: $(DEV) $(BOOK) ## every other test: labs, disks, a browser, a sample 
 
 .PHONY: test-long
 test-long: $(DEV) ## live tests that take long and show more of the same: each night, say; as root
-	@tools/needs.sh root restic ssh sshd ps docker mmdebstrap
+	@tools/needs.sh root restic ssh sshd ps docker mmdebstrap mariadb sysbench mydumper pt-table-checksum npm
 	@$(PYTEST) -n $(AT_ONCE) --dist loadfile -m long tests/live --durations=20
 
 .PHONY: test-all

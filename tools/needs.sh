@@ -19,7 +19,9 @@ package() {
         docker) echo docker.io ;;                # its client; the lab starts the engine
         ps) echo procps ;;
         systemd-analyze) echo systemd ;;         # reads the units that are written; runs nothing
-        sysbench) echo sysbench ;;               # a client that no one here wrote, for the endpoint's cost
+        sysbench | mydumper | npm) echo "$1" ;;  # clients that no one here wrote, at the endpoint
+        mariadb) echo mariadb-client-core ;;
+        pt-table-checksum) echo percona-toolkit ;;
         stress-ng) echo stress-ng ;;             # keeps a computer busy
         gpg | gpgv | curl | unzip) echo "$1" ;;  # a signed release, and refused ones
         promtool)                                # tries alerts' rules; Debian 12 has it in prometheus's own package
