@@ -96,8 +96,8 @@ drills: $(DEV) ## each fault on a lab while an application works, every commit a
 	@$(BIN)/python -m tools.drills $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only $(ONLY),--docs)
 
 .PHONY: bench-operate
-bench-operate: $(DEV) ## restarts, more nodes and fewer, and the endpoint's cost, while an application works; ONLY="roll" REPEAT=5; writes bench-results/
-	@tools/needs.sh root docker sysbench
+bench-operate: $(DEV) ## restarts, more nodes and fewer, and the endpoint's cost, while an application works; ONLY="roll" or calm, REPEAT=5; writes bench-results/
+	@tools/needs.sh root docker sysbench stress-ng
 	@$(BIN)/python -m tools.operate $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: destroy

@@ -1,10 +1,11 @@
 """What changes of a running cluster cost an application: restarts, more nodes and fewer, and the endpoint itself; in figures.
 
-Usage: python -m tools.operate [--repeat 5] [--only roll scale proxy] [--out bench-results/]
+Usage: python -m tools.operate [--repeat 5] [--only roll scale proxy calm] [--seconds 3600] [--busy 28] [--out bench-results/]
 
 On a lab of its own, which it takes away. The application of 09 works meanwhile, and every commit that was acknowledged is looked for
 afterwards. Writes OUT/operate.json after each change. How long something takes is no failure; a commit that is missing is one. What faults
-do (a writer killed, a machine lost, a writer that hands over) is measured by `make drills`.
+do (a writer killed, a machine lost, a writer that hands over) is measured by `make drills`. `calm`, only where it is named, changes nothing:
+for an hour it keeps the computer at a load of about 30, and counts how often members left each other behind.
 """
 
 from __future__ import annotations
@@ -23,26 +24,28 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
 import yaml
 
+from swarmbook.access.commands import sh
 from swarmbook.application.tally import Seen
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.base.files import write_atomic
 from swarmbook.book.book import Book
 from swarmbook.params import load_params
 from swarmbook.phases.endpoint.ways import writer_now
-from swarmbook.phases.support.members import member_name
+from swarmbook.phases.support.members import member_name, of_service, service_name
 from swarmbook.phases.use.doors import login_of
 from swarmbook.phases.use.folder import claimed
 from swarmbook.phases.use.step import clean, held, run_it
 from tools.bench import Failed, Lab, a_lab, columns, interrupt, machine
+from tools.loaded import busy
 
-WHAT = ("roll", "scale", "proxy")
+WHAT = ("roll", "scale", "proxy", "calm")
 _NODES = [f"sw{number}" for number in range(1, 8)]
 _PORTS = {"with_endpoint": True, "endpoint_writer_port": 3307, "endpoint_reader_port": 3308, "mariadb_port": 3306}
 #: Seconds of the application before a change begins and after its end; and the most that it works in all.
@@ -63,6 +66,7 @@ class Change:
         again: ... at a second try.
         undone: Transfers that failed twice.
         wrong: What did not hold, in words.
+        groups: How often the group of members became another one.
     """
 
     what: str
@@ -72,15 +76,17 @@ class Change:
     again: int
     undone: int
     wrong: tuple[str, ...]
+    groups: int = 0
 
 
-def under_load(lab: Lab, what: str, act: Callable[[], float]) -> Change:
+def under_load(lab: Lab, what: str, act: Callable[[], float], most_s: float = _MOST_S) -> Change:
     """Make a change while the application works.
 
     Args:
         lab: Where.
         what: In words.
         act: Makes it, and returns its seconds.
+        most_s: The application works for this long at most.
 
     Raises:
         Failed: The command of the change did.
@@ -106,7 +112,7 @@ def under_load(lab: Lab, what: str, act: Callable[[], float]) -> Change:
 
     with contextlib.closing(Book("", load_params(lab.params))) as book, claimed(book.cluster.name):
         try:
-            ran = run_it(book, _MOST_S, heard, stoppable=True)
+            ran = run_it(book, most_s, heard, stoppable=True)
             interrupted = ended[0] == float("inf")  # by a person: not by us, after the change
         finally:
             if acting.ident is not None:
@@ -129,6 +135,34 @@ def sized(lab: Lab, nodes: int) -> float:
     data = yaml.safe_load(lab.params.read_text("utf-8"))
     lab.params.write_text(yaml.safe_dump({**data, "nodes": _NODES[:nodes]}, sort_keys=False), "utf-8")
     return lab.command("run", "--yes")
+
+
+def group_number(lab: Lab) -> int:
+    """Return the number of the members' present group: each one that comes or goes adds one."""
+    ask = "docker exec $(@!{running} -q | head -n 1) mariadb -u root -N -B -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_conf_id'\""
+    with contextlib.closing(Book("", load_params(lab.params))) as book:
+        node = book.params.members()[0]
+        said = book.fleet[node].run(sh(ask, running=of_service(service_name(book.params, node))))
+    return int(said.stdout.split()[-1])
+
+
+def calm(lab: Lab, seconds: float, cores: int) -> Change:
+    """Keep the computer busy, touch nothing, and count how often members leave each other behind.
+
+    Args:
+        lab: Where.
+        seconds: For how long.
+        cores: How many processes of stress-ng compete for the computer's.
+    """
+
+    def wait() -> float:
+        with busy(cores):
+            threading.Event().wait(seconds)  # what is measured is what happens by itself meanwhile
+        return seconds
+
+    before = group_number(lab)
+    change = under_load(lab, f"untouched, {cores} processes beside", wait, seconds + 300)
+    return replace(change, groups=group_number(lab) - before)
 
 
 def per_second(said: str) -> float:
@@ -200,13 +234,16 @@ def _sysbench(file: Path, verb: str) -> str:
 
 def summary(changes: Sequence[Change], ways: dict[str, list[float]]) -> str:
     """Put all into a table: the median, and the worst."""
-    rows = [["change", "tries", "seconds", "worst", "longest gap", "commits", "at a second try", "failed twice"]]
+    rows = [
+        ["change", "tries", "seconds", "worst", "longest gap", "commits", "at a second try", "failed twice", "groups"]
+    ]
     for what in dict.fromkeys(one.what for one in changes):
         tries = [one for one in changes if one.what == what]
         seconds = [one.seconds for one in tries]
         rows.append([
             what, str(len(tries)), f"{statistics.median(seconds):.1f}", f"{max(seconds):.1f}", f"{max(one.gap_s for one in tries):.1f} s",
             str(sum(one.acknowledged for one in tries)), str(sum(one.again for one in tries)), str(sum(one.undone for one in tries)),
+            str(sum(one.groups for one in tries)),
         ])  # fmt: skip
     text = columns(rows) if len(rows) > 1 else ""
     if ways:
@@ -230,7 +267,11 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m tools.operate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="tries of each (default: 5)")
-    parser.add_argument("--only", nargs="+", choices=WHAT, default=WHAT, metavar="WHAT", help=", ".join(WHAT))
+    parser.add_argument("--only", nargs="+", choices=WHAT, default=WHAT[:3], metavar="WHAT", help=", ".join(WHAT))
+    parser.add_argument("--seconds", type=float, default=3600, metavar="N", help="how long it is calm (default: 3600)")
+    parser.add_argument(
+        "--busy", type=int, default=28, metavar="N", help="processes of stress-ng meanwhile (default: 28)"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench-results"), metavar="FOLDER")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, interrupt)
@@ -245,6 +286,10 @@ def main(arguments: Sequence[str]) -> int:
             if "proxy" in options.only:
                 ways = proxy(lab, options.repeat)
                 print(f"transactions per second: {ways}", flush=True)
+                _write(options.out, changes, ways)
+            if "calm" in options.only:
+                changes.append(calm(lab, options.seconds, options.busy))
+                print(changes[-1], flush=True)
                 _write(options.out, changes, ways)
             for turn in range(options.repeat):
                 if "roll" in options.only:
