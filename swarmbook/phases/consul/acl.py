@@ -10,7 +10,7 @@ from swarmbook.base.secrets import Secret
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.phases.consul.config import STACK
-from swarmbook.phases.support.consul_api import ConsulApi, api
+from swarmbook.phases.support.consul_api import ConsulApi, api, patient_api
 
 __all__ = ["begin", "let_in"]
 
@@ -35,7 +35,7 @@ def begin(book: Book, server: str) -> None:
     Raises:
         WaitTimeout: No leader was elected, or it does not take the token.
     """
-    consul = api(book, server)
+    consul, patient = api(book, server), patient_api(book, server)
     token = book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
 
     def begun() -> tuple[bool, str]:
@@ -43,7 +43,7 @@ def begin(book: Book, server: str) -> None:
         if not leader:
             return False, "no leader"
         if let_in(consul):
-            _forget_others(consul)
+            _forget_others(patient)
             return True, ""
         answer = consul.begin_acl()
         if not answer.ok:
@@ -54,8 +54,8 @@ def begin(book: Book, server: str) -> None:
         first = answer.json()
         secrets.register(first["SecretID"])
         ours = {"SecretID": token.reveal(), "Description": _OURS, "Policies": [{"ID": _EVERYTHING}]}
-        consul.holding(Secret("consul-first-token", first["SecretID"])).put("acl/token", ours)
-        _forget_others(consul)
+        patient.holding(Secret("consul-first-token", first["SecretID"])).put("acl/token", ours)
+        _forget_others(patient)
         return True, ""
 
     wait_for(

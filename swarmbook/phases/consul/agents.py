@@ -16,7 +16,7 @@ from swarmbook.model.health import Role
 from swarmbook.model.material import Kind, found
 from swarmbook.phases.consul.config import STACK
 from swarmbook.phases.consul.probe import NodeState, on_node
-from swarmbook.phases.support.consul_api import ConsulApi, api
+from swarmbook.phases.support.consul_api import ConsulApi, api, patient_api
 from swarmbook.phases.support.preconditions import require_consul, require_swarm
 from swarmbook.phases.support.updates import Updates
 
@@ -137,7 +137,7 @@ def prove(book: Book) -> CheckTable:
     servers = [name for name in book.params.nodes if name in managers]
     consul = {name: api(book, name) for name in book.params.nodes}
     wait_for_agents(book, {name: consul[name] for name in servers})
-    first = consul[servers[0]]
+    first = patient_api(book, servers[0])
     members = {m["Name"]: m for m in first.get("agent/members")}
     peers = first.get("operator/raft/configuration")["Servers"]
     key, value = "swarmbook/verify", str(uuid.uuid4())

@@ -6,6 +6,7 @@ https://developer.hashicorp.com/consul/docs/secure/encryption/gossip/rotate
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from swarmbook.access.probe import understood
 from swarmbook.base import secrets
@@ -23,10 +24,9 @@ def key_mark(key: str) -> str:
 
 
 def known_keys(consul: ConsulApi) -> frozenset[str]:
-    """List the marks of the keys that agents accept; none where Consul does not let us look."""
-    if not consul.request("GET", _PATH).ok:
-        return frozenset()
-    return frozenset(key_mark(key) for key in _keys(consul))
+    """List the marks of the keys that agents accept; none where Consul does not let us look, or an agent has not answered it."""
+    answer = consul.request("GET", _PATH)
+    return frozenset(key_mark(key) for key in _keys(consul, answer.json())) if answer.ok else frozenset()
 
 
 def introduce(consul: ConsulApi, key: Secret) -> None:
@@ -37,13 +37,13 @@ def introduce(consul: ConsulApi, key: Secret) -> None:
 
 def forget_others(consul: ConsulApi, key: Secret) -> None:
     """Have every agent accept this key alone, once all of them are started with it."""
-    for other in _keys(consul) - {key.reveal()}:
+    for other in _keys(consul, consul.get(_PATH)) - {key.reveal()}:
         consul.write("DELETE", _PATH, {"Key": other})
 
 
-def _keys(consul: ConsulApi) -> set[str]:
+def _keys(consul: ConsulApi, rings: Any) -> set[str]:
     with understood(consul.name):
-        found = {str(key) for ring in consul.get(_PATH) for key in ring["Keys"]}
+        found = {str(key) for ring in rings for key in ring["Keys"]}
     for key in found:
         secrets.register(key)
     return found

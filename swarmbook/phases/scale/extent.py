@@ -13,7 +13,7 @@ from swarmbook.machines.providers import provider_for
 from swarmbook.phases.galera.members import Member, found_on
 from swarmbook.phases.galera.stack import own_secrets
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.consul_api import steady_api
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.state import listed
 
@@ -78,7 +78,7 @@ def raft_peers(book: Book, name: str) -> dict[str, bool]:
         book: The open book.
         name: The node whose agent is asked.
     """
-    found = api(book, name).get("operator/raft/configuration")["Servers"]
+    found = steady_api(book, name).get("operator/raft/configuration")["Servers"]
     return {str(peer["Node"]): peer["Leader"] is True for peer in found}
 
 

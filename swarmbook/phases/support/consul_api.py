@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +20,10 @@ from swarmbook.base.border import border, foreign, words
 from swarmbook.base.errors import WorldError
 from swarmbook.base.plain import plain_data
 from swarmbook.base.secrets import Secret
+from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 
-__all__ = ["ConsulApi", "api"]
+__all__ = ["ConsulApi", "api", "patient_api", "steady_api"]
 
 _HEADER = "X-Consul-Token"
 
@@ -46,18 +48,50 @@ class ConsulApi:
         with border(f"Consul's authority cannot be used to ask {name}", next="swarmbook run PARAMS --only 04"):
             self._session.mount("https://", NamedAdapter(NamedContext.of(name, ca.read_bytes())))
         self._session.headers[_HEADER] = token.reveal()
+        self._patience_s = 0.0
 
     def request(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
         """Send a request; return its answer, whatever the status.
 
         Raises:
             WorldError: No answer, or not over TLS with a certificate of our CA.
+            WaitTimeout: It was asked with patience, and Consul could not do it in that time.
         """
-        return self._send(method, path, {}, body, query)
+        if not self._patience_s:
+            return self._send(method, path, {}, body, query)
+        answer: list[requests.Response] = []
+
+        def settled() -> tuple[bool, str]:
+            answer[:] = [self._send(method, path, {}, body, query)]
+            return answer[0].status_code < 500, _said(answer[0])
+
+        wait_for(
+            f"Consul on {self.name} can do {method} {path}",
+            settled,
+            timeout_s=self._patience_s,
+            where=self._base,
+            next="swarmbook run PARAMS --from 04",
+        )
+        return answer[0]
+
+    def patient(self, limit_s: float) -> ConsulApi:
+        """Return the same API, which asks again while Consul says that it cannot just now.
+
+        Without a leader, or while one agent of all has not answered yet, every server answers 500, and a moment later does what is asked.
+        All that the book asks of Consul may be asked twice.
+
+        Args:
+            limit_s: Seconds for one request.
+        """
+        other = copy.copy(self)
+        other._patience_s = limit_s
+        return other
 
     def holding(self, token: Secret) -> ConsulApi:
         """Return the same agent's API, asked with another token."""
-        return ConsulApi(self.name, self._end, self._ca, token)
+        other = ConsulApi(self.name, self._end, self._ca, token)
+        other._patience_s = self._patience_s
+        return other
 
     def begin_acl(self) -> requests.Response:
         """Ask for the first token, which Consul gives once, to the first that asks."""
@@ -123,7 +157,7 @@ class ConsulApi:
             raise WorldError(
                 f"Consul on {self.name} refused {method} {path}",
                 where=self._base,
-                seen=f"{answer.status_code} {answer.text.strip()[:300]}",
+                seen=_said(answer),
                 next="swarmbook run PARAMS --from 04",
             )
         return answer
@@ -145,7 +179,22 @@ class ConsulApi:
             time.sleep(0.05)
 
 
+def _said(answer: requests.Response) -> str:
+    return f"{answer.status_code} {answer.text.strip()[:300]}"
+
+
 def api(book: Book, name: str) -> ConsulApi:
     """Return the API of one node's agent, asked with the management token."""
     token = book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
     return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority(Purpose.CONSUL).file, token)
+
+
+def patient_api(book: Book, name: str) -> ConsulApi:
+    """Return the API of one node's agent, with the patience of ``wait_timeout``: for a change, which wants a leader anyway."""
+    return api(book, name).patient(book.params.wait_timeout)
+
+
+def steady_api(book: Book, name: str) -> ConsulApi:
+    """Return the API of one node's agent, with that patience where Consul has a leader now: for a look, which says so where it has none."""
+    found = api(book, name)
+    return found.patient(book.params.wait_timeout) if found.leader() else found

@@ -18,7 +18,7 @@ from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import Params
-from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.consul_api import patient_api, steady_api
 from swarmbook.phases.support.consul_tokens import Token, forget_others, known_tokens, lingering, write_token
 from swarmbook.phases.support.members import of_service, service_name
 from swarmbook.phases.support.preconditions import require_consul
@@ -171,7 +171,7 @@ class Admit(Step[Admitted, Wanted]):
 
     def apply(self, book: Book, wanted: Wanted, seen: Admitted, changes: list[Change]) -> None:
         with Todo(changes) as todo:
-            consul = api(book, book.ready()[0])
+            consul = patient_api(book, book.ready()[0])
             named = {change.things[0] for change in todo.take(Action.TOKEN)}
             made = [token for token in wanted.tokens if token.name in named]
             for token in made:
@@ -208,7 +208,7 @@ class Admit(Step[Admitted, Wanted]):
 def _marks(book: Book) -> frozenset[str]:
     try:
         with book.cluster.untouched():  # a look makes no token
-            return known_tokens(api(book, book.ready()[0]))
+            return known_tokens(steady_api(book, book.ready()[0]))
     except WorldError:
         return frozenset()
 
