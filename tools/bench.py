@@ -337,11 +337,16 @@ def svg(sizes: Sequence[Size], caption: str) -> str:
 
 
 class Failed(Exception):
-    """A command ended non-zero; carries its exit code and the end of what it printed."""
+    """A command ended non-zero; carries its exit code, its error, and the end of what it printed."""
 
     def __init__(self, command: str, code: int, output: str) -> None:
-        tail = "\n".join(f"  {line}" for line in output.rstrip().splitlines()[-_TAIL:])
-        super().__init__(f"{command}: exit {code}; the end of what it said:\n{tail}")
+        lines = output.rstrip().splitlines()
+        tail = lines[-_TAIL:]
+        # The error may be far above what the nodes were asked after it.
+        first = next((number for number, line in enumerate(lines) if line.lstrip().startswith("where: ")), 0)
+        error = lines[max(first - 1, 0) : first + 4] if 0 < first < len(lines) - len(tail) else []
+        said = "\n".join(f"  {line}" for line in [*error, *(["..."] if error else []), *tail])
+        super().__init__(f"{command}: exit {code}; the end of what it said:\n{said}")
         self.code = code
 
 
