@@ -360,7 +360,7 @@ def _trials() -> Iterator[tuple[str, Trial]]:
             )
     yield "send_images, reading", lambda error, *_: docker_api.send_images(engine(error), ["a"], {"b": Engine(Broken(error), "b")})  # fmt: skip
     yield "connect", _connect
-    for method in _methods(ConsulApi, "read_back", "holding", "patient"):
+    for method in _methods(ConsulApi, "read_back", "holding"):
         yield f"ConsulApi.{method}", of(_consul, method)
     for method in _methods(Prometheus):
         yield f"Prometheus.{method}", of(_prometheus, method)

@@ -132,7 +132,7 @@ def test_a_wish_that_the_writer_dropped_is_not_waited_for(monkeypatch: pytest.Mo
 
     looks = iter([says(""), says("galera-sw2"), says("")])
     monkeypatch.setattr(switch, "ask_agents", lambda *_, **__: next(looks))
-    monkeypatch.setattr(switch, "_KNOWN_S", 0.0)
+    monkeypatch.setattr(switch, "_KNOWN_S", -1.0)
     book = SimpleNamespace(params=Params(), cluster=SimpleNamespace(name="lab"), fleet=MagicMock())
     with raises(Code.WRITER_NOT_SYNCED, "the writer did not hand over"):
         switch.switch_writer(cast("Book", book), "sw2")

@@ -10,7 +10,7 @@ from swarmbook.base.secrets import Secret
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.phases.consul.config import STACK
-from swarmbook.phases.support.consul_api import ConsulApi, api, patient_api
+from swarmbook.phases.support.consul_api import ConsulApi, ConsulBusy, api
 
 __all__ = ["begin", "let_in"]
 
@@ -35,15 +35,21 @@ def begin(book: Book, server: str) -> None:
     Raises:
         WaitTimeout: No leader was elected, or it does not take the token.
     """
-    consul, patient = api(book, server), patient_api(book, server)
+    consul = api(book, server)
     token = book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
 
     def begun() -> tuple[bool, str]:
+        try:
+            return attempt()
+        except ConsulBusy as busy:
+            return False, busy.seen or busy.what
+
+    def attempt() -> tuple[bool, str]:
         leader = consul.leader()
         if not leader:
             return False, "no leader"
         if let_in(consul):
-            _forget_others(patient)
+            _forget_others(consul)
             return True, ""
         answer = consul.begin_acl()
         if not answer.ok:
@@ -54,8 +60,8 @@ def begin(book: Book, server: str) -> None:
         first = answer.json()
         secrets.register(first["SecretID"])
         ours = {"SecretID": token.reveal(), "Description": _OURS, "Policies": [{"ID": _EVERYTHING}]}
-        patient.holding(Secret("consul-first-token", first["SecretID"])).put("acl/token", ours)
-        _forget_others(patient)
+        consul.holding(Secret("consul-first-token", first["SecretID"])).put("acl/token", ours)
+        _forget_others(consul)
         return True, ""
 
     wait_for(
@@ -68,8 +74,12 @@ def begin(book: Book, server: str) -> None:
 
 
 def let_in(consul: ConsulApi) -> bool:
-    """Tell whether Consul knows the token that it is asked with."""
-    return consul.request("GET", "acl/token/self").ok
+    """Tell whether Consul knows the token that it is asked with.
+
+    Raises:
+        ConsulBusy: It cannot say just now.
+    """
+    return consul.allowed("acl/token/self") is not None
 
 
 def _forget_others(consul: ConsulApi) -> None:

@@ -16,7 +16,7 @@ from swarmbook.model.health import Role
 from swarmbook.model.material import Kind, found
 from swarmbook.phases.consul.config import STACK
 from swarmbook.phases.consul.probe import NodeState, on_node
-from swarmbook.phases.support.consul_api import ConsulApi, api, patient_api
+from swarmbook.phases.support.consul_api import ConsulApi, api, patiently
 from swarmbook.phases.support.preconditions import require_consul, require_swarm
 from swarmbook.phases.support.updates import Updates
 
@@ -137,11 +137,11 @@ def prove(book: Book) -> CheckTable:
     servers = [name for name in book.params.nodes if name in managers]
     consul = {name: api(book, name) for name in book.params.nodes}
     wait_for_agents(book, {name: consul[name] for name in servers})
-    first = patient_api(book, servers[0])
+    first = consul[servers[0]]
     members = {m["Name"]: m for m in first.get("agent/members")}
-    peers = first.get("operator/raft/configuration")["Servers"]
+    peers = patiently(book, "Consul says who is in raft", lambda: first.get("operator/raft/configuration"))["Servers"]
     key, value = "swarmbook/verify", str(uuid.uuid4())
-    first.put(f"kv/{key}", value.encode())
+    patiently(book, "Consul stores a key", lambda: first.put(f"kv/{key}", value.encode()))
 
     def ask(name: str) -> _Answers:
         agent = consul[name]

@@ -32,7 +32,7 @@ from swarmbook.phases.consul.fence import about_version, raft_check, refuse_leap
 from swarmbook.phases.consul.probe import NodeState, on_node
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import advance, replacements
-from swarmbook.phases.support.consul_api import api, patient_api
+from swarmbook.phases.support.consul_api import api, patiently
 from swarmbook.phases.support.consul_tokens import forget_others, known_tokens, lingering, write_token
 from swarmbook.phases.support.images import ensure_images, image_of, nodes_without_image
 from swarmbook.phases.support.preconditions import require_swarm
@@ -107,8 +107,10 @@ class Deploy(Step[Agents, Wanted]):
         if server is not None:
             consul = api(book, server)
             if leader := consul.leader():
-                patient = patient_api(book, server)
-                known, tokens, keys = let_in(patient), known_tokens(patient), gossip.known_keys(consul)
+                known, tokens = patiently(
+                    book, "Consul says which tokens it knows", lambda: (let_in(consul), known_tokens(consul))
+                )
+                keys = gossip.known_keys(consul)
         carrier = next((engine for name, engine in engines.items() if name not in lacking), None)
         return Agents(
             nodes,
@@ -195,7 +197,7 @@ class Deploy(Step[Agents, Wanted]):
                 begin(book, servers[0])  # a run that was killed may have got no further than the leader
                 _make_tokens(book, wanted, servers[0], tokens)
             if new_key:  # before agents are started with it: the others have to understand them
-                gossip.introduce(patient_api(book, servers[0]), wanted.gossip)
+                gossip.introduce(book, api(book, servers[0]), wanted.gossip)
             labels = todo.take(Action.LABEL)
             if labels:
                 book.fleet[manager].run(lines(sh("set -e"), *map(_label, labels)))
@@ -217,12 +219,12 @@ class Deploy(Step[Agents, Wanted]):
                 _make_tokens(book, wanted, servers[0], tokens)
             else:
                 forget_others(
-                    patient_api(book, servers[0]), [wanted.tokens[name] for name in replaced if name in wanted.tokens]
+                    book, api(book, servers[0]), [wanted.tokens[name] for name in replaced if name in wanted.tokens]
                 )
             for change in todo.take(Action.REMOVE_SECRETS):
                 stack.remove_secrets(book, manager, change.things)
             if new_key:
-                gossip.forget_others(patient_api(book, servers[0]), wanted.gossip)
+                gossip.forget_others(book, api(book, servers[0]), wanted.gossip)
 
     def verify(self, wanted: Wanted, seen: Agents) -> list[Check]:
         rows = []
@@ -329,7 +331,7 @@ def _restart(host: Host, service: str) -> None:
 
 
 def _make_tokens(book: Book, wanted: Wanted, server: str, names: list[str]) -> None:
-    consul = patient_api(book, server)
+    consul = api(book, server)
     for name in names:
         if name != _MANAGEMENT:  # which `begin` has made
             write_token(book, consul, wanted.tokens[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError, WorldError
@@ -15,13 +15,11 @@ from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import replacements
 from swarmbook.phases.support.member_data import data_folder
 
-__all__ = ["REUNION_S", "plan_galera", "retired_secrets", "token_name", "waves"]
+__all__ = ["REUNION_S", "plan_galera", "retired_secrets", "token_name"]
 
 #: How long members that hold data, and of which some run, may take to find each other again, seconds: after a node came
 #: back, say.
 REUNION_S = 60
-#: How many members join at once, at most.
-_AT_ONCE = 4
 
 
 def token_name(cluster: str) -> str:
@@ -147,29 +145,6 @@ def _refuse_the_way_back(params: Params, members: Mapping[str, Member]) -> None:
 
 def _number(series: str) -> tuple[int, ...]:
     return tuple(int(part) for part in series.split(".") if part.isdecimal())
-
-
-def waves(names: Sequence[str], donors: int) -> list[list[str]]:
-    """Divide joiners: never more at once than there are members to donate, and never more than a few.
-
-    A joiner without a free donor fails. And each that comes changes the membership of all, on which all have to agree: seven that
-    came at once to eight, on a computer that was busy, were not agreed on within five minutes.
-
-    Example:
-        >>> waves(["b", "c", "d", "e"], 1)
-        [['b'], ['c', 'd'], ['e']]
-
-    Args:
-        names: The nodes that join.
-        donors: How many members there are.
-    """
-    found, left = [], list(names)
-    while left:
-        size = min(max(donors, 1), _AT_ONCE)
-        wave, left = left[:size], left[size:]
-        found.append(wave)
-        donors += len(wave)
-    return found
 
 
 def _plan_first(first: str, members: Mapping[str, Member], folder: tuple[str, ...]) -> list[Change]:

@@ -23,8 +23,8 @@ from swarmbook.phases.galera.states import states_shown
 from swarmbook.phases.galera.work import Work
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.authorities import advance
-from swarmbook.phases.support.consul_api import patient_api, steady_api
-from swarmbook.phases.support.consul_tokens import Token, forget_others, known_tokens, lingering, write_token
+from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.consul_tokens import Token, forget_others, lingering, tokens_there, write_token
 from swarmbook.phases.support.images import ensure_images, image_of, nodes_without_image
 from swarmbook.phases.support.members import ROLES, endpoint_name, member_name
 from swarmbook.phases.support.preconditions import require_swarm
@@ -114,7 +114,7 @@ class Bootstrap(Step[Galera, Parts]):
             for change in todo.take(Action.REMOVE_SECRETS):
                 stack.remove_secrets(book, require_swarm(book), change.things)
             if new_token:  # no member uses the one before any more
-                forget_others(patient_api(book, wanted.params.nodes[0]), [_token(book)])
+                forget_others(book, api(book, wanted.params.nodes[0]), [_token(book)])
 
     def _give_the_swarm(self, book: Book, wanted: Parts, todo: Todo) -> None:
         """Create the secrets, the config with the server's settings, and the members' token."""
@@ -133,7 +133,7 @@ class Bootstrap(Step[Galera, Parts]):
         for change in todo.take(Action.TOKEN):
             made = _token(book)
             assert change.things == (made.name,)
-            write_token(book, patient_api(book, wanted.params.nodes[0]), made)
+            write_token(book, api(book, wanted.params.nodes[0]), made)
 
     def verify(self, wanted: Parts, seen: Galera) -> list[Check]:
         params = wanted.params
@@ -209,7 +209,7 @@ def _has_token(book: Book) -> bool | None:
     """Tell whether Consul has the members' token, and none that it has replaced; None where it could not be asked."""
     try:
         with book.cluster.untouched():  # a look makes no token
-            wanted, known = _token(book), known_tokens(steady_api(book, book.ready()[0]))
+            wanted, known = _token(book), tokens_there(book, book.ready()[0])
     except WorldError:
         return None
     return wanted.mark in known and not lingering(wanted, known)

@@ -14,7 +14,7 @@ from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.phases.galera.ease import Ease
 from swarmbook.phases.galera.members import Galera, Member, found_on, nobody_serves
-from swarmbook.phases.galera.plan import REUNION_S, waves
+from swarmbook.phases.galera.plan import REUNION_S
 from swarmbook.phases.galera.stack import Parts, document
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.member_data import RESTORED, data_folder, folder_made
@@ -197,14 +197,19 @@ class Work:
         self._book.fleet[name].run(sh("touch @{mark}", mark=mark) if alone == "yes" else sh("rm -f @{mark}", mark=mark))
 
     def join(self, names: list[str]) -> None:
-        """Start joiners in waves.
+        """Start joiners in waves, never more at once than there are members to donate.
+
+        A joiner without a free donor fails.
 
         Args:
             names: Their nodes.
         """
-        for wave in waves(names, len(self._made.services) - len(names)):
+        donors = len(self._made.services) - len(names)
+        while names:
+            wave, names = names[: max(donors, 1)], names[max(donors, 1) :]
             self._deploy(wave)
             self.wait(wave)
+            donors += len(wave)
 
     def update(self, names: Iterable[str]) -> None:
         """Restart members with their new settings, one after the other: each is Synced again before the next one goes.

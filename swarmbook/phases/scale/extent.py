@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from swarmbook.access.commands import sh
 from swarmbook.access.docker_types import SwarmNode
@@ -13,7 +14,7 @@ from swarmbook.machines.providers import provider_for
 from swarmbook.phases.galera.members import Member, found_on
 from swarmbook.phases.galera.stack import own_secrets
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.consul_api import steady_api
+from swarmbook.phases.support.consul_api import api, steadily
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.state import listed
 
@@ -78,7 +79,9 @@ def raft_peers(book: Book, name: str) -> dict[str, bool]:
         book: The open book.
         name: The node whose agent is asked.
     """
-    found = steady_api(book, name).get("operator/raft/configuration")["Servers"]
+    consul = api(book, name)
+    look = partial(consul.get, "operator/raft/configuration")
+    found = steadily(book, consul, "Consul says who is in raft", look)["Servers"]
     return {str(peer["Node"]): peer["Leader"] is True for peer in found}
 
 

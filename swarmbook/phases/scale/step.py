@@ -19,7 +19,7 @@ from swarmbook.phases.galera.ease import Ease
 from swarmbook.phases.scale.extent import Extent, extent_of, listing, raft_peers
 from swarmbook.phases.scale.plan import checks, plan_scale
 from swarmbook.phases.support import stack
-from swarmbook.phases.support.consul_api import api, patient_api
+from swarmbook.phases.support.consul_api import api, patiently
 from swarmbook.phases.support.members import running_of
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.swarm.probe import LOCAL
@@ -151,9 +151,10 @@ class _Leaving:
                 filter=f"node.label=name={name}",
             )
         )
-        asked = patient_api(self._book, servers[0])
+        asked = api(self._book, servers[0])
         if not said_goodbye:
-            asked.write("PUT", f"agent/force-leave/{name}?prune", None)
+            force = f"agent/force-leave/{name}?prune"
+            patiently(self._book, f"Consul lets {name} go", lambda: asked.write("PUT", force, None))
         self._raft_whole(servers, name)
 
     def _agent_leaves(self, name: str) -> bool:

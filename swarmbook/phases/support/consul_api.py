@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -23,9 +22,15 @@ from swarmbook.base.secrets import Secret
 from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 
-__all__ = ["ConsulApi", "api", "patient_api", "steady_api"]
+__all__ = ["ConsulApi", "ConsulBusy", "api", "patiently", "steadily"]
+
+T = TypeVar("T")
 
 _HEADER = "X-Consul-Token"
+
+
+class ConsulBusy(WorldError):
+    """Consul cannot do just now what it was asked: it elects a leader, or one agent of all has not answered it yet."""
 
 
 class ConsulApi:
@@ -48,50 +53,18 @@ class ConsulApi:
         with border(f"Consul's authority cannot be used to ask {name}", next="swarmbook run PARAMS --only 04"):
             self._session.mount("https://", NamedAdapter(NamedContext.of(name, ca.read_bytes())))
         self._session.headers[_HEADER] = token.reveal()
-        self._patience_s = 0.0
 
     def request(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
         """Send a request; return its answer, whatever the status.
 
         Raises:
             WorldError: No answer, or not over TLS with a certificate of our CA.
-            WaitTimeout: It was asked with patience, and Consul could not do it in that time.
         """
-        if not self._patience_s:
-            return self._send(method, path, {}, body, query)
-        answer: list[requests.Response] = []
-
-        def settled() -> tuple[bool, str]:
-            answer[:] = [self._send(method, path, {}, body, query)]
-            return answer[0].status_code < 500, _said(answer[0])
-
-        wait_for(
-            f"Consul on {self.name} can do {method} {path}",
-            settled,
-            timeout_s=self._patience_s,
-            where=self._base,
-            next="swarmbook run PARAMS --from 04",
-        )
-        return answer[0]
-
-    def patient(self, limit_s: float) -> ConsulApi:
-        """Return the same API, which asks again while Consul says that it cannot just now.
-
-        Without a leader, or while one agent of all has not answered yet, every server answers 500, and a moment later does what is asked.
-        All that the book asks of Consul may be asked twice.
-
-        Args:
-            limit_s: Seconds for one request.
-        """
-        other = copy.copy(self)
-        other._patience_s = limit_s
-        return other
+        return self._send(method, path, {}, body, query)
 
     def holding(self, token: Secret) -> ConsulApi:
         """Return the same agent's API, asked with another token."""
-        other = ConsulApi(self.name, self._end, self._ca, token)
-        other._patience_s = self._patience_s
-        return other
+        return ConsulApi(self.name, self._end, self._ca, token)
 
     def begin_acl(self) -> requests.Response:
         """Ask for the first token, which Consul gives once, to the first that asks."""
@@ -130,6 +103,18 @@ class ConsulApi:
         with understood(self.name):
             return plain_data(self._checked("GET", path, None, **query).json())
 
+    def allowed(self, path: str) -> Any:
+        """Return a read's JSON; None where Consul does not let us look.
+
+        Raises:
+            ConsulBusy: It cannot answer just now.
+        """
+        answer = self.request("GET", path)
+        if answer.status_code < 500 and not answer.ok:
+            return None
+        with understood(self.name):
+            return plain_data(self._good(answer, "GET", path).json())
+
     def put(self, path: str, body: Any = None, **query: str) -> Any:
         """Return a write's JSON."""
         with understood(self.name):
@@ -152,12 +137,14 @@ class ConsulApi:
         self._checked("DELETE", path, None)
 
     def _checked(self, method: str, path: str, body: Any, **query: str) -> requests.Response:
-        answer = self.request(method, path, body, **query)
+        return self._good(self.request(method, path, body, **query), method, path)
+
+    def _good(self, answer: requests.Response, method: str, path: str) -> requests.Response:
         if answer.status_code >= 400:
-            raise WorldError(
+            raise (ConsulBusy if answer.status_code >= 500 else WorldError)(
                 f"Consul on {self.name} refused {method} {path}",
                 where=self._base,
-                seen=_said(answer),
+                seen=f"{answer.status_code} {answer.text.strip()[:300]}",
                 next="swarmbook run PARAMS --from 04",
             )
         return answer
@@ -179,22 +166,49 @@ class ConsulApi:
             time.sleep(0.05)
 
 
-def _said(answer: requests.Response) -> str:
-    return f"{answer.status_code} {answer.text.strip()[:300]}"
+def patiently(book: Book, what: str, do: Callable[[], T]) -> T:
+    """Do something that may be done twice, and do it again while Consul cannot just now.
+
+    The whole of it, not one request: one that Consul answered with an error may have been carried out all the same.
+
+    Args:
+        book: The open book.
+        what: What Consul does then, for the message.
+        do: Does it.
+
+    Raises:
+        WaitTimeout: Consul could not for ``wait_timeout``.
+    """
+    found: list[T] = []
+
+    def tried() -> tuple[bool, str]:
+        try:
+            found.append(do())
+        except ConsulBusy as busy:
+            return False, busy.seen or busy.what
+        return True, ""
+
+    wait_for(what, tried, timeout_s=book.params.wait_timeout, next="swarmbook run PARAMS --from 04")
+    return found[0]
+
+
+def steadily(book: Book, consul: ConsulApi, what: str, look: Callable[[], T]) -> T:
+    """Look patiently where Consul has a leader; one that has none says so at once.
+
+    Args:
+        book: The open book.
+        consul: Whom to ask for the leader.
+        what: What Consul does then, for the message.
+        look: Looks.
+
+    Raises:
+        ConsulBusy: It has none.
+        WaitTimeout: Consul could not for ``wait_timeout``.
+    """
+    return patiently(book, what, look) if consul.leader() else look()
 
 
 def api(book: Book, name: str) -> ConsulApi:
     """Return the API of one node's agent, asked with the management token."""
     token = book.cluster.secret("consul-management-token", book.params.consul_management_token, secrets.token)
     return ConsulApi(name, book.reach(name, book.params.consul_https_port), book.authority(Purpose.CONSUL).file, token)
-
-
-def patient_api(book: Book, name: str) -> ConsulApi:
-    """Return the API of one node's agent, with the patience of ``wait_timeout``: for a change, which wants a leader anyway."""
-    return api(book, name).patient(book.params.wait_timeout)
-
-
-def steady_api(book: Book, name: str) -> ConsulApi:
-    """Return the API of one node's agent, with that patience where Consul has a leader now: for a look, which says so where it has none."""
-    found = api(book, name)
-    return found.patient(book.params.wait_timeout) if found.leader() else found

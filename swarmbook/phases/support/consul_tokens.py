@@ -13,10 +13,10 @@ from swarmbook.access.probe import understood
 from swarmbook.base import secrets
 from swarmbook.base.secrets import Secret
 from swarmbook.book.book import Book
-from swarmbook.phases.support.consul_api import ConsulApi
+from swarmbook.phases.support.consul_api import ConsulApi, api, patiently, steadily
 from swarmbook.phases.support.stack import salt_of
 
-__all__ = ["Token", "forget_others", "known_tokens", "lingering", "write_token"]
+__all__ = ["Token", "forget_others", "known_tokens", "lingering", "tokens_there", "write_token"]
 
 _OURS = "swarmbook "
 
@@ -56,13 +56,28 @@ class Token:
 
 
 def known_tokens(consul: ConsulApi) -> frozenset[str]:
-    """List the marks of the book's tokens that are there; none where Consul does not let us look."""
-    answer = consul.request("GET", "acl/tokens")
-    if not answer.ok:
-        return frozenset()
+    """List the marks of the book's tokens that are there; none where Consul does not let us look.
+
+    Raises:
+        ConsulBusy: It cannot say just now.
+    """
     with understood(consul.name):
-        described = [str(entry["Description"]) for entry in answer.json()]
+        described = [str(entry["Description"]) for entry in consul.allowed("acl/tokens") or ()]
     return frozenset(text.removeprefix(_OURS) for text in described if text.startswith(_OURS))
+
+
+def tokens_there(book: Book, name: str) -> frozenset[str]:
+    """List them, with patience where Consul has a leader.
+
+    Args:
+        book: The open book.
+        name: The node whose agent is asked.
+
+    Raises:
+        WorldError: Consul does not answer, or has no leader.
+    """
+    consul = api(book, name)
+    return steadily(book, consul, "Consul lists its tokens", lambda: known_tokens(consul))
 
 
 def lingering(wanted: Token, known: Collection[str]) -> bool:
@@ -84,6 +99,16 @@ def write_token(book: Book, consul: ConsulApi, wanted: Token) -> None:
         wanted: The token.
     """
     started = time.monotonic()
+    patiently(book, f"Consul takes the token {wanted.name}", lambda: _write(consul, wanted))
+    book.transcript.record(
+        consul.name,
+        f"consul acl policy create -name {wanted.name} -rules - && consul acl token create -policy-name {wanted.name}   # over the HTTPS API",
+        0,
+        time.monotonic() - started,
+    )
+
+
+def _write(consul: ConsulApi, wanted: Token) -> None:
     policy = {"Name": wanted.name, "Description": f"{_OURS}{wanted.mark.split()[1]}", "Rules": wanted.rules}
     with understood(consul.name):
         policies = {entry["Name"]: uuid.UUID(entry["ID"]) for entry in consul.get("acl/policies")}
@@ -103,25 +128,24 @@ def write_token(book: Book, consul: ConsulApi, wanted: Token) -> None:
         consul.put(f"acl/token/{same[0]}", {**token, "AccessorID": str(same[0])})
     else:
         consul.put("acl/token", token)
-    book.transcript.record(
-        consul.name,
-        f"consul acl policy create -name {wanted.name} -rules - && consul acl token create -policy-name {wanted.name}   # over the HTTPS API",
-        0,
-        time.monotonic() - started,
-    )
 
 
-def forget_others(consul: ConsulApi, wanted: Iterable[Token]) -> None:
+def forget_others(book: Book, consul: ConsulApi, wanted: Iterable[Token]) -> None:
     """Delete the tokens that were replaced, once no one uses them any more.
 
     Args:
+        book: The open book.
         consul: A server's API.
         wanted: The tokens as they should be.
     """
-    for token in wanted:
+
+    def forget(token: Token) -> None:
         for id, mark in _of_name(consul, token.name).items():
             if mark != token.mark:
                 consul.delete(f"acl/token/{id}")
+
+    for token in wanted:
+        patiently(book, f"Consul forgets earlier tokens {token.name}", lambda token=token: forget(token))  # type: ignore[misc]
 
 
 def _of_name(consul: ConsulApi, name: str) -> dict[uuid.UUID, str]:

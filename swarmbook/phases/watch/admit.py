@@ -18,8 +18,8 @@ from swarmbook.book.step import Step
 from swarmbook.model.change import Action, Change, Todo
 from swarmbook.model.checks import Check, equal
 from swarmbook.params import Params
-from swarmbook.phases.support.consul_api import patient_api, steady_api
-from swarmbook.phases.support.consul_tokens import Token, forget_others, known_tokens, lingering, write_token
+from swarmbook.phases.support.consul_api import api
+from swarmbook.phases.support.consul_tokens import Token, forget_others, lingering, tokens_there, write_token
 from swarmbook.phases.support.members import of_service, service_name
 from swarmbook.phases.support.preconditions import require_consul
 from swarmbook.phases.watch.services import LOGIN, password_of, tokens
@@ -171,13 +171,13 @@ class Admit(Step[Admitted, Wanted]):
 
     def apply(self, book: Book, wanted: Wanted, seen: Admitted, changes: list[Change]) -> None:
         with Todo(changes) as todo:
-            consul = patient_api(book, book.ready()[0])
+            consul = api(book, book.ready()[0])
             named = {change.things[0] for change in todo.take(Action.TOKEN)}
             made = [token for token in wanted.tokens if token.name in named]
             for token in made:
                 write_token(book, consul, token)
             # Who still has the one before is given the next one a moment later, by the next step.
-            forget_others(consul, made)
+            forget_others(book, consul, made)
             if todo.take(Action.LOGIN):
                 host, container = book.fleet[seen.known.node], seen.known.container
                 host.put(_FILE, statements(wanted.hash), mode=0o600)
@@ -208,7 +208,7 @@ class Admit(Step[Admitted, Wanted]):
 def _marks(book: Book) -> frozenset[str]:
     try:
         with book.cluster.untouched():  # a look makes no token
-            return known_tokens(steady_api(book, book.ready()[0]))
+            return tokens_there(book, book.ready()[0])
     except WorldError:
         return frozenset()
 

@@ -182,7 +182,7 @@ class Agent:
         self._looked = begun
         mine = seen.row is not None and seen.row.writer.uuid == seen.me.uuid
         if mine and seen.row is not None and (self._memory.stopping or seen.row.asked or not seen.synced):
-            self._memory = replace(self._memory, able=tuple(_able(seen, self._addresses)))
+            self._memory = replace(self._memory, able=tuple(self._able(seen)))
         decision = decide(seen, self._memory, time.monotonic())
         if decision.action is Action.LOOK_AGAIN:
             seen = self._look(causal=True)
@@ -234,6 +234,13 @@ class Agent:
         self._state = state
         return seen
 
+    def _able(self, seen: Seen) -> Iterator[str]:
+        """Give the names of the other members that say that they are Synced; while only a wish is open, of no one but its member."""
+        assert seen.row is not None
+        only = "" if self._memory.stopping or not seen.synced else seen.row.asked
+        names = (each.name for each in seen.view if each.uuid != seen.me.uuid and only in ("", each.name))
+        return (name for name in names if _is_able(self._addresses.get(name, "")))
+
     # -- what it does ----------------------------------------------------------------------------------------------
 
     def _act(self, decision: Decision, seen: Seen) -> bool:
@@ -278,8 +285,9 @@ class Agent:
         timeouts = self._patience.due(self._seen_view, seen.primary and seen.synced, now)
         if timeouts is None:
             return
-        others = {place.name for place in seen.view if place.uuid != seen.me.uuid}
-        if timeouts != PATIENT and others - set(_able(seen, self._addresses)):
+        # The first that does not say so is enough: while they are asked, this member's own word grows old.
+        others = (place.name for place in seen.view if place.uuid != seen.me.uuid)
+        if timeouts != PATIENT and not all(_is_able(self._addresses.get(name, "")) for name in others):
             self._patience.put_off(now)
             return
         rows = self._server.ask(*statements(timeouts))
@@ -353,15 +361,14 @@ class Agent:
         return code, word.state
 
 
-def _able(seen: Seen, addresses: dict[str, str]) -> Iterator[str]:
-    """Give the names of the other members that say that they are Synced."""
-    for place in seen.view:
-        if place.uuid == seen.me.uuid or place.name not in addresses:
-            continue
-        with contextlib.suppress(OSError), socket.create_connection((addresses[place.name], PORT), timeout=0.3) as to:
-            to.sendall(b"GET /reader HTTP/1.0\r\n\r\n")
-            if to.recv(64).startswith(b"HTTP/1.0 200"):
-                yield place.name
+def _is_able(address: str) -> bool:
+    """Ask another member's agent whether that member is Synced; one without an address, or that says nothing, is not."""
+    if not address:
+        return False
+    with contextlib.suppress(OSError), socket.create_connection((address, PORT), timeout=0.3) as to:
+        to.sendall(b"GET /reader HTTP/1.0\r\n\r\n")
+        return to.recv(64).startswith(b"HTTP/1.0 200")
+    return False
 
 
 # -- HTTP, as much of it as a health check speaks ----------------------------------------------------------------------
