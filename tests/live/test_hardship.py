@@ -328,6 +328,12 @@ def test_port_of_the_member_in_use(lab: Lab) -> None:
         assert lab.machine("n1").try_sh("docker volume inspect galera-data")[0] != 0, "nothing was begun"
     finally:
         n2.sh("systemctl stop squatter")
+    image = n2.sh("docker inspect --format '{{.Image}}' $(docker ps -q | head -n 1)")
+    n2.sh(f"docker run -d --name shop-db -p {SQL}:9 --entrypoint sleep {image} 300")
+    try:
+        lab.book("run", "--only", "07").refused(3, f"port {SQL} is in use on n2", "the container shop-db publishes it")
+    finally:
+        n2.sh("docker rm -f shop-db")
 
 
 def test_killed_while_a_member_joins(lab: Lab) -> None:

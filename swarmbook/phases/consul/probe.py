@@ -76,12 +76,13 @@ class NodeState:
     listeners: tuple[Listener, ...] = ()
 
 
+# Who listens comes first: an agent that starts meanwhile is then one that runs, and not one that holds its own port.
 _SCRIPT = sh(
     """cd @{folder} 2>/dev/null && for f in @{files}; do [ -e $f ] && sha256sum $f; done | as files
 [ ! -d @{folder} ] || base64 -w0 @{folder}/node.json 2>/dev/null | as config
+ss -Hltunp | as listeners
 docker ps --filter @{stack} --format '{{.Label "com.docker.swarm.service.name"}}' | head -n 1 | as running
-@!{resolver}
-ss -Hltunp | as listeners""",
+@!{resolver}""",
     folder=FOLDER,
     files=_FILES,
     stack=f"label=com.docker.stack.namespace={STACK}",

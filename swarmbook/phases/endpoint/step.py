@@ -24,6 +24,7 @@ from swarmbook.phases.endpoint.haproxy import haproxy_cfg
 from swarmbook.phases.support import stack
 from swarmbook.phases.support.images import ensure_images, image_materials, image_of, image_sboms, nodes_without_image
 from swarmbook.phases.support.members import ROLES, endpoint_name, endpoint_service, endpoint_stack, of_service
+from swarmbook.phases.support.ports import holder
 from swarmbook.phases.support.preconditions import require_swarm
 from swarmbook.phases.support.prepared import changes_for, nodes_with, only_prepared, prepare
 
@@ -256,8 +257,9 @@ def _containers(params: Params) -> Probe[tuple[Mapping[str, str], str]]:
         sh(
             """c=$(@!{running} -q | head -n 1)
 if [ -n "$c" ]; then docker inspect --format '{{.State.Health.Status}}' "$c" | as @{role}
-elif [ @{port} != 0 ]; then ss -Hltnp "sport = :"@{port} | head -n 1 | as taken; fi""",
+elif [ @{port} != 0 ]; then { @!{holder}; } | as taken; fi""",
             running=of_service(endpoint_service(params, role)),
+            holder=holder(published(params, role), endpoint_service(params, role)),
             role=role,
             port=published(params, role),
         )

@@ -18,6 +18,7 @@ from swarmbook.params import Params
 from swarmbook.phases.galera.scripts import Progress
 from swarmbook.phases.support.member_data import data_folder
 from swarmbook.phases.support.members import of_service, service_name
+from swarmbook.phases.support.ports import holder
 
 __all__ = ["Galera", "Member", "Position", "Wsrep", "found_on", "nobody_serves"]
 
@@ -175,7 +176,7 @@ for f in bootstrap bootstrap.used bootstrapped alone; do [ -e "$d/$f" ] && echo 
 [ ! -e "$d/restored" ] || cut -d ' ' -f 1 "$d/restored" | as restored
 [ ! -e "$d/data/grastate.dat" ] || sed -n 's/^\\(uuid\\|seqno\\): */\\1 /p' "$d/data/grastate.dat" | as position
 @!{ended} -aq | as ended
-{ [ @{port} = 0 ] || ss -Hltnp "sport = :"@{port} | head -n 1; } | as port
+{ [ @{port} = 0 ] || @!{holder}; } | as port
 c=$(@!{running} -q | head -n 1)
 [ -n "$c" ] || exit 0
 docker inspect --format '{{.State.Health.Status}}' "$c" | as running
@@ -202,6 +203,7 @@ def found_on(params: Params, node: str, *, image: bool = True, spec: str = "", p
         ended=of_service(service, "status=exited"),
         running=of_service(service),
         port=params.mariadb_port if port else 0,
+        holder=holder(params.mariadb_port, service),
         milestones=_MILESTONES,
     )
     return Probe(script, lambda facts: read_member(facts, image=image, spec=spec))

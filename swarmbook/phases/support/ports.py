@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Flag, auto
 
+from swarmbook.access.commands import Script, sh
 from swarmbook.params import Params
 
-__all__ = ["SERVED", "Port", "Users", "wanted_ports"]
+__all__ = ["SERVED", "Port", "Users", "holder", "wanted_ports"]
 
 
 class Users(Flag):
@@ -52,3 +53,22 @@ def wanted_ports(params: Params) -> list[Port]:
         *(Port(p, 53, "Consul's DNS", Users.CONTAINERS) for p in both),  # each container asks the agent of its own node
         *mariadb,
     ]
+
+
+#: docker-proxy listens from before a container runs until after it has ended: by itself it does not say whose it is.
+_HOLDER = """ss -Hltnp "sport = :"@{port} | head -n 1 | while IFS= read -r listener; do
+case "$listener" in
+*'("docker-proxy",'*) docker ps --filter publish=@{port} --format '{{.Names}} {{.Label "com.docker.swarm.service.name"}}' \\
+ | while read -r container service; do [ "$service" = @{service} ] || echo "the container $container publishes it"; done ;;
+*) echo "$listener" ;;
+esac; done | head -n 1"""
+
+
+def holder(port: int, service: str) -> Script:
+    """Build what says who listens on a port of a node, if that is not a service's own container.
+
+    Args:
+        port: Of TCP.
+        service: The full name of the service that is to have it.
+    """
+    return sh(_HOLDER, port=port, service=service)
