@@ -31,8 +31,8 @@ book: $(BOOK) ## the book in JupyterLab, at 00 Start here
 	@PATH="$(CURDIR)/.venv-book/bin:$$PATH" .venv-book/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
 # A skipped test is a failed one here: what a test needs of the system, tools/needs.sh installs or names.
-# How many files of live tests run side by side; with four cores and more: make test-live AT_ONCE=2
-AT_ONCE := 1
+# How many files of live tests run side by side. On two cores, two take 38 minutes where one after the other takes 55.
+AT_ONCE := 2
 PYTEST := SWARMBOOK_NO_SKIPS=1 $(BIN)/pytest
 
 .PHONY: test
@@ -42,7 +42,7 @@ test: $(DEV) ## unit tests, then the whole book on a lab of its own: at most 10 
 	@$(PYTEST) tests/live/test_main_job.py
 
 .PHONY: test-live
-test-live: $(DEV) $(BOOK) ## every other test: labs, disks, a browser, a sample of the fire; an hour and more, as root
+test-live: $(DEV) $(BOOK) ## every other test: labs, disks, a browser, a sample of the fire; 40 minutes and more, as root
 	@tools/needs.sh root restic ssh sshd ps docker mmdebstrap linux.uml mkfs.ext4 cc chromium
 	@$(PYTEST) -n $(AT_ONCE) --dist loadfile -m 'not long' tests/live --ignore=tests/live/test_main_job.py --durations=20
 

@@ -6,9 +6,13 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from swarmbook.params import Params
+from swarmbook.params.guarded import Guarded
+from swarmbook.phases.galera.members import found_on
 from swarmbook.phases.support.ports import holder
 
 PROXY = 'LISTEN 0 4096 0.0.0.0:3306 0.0.0.0:* users:(("docker-proxy",pid=18743,fd=4))'
@@ -52,3 +56,11 @@ def said(tmp_path: Path, listens: str, publishes: str) -> str:
 )
 def test_who_holds_a_port(tmp_path: Path, listens: str, publishes: str, wanted: str) -> None:
     assert said(tmp_path, listens, publishes) == wanted
+
+
+def test_a_phase_that_does_not_declare_the_port_can_ask_how_a_member_is() -> None:
+    declared = set(Params.model_fields) - {"mariadb_port"}
+    params = cast(Params, Guarded(Params(), "21", declared))
+    assert "docker-proxy" not in str(found_on(params, "sw1", port=False).script)
+    with pytest.raises(AttributeError, match="mariadb_port"):
+        found_on(params, "sw1")

@@ -176,7 +176,7 @@ for f in bootstrap bootstrap.used bootstrapped alone; do [ -e "$d/$f" ] && echo 
 [ ! -e "$d/restored" ] || cut -d ' ' -f 1 "$d/restored" | as restored
 [ ! -e "$d/data/grastate.dat" ] || sed -n 's/^\\(uuid\\|seqno\\): */\\1 /p' "$d/data/grastate.dat" | as position
 @!{ended} -aq | as ended
-{ [ @{port} = 0 ] || @!{holder}; } | as port
+{ @!{holder}; } | as port
 c=$(@!{running} -q | head -n 1)
 [ -n "$c" ] || exit 0
 docker inspect --format '{{.State.Health.Status}}' "$c" | as running
@@ -202,8 +202,8 @@ def found_on(params: Params, node: str, *, image: bool = True, spec: str = "", p
         folder=data_folder(params),
         ended=of_service(service, "status=exited"),
         running=of_service(service),
-        port=params.mariadb_port if port else 0,
-        holder=holder(params.mariadb_port, service),
+        # Only 07 declares the port, which is 0 where none is wanted.
+        holder=holder(params.mariadb_port, service) if port and params.mariadb_port else sh("true"),
         milestones=_MILESTONES,
     )
     return Probe(script, lambda facts: read_member(facts, image=image, spec=spec))
