@@ -12,6 +12,9 @@ from swarmbook.base.errors import WaitTimeout
 
 __all__ = ["wait_for"]
 
+#: Longest rest, in seconds, after a probe that took long.
+_REST_S = 3.0
+
 T = TypeVar("T")
 
 
@@ -43,7 +46,7 @@ def wait_for(
         next: The command to type when it does not come.
         code: What its not coming is; by default just that.
         first_s: First pause, seconds; each pause is half as long again as the one before.
-        slowest_s: Longest pause, seconds.
+        slowest_s: Longest pause, seconds; after a probe that took longer than that, as long as the probe, up to 3 s.
 
     Returns:
         What the satisfied probe saw.
@@ -55,15 +58,18 @@ def wait_for(
     pause = first_s
     with doing("", f"waits: {what}") as say:
         while True:
+            asked = clock()
             done, seen = probe()
             if done:
                 return seen
-            left = timeout_s - (clock() - started)
+            now = clock()
+            left = timeout_s - (now - started)
             if left <= 0:
                 raise WaitTimeout(
                     f"{what}: not within {timeout_s:g} s", where=where, seen=str(seen), next=next, code=code
                 )
             if isinstance(seen, str) and seen:
                 say(f"waits: {what} (now {seen})")
-            sleep(min(pause, left))
+            # Who is slow to answer is busy: asking takes half of the time at most, so that it is not we who keep it busy.
+            sleep(min(max(pause, min(now - asked, _REST_S)), left))
             pause = min(pause * 1.5, slowest_s)

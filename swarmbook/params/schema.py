@@ -304,7 +304,7 @@ class Params(BaseModel):
     galera_network: Literal["lan", "fast", "wan"] = _p(
         "lan",
         "07",
-        "how soon a silent member is suspected: lan (2 s), fast (1 s, for machines that are never short of CPU), both 5 s while members come or go; or wan (half a minute, for links between sites)",
+        "how soon a silent member is suspected: lan (2 s), fast (1 s, for machines that are never short of CPU), both 5 s while members come or go, and 10 s with more than seven members; or wan (half a minute, for links between sites)",
     )
     with_endpoint: bool = _p(
         False,

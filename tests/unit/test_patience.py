@@ -6,14 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmbook.machines.images.galera.patience import PATIENT, QUICK, SETTLED_S, Patience, statements
+from swarmbook.machines.images.galera.patience import (
+    LARGE,
+    MOST,
+    PATIENT,
+    QUICK,
+    SETTLED_S,
+    Patience,
+    Timeouts,
+    statements,
+)
 
 
 def looks(network: str, seen: list[tuple[float, str, bool]]) -> list[tuple[float, float]]:
     """What is set and when, if all that is due is set at once: seconds, and the suspicion's."""
     patience, found = Patience(network), []
     for now, view, calm in seen:
-        if (due := patience.due(view, calm, now)) is not None:
+        if (due := patience.due(view, calm, now, MOST)) is not None:
             patience.is_set(due)
             found.append((now, due.suspect_s))
     return found
@@ -31,11 +40,11 @@ def test_what_is_slow_or_the_readers_own_is_left_alone(network: str) -> None:
 
 def test_it_waits_for_the_others() -> None:
     patience = Patience("fast")
-    patience.due("one", True, 0.0)
-    assert patience.due("one", True, SETTLED_S) == QUICK["fast"]
+    patience.due("one", True, 0.0, 3)
+    assert patience.due("one", True, SETTLED_S, 3) == QUICK["fast"]
     patience.put_off(SETTLED_S)
-    assert patience.due("one", True, SETTLED_S + 1) is None
-    assert patience.due("one", True, 2 * SETTLED_S) == QUICK["fast"]
+    assert patience.due("one", True, SETTLED_S + 1, 3) is None
+    assert patience.due("one", True, 2 * SETTLED_S, 3) == QUICK["fast"]
 
 
 @given(st.lists(st.tuples(st.floats(0.05, 30.0), st.sampled_from("ab"), st.booleans()), max_size=60))
@@ -45,13 +54,37 @@ def test_never_quick_within_the_time_of_a_change(steps: list[tuple[float, str, b
         now += step
         if new != view or not calm:
             view, changed = new, now
-        if (due := patience.due(new, calm, now)) is not None:
+        if (due := patience.due(new, calm, now, 3)) is not None:
             patience.is_set(due)
             quick = due != PATIENT
         assert quick == (now - changed >= SETTLED_S)
 
 
-def test_neither_is_ever_smaller_than_the_other_needs() -> None:
+@pytest.mark.parametrize("network", list(QUICK))
+def test_a_large_group_is_never_quick_and_is_so_again_when_it_is_small(network: str) -> None:
+    patience, found = Patience(network), []
+    for now in range(60):
+        if (due := patience.due("large" if now < 30 else "small", True, float(now), MOST + (now < 30))) is not None:
+            patience.is_set(due)
+            found.append((now, due))
+    assert found == [(0, LARGE), (30, PATIENT), (40, QUICK[network])]
+
+
+ALL = [PATIENT, LARGE, *QUICK.values()]
+
+
+@pytest.mark.parametrize("before", ALL)
+@pytest.mark.parametrize("after", ALL)
+def test_neither_is_ever_smaller_than_the_other_needs(before: Timeouts, after: Timeouts) -> None:
     """Galera refuses an inactive timeout that is shorter than the suspicion's."""
-    assert "inactive" in statements(PATIENT)[0] and "suspect" in statements(QUICK["lan"])[0]
-    assert all(each.suspect_s < each.inactive_s for each in (PATIENT, *QUICK.values()))
+    now = {"evs_suspect_timeout": before.suspect_s, "evs_inactive_timeout": before.inactive_s}
+    for sql in statements(after):
+        name, _, seconds = sql.removeprefix("SET GLOBAL wsrep_provider_").rstrip(";").partition(" = ")
+        now[name] = float(seconds)
+        assert now["evs_suspect_timeout"] <= now["evs_inactive_timeout"], sql
+    assert now == {
+        "evs_suspect_timeout": after.suspect_s,
+        "evs_inactive_timeout": after.inactive_s,
+        "evs_keepalive_period": after.keepalive_s,
+        "evs_join_retrans_period": after.again_s,
+    }

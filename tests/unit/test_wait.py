@@ -40,6 +40,18 @@ def test_pauses_grow_to_their_limit() -> None:
     assert clock.pauses == sorted(clock.pauses)
 
 
+def test_who_is_slow_to_answer_is_asked_for_half_of_the_time_at_most() -> None:
+    clock, took = Clock(), iter([0.5, 2.0, 9.0, 0.0])
+
+    def probe() -> tuple[bool, float]:
+        took_now = next(took)
+        clock.now += took_now
+        return took_now == 0.0, took_now
+
+    wait_for("x", probe, timeout_s=60, clock=lambda: clock.now, sleep=clock.sleep)
+    assert clock.pauses == pytest.approx([0.5, 2.0, 3.0])
+
+
 def test_it_runs_out_with_the_last_thing_seen() -> None:
     clock = Clock()
     with pytest.raises(WaitTimeout, match="sw1 is up: not within 3 s") as caught:

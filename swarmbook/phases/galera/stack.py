@@ -194,7 +194,7 @@ def _service(
             "timeout": "5s",
             "retries": 12,
             "start_period": "24h",
-            "start_interval": "1s",
+            "start_interval": "2s",
         },
         "deploy": {
             "mode": "replicated",

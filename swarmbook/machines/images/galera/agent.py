@@ -26,13 +26,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from swarmbook.machines.images.galera.patience import PATIENT, Patience, as_options, statements
+from swarmbook.machines.images.galera.pace import Pace
+from swarmbook.machines.images.galera.patience import LARGE, PATIENT, Patience, as_options, statements
 from swarmbook.machines.images.galera.word import Word, metrics
 from swarmbook.machines.images.galera.writer import Action, Decision, Memory, Place, Row, Seen, decide
 
 PORT = 9200
-#: Seconds from one look to the next.
-EVERY_S = 0.1
 #: Age, in seconds, from which a look says nothing any more.
 FRESH_S = 1.0
 #: Seconds between the word that no new client is to come, and the fence: those who ask every 100 ms have heard it then.
@@ -153,9 +152,9 @@ class Agent:
 
     def run(self) -> None:
         """Look and act until asked to stop, and then until nothing is left to hand over."""
-        until = 0.0
+        until, pace = 0.0, Pace()
         while True:
-            begun = time.monotonic()
+            begun, answered = time.monotonic(), True
             if self.stop.is_set() and not self._memory.stopping:
                 self._memory = replace(self._memory, stopping=True)
                 until = begun + 10
@@ -165,10 +164,10 @@ class Agent:
                 self._note(f"the server does not answer: {error}")
                 self.word = replace(Word(), why=str(error))
                 self._view = ""
-                done = True
+                done, answered = True, False
             if self._memory.stopping and (done or time.monotonic() > until):
                 return
-            time.sleep(max(0.0, EVERY_S - (time.monotonic() - begun)))
+            time.sleep(pace.pause(time.monotonic() - begun, answered=answered))
 
     def _once(self) -> bool:
         """Look once and do what follows; tell whether there is nothing to hand over."""
@@ -282,12 +281,12 @@ class Agent:
     def _be_patient(self, seen: Seen) -> None:
         """Set how long the others may be silent, where that is to change."""
         now = time.monotonic()
-        timeouts = self._patience.due(self._seen_view, seen.primary and seen.synced, now)
+        timeouts = self._patience.due(self._seen_view, seen.primary and seen.synced, now, len(seen.view))
         if timeouts is None:
             return
         # The first that does not say so is enough: while they are asked, this member's own word grows old.
         others = (place.name for place in seen.view if place.uuid != seen.me.uuid)
-        if timeouts != PATIENT and not all(_is_able(self._addresses.get(name, "")) for name in others):
+        if timeouts not in (PATIENT, LARGE) and not all(_is_able(self._addresses.get(name, "")) for name in others):
             self._patience.put_off(now)
             return
         rows = self._server.ask(*statements(timeouts))
