@@ -1,6 +1,6 @@
 """Stock clients that no one here wrote, at the two addresses: MariaDB's own, sysbench, mydumper, pt-table-checksum, pools of connections.
 
-They are installed as anybody would: Debian's packages on this computer, the newest SQLAlchemy from PyPI and mysql2 from npm here and now.
+They are installed as anyone would do it: Debian's packages on this computer, the newest SQLAlchemy from PyPI and mysql2 from npm here and now.
 """
 
 from __future__ import annotations
