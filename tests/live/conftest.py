@@ -13,6 +13,7 @@ One lab a file, and the tests of a file tell its story in the order in which the
 - ``test_by_hand.py``: three nodes; every box of commands in the notebooks, typed
 - ``test_use.py``: three nodes and an application that works while the writer is killed
 - ``test_backup.py``: two nodes; a dropped table comes back, and what cannot be restored touches nothing
+- ``test_repositories.py``: no lab; backups in places that are no folder
 - ``test_browser.py``: two nodes, built in JupyterLab by a browser, and replayed by nbval
 - ``test_disks.py``: no lab; every layout of the second disk on a machine with a kernel of its own
 - ``test_hardship.py``: two nodes; killed runs, broken disks, engines, networks and keys, destroy, rebuild, cancel
