@@ -25,7 +25,7 @@ def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
     """Replace secrets and authorities: 29 makes new ones, and the notebooks behind it bring them to the nodes.
 
     WHAT is all, or any of: engine, consul, replication, database, swarm (certificate authorities), gossip-key,
-    consul-tokens, password (mariadb_user's), join-tokens, unlock-key. No client is refused meanwhile. The database's CA and the
+    consul-tokens, password (mariadb_user's), watch-password (the exporters'), join-tokens, unlock-key. No client is refused meanwhile. The database's CA and the
     password take a second command: until then the earlier one holds as well, so that clients can be given the new one.
     If a rotation breaks off, `swarmbook run` goes on.
     """
@@ -37,7 +37,7 @@ def rotate(params: Params, what: tuple[str, ...], **options: Any) -> None:
     try:
         Session(
             given,
-            [*with_03(rotation_chapters(names), params), *(["24"] if params.with_watch else [])],
+            list(dict.fromkeys([*with_03(rotation_chapters(names), params), *(["24"] if params.with_watch else [])])),
             "rotate",
             **options,
         ).run()

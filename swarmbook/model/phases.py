@@ -128,6 +128,7 @@ ROTATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "gossip-key": ("04",),
     "consul-tokens": ("04", "07"),
     "password": ("07",),
+    "watch-password": ("24",),
     "join-tokens": (),
     "unlock-key": (),
 })  # fmt: skip

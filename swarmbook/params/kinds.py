@@ -177,6 +177,7 @@ Rotates = Literal[
     "gossip-key",
     "consul-tokens",
     "password",
+    "watch-password",
     "join-tokens",
     "unlock-key",
 ]

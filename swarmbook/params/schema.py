@@ -299,7 +299,7 @@ class Params(BaseModel):
     rotate: list[Rotates] = _p(
         [],
         "29",
-        "what to replace: engine, consul, replication, database, swarm (authorities), gossip-key, consul-tokens, password, join-tokens, unlock-key; or all",
+        "what to replace: engine, consul, replication, database, swarm (authorities), gossip-key, consul-tokens, password, watch-password, join-tokens, unlock-key; or all",
     )
     galera_network: Literal["lan", "fast", "wan"] = _p(
         "lan",

@@ -127,6 +127,8 @@ def _why_not(book: Book, name: str) -> str:
     params = book.params
     if name == "password" and not params.mariadb_user:
         return "there is no mariadb_user"
+    if name == "watch-password" and not params.with_watch:
+        return "with_watch is off"
     if name == "unlock-key" and not params.swarm_autolock:
         return "swarm_autolock is off"
     yours = {"password": params.mariadb_password, "gossip-key": params.consul_gossip_key}.get(name, "generate")
@@ -139,6 +141,7 @@ def _why_not(book: Book, name: str) -> str:
 
 _INSTEAD = {
     "password": "put another one where the parameter leads to, then: swarmbook run PARAMS brings it in",
+    "watch-password": "set with_watch: true, then: swarmbook run PARAMS",
     "unlock-key": "set swarm_autolock: true, then: swarmbook run PARAMS",
     "gossip-key": "put another one where the parameter leads to, or wait until all nodes are there; then: swarmbook run PARAMS",
 }
@@ -190,6 +193,12 @@ def _password(book: Book, name: str) -> bool:
     return False
 
 
+def _watch_password(book: Book, name: str) -> bool:
+    # The exporters' own: they are given it by 24 a moment after the server, and what they miss meanwhile is one look.
+    book.cluster.replace_secret(f"{watch_stack(book.params)}-password", secrets.password)
+    return False
+
+
 def _by_the_swarm(book: Book, name: str) -> bool:
     return False
 
@@ -199,6 +208,7 @@ _MAKES: Mapping[str, Callable[[Book, str], bool]] = {
     "gossip-key": _gossip_key,
     "consul-tokens": _tokens,
     "password": _password,
+    "watch-password": _watch_password,
     "join-tokens": _by_the_swarm,
     "unlock-key": _by_the_swarm,
     "swarm": _by_the_swarm,

@@ -31,6 +31,10 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
     return make_lab(NODES, lab_disk_gb=8, with_endpoint=True, with_watch=True, watch_interval=2, watch_alert_for=2)
 
 
+#: What the server keeps of the exporters' password.
+HASH = "SELECT JSON_VALUE(Priv, '$.authentication_string') FROM mysql.global_priv WHERE User = 'swarmbook_watch'"
+
+
 def container(lab: Lab, node: str, service: str) -> str:
     return lab.machine(node).sh(f"docker ps -q --filter label=com.docker.swarm.service.name={service} | head -n 1")
 
@@ -171,6 +175,23 @@ def test_the_short_story(lab: Lab) -> None:
     assert "Ready" in got.stdout, got
     running.process.send_signal(2)
     running.wait()
+
+
+def test_the_exporters_get_another_password(lab: Lab) -> None:
+    """24 follows in the same command, and waits until the exporters log in with it."""
+    lab.need()
+    kept = lab.home / "clusters" / lab.name / "secrets" / "galera-watch-password"
+    before, hash_before = kept.read_text("utf-8"), sql(lab, NODES[0], HASH)
+    lab.book("rotate", "watch-password").expect(0)
+    assert kept.read_text("utf-8") != before and sql(lab, NODES[0], HASH) != hash_before
+    targets = ask(lab, "[(t.node, t.health) for t in asked.targets() if t.job == 'mysqld']")
+    assert sorted(map(tuple, targets)) == [(node, "up") for node in NODES]
+    services = lab.machine(NODES[0]).sh("docker service inspect galera-watch_mysqld-exporter")
+    lab.book("run", "--only", "24").expect(0)
+    assert {chapter["changes"] for chapter in lab.summary()["chapters"]} == {0}
+    assert lab.machine(NODES[0]).sh("docker service inspect galera-watch_mysqld-exporter") == services
+    listed = lab.machine(NODES[0]).sh("docker secret ls --format '{{.Name}}'")
+    assert len([name for name in listed.split() if "watch" in name and "password" in name]) == 1, listed
 
 
 def test_a_silent_machine_is_seen_and_left_out(lab: Lab) -> None:

@@ -17,6 +17,7 @@ from swarmbook.model.phases import ROTATIONS, rotation_chapters
 from swarmbook.params import Params, params_from_namespace
 from swarmbook.params.without import left_out
 from swarmbook.phases.rotation import begin, two_stages
+from swarmbook.phases.watch.services import password_of
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def there(open_book: Callable[..., Book]) -> Callable[..., Book]:
     """Opens a book on a cluster that has all its secrets and authorities."""
 
     def make(*names: str, **params: Any) -> Book:
-        book = open_book("29", rotate=list(names), **{"swarm_autolock": True, **params})
+        book = open_book("29", rotate=list(names), **{"swarm_autolock": True, "with_watch": True, **params})
         for purpose in Purpose:
             book.authority(purpose)
         for name in (
@@ -33,6 +34,9 @@ def there(open_book: Callable[..., Book]) -> Callable[..., Book]:
             "consul-dns-token",
             "galera-password",
             "galera-consul-token",
+            "galera-watch-password",
+            "galera-watch-reads-token",
+            "galera-watch-registers-token",
         ):
             book.cluster.secret(name)
         for node in book.params.nodes:
@@ -71,7 +75,7 @@ def test_every_token_is_replaced(there: Callable[..., Book]) -> None:
     before = secrets_of(book)
     planned(book)
     changed = {name for name, value in secrets_of(book).items() if before[name] != value}
-    assert changed == {name for name in before if name.endswith("-token")} and len(changed) == 7
+    assert changed == {name for name in before if name.endswith("-token")} and len(changed) == 9
 
 
 def test_a_token_of_the_operators_own_stays(there: Callable[..., Book], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +84,14 @@ def test_a_token_of_the_operators_own_stays(there: Callable[..., Book], monkeypa
     before = secrets_of(book)["consul-management-token"]
     planned(book)
     assert secrets_of(book)["consul-management-token"] == before
+
+
+def test_the_exporters_password_is_theirs_alone(there: Callable[..., Book]) -> None:
+    book = there("watch-password")
+    before = secrets_of(book)
+    assert planned(book) == [(Action.ROTATE, "watch-password")]
+    assert {name for name, value in secrets_of(book).items() if before[name] != value} == {"galera-watch-password"}
+    assert password_of(book).reveal() == secrets_of(book)["galera-watch-password"].strip()
 
 
 def test_a_password_goes_in_two_stages(there: Callable[..., Book]) -> None:
@@ -122,6 +134,7 @@ def test_what_has_been_replaced_is_not_replaced_again_when_it_is_looked_at(there
     [
         ("password", {"mariadb_user": "", "mariadb_database": ""}, "there is no mariadb_user"),
         ("password", {"mariadb_password": "env:APP"}, "it is yours"),
+        ("watch-password", {"with_watch": False}, "with_watch is off"),
         ("unlock-key", {"swarm_autolock": False}, "swarm_autolock is off"),
         ("gossip-key", {"consul_gossip_key": "file:gossip"}, "it is yours"),
         ("gossip-key", {"without": ["sw9"]}, "some are left out: sw9"),
@@ -140,6 +153,7 @@ def test_what_cannot_be_replaced_is_refused_by_name_and_passed_over_in_all(
 
 def test_the_chapters_that_bring_it(there: Callable[..., Book]) -> None:
     assert rotation_chapters(["join-tokens", "swarm"]) == ["29"]
+    assert rotation_chapters(["watch-password"]) == ["29", "24"]
     assert rotation_chapters(["consul-tokens", "engine"]) == ["29", "03", "04", "07"]
 
 
