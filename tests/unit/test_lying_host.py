@@ -77,6 +77,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.backup.logs:closed": [("a" * 12, 41234)],
     "swarmbook.phases.restore.replay:recovered": [("swarmbook-restore", "/x/restore.new", "galera:1")],
     "swarmbook.phases.support.throwaway:starts": [("swarmbook-trial",)],
+    "swarmbook.phases.rolling.gate:_short": [("lab",)],
     "swarmbook.phases.restore.place:place_on": [(Params(), "sw1")],
     "swarmbook.phases.scale.extent:_stacks": [("sw1", "galera")],
     "swarmbook.phases.overlay.step:links": [("10.0.0.1",)],
