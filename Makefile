@@ -100,6 +100,11 @@ bench-operate: $(DEV) ## restarts, more nodes and fewer, and the endpoint's cost
 	@tools/needs.sh root docker sysbench stress-ng
 	@$(BIN)/python -m tools.operate $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ONLY),--only $(ONLY))
 
+.PHONY: bench-outage
+bench-outage: $(DEV) ## seconds to serve again after a power cut of all machines, and after a clean stop by recover; NODES=3 REPEAT=5; writes bench-results/
+	@tools/needs.sh root docker
+	@$(BIN)/python -m tools.outage $(if $(NODES),--nodes $(NODES)) $(if $(REPEAT),--repeat $(REPEAT))
+
 .PHONY: destroy
 destroy: $(READY) ## takes the lab's cluster and machines away
 	@$(BIN)/swarmbook cancel $(PARAMS) --yes
