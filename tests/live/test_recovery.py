@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -59,7 +60,10 @@ def test_after_a_power_cut_of_all_they_come_back_by_themselves(lab: Lab) -> None
 
 
 def test_all_stopped_cleanly(lab: Lab) -> None:
-    """No one keeps a view after a clean stop; it is decided, and nothing has to be typed, since nothing can be lost."""
+    """No one keeps a view after a clean stop; it is decided, and nothing has to be typed, since nothing can be lost.
+
+    Two at once are refused; one that is killed when it has decided is begun again.
+    """
     lab.need()
     before = rows(lab)
     for node in NODES:
@@ -70,9 +74,26 @@ def test_all_stopped_cleanly(lab: Lab) -> None:
     lab.book("run", "--only", "07").refused(
         3, "no member is in service, and there is data", "swarmbook recover PARAMS", "swarmbook explain nobody-serves"
     )
+    marked = "/var/lib/docker/volumes/galera-data/_data/recover"
+    for node in NODES:  # a mark is used within a second: each machine notes that there was one
+        lab.machine(node).sh(
+            f"nohup sh -c 'until [ -e {marked} ]; do sleep 0.02; done; touch /run/marked' >/dev/null 2>&1 &"
+        )
+    first = lab.start("recover")
+    first.until((lab.folder / "lock.json").exists)
+    with first.held():
+        lab.book("recover").refused(
+            3, "LockHeld", f"process {first.process.pid}", "swarmbook explain somebody-works-on-it"
+        )
+    first.until(lambda: any(lab.machine(node).try_sh("test -e /run/marked")[0] == 0 for node in NODES))
+    first.process.send_signal(signal.SIGKILL)
+    assert first.wait().code == -signal.SIGKILL
+    until(lambda: not lab.kernels(), why=lambda: f"kernels left behind: {lab.kernels()}")
     lab.book("recover").expect(0, "Decide, and go on")
     all_serve(lab)
     assert rows(lab) == before
+    uuids = {ask(lab, node, "SHOW STATUS LIKE 'wsrep_cluster_state_uuid'")[0][1] for node in NODES}
+    assert len(uuids) == 1, "one went on, and no second cluster came of it"
     lab.book("verify").expect(0)
     lab.book("recover").expect(0)
     assert not [step for chapter in lab.summary()["chapters"] for step in chapter["steps"] if step["changes"]]
