@@ -38,7 +38,8 @@ class Row:
         agent: What that is.
         galera: Its member.
         component: The part of the Galera cluster that it is in, as far as it says so.
-        part: What its member is in the election of a writer: ``writer``, ``fenced`` or ``open``; empty where there is none.
+        part: What its member is in the election of a writer: ``writer``, ``fenced`` or ``open``; without one ``fenced``
+            while it takes no writes yet, and empty from then on.
     """
 
     node: str

@@ -65,6 +65,7 @@ class Action(str, Enum):
     JOIN_SWARM = "join-swarm"  # role
     PROMOTE = "promote"
     AUTOLOCK = "autolock"  # on or off
+    HEARTBEAT = "heartbeat"  # the period, in seconds
     UNLOCK = "unlock"
     LABEL = "label"  # KEY=VALUE
     AWAIT_NODE = "await-node"

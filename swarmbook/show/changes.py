@@ -160,6 +160,7 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.AUTOLOCK: lambda change: (
         "autolock on, and its key kept" if change.things == ("on",) else "autolock switched off"
     ),
+    Action.HEARTBEAT: _with("every node reports each {} s, and counts as down after three times that"),
     Action.UNLOCK: _with("manager unlocked"),
     Action.PROMOTE: _with("promoted to manager"),
     Action.LABEL: _with("node label {}"),

@@ -139,6 +139,7 @@ def listing(lab: Lab, node: str) -> set[str]:
             "/lab",
             "/var/log",
             "/var/cache",
+            "/var/backups",  # dpkg-db-backup.timer, at midnight
             "/var/lib/systemd",
             "/var/lib/apt",
         )

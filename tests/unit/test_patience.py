@@ -70,6 +70,13 @@ def test_a_large_group_is_never_quick_and_is_so_again_when_it_is_small(network: 
     assert found == [(0, LARGE), (30, PATIENT), (40, QUICK[network])]
 
 
+def test_a_part_of_a_large_group_stays_as_patient_until_it_serves() -> None:
+    patience = Patience("lan")
+    patience.is_set(LARGE)
+    assert patience.due("part", False, 0.0, 1) is None
+    assert patience.due("part", True, 1.0, 1) == PATIENT
+
+
 ALL = [PATIENT, LARGE, *QUICK.values()]
 
 

@@ -258,8 +258,10 @@ def test_swarm(file: Path) -> None:
             name: Local(SwarmState.read(state), id, routes=routes.get(name, ()))
             for name, (state, id) in seen["local"].items()
         }
-        lock = {key: seen[key] for key in ("autolock", "key_is_kept") if key in seen}
-        return partial(swarm.form.plan, params, Swarm(local, nodes, seen.get("id", ""), **lock))
+        kept = {"heartbeat_s": 20.0} | {
+            key: seen[key] for key in ("autolock", "key_is_kept", "heartbeat_s") if key in seen
+        }
+        return partial(swarm.form.plan, params, Swarm(local, nodes, seen.get("id", ""), **kept))
 
     check(file, "03", prepare)
 

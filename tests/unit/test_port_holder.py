@@ -19,11 +19,12 @@ PROXY = 'LISTEN 0 4096 0.0.0.0:3306 0.0.0.0:* users:(("docker-proxy",pid=18743,f
 SERVER = 'LISTEN 0 80 0.0.0.0:3306 0.0.0.0:* users:(("mysqld",pid=9,fd=4))'
 
 
-def said(tmp_path: Path, listens: str, publishes: str) -> str:
+def said(tmp_path: Path, listens: str, publishes: str, code: int = 0) -> str:
     """Run the script where ``ss`` and ``docker ps`` say this."""
     for name, answer in (("ss", listens), ("docker", publishes)):
         program = tmp_path / name
-        program.write_text(f"#!/bin/sh\nprintf %s {shlex.quote(answer)}\n")
+        ends = code if name == "docker" else 0
+        program.write_text(f"#!/bin/sh\nprintf %s {shlex.quote(answer)}\nexit {ends}\n")
         program.chmod(0o755)
     script = str(holder(3306, "galera_sw1"))
     done = subprocess.run(
@@ -56,6 +57,10 @@ def said(tmp_path: Path, listens: str, publishes: str) -> str:
 )
 def test_who_holds_a_port(tmp_path: Path, listens: str, publishes: str, wanted: str) -> None:
     assert said(tmp_path, listens, publishes) == wanted
+
+
+def test_an_engine_that_does_not_answer_says_nothing_of_a_free_port(tmp_path: Path) -> None:
+    assert said(tmp_path, f"{PROXY}\n", "", code=1) == PROXY
 
 
 def test_a_phase_that_does_not_declare_the_port_can_ask_how_a_member_is() -> None:

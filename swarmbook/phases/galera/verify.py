@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from swarmbook.access.hosts import Host
 from swarmbook.access.probe import line, number
-from swarmbook.base.errors import WorldError
+from swarmbook.base.errors import WaitTimeout, WorldError
+from swarmbook.base.wait import wait_for
 from swarmbook.book.book import Book
 from swarmbook.book.display import show_picture
 from swarmbook.book.step import look
@@ -33,6 +36,8 @@ _STATUS = (
     "wsrep_last_committed",
 )
 _SCHEMA = VERIFY_SCHEMA
+#: Seconds in which a member's agent may open it after it is Synced, on a busy computer too.
+_OPEN_S = 30
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,23 @@ def _card(name: str, answer: _Answer) -> Card:
     )
 
 
+def _taking_writes(cursors: Mapping[str, Any]) -> list[str]:
+    """Name the members that take writes; a member's agent opens it a moment after it is Synced."""
+
+    def asked() -> tuple[bool, list[str]]:
+        open_ = []
+        for name, cursor in cursors.items():
+            cursor.execute("SELECT @@read_only")
+            row = cursor.fetchone()
+            open_ += [name] if row is not None and int(row[0]) == 0 else []
+        return len(open_) in (1, len(cursors)), open_
+
+    try:
+        return wait_for("all members take writes, or the writer alone", asked, timeout_s=_OPEN_S)
+    except WaitTimeout:
+        return asked()[1]
+
+
 @look(hosts=_members, traces=f"the database {_SCHEMA} with a row of each member that takes writes")
 def replication(book: Book) -> CheckTable:
     """Write a row on each member, or on the writer where there is one; read it on all members, and take it away again."""
@@ -141,10 +163,7 @@ def replication(book: Book) -> CheckTable:
     with contextlib.ExitStack() as stack:
         connections = {name: stack.enter_context(connect(book, name)) for name in members}
         cursors = {name: stack.enter_context(connection.cursor()) for name, connection in connections.items()}
-        open_ = []
-        for name, cursor in cursors.items():
-            cursor.execute("SELECT @@read_only")
-            open_ += [name] if int(cursor.fetchone()[0]) == 0 else []
+        open_ = _taking_writes(cursors)
         # All of them without an endpoint; where 20 was run, the others are fenced.
         taken = Check(
             "cluster", "members that take writes", "all, or the writer alone", " ".join(open_) or "none", len(open_) in (1, len(members))

@@ -207,12 +207,12 @@ class _Leaving:
             host.run(sh("docker swarm leave >/dev/null"), timeout_s=self._params.wait_timeout)
 
     def _forget(self, id: str) -> None:
-        """Remove a node's entry; the swarm takes a moment to see that it has left."""
+        """Remove a node's entry. It has left, and the swarm would take a minute to see that; raft takes a moment to let it go."""
 
         def look() -> tuple[bool, str]:
             done = self._book.fleet[self._manager].run(
-                sh("docker node ls -q | grep -q @{id} || exit 0; docker node rm @{id} 2>&1", id=id), check=False
+                sh("docker node ls -q | grep -q @{id} || exit 0; docker node rm --force @{id} 2>&1", id=id), check=False
             )
             return done.ok, done.stdout.strip()
 
-        self._wait("the swarm sees that a node has left", look, self._manager, "docker node ls")
+        self._wait("the swarm forgets a node that has left", look, self._manager, "docker node ls")

@@ -58,8 +58,9 @@ def wanted_ports(params: Params) -> list[Port]:
 #: docker-proxy listens from before a container runs until after it has ended: by itself it does not say whose it is.
 _HOLDER = """ss -Hltnp "sport = :"@{port} | head -n 1 | while IFS= read -r listener; do
 case "$listener" in
-*'("docker-proxy",'*) docker ps --filter publish=@{port} --format '{{.Names}} {{.Label "com.docker.swarm.service.name"}}' \\
- | while read -r container service; do [ "$service" = @{service} ] || echo "the container $container publishes it"; done ;;
+*'("docker-proxy",'*)
+found=$(docker ps --filter publish=@{port} --format '{{.Names}} {{.Label "com.docker.swarm.service.name"}}') || { echo "$listener"; continue; }
+[ -z "$found" ] || echo "$found" | while read -r container service; do [ "$service" = @{service} ] || echo "the container $container publishes it"; done ;;
 *) echo "$listener" ;;
 esac; done | head -n 1"""
 

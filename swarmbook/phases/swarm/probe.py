@@ -24,6 +24,7 @@ class Local:
         manager: Whether it manages the swarm.
         swarm: The swarm's id, where it knows it.
         autolock: Whether managers are locked when their engine starts, as far as it knows.
+        heartbeat_s: Seconds in which each node reports to the swarm, as far as it knows; 0 where it does not.
         error: What its engine says is wrong with its part.
         routes: Networks that it has routes to.
         answers: Whether an engine answered at all.
@@ -34,6 +35,7 @@ class Local:
     manager: bool = False
     swarm: str = ""
     autolock: bool = False
+    heartbeat_s: float = 0
     error: str = ""
     routes: tuple[str, ...] = ()
     answers: bool = True
@@ -46,12 +48,14 @@ def _local(facts: Facts) -> Local:
     swarm: dict[str, Any] = json.loads(text)
     node, known = str(swarm.get("NodeID") or ""), swarm.get("Cluster") or {}
     cluster = str(known.get("ID") or "")
+    spec = known.get("Spec") or {}
     return Local(
         SwarmState.read(str(swarm["LocalNodeState"] or "inactive")),
         node_id(node) if node else "",
         swarm.get("ControlAvailable") is True,
         node_id(cluster) if cluster else "",
-        ((known.get("Spec") or {}).get("EncryptionConfig") or {}).get("AutoLockManagers") is True,
+        (spec.get("EncryptionConfig") or {}).get("AutoLockManagers") is True,
+        int((spec.get("Dispatcher") or {}).get("HeartbeatPeriod") or 0) / 1e9,
         line(str(swarm.get("Error") or "")),
         tuple(network(route) for route in facts["routes"] if "/" in route),
     )

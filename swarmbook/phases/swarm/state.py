@@ -32,6 +32,7 @@ class Swarm:
         nodes: By the swarm's node id.
         id: The swarm's id, or nothing when there is none.
         autolock: Whether managers are locked when their engine starts.
+        heartbeat_s: Seconds in which each node reports to the managers.
         key_is_kept: Whether the cluster's folder has the key that unlocks them.
     """
 
@@ -39,6 +40,7 @@ class Swarm:
     nodes: Mapping[str, SwarmNode] = field(default_factory=dict)
     id: str = ""
     autolock: bool = False
+    heartbeat_s: float = 0
     key_is_kept: bool = False
 
     def node(self, name: str) -> SwarmNode | None:
@@ -90,7 +92,8 @@ def observe(book: Book) -> Swarm:
             next=f"if that swarm may go: swarmbook ssh {foreign[0]} docker swarm leave --force",
         )
     seen = local[manager]
-    return Swarm(local, nodes, seen.swarm, seen.autolock, seen.autolock and key_is_kept(book, manager))
+    key = seen.autolock and key_is_kept(book, manager)
+    return Swarm(local, nodes, seen.swarm, seen.autolock, seen.heartbeat_s, key)
 
 
 def listed(book: Book, manager: str) -> tuple[SwarmNode, ...]:

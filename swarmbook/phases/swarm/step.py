@@ -28,6 +28,12 @@ from swarmbook.phases.swarm.verify import swarm_checks
 __all__ = ["form"]
 
 _PORT = 2377
+#: Seconds in which each node reports to the managers. A node that is silent for three periods counts as down, and the
+#: swarm ends every container on it and starts it again, the database too. The engine's 5 s is short for a busy
+#: computer, and nothing here waits for the swarm to notice: no service moves to another node.
+_HEARTBEAT_S = 20
+#: The engine's own; any other is what a person has set.
+_DEFAULT_HEARTBEAT_S = 5
 #: Label of a node that a run went on without, and drained; a node that a person has drained does not have it.
 _LEFT_OUT = "swarmbook.left-out"
 
@@ -80,6 +86,8 @@ class Form(Step[Swarm, Params]):
                 changes.append(Change(name, Action.TAKE_BACK, (node.id,)))
             if late(node):  # its engine answers: it is on its way, after a manager was lost, say
                 changes.append(Change(name, Action.AWAIT_NODE, because=node.state))
+        if seen.id and seen.heartbeat_s == _DEFAULT_HEARTBEAT_S:
+            changes.append(Change("cluster", Action.HEARTBEAT, (str(_HEARTBEAT_S),)))
         # A machine that was made again joins as a new node. Its old entry would count as a lost manager for ever, and a
         # raft in which two members have one address loses its way: it goes first, whether or not it is down already.
         # What a person has switched on by hand, and keeps the key of, stays.
@@ -129,6 +137,10 @@ class Form(Step[Swarm, Params]):
             for change in todo.take(Action.LABEL):
                 (label,) = change.things
                 script.append(sh("docker node update --label-add @{label} @{id}", label=label, id=ids[change.host]))
+            for change in todo.take(Action.HEARTBEAT):
+                script.append(
+                    sh("docker swarm update --dispatcher-heartbeat @{period}s >/dev/null", period=change.things[0])
+                )
             if script[1:]:
                 book.fleet[leader].run(lines(*script))
             todo.take(Action.AWAIT_NODE)
@@ -202,10 +214,11 @@ def _forget(change: Change) -> Script:
 def _init(own: str, pool: str) -> Script:
     return sh(
         "docker swarm init --advertise-addr @{own} --data-path-addr @{own} --listen-addr @{listen} "
-        "--default-addr-pool @{pool} --default-addr-pool-mask-length 24 >/dev/null",
+        "--default-addr-pool @{pool} --default-addr-pool-mask-length 24 --dispatcher-heartbeat @{heartbeat}s >/dev/null",
         own=own,
         listen=f"{own}:{_PORT}",
         pool=pool,
+        heartbeat=str(_HEARTBEAT_S),
     )
 
 

@@ -26,14 +26,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from swarmbook.machines.images.galera.pace import Pace
+from swarmbook.machines.images.galera.pace import FRESH_S, Pace
 from swarmbook.machines.images.galera.patience import LARGE, PATIENT, Patience, as_options, statements
 from swarmbook.machines.images.galera.word import Word, metrics
 from swarmbook.machines.images.galera.writer import Action, Decision, Memory, Place, Row, Seen, decide
 
 PORT = 9200
-#: Age, in seconds, from which a look says nothing any more.
-FRESH_S = 1.0
 #: Seconds between the word that no new client is to come, and the fence: those who ask every 100 ms have heard it then.
 NOTICE_S = 0.25
 #: Seconds that open statements and commits may take when the member is fenced, before their sessions are ended.

@@ -6,13 +6,15 @@ an agent that looked again at once would make it busier still.
 
 from __future__ import annotations
 
-__all__ = ["BUSY_S", "EVERY_S", "SILENT_S", "Pace"]
+__all__ = ["BUSY_S", "EVERY_S", "FRESH_S", "SILENT_S", "Pace"]
 
 #: Seconds from one look to the next.
 EVERY_S = 0.1
+#: Age, in seconds, from which a look says nothing any more.
+FRESH_S = 1.0
 #: Longest pause, in seconds, while the server does not answer: it starts, or waits for its data.
 SILENT_S = 1.0
-#: Longest pause, in seconds, after a look that took long. What others may go by is a second old at most.
+#: Longest pause, in seconds, after a look that took long.
 BUSY_S = 0.3
 
 
@@ -30,4 +32,6 @@ class Pace:
             answered: Whether the server answered.
         """
         self._every = EVERY_S if answered else min(self._every * 2, SILENT_S)
-        return max(self._every - took_s, min(took_s, BUSY_S))
+        # An agent that has not looked for FRESH_S takes itself for one that was frozen, and a writer steps back: the next look ends before.
+        left_s = 0.95 * FRESH_S - 2 * took_s
+        return max(self._every - took_s, min(took_s, BUSY_S, left_s), 0.0)

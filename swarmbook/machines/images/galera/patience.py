@@ -73,7 +73,9 @@ class Patience:
         if view != self._view or not calm:
             self._view, self._since = view, now
         settled = now - self._since >= SETTLED_S
-        wanted = LARGE if members > MOST else self._quick if settled else PATIENT
+        # A large group that falls apart is a large one still: its parts are to find each other again.
+        large = members > MOST or (self._set == LARGE and not calm)
+        wanted = LARGE if large else self._quick if settled else PATIENT
         return wanted if wanted != self._set else None
 
     def is_set(self, timeouts: Timeouts) -> None:
