@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.resources import files
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 from unittest.mock import MagicMock
@@ -36,11 +38,20 @@ def test_the_settings_name_every_member_and_ask_its_agent() -> None:
         ]
         assert f"option httpchk GET /{role}" in text
         assert "check port 9200" in text
-        assert "on-marked-down shutdown-sessions" in text
         assert text.isascii()
         assert all(32 <= ord(each) < 127 for each in text.replace("\n", "")), "one line a setting"
     assert "lua.hold members one" in writer
     assert "lua.hold members any" in reader
+
+
+def test_sessions_are_cut_when_no_connection_can_be_on_its_way_any_more() -> None:
+    """HAProxy's own setting cuts at once, and forgets a client whose connection is just being made."""
+    text = haproxy_cfg(SHOP, "writer")
+    assert "on-marked-down" not in text and "lua-load /usr/local/share/swarmbook/cut.lua" in text
+    (connecting_ms,) = re.findall(r"timeout connect (\d+)ms", text)
+    lua = (files("swarmbook.machines.images") / "haproxy" / "cut.lua").read_text()
+    (wait_ms,) = re.findall(r"wait_ms, step_ms = (\d+)", lua)
+    assert int(wait_ms) > 2 * int(connecting_ms), "an attempt, and the pause before the next one"
 
 
 def test_the_services_are_known_by_two_names() -> None:

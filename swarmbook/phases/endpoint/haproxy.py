@@ -16,6 +16,7 @@ _CFG = """# The {role} of {cluster}: connections are passed on as they are, TLS 
 global
     log stdout format raw local0 notice
     maxconn 4000
+    lua-load /usr/local/share/swarmbook/cut.lua
     lua-load /usr/local/share/swarmbook/hold.lua
     hard-stop-after 5s
 
@@ -28,7 +29,7 @@ defaults
     timeout server 9h
     option clitcpka
     option srvtcpka
-    timeout connect 1s
+    timeout connect 500ms
     timeout check 700ms
     retries 3
     option redispatch 1
@@ -64,7 +65,7 @@ backend members
     balance {balance}
     option httpchk GET /{role}
     http-check disable-on-404
-    default-server check port {port} inter {inter}ms fastinter 50ms downinter {inter}ms fall 2 rise 1 resolvers engine init-addr none resolve-prefer ipv4 on-marked-down shutdown-sessions
+    default-server check port {port} inter {inter}ms fastinter 50ms downinter {inter}ms fall 2 rise 1 resolvers engine init-addr none resolve-prefer ipv4
 {servers}"""
 
 
