@@ -58,13 +58,13 @@ _GRAVE = re.compile(
 _SLIGHT = re.compile(r"level=warn|\[WARN(ING)?\]|\bWARN\b|[Tt]imed? ?out|refused|\b(9[5-9]|100)%|[Ff]ailed")
 #: What looks grave, and comes and goes while a cluster starts, is the answer to a question of 04 and 05, or is systemd's word without a cause.
 _PASSING = re.compile(
-    r"\[Warning\]|agent\.(http|client|anti_entropy|cache|auto_config)|announce: |pulling image failed|Failed with result|Failed to start|Main process exited|error reading the kernel parameter|set bridge default vlan|cni |level=warn|\[WARN\]"
+    r"\[Warning\]|agent\.(http|client|anti_entropy|cache|auto_config)|announce: |pulling image failed|Failed with result|Failed to start|Main process exited|cni |level=warn|\[WARN\]"
 )
 _FULL = re.compile(r"\b(9[5-9]|100)%")
 #: What is said on a healthy node as well.
 _NOISE = re.compile(
     r"level=info|level=debug|\[Note\]|\[INFO\]|\[DEBUG\]|\bDEBUG\b|SSL.*self-signed"
-    r"|ip_vs|ipvs|IPVS|[Bb]ridge-nf-call|blkio|Could not load necessary modules|skip loading plugin|cri |io_uring|innodb_use_native_aio|apparmor|not a swarm manager|failed-start\.log"
+    r"|ip_vs|ipvs|IPVS|error reading the kernel parameter|set bridge default vlan|[Bb]ridge-nf-call|blkio|Could not load necessary modules|skip loading plugin|cri |io_uring|innodb_use_native_aio|apparmor|not a swarm manager|failed-start\.log"
 )
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)[.,]?\d*(?:Z|[+-]\d\d:?\d\d)?\s*")
 #: A second clock and the process behind it: journalctl's host and unit, dockerd's own time, MariaDB's.
