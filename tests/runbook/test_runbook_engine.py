@@ -59,7 +59,7 @@ def test_a_notebook_that_passes(book: Any, tmp_path: Path) -> None:
     [
         ("1/0", "failed", "ZeroDivisionError", {}),
         ("import os; os.kill(os.getpid(), 9)", "kernel-died", "DeadKernel", {}),
-        ("import time; time.sleep(30)", "timeout", "CellTimeout", {"timeout": 0.3}),
+        ("import time; time.sleep(30)", "timeout", "CellTimeout", {"timeout": 3}),
         ("import sys; sys.exit(0)", "failed", "SystemExit", {}),
     ],
 )
