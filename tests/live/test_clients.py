@@ -72,8 +72,10 @@ def sysbench(lab: Lab, folder: Path) -> Iterator[Callable[..., str]]:
     """Sysbench's own tables for the time of a test; the password goes by a file, since a command line shows."""
     to, file = way(lab, "writer"), folder / "sysbench"
     file.touch(0o600)
+    # To its library, localhost is a socket.
+    host = "127.0.0.1" if to["host"] == "localhost" else to["host"]
     options = {
-        "mysql-host": to["host"], "mysql-port": to["port"], "mysql-user": to["user"], "mysql-password": to["password"],
+        "mysql-host": host, "mysql-port": to["port"], "mysql-user": to["user"], "mysql-password": to["password"],
         "mysql-db": to["database"], "mysql-ssl": "REQUIRED", "tables": 2, "table-size": ROWS // 2, "threads": 4, "time": 5,
     }  # fmt: skip
     file.write_text("".join(f"{key}={value}\n" for key, value in options.items()), "utf-8")
