@@ -53,7 +53,7 @@ _EVERY_SOURCE = ("node", "galera", "consul", "swarm", "engine", "disk", "kernel"
 _GRAVE = re.compile(
     r"\[ERROR\]|\bERROR\b|FATAL|EMERG|[Pp]anic|level=(error|fatal)|No space left|[Oo]ut of memory|oom[-_]kill|Killed process|I/O error"
     r"|[Cc]onnection refused|[Pp]ermission denied|Access denied|address already in use|no such host|certificate (has|is|verify)"
-    r"|unable to |[Cc]annot |Can't |[Ff]ailed (to|with)|Failed with result|Aborting|exit status|Rejected |\bFailed [0-9a-z]|non-zero exit|does not answer|[1-9]\d* failures in a row|oom=true|^exit [1-9]"
+    r"|unable to |[Cc]annot |Can't |[Ff]ailed (to|with)|Failed with result|Aborting|exit status|Rejected |\bFailed [0-9a-z]|non-zero exit|does not answer|[1-9]\d* failures in a row|oom=true|^exit [1-9]|^[A-Za-z]+Error: "
 )
 _SLIGHT = re.compile(r"level=warn|\[WARN(ING)?\]|\bWARN\b|[Tt]imed? ?out|refused|\b(9[5-9]|100)%|[Ff]ailed")
 #: What looks grave, and comes and goes while a cluster starts, is the answer to a question of 04 and 05, or is systemd's word without a cause.
