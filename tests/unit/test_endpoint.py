@@ -50,7 +50,7 @@ def test_sessions_are_cut_when_no_connection_can_be_on_its_way_any_more() -> Non
     assert "on-marked-down" not in text and "lua-load /usr/local/share/swarmbook/cut.lua" in text
     (connecting_ms,) = re.findall(r"timeout connect (\d+)ms", text)
     lua = (files("swarmbook.machines.images") / "haproxy" / "cut.lua").read_text()
-    (wait_ms,) = re.findall(r"wait_ms, step_ms = (\d+)", lua)
+    (wait_ms,) = re.findall(r"wait_ms, alive_ms, step_ms = (\d+)", lua)
     assert int(wait_ms) > 2 * int(connecting_ms), "an attempt, and the pause before the next one"
 
 

@@ -26,14 +26,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 
+from swarmbook.machines.images.galera.listener import Heard, serve
 from swarmbook.machines.images.galera.pace import FRESH_S, Pace
 from swarmbook.machines.images.galera.patience import LARGE, PATIENT, Patience, as_options, statements
 from swarmbook.machines.images.galera.word import Word, metrics
 from swarmbook.machines.images.galera.writer import Action, Decision, Memory, Place, Row, Seen, decide
 
 PORT = 9200
-#: Seconds between the word that no new client is to come, and the fence: those who ask every 100 ms have heard it then.
-NOTICE_S = 0.25
+#: Seconds at most between the word that no new client is to come, and the fence: HAProxy asks every 100 ms, and on a busy machine later.
+NOTICE_S = 1.0
 #: Seconds that open statements and commits may take when the member is fenced, before their sessions are ended.
 LOCK_S = 2
 #: Seconds that an answer of the server's may take.
@@ -47,10 +48,10 @@ _STATUS = (
     "wsrep_cluster_conf_id",
 )
 _ROW = "SELECT 'row', term, uuid, name, asked FROM swarmbook.writer WHERE id = 1;"
-#: Sessions that a fence is for: not the server's own, and no one's who may write all the same.
+#: Sessions that a fence is for, those that are just logging in among them: not the server's own, and no one's who may write all the same.
 _CLIENTS = (
-    "SELECT 'id', ID FROM information_schema.PROCESSLIST WHERE USER NOT IN ('root', 'mysql', 'system user', 'event_scheduler', "
-    "'unauthenticated user') AND COMMAND <> 'Daemon' AND CONCAT('''', USER, '''@''%''') NOT IN "
+    "SELECT 'id', ID FROM information_schema.PROCESSLIST WHERE USER NOT IN ('root', 'mysql', 'system user', 'event_scheduler') "
+    "AND COMMAND <> 'Daemon' AND CONCAT('''', USER, '''@''%''') NOT IN "
     "(SELECT GRANTEE FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('READ_ONLY ADMIN', 'READ ONLY ADMIN'))"
 )
 
@@ -146,6 +147,7 @@ class Agent:
         self._said = self._state = ""
         self._addresses: dict[str, str] = {}
         self.word = Word()
+        self.heard = Heard()
         self.stop = threading.Event()
 
     def run(self) -> None:
@@ -297,7 +299,7 @@ class Agent:
     def _hand_over(self, row: Row, decision: Decision) -> None:
         self.word = replace(self.word, writer=404, at=time.monotonic())
         self._leaving = True
-        time.sleep(NOTICE_S)
+        self.heard.wait(NOTICE_S)
         try:
             self._fence(kill=True)
             self.word = replace(self.word, writer=503, at=time.monotonic())
@@ -368,28 +370,12 @@ def _is_able(address: str) -> bool:
     return False
 
 
-# -- HTTP, as much of it as a health check speaks ----------------------------------------------------------------------
-
-
-def serve(agent: Agent, listener: socket.socket) -> None:
-    """Answer one connection after the other: an answer takes no time, and a client that does is hung up on."""
-    while True:
-        connection, _ = listener.accept()
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(0.3)
-            request = connection.recv(1024)
-            words = request.split(b"\r\n", 1)[0].split()
-            code, body = agent.answer(words[1].decode("ascii", "replace")) if len(words) > 1 else (400, "")
-            head = f"HTTP/1.0 {code} -\r\nContent-Type: text/plain\r\nContent-Length: {len(body) + 1}\r\nConnection: close\r\n\r\n"
-            connection.sendall(f"{head}{body}\n".encode())
-
-
 def main() -> None:
     """Run the agent of this container's member."""
     agent = Agent(os.environ["GALERA_MEMBER"])
     signal.signal(signal.SIGTERM, lambda *_: agent.stop.set())
     listener = socket.create_server(("", PORT), backlog=64)
-    threading.Thread(target=serve, args=(agent, listener), daemon=True).start()
+    threading.Thread(target=serve, args=(agent.answer, agent.heard, listener), daemon=True).start()
     agent.run()
 
 
