@@ -32,6 +32,7 @@ from pathlib import Path
 import yaml
 
 from swarmbook.access.commands import sh
+from swarmbook.access.pki import Purpose, operator
 from swarmbook.application.tally import Seen
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.base.files import write_atomic
@@ -194,7 +195,8 @@ def proxy(lab: Lab, repeat: int) -> dict[str, list[float]]:
     with contextlib.closing(Book("", load_params(lab.params))) as book:
         nodes = {member_name(book.params, node.name): node for node in book.nodes}
         writer = nodes[writer_now(book)]
-        login = login_of(book)
+        login, authority = login_of(book), book.authority(Purpose.DATABASE)
+        ours = operator(authority)
         ways = {
             "endpoint": writer.reach(_PORTS["endpoint_writer_port"]),
             "member": writer.reach(_PORTS["mariadb_port"]),
@@ -202,6 +204,9 @@ def proxy(lab: Lab, repeat: int) -> dict[str, list[float]]:
     folder = Path(tempfile.mkdtemp(prefix="swarmbook-sysbench-"))
     try:
         files = {}
+        # It wants a certificate of its own, by these names in its folder, though the server asks for none.
+        for name, content in (("cacert.pem", authority.bundle), ("client-cert.pem", ours.certificate), ("client-key.pem", ours.key)):  # fmt: skip
+            (folder / name).write_bytes(content)
         for way, end in ways.items():
             # By a file, which only we can read: a command line shows.
             files[way] = folder / way
@@ -225,7 +230,11 @@ def proxy(lab: Lab, repeat: int) -> dict[str, list[float]]:
 
 def _sysbench(file: Path, verb: str) -> str:
     done = subprocess.run(
-        ["sysbench", f"--config-file={file}", "oltp_read_write", verb], capture_output=True, text=True, check=False
+        ["sysbench", f"--config-file={file}", "oltp_read_write", verb],
+        cwd=file.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise Failed(f"sysbench oltp_read_write {verb}", done.returncode, done.stdout + done.stderr)
