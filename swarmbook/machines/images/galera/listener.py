@@ -51,7 +51,7 @@ def serve(answer: Callable[[str], tuple[int, str]], heard: Heard, listener: sock
 
     Args:
         answer: Returns the status and the body for a path.
-        heard: Is told who asked for the writer.
+        heard: Keeps who asked for the writer.
         listener: Where clients come.
     """
     while True:
