@@ -27,12 +27,12 @@ def deployed(cluster: Cluster, params: Params) -> bool:
 def role_of(says: Says | None) -> str:
     """Return what a member is in the election, in a word.
 
-    Without an election it is ``fenced`` until its agent has opened it, a moment after it is Synced, and nothing from then on.
+    Without an election a Synced member is ``fenced`` until its agent has opened it, a moment later; and nothing else.
     """
     if says is None:
         return ""
     if not says.term:
-        return "fenced" if says.read_only else ""
+        return "fenced" if says.reader and says.read_only else ""
     return "writer" if says.writer else "fenced" if says.read_only else "open"
 
 

@@ -14,6 +14,7 @@ import pytest
 from swarmbook.base.codes import Code
 from swarmbook.base.errors import WaitTimeout, WorldError
 from swarmbook.cli.running import _numbers
+from swarmbook.diagnosis.endpoint import role_of
 from swarmbook.model.phases import PHASES
 from swarmbook.params import Params, load_params
 from swarmbook.phases.endpoint import switch
@@ -52,6 +53,15 @@ def test_sessions_are_cut_when_no_connection_can_be_on_its_way_any_more() -> Non
     lua = (files("swarmbook.machines.images") / "haproxy" / "cut.lua").read_text()
     (wait_ms,) = re.findall(r"wait_ms, alive_ms, step_ms = (\d+)", lua)
     assert int(wait_ms) > 2 * int(connecting_ms), "an attempt, and the pause before the next one"
+
+
+def test_without_an_election_only_a_synced_member_may_be_called_fenced() -> None:
+    assert role_of(None) == "" and role_of(Says("", reader=False, read_only=True)) == "", "one that waits is just that"
+    assert (
+        role_of(Says("", reader=True, read_only=True)) == "fenced"
+        and role_of(Says("", reader=True, read_only=False)) == ""
+    )
+    assert role_of(Says("", term=3, read_only=True)) == "fenced" and role_of(Says("", term=3, writer=True)) == "writer"
 
 
 def test_the_services_are_known_by_two_names() -> None:
