@@ -305,6 +305,9 @@ def test_what_is_planned() -> None:
         Change("sw1", Action.REJOIN, ("0",)),
     ]
     assert STEP.plan(Verdict(why="sw1 serves"), Outage({"sw1": Standing(serves=True)})) == []
+    coming = {"sw1": Standing(serves=True), "sw2": Standing(data=True), "sw3": Standing(reached=False)}
+    (only,) = STEP.plan(Verdict(why="sw1 serves"), Outage(coming))
+    assert (only.host, only.action) == ("sw2", Action.AWAIT_MEMBER), "an earlier run has decided, and was ended"
 
 
 def test_a_refusal_says_what_a_person_needs() -> None:

@@ -109,8 +109,12 @@ class Recover(Step[Outage, Verdict]):
     def plan(self, wanted: Verdict, seen: Outage) -> list[Change]:
         if wanted.refused:
             raise _refusal(wanted, seen)
-        if not wanted.chosen:
-            return []
+        if (
+            not wanted.chosen
+        ):  # one serves already, and others may be on their way: an earlier run has decided, and was ended
+            serve = any(member.serves for member in seen.members.values())
+            late = [name for name, member in seen.members.items() if serve and member.reached and not member.serves]
+            return [Change(name, Action.AWAIT_MEMBER) for name in late]
         chosen = seen.members[wanted.chosen]
         lost = (
             ""
@@ -141,7 +145,11 @@ class Recover(Step[Outage, Verdict]):
                     _tell_primary(book, change.host)
                 else:
                     _mark(book, change.host, change.things[0])
-            _rejoin(book, [change.host for change in todo.take(Action.REJOIN)], wanted.stuck)
+            _rejoin(
+                book,
+                [change.host for action in (Action.REJOIN, Action.AWAIT_MEMBER) for change in todo.take(action)],
+                wanted.stuck,
+            )
         keep_positions(book.cluster, book.params.mariadb_cluster_name, _served(look_around(book, 0)))
 
     def verify(self, wanted: Verdict, seen: Outage) -> list[Check]:
