@@ -7,13 +7,12 @@ go up by one, on every member alike. So what an archive lacks is seen from the n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from swarmbook.base.plain import plain
-from swarmbook.model.snapshots import Snapshot, id_and_time
+from swarmbook.model.snapshots import Snapshot, tagged
 
 __all__ = ["MARK", "Piece", "Span", "joined", "lacking", "number_of", "read_pieces", "span_in_words", "tags_of"]
 
@@ -25,8 +24,6 @@ _SPAN = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 _SOURCE = re.compile(r"[0-9]{1,10}-[0-9]{1,10}")
 #: More than this are not kept of one piece: what they hold counts as missing.
 _SPANS = 20
-_MOST = 1_000_000
-_TAG = 1000
 
 
 @dataclass(frozen=True)
@@ -103,16 +100,11 @@ def read_pieces(rows: Any) -> list[Piece]:
     Raises:
         ValueError: It is no list of pieces.
     """
-    if not isinstance(rows, list) or len(rows) > _MOST:
-        raise ValueError("no list of snapshots")
-    found = [_read(row) for row in rows if MARK in (row.get("tags") or ())]
+    found = [_piece(*row) for row in tagged(rows, MARK)]
     return sorted(found, key=lambda one: (one.time, one.id))
 
 
-def _read(row: Any) -> Piece:
-    name, time = id_and_time(row)
-    tags = dict(str(tag)[:_TAG].split("=", 1) for tag in row["tags"] if "=" in str(tag))
-    said = {key: plain(value) for key, value in tags.items()}
+def _piece(name: str, time: datetime, said: Mapping[str, str]) -> Piece:
     source = said.get("source", "")
     if source and not _SOURCE.fullmatch(source):
         raise ValueError(f"no domain and server: {source[:80]!r}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from swarmbook.base.plain import plain
 
-__all__ = ["MARK", "Snapshot", "chosen", "id_and_time", "keep_options", "read_snapshots", "tags_of"]
+__all__ = ["MARK", "Snapshot", "chosen", "keep_options", "read_snapshots", "tagged", "tags_of"]
 
 #: The tag that all of ours have.
 MARK = "swarmbook"
@@ -18,8 +18,8 @@ _ID = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6})\d*)?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
 _KEPT = re.compile(r"([1-9][0-9]{0,3}) (last|hourly|daily|weekly|monthly|yearly)")
 #: A repository that lists more than this is no answer.
-_MOST = 100_000
-_TAG = 200
+_MOST = 1_000_000
+_TAG = 1000
 
 
 @dataclass(frozen=True)
@@ -109,31 +109,33 @@ def read_snapshots(rows: Any) -> list[Snapshot]:
     Raises:
         ValueError: It is no list of snapshots.
     """
-    if not isinstance(rows, list) or len(rows) > _MOST:
-        raise ValueError("no list of snapshots")
-    found = [_read(row) for row in rows if MARK in (row.get("tags") or ())]
+    found = [_snapshot(*row) for row in tagged(rows, MARK)]
     return sorted(found, key=lambda one: (one.time, one.id))
 
 
-def id_and_time(row: Mapping[str, Any]) -> tuple[str, datetime]:
-    """Read what every snapshot of restic's has.
+def tagged(rows: Any, mark: str) -> Iterator[tuple[str, datetime, Mapping[str, str]]]:
+    """Read what restic lists, as far as it has a tag: id, time, and what the other tags say.
 
     Args:
-        row: Of ``restic snapshots --json``.
+        rows: Of ``restic snapshots --json``.
+        mark: The tag.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is no list of snapshots.
     """
-    name = str(row["id"])
-    if not _ID.fullmatch(name):
-        raise ValueError(f"no id of a snapshot: {name[:80]!r}")
-    return name, _time(str(row["time"]))
+    if not isinstance(rows, list) or len(rows) > _MOST:
+        raise ValueError("no list of snapshots")
+    for row in rows:
+        if mark not in (row.get("tags") or ()):
+            continue
+        name = str(row["id"])
+        if not _ID.fullmatch(name):
+            raise ValueError(f"no id of a snapshot: {name[:80]!r}")
+        tags = dict(str(tag)[:_TAG].split("=", 1) for tag in row["tags"] if "=" in str(tag))
+        yield name, _time(str(row["time"])), {key: plain(value) for key, value in tags.items()}
 
 
-def _read(row: Mapping[str, Any]) -> Snapshot:
-    name, time = id_and_time(row)
-    tags = dict(str(tag)[:_TAG].split("=", 1) for tag in row["tags"] if "=" in str(tag))
-    said = {key: plain(value) for key, value in tags.items()}
+def _snapshot(name: str, time: datetime, said: Mapping[str, str]) -> Snapshot:
     return Snapshot(
         name,
         time,

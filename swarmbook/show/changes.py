@@ -281,7 +281,8 @@ def summary(plan: Plan) -> str:
     count = len(plan.changes)
     hosts = {change.host for _, change in plan.changes} - {"cluster", "here"}
     unknown = sum(bool(step.unknown) for step in plan.steps)
-    words = f"{many(count, 'change')} on {many(len(hosts), 'host')}" if count else "nothing to change"
+    where = f" on {many(len(hosts), 'host')}" if hosts else ""  # what is of the cluster alone is on no host
+    words = f"{many(count, 'change')}{where}" if count else "nothing to change"
     return words + (f", {many(unknown, 'step')} not known yet" if unknown else "")
 
 

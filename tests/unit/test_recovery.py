@@ -305,7 +305,12 @@ def test_what_is_planned() -> None:
         Change("sw1", Action.REJOIN, ("0",)),
     ]
     assert STEP.plan(Verdict(why="sw1 serves"), Outage({"sw1": Standing(serves=True)})) == []
-    coming = {"sw1": Standing(serves=True), "sw2": Standing(data=True), "sw3": Standing(reached=False)}
+    coming = {
+        "sw1": Standing(serves=True),
+        "sw2": Standing(data=True),
+        "sw3": Standing(reached=False),
+        "sw4": Standing(),
+    }
     (only,) = STEP.plan(Verdict(why="sw1 serves"), Outage(coming))
     assert (only.host, only.action) == ("sw2", Action.AWAIT_MEMBER), "an earlier run has decided, and was ended"
 

@@ -109,11 +109,11 @@ class Recover(Step[Outage, Verdict]):
     def plan(self, wanted: Verdict, seen: Outage) -> list[Change]:
         if wanted.refused:
             raise _refusal(wanted, seen)
-        if (
-            not wanted.chosen
-        ):  # one serves already, and others may be on their way: an earlier run has decided, and was ended
-            serve = any(member.serves for member in seen.members.values())
-            late = [name for name, member in seen.members.items() if serve and member.reached and not member.serves]
+        if not wanted.chosen:
+            if not any(member.serves for member in seen.members.values()):
+                return []
+            # An earlier run may have decided, and been ended: others are on their way.
+            late = [name for name, member in seen.members.items() if member.data and not member.serves]
             return [Change(name, Action.AWAIT_MEMBER) for name in late]
         chosen = seen.members[wanted.chosen]
         lost = (
@@ -145,11 +145,8 @@ class Recover(Step[Outage, Verdict]):
                     _tell_primary(book, change.host)
                 else:
                     _mark(book, change.host, change.things[0])
-            _rejoin(
-                book,
-                [change.host for action in (Action.REJOIN, Action.AWAIT_MEMBER) for change in todo.take(action)],
-                wanted.stuck,
-            )
+            late = [*todo.take(Action.REJOIN), *todo.take(Action.AWAIT_MEMBER)]
+            _rejoin(book, [change.host for change in late], wanted.stuck)
         keep_positions(book.cluster, book.params.mariadb_cluster_name, _served(look_around(book, 0)))
 
     def verify(self, wanted: Verdict, seen: Outage) -> list[Check]:

@@ -29,11 +29,12 @@ class Heard:
             who: The asker's address.
             asked: When, before the answer was looked up: seconds, of a clock that only goes forward.
         """
-        self._last[who] = asked
+        # Who asks no more is forgotten. The whole is replaced at once, since another thread reads it.
+        self._last = {each: last for each, last in self._last.items() if last > asked - ASKS_S} | {who: asked}
 
     def all_since(self, moment: float) -> bool:
         """Tell whether everyone who asks has asked since a moment, and so has heard what is said from then on."""
-        return all(asked >= moment for asked in list(self._last.values()) if asked > moment - ASKS_S)
+        return all(asked >= moment for asked in self._last.values() if asked > moment - ASKS_S)
 
     def wait(self, most_s: float) -> None:
         """Wait until everyone who asks has heard what is said from now on.

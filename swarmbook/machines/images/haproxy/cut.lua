@@ -7,18 +7,16 @@ local wait_ms, alive_ms, step_ms = 1200, 100, 50
 core.register_task(function()
     local down_ms = {}
     while true do
-        for _, backend in pairs(core.backends) do
-            for name, server in pairs(backend.servers) do
-                local stats, before_ms = server:get_stats(), down_ms[name] or 0
-                local due_ms = (stats.check_status or ""):find("L7STS") and alive_ms or wait_ms
-                if stats.status:sub(1, 4) ~= "DOWN" then
-                    down_ms[name] = 0
-                elseif before_ms < wait_ms then
-                    down_ms[name] = before_ms + step_ms
-                    if down_ms[name] >= due_ms then
-                        server:shut_sess()
-                        down_ms[name] = wait_ms
-                    end
+        for name, server in pairs(core.backends["members"].servers) do
+            local stats, before_ms = server:get_stats(), down_ms[name] or 0
+            local due_ms = (stats.check_status or ""):find("L7STS") and alive_ms or wait_ms
+            if stats.status:sub(1, 4) ~= "DOWN" then
+                down_ms[name] = 0
+            elseif before_ms < wait_ms then
+                down_ms[name] = before_ms + step_ms
+                if down_ms[name] >= due_ms then
+                    server:shut_sess()
+                    down_ms[name] = wait_ms
                 end
             end
         end
