@@ -34,7 +34,7 @@ from swarmbook.machines.images.galera.writer import Action, Decision, Memory, Pl
 
 PORT = 9200
 #: Seconds at most between the word that no new client is to come, and the fence: HAProxy asks every 100 ms, and on a busy machine later.
-NOTICE_S = 1.0
+NOTICE_S = 2.0
 #: Seconds that open statements and commits may take when the member is fenced, before their sessions are ended.
 LOCK_S = 2
 #: Seconds that an answer of the server's may take.

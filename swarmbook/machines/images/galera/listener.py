@@ -17,10 +17,13 @@ ASKS_S = 2.0
 
 
 class Heard:
-    """Who asks for the writer, and when each did so last."""
+    """Who asks for the writer, and when each did so last, and before that.
+
+    One that asks again has done what follows from the answer before: HAProxy asks one question after the other.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[str, float] = {}
+        self._asked: dict[str, tuple[float, float]] = {}
 
     def note(self, who: str, asked: float) -> None:
         """Note that someone asked.
@@ -30,14 +33,17 @@ class Heard:
             asked: When, before the answer was looked up: seconds, of a clock that only goes forward.
         """
         # Who asks no more is forgotten. The whole is replaced at once, since another thread reads it.
-        self._last = {each: last for each, last in self._last.items() if last > asked - ASKS_S} | {who: asked}
+        before = self._asked.get(who, (0.0, 0.0))[1]
+        self._asked = {each: two for each, two in self._asked.items() if two[1] > asked - ASKS_S} | {
+            who: (before, asked)
+        }
 
     def all_since(self, moment: float) -> bool:
-        """Tell whether everyone who asks has asked since a moment, and so has heard what is said from then on."""
-        return all(asked >= moment for asked in self._last.values() if asked > moment - ASKS_S)
+        """Tell whether everyone who asks has asked twice since a moment, and so goes by what is said from then on."""
+        return all(before >= moment for before, last in self._asked.values() if last > moment - ASKS_S)
 
     def wait(self, most_s: float) -> None:
-        """Wait until everyone who asks has heard what is said from now on.
+        """Wait until everyone who asks goes by what is said from now on.
 
         Args:
             most_s: Seconds to wait at most: one that asks no more has no say.
