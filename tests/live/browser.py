@@ -117,6 +117,19 @@ def _close(dialog: Any) -> None:
         dialog.locator("button").last.click(timeout=3000)
 
 
+def read(file: Path) -> dict[str, Any]:
+    """Read a notebook that JupyterLab may be writing just now: it empties the file first."""
+
+    def whole() -> dict[str, Any] | None:
+        with contextlib.suppress(ValueError):
+            found: dict[str, Any] = json.loads(file.read_text())
+            return found
+        return None
+
+    notebook: dict[str, Any] = until(whole, why=lambda: f"{file} is no notebook: {file.read_text()[:200]!r}")
+    return notebook
+
+
 class Notebook:
     """One notebook in JupyterLab, used as a person would: menus, keys, and what is on the screen.
 
@@ -167,8 +180,7 @@ class Notebook:
             pause=1.0,
             why=f"{self.file.name} did not come to its end",
         )
-        saved: dict[str, Any] = json.loads(self.file.read_text())
-        return saved
+        return read(self.file)
 
     def listen(self) -> None:
         """From now on note what the cells that run say for themselves."""

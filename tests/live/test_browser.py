@@ -16,7 +16,7 @@ import pytest
 from swarmbook.model.phases import PHASES
 from swarmbook.params import phase_params
 
-from .browser import Notebook, browser_page, jupyter_server, lacking
+from .browser import Notebook, browser_page, jupyter_server, lacking, read
 from .conftest import COMMAND_S, ROOT, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
@@ -165,7 +165,7 @@ def test_the_board_turns_green_and_red_and_green_again(lab: Lab, address: str, p
 
 
 def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
-    cells = json.loads((lab.home / "notebooks" / PHASES["07"].file).read_text())["cells"]
+    cells = read(lab.home / "notebooks" / PHASES["07"].file)["cells"]
     reported = re.search(
         r'alt="Members[^"]*"',
         "".join("".join(out.get("data", {}).get("text/html", "")) for cell in cells for out in cell.get("outputs", [])),
@@ -178,7 +178,7 @@ def test_07_draws_who_donated_and_who_joined(lab: Lab) -> None:
 
 
 def test_the_last_notebook_says_what_was_built(lab: Lab) -> None:
-    text = said(json.loads((lab.home / "notebooks" / LAST).read_text()))
+    text = said(read(lab.home / "notebooks" / LAST))
     assert "Synced" in text and "b1" in text and "b2" in text
     lab.book("status").expect(0, "Synced, Primary")
 
