@@ -43,8 +43,10 @@ _FAILURES = (
     (10, r"no such file or directory|does not exist|specified key does not exist|404 Not Found|unable to open config file|NoSuchBucket",
      Code.REPOSITORY_NOT_THERE, "the repository is not there", "correct backup_repository, or mount or start what holds it"),
 )  # fmt: skip
+#: Nothing but the word that the file is not there: a number in an id, say, is no such word.
 _NO_CONFIG = re.compile(
-    r"config.*(no such file or directory|does not exist|key does not exist|404)|repository does not exist", re.S
+    r"unable to open config file:.*(no such file or directory|does not exist|\b404 Not Found)|repository does not exist",
+    re.S,
 )
 _PIECE = 1 << 20
 #: Seconds in which restic may clean up before it is killed.

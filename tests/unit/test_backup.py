@@ -464,6 +464,30 @@ def test_what_restic_does_not_do_has_a_code(repository: Restic, tmp_path: Path) 
         Restic("rest:http://127.0.0.1:9/", Secret("x", "not-That-Password-1"), 60).exists()
 
 
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        ("Fatal: unable to open config file: stat /x/config: no such file or directory\nIs there a repository at the following location?\n/x", False),
+        ("Fatal: unable to open config file: unexpected HTTP response (404): 404 Not Found\nIs there a repository", False),
+        ("Fatal: unable to open config file: Stat: The specified key does not exist.", False),
+        ("Fatal: repository does not exist: unable to open config file: stat /x/config: no such file", False),
+        # Ids and times hold any digits.
+        (f"Fatal: config or key {'404' * 21}a is damaged: ciphertext verification failed", None),
+        ("Load(<config/0000000000>, 0, 0) returned error, retrying after 404.404ms: dial tcp: connection refused", None),
+        ("Fatal: unable to open config file: Stat: dial tcp 10.4.0.4:404: connect: connection refused", None),
+    ],
+)  # fmt: skip
+def test_a_repository_that_could_not_be_looked_at_is_not_one_that_is_not_there(
+    repository: Restic, monkeypatch: pytest.MonkeyPatch, said: str, there: bool | None
+) -> None:
+    monkeypatch.setattr(Restic, "_call", lambda *_: (1, "", said))
+    if there is None:
+        with pytest.raises(WorldError):
+            repository.exists()
+    else:
+        assert repository.exists() is there
+
+
 def test_a_lock_of_another_one(repository: Restic, tmp_path: Path) -> None:
     repository.make()
     (tmp_path / "password").write_text("a-Password-of-ours-1")
