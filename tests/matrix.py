@@ -91,6 +91,8 @@ ELSEWHERE = {
     "restore_snapshot",
     "restore_cluster",
     "restore_to",
+    "standby_of",
+    "takeover",
     "on_finish",
     "on_failure",
     "confirm",

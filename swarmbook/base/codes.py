@@ -163,6 +163,10 @@ class Code(str, Enum):
     SNAPSHOT_OF_ANOTHER = "snapshot-of-another"
     SNAPSHOT_OF_ANOTHER_SERIES = "snapshot-of-another-series"
     SNAPSHOT_UNKNOWN = "snapshot-unknown"
+    STANDBY_CANNOT_READ = "standby-cannot-read"
+    STANDBY_LAGS = "standby-lags"
+    STANDBY_NOT_SEEDED = "standby-not-seeded"
+    STANDBY_OF_NOTHING = "standby-of-nothing"
     SUBNET_TAKEN = "subnet-taken"
     WRITER_NOT_SYNCED = "writer-not-synced"
 

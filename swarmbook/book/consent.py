@@ -21,6 +21,7 @@ _DONE = {
     Word.CANCEL: "removed",
     Word.LOSE: "given up",
     Word.RESTORE: "replaced",
+    Word.PROMOTE: "promoted",
 }
 
 

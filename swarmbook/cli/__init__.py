@@ -16,6 +16,7 @@ from swarmbook.base.border import ours
 from swarmbook.cli import (
     caring,
     engines,
+    following,
     images,
     keeping,
     looking,
@@ -77,6 +78,7 @@ for _room in (
     using,
     looking,
     engines,
+    following,
     images,
     records,
     scheduling,

@@ -21,6 +21,7 @@ __all__ = ["approve"]
 _HEADS = {
     Word.ORDER: "This will be ordered, and costs money from then on:",
     Word.LOSE: "This will be lost, for good:",
+    Word.PROMOTE: "This cluster takes the writes from then on, in the place of the one that it follows:",
     Word.RESTORE: "This will be replaced by what the snapshot holds:",
 }
 _HEAD = "This will be removed, for good:"

@@ -33,6 +33,8 @@ def role_of(says: Says | None) -> str:
         return ""
     if not says.term:
         return "fenced" if says.reader and says.read_only else ""
+    if says.follows:
+        return "replica" if says.replica is not None else "standby"
     return "writer" if says.writer else "fenced" if says.read_only else "open"
 
 

@@ -16,6 +16,7 @@ class Word(str, Enum):
     DESTROY = "DESTROY"
     CANCEL = "CANCEL"
     RESTORE = "RESTORE"
+    PROMOTE = "PROMOTE"
     LOSE = "LOSE"  # and how much: see :func:`typed`
 
 
@@ -126,6 +127,11 @@ class Action(str, Enum):
     REPLACE_DATA = "replace-data"  # the data folder, the name under which what is in it stays
     PUT_IN_PLACE = "put-in-place"  # id of the snapshot
     FOUND_RESTORED = "found-restored"  # id of the snapshot
+    # 28: standby
+    SOURCE_LOGIN = "source-login"  # the cluster that is followed, who may read there, by what
+    FOLLOW = "follow"  # the cluster that is followed, where its members are
+    FENCE_SOURCE = "fence-source"  # the cluster that is followed
+    TAKE_OVER = "take-over"  # the cluster that was followed, "switch" or "lost"
     # 29: rotation
     ROTATE = "rotate"  # what
     END_OVERLAP = "end-overlap"  # of what

@@ -41,6 +41,7 @@ class Phase:
         cancels: It may remove machines, which is confirmed by a word.
         replaces: It may put other data in the place of a database's, which is confirmed by a word.
         loses: It may give up transactions, which is confirmed by a word and their number.
+        promotes: It may make a standby the cluster that takes the writes, which is confirmed by a word.
         shrinks: It meets nodes that the parameters name no longer, and takes them out.
     """
 
@@ -58,12 +59,13 @@ class Phase:
     cancels: bool = False
     replaces: bool = False
     loses: bool = False
+    promotes: bool = False
     shrinks: bool = False
 
     @property
     def removes(self) -> bool:
         """Whether it takes something away that no later run brings back: plans and records for that have to be vouched for."""
-        return bool(self.takes_away) or self.cancels or self.loses or self.replaces
+        return bool(self.takes_away) or self.cancels or self.loses or self.replaces or self.promotes
 
     @property
     def file(self) -> str:
@@ -104,6 +106,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType({
         Phase("25", "recover", Kind.CARE, ("recovery:positions", "recovery:recover"), _GALERA, serves=True, loses=True),
         Phase("26", "backup", Kind.CARE, ("backup:snapshots", "backup:take", "backup:archive", "backup:prove"), _GALERA),
         Phase("27", "restore", Kind.CARE, ("restore:snapshots", "restore:restore"), _GALERA, replaces=True),
+        Phase("28", "standby", Kind.CARE, ("standby:lag", "standby:follow", "standby:take_over"), _GALERA, promotes=True),
         Phase("29", "rotate", Kind.CARE, ("rotation:begin",), ("swarm", "engine", "node")),
         Phase("30", "drill", Kind.CARE, ("drill:parts", "drill:drill"), _GALERA),
         Phase(

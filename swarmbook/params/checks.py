@@ -199,6 +199,7 @@ def cross_checks(p: Params, bad: set[str]) -> Iterator[Mistake]:
             0, "mariadb_cluster_name", "'consul' is the name of Consul's own stack", "choose another, such as galera"
         )
     yield from _check_moment(p, bad)
+    yield from _check_standby(p, bad)
     yield from _check_names(p, bad)
     for key in ("mariadb_user", "mariadb_admin"):
         if getattr(p, key) in _RESERVED_USERS:
@@ -235,6 +236,16 @@ def _check_moment(p: Params, bad: set[str]) -> Iterator[Mistake]:
             f"two moments: that of the snapshot {p.restore_snapshot}, and {p.restore_to}",
             "one of both; for a moment, 27 finds the snapshot itself",
         )
+
+
+def _check_standby(p: Params, bad: set[str]) -> Iterator[Mistake]:
+    """Refuse a standby that could not follow: it counts GTIDs in its binary log, and its agents hold the writer's place."""
+    if not p.standby_of or "standby_of" in bad:
+        return
+    if not p.mariadb_binlog_days and "mariadb_binlog_days" not in bad:
+        yield Mistake(0, "mariadb_binlog_days", "0, and a standby goes on by the GTIDs in its binary log", "1 or more")
+    if not p.with_endpoint and "with_endpoint" not in bad:
+        yield Mistake(0, "with_endpoint", "false, and a standby's members elect who follows", "true")
 
 
 def _check_names(p: Params, bad: set[str]) -> Iterator[Mistake]:

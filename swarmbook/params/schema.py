@@ -40,7 +40,7 @@ class Params(BaseModel):
     nodes: list[Name] = _p(["sw1", "sw2", "sw3"], _ALL, "names of the nodes, in order", min_length=1, max_length=50)
     without: list[Name] = _p(
         [],
-        "02 03 04 05 06 07 08 09 20 21 22 23 24 25 26 27 29 30 90",
+        "02 03 04 05 06 07 08 09 20 21 22 23 24 25 26 27 28 29 30 90",
         "nodes that are gone: everything goes on without them, and what is on them stays; set by --without, which takes them out of nodes",
     )
     provider: Literal["lab", "generic", "softlayer"] = _p(
@@ -50,7 +50,7 @@ class Params(BaseModel):
     )
     wait_timeout: int = _p(
         300,
-        "01 02 03 04 05 06 07 08 09 20 21 22 23 24 25 26 27 29 30 90 91",
+        "01 02 03 04 05 06 07 08 09 20 21 22 23 24 25 26 27 28 29 30 90 91",
         "maximum seconds for any single wait",
         ge=10,
         le=7200,
@@ -157,7 +157,7 @@ class Params(BaseModel):
     log_max_size: Size = _p("10m", "03", "size at which a container's log is rotated")
     log_max_files: int = _p(3, "03", "maximum number of log files per container", ge=1, le=100)
     docker_api_port: Port = _p(
-        2376, "01 03 04 05 06 07 08 20 21 22 23 24 25 26 27 29 90", "port of the engine's API (mutual TLS)"
+        2376, "01 03 04 05 06 07 08 20 21 22 23 24 25 26 27 28 29 90", "port of the engine's API (mutual TLS)"
     )
     swarm_managers: int = _p(
         3, "00 03 05 21 22 24", "number of nodes that are managers: 1, 3, 5 or 7; the rest are workers"
@@ -198,11 +198,11 @@ class Params(BaseModel):
     )
     mariadb_cluster_name: Name = _p(
         "galera",
-        "07 08 09 20 21 22 23 24 25 26 27 29 30 90",
+        "07 08 09 20 21 22 23 24 25 26 27 28 29 30 90",
         "name of the Galera cluster, its services and its secrets",
     )
     galera_nodes: list[Name] = _p(
-        [], "00 03 07 08 09 20 21 22 23 24 25 26 27 30", "nodes that run a Galera member; empty: all"
+        [], "00 03 07 08 09 20 21 22 23 24 25 26 27 28 30", "nodes that run a Galera member; empty: all"
     )
     mariadb_version: Series = _p(
         "11.8",
@@ -216,7 +216,7 @@ class Params(BaseModel):
         "networks whose hosts the wall lets into mariadb_port, besides the nodes; default: all private ones",
     )
     mariadb_data_path: HostFolder = _p(
-        "", "07 21 22 23 25 26 27 30 90", "folder for the data on the node; empty: a named volume"
+        "", "07 21 22 23 25 26 27 28 30 90", "folder for the data on the node; empty: a named volume"
     )
     mariadb_init_scripts: LocalPath = _p(
         "",
@@ -296,6 +296,8 @@ class Params(BaseModel):
     restore_cluster: NameOrNone = _p(
         "", "27", "the cluster whose snapshot may be restored here; empty: this one's own alone"
     )
+    standby_of: LocalPath = _p("", "07 28", "parameters file of the cluster that this one follows; empty: none")
+    takeover: Literal["no", "switch", "lost"] = _p("no", "28", "whether 28 takes its place: no, switch, or lost")
     rotate: list[Rotates] = _p(
         [],
         "29",
@@ -352,8 +354,8 @@ class Params(BaseModel):
     )
     confirm: Word = _p(
         "",
-        "01 02 21 23 25 27 90 91",
-        "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (21, 23, 91), LOSE and the number of transactions (25), RESTORE (27)",
+        "01 02 21 23 25 27 28 90 91",
+        "confirms what costs money or destroys data: ORDER (01), DESTROY (02, 90), CANCEL (21, 23, 91), LOSE and the number of transactions (25), RESTORE (27), PROMOTE (28)",
     )
 
     def managers(self) -> list[str]:

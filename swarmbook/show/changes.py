@@ -115,6 +115,12 @@ def _replaced(change: Change) -> str:
     return f"its member stopped, and what is in {folder}/data{held} replaced; it stays as {folder}/{aside}"
 
 
+def _taken_over(change: Change) -> str:
+    source, how = change.things
+    first = "behind all that was committed there" if how == "switch" else "without what has not arrived"
+    return f"takes the writes in the place of {source}, {first}"
+
+
 _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.TAKE_KEY: _with("SSH key taken from {}"),
     Action.GENERATE_KEY: _with("SSH key generated"),
@@ -213,6 +219,10 @@ _SENTENCES: Mapping[Action, Callable[[Change], str]] = {
     Action.REPLACE_DATA: _replaced,
     Action.PUT_IN_PLACE: _with("the data of snapshot {} put in place"),
     Action.FOUND_RESTORED: _with("cluster founded from the data of snapshot {}"),
+    Action.SOURCE_LOGIN: lambda change: "login {1} on {0}, let in by {2}".format(*change.things),
+    Action.FOLLOW: lambda change: "all members fenced, and {} followed at {}".format(*change.things),
+    Action.FENCE_SOURCE: _with("{} fenced: it takes no more writes"),
+    Action.TAKE_OVER: _taken_over,
     Action.RESTART_MEMBER: _with("member restarted"),
     Action.RENEW_SYSTEM: _with("drained, its packages brought up to date, rebooted, and taken back"),
     Action.UNLIST: _with("struck off the inventory"),

@@ -271,6 +271,11 @@ class Lab:
         self._built: Done | None = None
         self._dirty = False
         self._listed: dict[str, list[dict[str, str]]] = {}
+        #: What its parameter files' names begin with.
+        self.stem = "lab"
+        if (home / "notebooks").exists():  # beside another lab
+            self.stem = self.name
+            return
         shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
         (home / "params").mkdir()
 
@@ -288,7 +293,7 @@ class Lab:
 
     def file(self, **changes: Any) -> str:
         """A parameter file with these changes; its path below the home."""
-        name = "-".join(["lab", *(key.replace("_", "") for key in changes)])[:60]
+        name = "-".join([self.stem, *(key.replace("_", "") for key in changes)])[:60]
         path = Path("params") / f"{name}.yaml"
         (self.home / path).write_text(yaml.safe_dump({**self.params, **changes}, sort_keys=False))
         return str(path)
@@ -401,7 +406,7 @@ class Lab:
         """How a port of a node is reached, by ``swarmbook ls``; asked again when the inventory has changed."""
         inventory = (self.folder / "cluster.json").read_text()
         if inventory not in self._listed:
-            self._listed[inventory] = self.swarmbook("ls", "--json").expect(0).json
+            self._listed[inventory] = self.swarmbook("ls", "--json", "--cluster", self.name).expect(0).json
         return str(next(row for row in self._listed[inventory] if row["node"] == node)[f"port {port}"])
 
     def leftovers(self) -> list[str]:
@@ -524,8 +529,9 @@ def make_lab(docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> It
     """Makes labs that are taken away when the file is through, also when it failed."""
     labs: list[Lab] = []
 
-    def make(nodes: list[str], **params: Any) -> Lab:
-        labs.append(Lab(tmp_path_factory.mktemp("home"), docker_engine, nodes, **params))
+    def make(nodes: list[str], *, beside: Lab | None = None, **params: Any) -> Lab:
+        home = beside.home if beside else tmp_path_factory.mktemp("home")
+        labs.append(Lab(home, docker_engine, nodes, **params))
         return labs[-1]
 
     yield make

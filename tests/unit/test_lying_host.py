@@ -79,6 +79,8 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "swarmbook.phases.support.throwaway:starts": [("swarmbook-trial",)],
     "swarmbook.phases.rolling.gate:_short": [("lab",)],
     "swarmbook.phases.restore.place:place_on": [(Params(), "sw1")],
+    "swarmbook.phases.support.source:followed_by": [("galera_sw1",)],
+    "swarmbook.phases.standby.member:member_on": [(Params(), "sw1")],
     "swarmbook.phases.scale.extent:_stacks": [("sw1", "galera")],
     "swarmbook.phases.overlay.step:links": [("10.0.0.1",)],
     "swarmbook.phases.overlay.step:network_named": [("backend",)],

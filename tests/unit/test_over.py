@@ -35,7 +35,7 @@ def test_the_secrets_of_a_member_are_not_those_of_one_whose_name_begins_alike() 
 
 def test_what_removes_machines_is_trusted_as_what_takes_a_cluster_away_is() -> None:
     """A plan or a record with 21 or 23 has to be vouched for, and a run that is resumed does not remove the new machine again."""
-    assert [phase.number for phase in PHASES.values() if phase.removes] == ["21", "23", "25", "27", "90", "91"]
+    assert [phase.number for phase in PHASES.values() if phase.removes] == ["21", "23", "25", "27", "28", "90", "91"]
     done = frozenset({"23", "01"})
     parent = Parent(Path("runs/lab/x"), "x", "lab", "failed", "", {}, ("23", "01", "02"), done)
     assert parent.left() == ["01", "02"]

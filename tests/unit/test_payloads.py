@@ -32,7 +32,7 @@ GOOD: dict[str, str] = {
     "consul_management_token": "file:~/tokens/my token", "overlay_network": "backend", "overlay_subnet": "10.200.0.0/24", "mariadb_clients": "10.1.0.0/16",
     "mariadb_cluster_name": "galera", "galera_nodes": "sw1", "mariadb_data_path": "/srv/mariadb", "mariadb_init_scripts": "init/scripts",
     "mariadb_buffer_pool": "128M", "mariadb_settings": "max_connections=500", "mariadb_unreplicated": "app.cache", "mariadb_database": "app", "mariadb_user": "app", "mariadb_password": "generate",
-    "mariadb_admin": "dba", "replace": "sw3", "recover_member": "sw3", "backup_repository": "backups/lab", "backup_password": "file:~/password", "backup_keep": "7 daily", "restore_snapshot": "1a2b3c4d", "restore_cluster": "lab", "restore_to": "2026-11-28 14:03:07", "on_finish": "~/bin/tell", "on_failure": "https://hooks.example:8443/a/b", "confirm": "DESTROY",
+    "mariadb_admin": "dba", "replace": "sw3", "recover_member": "sw3", "backup_repository": "backups/lab", "backup_password": "file:~/password", "backup_keep": "7 daily", "restore_snapshot": "1a2b3c4d", "restore_cluster": "lab", "restore_to": "2026-11-28 14:03:07", "standby_of": "params/other.yaml", "on_finish": "~/bin/tell", "on_failure": "https://hooks.example:8443/a/b", "confirm": "DESTROY",
 }  # fmt: skip
 
 PAYLOADS = [

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarmbook.machines.images.galera.follower import Following
 from swarmbook.machines.images.galera.writer import (
     CLAIM_S,
     DONOR_S,
@@ -25,6 +26,7 @@ from swarmbook.machines.images.galera.writer import (
 A, B, C = (Place(f"id-{name}", f"galera-{name}") for name in "abc")
 ALL = (A, B, C)
 NO_ONE = Place("", "")
+FAR = Following("far/galera", (), "", "")
 
 
 def seen(me: Place, writer: Place | None, **changes: object) -> Seen:
@@ -47,6 +49,11 @@ def seen(me: Place, writer: Place | None, **changes: object) -> Seen:
         (seen(A, A, read_only=True, current=False), Memory(), Action.LOOK_AGAIN),
         (seen(A, A, current=False), Memory(), Action.LOOK_AGAIN),
         (seen(B, A), Memory(), Action.NOTHING),
+        # A standby: its writer's place is held, and handed over, and no one is open.
+        (seen(A, A, following=FAR), Memory(), Action.FENCE),
+        (seen(A, A, following=FAR, read_only=True), Memory(), Action.NOTHING),
+        (seen(B, A, following=FAR), Memory(), Action.NOTHING),
+        (seen(A, A, following=FAR, read_only=True, row=Row(7, A, C.name)), Memory(able=(B.name, C.name)), Action.HAND_OVER),
         (seen(B, A, read_only=False), Memory(), Action.FENCE),
         # Who does not serve is fenced, whatever the row says.
         (seen(A, A, primary=False), Memory(), Action.FENCE),

@@ -10,6 +10,7 @@ from itertools import pairwise
 from swarmbook.access.commands import Script, sh
 from swarmbook.access.probe import Facts, Probe, line, number
 from swarmbook.model.archive import Span
+from swarmbook.model.gtids import number_in
 from swarmbook.model.moments import read_moment
 
 __all__ = ["Closed", "Log", "Written", "closed", "lacked", "read_closed", "read_written", "stream", "written"]
@@ -17,7 +18,6 @@ __all__ = ["Closed", "Log", "Written", "closed", "lacked", "read_closed", "read_
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 _LOG = re.compile(r"[A-Za-z0-9_-]{1,64}\.[0-9]{6,10}")
-_GTID = re.compile(r"([0-9]{1,10})-[0-9]{1,10}-([0-9]{1,19})")
 _MOST = 100_000
 
 
@@ -78,12 +78,7 @@ def read_written(facts: Facts) -> Written:
     if not _UUID.fullmatch(history) or not _PATH.fullmatch(folder):
         raise ValueError(f"no history, or no folder of logs: {line(history)!r}, {line(folder)!r}")
     source = read_moment(said["seen"]).source
-    return Written(True, history, source, _last(said["written"], int(source.partition("-")[0])), folder)
-
-
-def _last(gtids: str, domain: int) -> int:
-    """Return the highest number of a domain in a list of GTIDs; 0 where it has none."""
-    return max((int(count) for each, count in _GTID.findall(gtids) if int(each) == domain), default=0)
+    return Written(True, history, source, number_in(said["written"], int(source.partition("-")[0])), folder)
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,7 @@ def read_closed(facts: Facts, domain: int) -> Closed:
         name, _, before = each.partition("\t")
         if not _LOG.fullmatch(name):
             raise ValueError(f"no name of a log: {name[:80]!r}")
-        logs.append(Log(name, _last(before, domain), number(sizes[name])))
+        logs.append(Log(name, number_in(before, domain), number(sizes[name])))
     if len(logs) != len(sizes) or not 0 < len(logs) <= _MOST:
         raise ValueError(f"{len(sizes)} binary logs, and {len(logs)} that say what was before them")
     until = number("".join(facts["until"]).strip(), 1 << 33)

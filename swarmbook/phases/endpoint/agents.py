@@ -13,10 +13,27 @@ from swarmbook.book.book import Book
 from swarmbook.params import Params
 from swarmbook.phases.support.members import member_name, of_service, service_name
 
-__all__ = ["AGENT_PORT", "Says", "agents_of", "ask_agents", "writer_among"]
+__all__ = ["AGENT_PORT", "Replica", "Says", "agents_of", "ask_agents", "writer_among"]
 
 #: Where a member's agent answers, on the overlay alone; ``agent.py`` of the galera image has the same.
 AGENT_PORT = 9200
+
+
+@dataclass(frozen=True)
+class Replica:
+    """How a member follows another cluster.
+
+    Args:
+        state: ``runs``, ``connects``, ``no source`` or ``stopped``.
+        seconds: By how much it is behind, as far as it knows.
+        received: GTIDs up to which it has received.
+        error: What stopped it, or keeps it from connecting.
+    """
+
+    state: str
+    seconds: int | None = None
+    received: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,8 @@ class Says:
         term: Of the election; 0 where there is none.
         writer_is: Name of the member that is the writer, as far as this one knows.
         asked: Name of the member that is to be the next one; None where the agent is of a version that does not say.
+        follows: The cluster that is followed, so that no member is open; empty where none is.
+        replica: How it is followed, where this member does so.
     """
 
     container: str
@@ -42,10 +61,14 @@ class Says:
     term: int = 0
     writer_is: str = ""
     asked: str | None = None
+    follows: str = ""
+    replica: Replica | None = None
 
     @property
     def role(self) -> str:
         """What its member is, in a word."""
+        if self.replica is not None:
+            return "replica"
         return "writer" if self.writer else "reader" if self.reader else "neither"
 
 
@@ -75,7 +98,7 @@ def read_says(facts: Facts) -> Says | None:
     if not said:
         return None
     data = json.loads(said)
-    who, asked = str(data["writer_is"]), data.get("asked")
+    who, asked, standby = str(data["writer_is"]), data.get("asked"), data.get("standby")
     return Says(
         container_id("".join(facts["container"])),
         data["writer"] is True,
@@ -85,6 +108,18 @@ def read_says(facts: Facts) -> Says | None:
         number(str(data["term"])),
         name(who) if who else "",
         None if asked is None else name(str(asked)) if asked else "",
+        line(str(standby["of"])) if standby else "",
+        _replica(standby) if standby and "state" in standby else None,
+    )
+
+
+def _replica(said: Mapping[str, object]) -> Replica:
+    seconds = said["seconds"]
+    return Replica(
+        line(str(said["state"])),
+        None if seconds is None else number(str(seconds)),
+        line(str(said["received"])),
+        line(str(said["error"])),
     )
 
 

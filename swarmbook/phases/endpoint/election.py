@@ -99,13 +99,12 @@ class Elect(Step[Mapping[str, Says], Params]):
 
     def verify(self, wanted: Params, seen: Mapping[str, Says]) -> list[Check]:
         writer = writer_among(wanted, seen)
-        rows = [
-            Check(
-                "cluster", "the writer", "one member", member_name(wanted, writer) if writer else "none", bool(writer)
-            )
-        ]
+        follows = next((one.follows for one in seen.values() if one.follows), "")
+        what = f"the one that follows {follows}" if follows else "the writer"
+        rows = [Check("cluster", what, "one member", member_name(wanted, writer) if writer else "none", bool(writer))]
         for node, one in seen.items():
-            expected = "writer, open" if node == writer else "reader, fenced"
+            holds = "replica, fenced" if follows else "writer, open"
+            expected = holds if node == writer else "reader, fenced"
             rows.append(
                 equal(
                     node,

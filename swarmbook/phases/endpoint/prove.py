@@ -18,7 +18,7 @@ from swarmbook.book.book import Book
 from swarmbook.book.step import look
 from swarmbook.model.checks import CheckTable, equal
 from swarmbook.params import Params
-from swarmbook.phases.endpoint.agents import ask_agents, writer_among
+from swarmbook.phases.endpoint.agents import Says, ask_agents, writer_among
 from swarmbook.phases.support.members import ROLES, endpoint_name, endpoint_service, member_name, of_service
 from swarmbook.phases.support.sql import VERIFY_SCHEMA, connect
 
@@ -70,6 +70,8 @@ def prove(book: Book) -> CheckTable:
     says = ask_agents(book)
     writer = member_name(params, node) if (node := writer_among(params, says)) else "none"
     names = book.fleet.each(lambda host: host.ask(names_of(params)), book.ready())
+    if follows := next((one.follows for one in says.values() if one.follows), ""):
+        return _of_a_standby(book, says, names, follows)
     seen = _through(book)
     rows = []
     count = len(names)
@@ -92,6 +94,28 @@ def prove(book: Book) -> CheckTable:
         rows.append(
             equal(node, f"{member} takes writes", "yes" if member == writer else "no", "no" if one.read_only else "yes")
         )
+    return CheckTable(rows)
+
+
+def _of_a_standby(
+    book: Book, says: Mapping[str, Says], names: Mapping[str, Mapping[str, tuple[str, ...]]], follows: str
+) -> CheckTable:
+    """Show that readers are served while another cluster is followed, and that no one may write."""
+    params, count, rows = book.params, len(names), []
+
+    def read(host: Host) -> _Answer:
+        with connect(book, host.name, endpoint="reader") as connection, connection.cursor() as cursor:
+            return _who(cursor)
+
+    for node, gives in book.fleet.each(read, book.ready()).items():
+        found = len(names[node]["reader"])
+        rows += [
+            equal(node, f"{endpoint_name(params, 'reader')}, in a container", f"{count} addresses", f"{found} addresses"),
+            equal(node, f"{endpoint_name(params, 'reader')} leads to", "a member that is Synced", _of_the_synced(gives, params, says)),
+            equal(node, "TLS, the name verified", "TLSv1.3", gives.tls),
+        ]  # fmt: skip
+    for node, one in says.items():
+        rows.append(equal(node, f"takes writes while it follows {follows}", "no", "no" if one.read_only else "yes"))
     return CheckTable(rows)
 
 

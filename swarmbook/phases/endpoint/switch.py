@@ -64,6 +64,16 @@ def switch_writer(book: Book, node: str) -> Switched:
             where=f"cluster {book.cluster.name}",
             next="swarmbook run PARAMS --only 20",
         )
+    follows = next((one.follows for one in says.values() if one.follows), "")
+    if follows:
+        raise WorldError(
+            f"this cluster follows {follows}, so no member takes writes",
+            where=f"cluster {book.cluster.name}",
+            wanted="a cluster that takes writes",
+            seen=f"a standby of {follows}",
+            next="to have it take the writes: swarmbook standby PARAMS --take-over switch",
+            code=Code.NO_WRITER,
+        )
     before = writer_among(params, says)
     if before == node and says[node].writer:
         return Switched(before, node, 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +11,21 @@ from swarmbook.base.codes import Code
 from swarmbook.base.errors import UsageError
 from swarmbook.params import Params
 from swarmbook.params.server_settings import normal, refusals
+from swarmbook.phases.support.source import gtid_number
+from swarmbook.phases.support.sql import VERIFY_SCHEMA
 
 __all__ = ["binlog_settings", "settings_of"]
 
 #: What is written at most into one binary log before the next one is begun.
 _LOG_SIZE = "64M"
 _DAY = 86_400
+#: A replica starts where the agent starts it. What belongs to one cluster alone does not come from the other. Logins do: a filter for
+#: them holds on the member with the replica alone, since Galera has brought the statement to the others before it is asked (seen).
+_STANDBY = (
+    "skip_slave_start=ON",
+    "relay_log=relay",
+    *(f"replicate_wild_ignore_table={each}.%" for each in ("swarmbook", VERIFY_SCHEMA)),
+)
 _FILE = "file:"
 #: Groups of an option file that a MariaDB server reads.
 _GROUPS = re.compile(r"mariadbd|mysqld|server|mariadb|galera|(mariadbd|mysqld|mariadb)-\d+\.\d+")
@@ -58,8 +66,7 @@ def binlog_settings(params: Params) -> list[str]:
     """
     if not params.mariadb_binlog_days:
         return []
-    # Alike on all members: they give a transaction the same GTID. Two clusters differ, so that one can replicate from the other.
-    number = 10_000 + zlib.crc32(f"{params.cluster}/{params.mariadb_cluster_name}".encode()) % 90_000
+    number = gtid_number(params)
     return [
         "log_bin=binlog",
         "log_slave_updates=ON",
@@ -72,6 +79,7 @@ def binlog_settings(params: Params) -> list[str]:
         "wsrep_gtid_mode=ON",
         f"wsrep_gtid_domain_id={number}",
         f"server_id={number}",
+        *(_STANDBY if params.standby_of else ()),
     ]
 
 

@@ -20,6 +20,7 @@ from swarmbook.phases.support.authorities import replacing
 from swarmbook.phases.support.images import image_of
 from swarmbook.phases.support.member_data import data_folder, volume_name
 from swarmbook.phases.support.members import ROLES, endpoint_name, member_name
+from swarmbook.phases.support.source import source_secrets
 
 __all__ = ["Parts", "certificate_names", "document", "own_secrets", "parts"]
 
@@ -112,6 +113,7 @@ def parts(book: Book, founder: str | None = None) -> Parts:
         "ca.pem": replication.bundle,
         "client_ca.pem": database.bundle,
         "consul_token": book.cluster.secret(f"{cluster}-consul-token", make=secrets.token).reveal().encode(),
+        **source_secrets(book),
     }
     settings = settings_of(params)
     settings_name = f"{cluster}-settings-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"

@@ -20,6 +20,7 @@ from swarmbook.model.material import Kind, found
 from swarmbook.phases.galera.tables import replicated, tables_of
 from swarmbook.phases.support.members import service_name
 from swarmbook.phases.support.positions import keep_positions
+from swarmbook.phases.support.source import followed_by
 from swarmbook.phases.support.sql import VERIFY_SCHEMA, connect
 from swarmbook.show.drawing import Card, Part, topology
 
@@ -139,21 +140,66 @@ def _card(name: str, answer: _Answer) -> Card:
     )
 
 
+def _open(cursors: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, cursor in cursors.items():
+        cursor.execute("SELECT @@read_only")
+        row = cursor.fetchone()
+        found += [name] if row is not None and int(row[0]) == 0 else []
+    return found
+
+
 def _taking_writes(cursors: Mapping[str, Any]) -> list[str]:
     """Name the members that take writes; a member's agent opens it a moment after it is Synced."""
 
     def asked() -> tuple[bool, list[str]]:
-        open_ = []
-        for name, cursor in cursors.items():
-            cursor.execute("SELECT @@read_only")
-            row = cursor.fetchone()
-            open_ += [name] if row is not None and int(row[0]) == 0 else []
+        open_ = _open(cursors)
         return len(open_) in (1, len(cursors)), open_
 
     try:
         return wait_for("all members take writes, or the writer alone", asked, timeout_s=_OPEN_S)
     except WaitTimeout:
         return asked()[1]
+
+
+def _replicated_from_afar(cursors: Mapping[str, Any], source: str) -> list[Check]:
+    """Look at a standby: no one may write, and what any member has of its source's transactions, all have a moment later."""
+
+    def positions(of: str) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for name, cursor in cursors.items():
+            cursor.execute(f"SELECT {of}, @@wsrep_gtid_domain_id")
+            gtids, own = (line(str(value)) for value in cursor.fetchone())
+            found[name] = {}
+            for domain, _, count in (gtid.split("-") for gtid in gtids.split(",") if gtid):
+                if domain != own and int(domain) < 100_000:  # from there on, domains are members' own
+                    found[name][domain] = max(found[name].get(domain, 0), number(count))
+        return found
+
+    before: dict[str, int] = {}
+    for seen in positions("@@gtid_binlog_pos").values():
+        for domain, count in seen.items():
+            before[domain] = max(before.get(domain, 0), count)
+
+    def late() -> tuple[bool, list[str]]:
+        names = [
+            name
+            # What is filtered out is in no binary log, and yet the one with the replica is behind it.
+            for name, seen in positions("CONCAT_WS(',', @@gtid_binlog_pos, @@gtid_slave_pos)").items()
+            if any(seen.get(domain, 0) < count for domain, count in before.items())
+        ]
+        return not names, names
+
+    try:
+        behind = wait_for("all members have what came from the source", late, timeout_s=_OPEN_S)
+    except WaitTimeout:
+        behind = late()[1]
+    open_ = _open(cursors)
+    wanted = ", ".join(f"{domain}: {count}" for domain, count in sorted(before.items())) or "nothing yet"
+    return [
+        equal("cluster", f"members that take writes while it follows {source}", "none", " ".join(open_) or "none"),
+        *(Check(name, "the source's transactions, by domain", wanted, wanted if name not in behind else "fewer", name not in behind) for name in cursors),
+    ]  # fmt: skip
 
 
 @look(hosts=_members, traces=f"the database {_SCHEMA} with a row of each member that takes writes")
@@ -163,6 +209,8 @@ def replication(book: Book) -> CheckTable:
     with contextlib.ExitStack() as stack:
         connections = {name: stack.enter_context(connect(book, name)) for name in members}
         cursors = {name: stack.enter_context(connection.cursor()) for name, connection in connections.items()}
+        if source := book.fleet[members[0]].ask(followed_by(service_name(book.params, members[0]))):
+            return CheckTable(_replicated_from_afar(cursors, source))
         open_ = _taking_writes(cursors)
         # All of them without an endpoint; where 20 was run, the others are fenced.
         taken = Check(

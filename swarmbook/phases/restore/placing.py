@@ -8,7 +8,7 @@ from swarmbook.access.commands import sh
 from swarmbook.book.book import Book
 from swarmbook.model.moments import read_moment
 from swarmbook.model.snapshots import Snapshot
-from swarmbook.phases.support.member_data import RESTORED, data_folder
+from swarmbook.phases.support.member_data import ORIGIN, RESTORED, data_folder
 from swarmbook.phases.support.unpacking import MYSQL
 
 __all__ = ["NEW", "REACHED", "mark_of", "put_in_place"]
@@ -31,7 +31,7 @@ def mark_of(snapshot: Snapshot, moment: str) -> str:
     return f"{snapshot.short}~{read_moment(moment).word}" if moment else snapshot.id
 
 
-def put_in_place(book: Book, node: str, mark: str, reached: str) -> None:
+def put_in_place(book: Book, node: str, mark: str, reached: str, gtid: str) -> None:
     """Make what was fetched the datadir, with a new history, and mark it for 07.
 
     Args:
@@ -39,6 +39,7 @@ def put_in_place(book: Book, node: str, mark: str, reached: str) -> None:
         node: The node.
         mark: What was fetched: see :func:`mark_of`.
         reached: How far binary logs were replayed on it; nothing where none were.
+        gtid: GTIDs of the last transactions in it, behind which a standby goes on; nothing where they are not known.
     """
     history = str(uuid.uuid1())
     # The mark last: without it the data is no one's, and the next run of 27 begins again.
@@ -49,6 +50,7 @@ printf %s @{state} > @{new}/grastate.dat && chown @{user}:@{user} @{new}/grastat
 [ ! -d data ] || rmdir data || exit 1
 rm -f bootstrap recover recover.used restored.used @{to}
 [ -z @{reached} ] || echo @{reached} > @{to}
+echo @{gtid} > @{origin}
 mv -T @{new} data && echo @{mark} > restored.new && sync -f restored.new && mv -T restored.new @{restored}""",
             folder=data_folder(book.params),
             new=NEW,
@@ -57,6 +59,8 @@ mv -T @{new} data && echo @{mark} > restored.new && sync -f restored.new && mv -
             mark=f"{mark} {history}:0",
             reached=reached,
             to=REACHED,
+            gtid=gtid,
+            origin=ORIGIN,
             restored=RESTORED,
         )
     )

@@ -211,7 +211,8 @@ class Restore(Step[Seen, Wanted]):
             book.fleet.each(lambda host: _set_aside(book, host.name, aside[host.name]), aside)
             for change in todo.take(Action.PUT_IN_PLACE):
                 mark = mark_of(snapshot, wanted.params.restore_to)
-                put_in_place(book, change.host, mark, str(reached) if reached else "")
+                gtid = reached.gtid if reached else snapshot.gtid
+                put_in_place(book, change.host, mark, str(reached) if reached else "", gtid)
 
     def verify(self, wanted: Wanted, seen: Seen) -> list[Check]:
         snapshot = seen.snapshot

@@ -5,12 +5,14 @@ from __future__ import annotations
 from swarmbook.access.commands import Script, sh
 from swarmbook.params import Params
 
-__all__ = ["MARK", "RESTORED", "data_folder", "folder_made", "volume_name"]
+__all__ = ["MARK", "ORIGIN", "RESTORED", "data_folder", "folder_made", "volume_name"]
 
 #: In a data folder outside the engine: holds the cluster's name, and says that the folder is the book's to remove.
 MARK = ".swarmbook"
 #: In a data folder: a restore has put data in place, and no member has started on it yet. Holds the snapshot and the position.
 RESTORED = "restored"
+#: In a data folder: the GTIDs of the last transactions in what was restored there, behind which a standby goes on.
+ORIGIN = "restored.origin"
 
 
 def volume_name(params: Params) -> str:

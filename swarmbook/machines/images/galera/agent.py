@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 
+from swarmbook.machines.images.galera.follower import QUERY as _FOLLOWING
+from swarmbook.machines.images.galera.follower import Follower, read_following
 from swarmbook.machines.images.galera.listener import Heard, serve
 from swarmbook.machines.images.galera.pace import FRESH_S, Pace
 from swarmbook.machines.images.galera.patience import LARGE, PATIENT, Patience, as_options, statements
@@ -139,6 +141,7 @@ class Agent:
         self._name = name
         self._server = Server()
         self._memory = Memory()
+        self._follower = Follower(self._server.ask, log)
         self._patience = Patience(os.environ.get("GALERA_NETWORK", "lan"))
         self._view = ""  # the view in which the row was read behind everything else
         self._seen_view = ""
@@ -191,6 +194,7 @@ class Agent:
             self._note(f"{decision.action.value}: {decision.why}")
         if self._act(decision, seen):  # what it says now holds from the next look on
             seen = self._look(causal=False)
+        self._follower.look(seen.following, seen.serves, mine and not self._memory.stopping, time.monotonic())
         self._speak(seen)
         self._be_patient(seen)
         return seen.row is None or seen.row.writer.uuid != seen.me.uuid or not seen.primary
@@ -203,6 +207,7 @@ class Agent:
         names = ", ".join(f"'{name}'" for name in _STATUS)
         rows = self._server.ask(
             *row,
+            _FOLLOWING,
             f"SHOW GLOBAL STATUS WHERE Variable_name IN ({names});",
             "SHOW GLOBAL VARIABLES LIKE 'read_only';",
             "SELECT 'member', node_uuid, node_name, node_incoming_address FROM mysql.wsrep_cluster_members;",
@@ -211,9 +216,9 @@ class Agent:
         status = {name: facts.get(name, "") for name in _STATUS}
         found = [each for each in rows if each[0] == "row"]
         errors = [each[0] for each in rows if each[0].startswith("ERROR")]
-        # No database, or no table: there is no election. Any other error says nothing of it.
-        none = not found and all(error.startswith(("ERROR 1049", "ERROR 1146")) for error in errors)
-        known = bool(found) or none
+        followed = [each for each in rows if each[0] == "following"]
+        # No database, or no table: there is no election, and no one is followed. Any other error says nothing of either.
+        known = all(error.startswith(("ERROR 1049", "ERROR 1146")) for error in errors)
         state = status["wsrep_local_state_comment"]
         view = self._seen_view = f"{status['wsrep_gcomm_uuid']} {status['wsrep_cluster_conf_id']}"
         if causal and known:
@@ -229,6 +234,7 @@ class Agent:
             view=tuple(Place(each[1], each[2]) for each in members),
             row=Row(int(found[0][1]), Place(found[0][2], found[0][3]), found[0][4]) if found else None,
             current=self._view == view,
+            following=read_following(followed[0]) if followed else None,
         )
         self._state = state
         return seen
@@ -301,6 +307,7 @@ class Agent:
         self._leaving = True
         self.heard.wait(NOTICE_S)
         try:
+            self._follower.stop()
             self._fence(kill=True)
             self.word = replace(self.word, writer=503, at=time.monotonic())
             self._change(row, decision.to or Place("", ""), decision.why)
@@ -333,6 +340,8 @@ class Agent:
             asked=seen.row.asked if seen.row else "",
             primary=seen.primary,
             read_only=seen.read_only,
+            follows=seen.following.source if seen.following is not None else "",
+            replica=self._follower.replica if mine else None,
         )
         text = "writer" if self.word.writer == 200 else "reader" if self.word.reader == 200 else "neither"
         fence = "fenced" if seen.read_only else "open"
@@ -352,6 +361,7 @@ class Agent:
             said = {
                 "member": self._name, "writer": writer == 200, "reader": reader == 200, "leaving": writer == 404, "read_only": word.read_only,
                 "state": word.state, "primary": word.primary, "term": word.term, "writer_is": word.who, "asked": word.asked, "fresh": fresh, "why": word.why,
+                "standby": word.standby() if word.follows else None,
             }  # fmt: skip
             return 200, json.dumps(said)
         if path == "/metrics":

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
+from swarmbook.machines.images.galera.follower import Replica
+
 __all__ = ["CERTIFICATES", "Word", "metrics"]
 
 #: When the member's certificates end: they do not change while its container lives, so its entrypoint has written it down.
@@ -28,6 +30,15 @@ class Word:
     primary: bool = False
     read_only: bool = True
     why: str = ""
+    follows: str = ""
+    replica: Replica | None = None
+
+    def standby(self) -> dict[str, object]:
+        """Say which cluster is followed; and how, where this is the member that does so."""
+        if self.replica is None:
+            return {"of": self.follows}
+        found = self.replica
+        return {"of": self.follows, "state": found.state, "seconds": found.seconds, "received": found.received, "error": found.error}  # fmt: skip
 
 
 def metrics(word: Word, writer: bool, reader: bool, fresh: bool) -> str:
@@ -35,6 +46,12 @@ def metrics(word: Word, writer: bool, reader: bool, fresh: bool) -> str:
     found = {
         "writer": writer, "synced": reader, "primary": fresh and word.primary, "open": fresh and not word.read_only, "term": word.term, "fresh": fresh,
     }  # fmt: skip
+    if fresh and word.follows:
+        found["follows"] = True
+    if fresh and word.replica is not None:
+        found["replica_runs"] = word.replica.state == "runs"
+        if word.replica.seconds is not None:
+            found["replica_behind_seconds"] = word.replica.seconds
     lines = [
         f"# TYPE swarmbook_member_{name} gauge\nswarmbook_member_{name} {int(value)}" for name, value in found.items()
     ]

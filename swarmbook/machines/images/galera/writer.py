@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from swarmbook.machines.images.galera.follower import Following
+
 __all__ = ["CLAIM_S", "DONOR_S", "GRACE_S", "WISH_S", "Action", "Decision", "Memory", "Place", "Row", "Seen", "decide"]
 
 #: Seconds that a writer which is gone from the view may take to learn that itself, before another one claims its place.
@@ -61,6 +63,7 @@ class Seen:
         view: All members of the component, as far as they are known.
         row: The election's; None where there is none: 20 was not run.
         current: The row was read behind everything that was committed before, in this very view.
+        following: Which other cluster is followed: the writer's place is held, and no one writes but the replica.
     """
 
     me: Place
@@ -71,6 +74,7 @@ class Seen:
     view: tuple[Place, ...] = ()
     row: Row | None = None
     current: bool = False
+    following: Following | None = None
 
     @property
     def serves(self) -> bool:
@@ -164,6 +168,8 @@ def _as_writer(seen: Seen, row: Row, memory: Memory, now: float) -> Decision:
         memory = replace(memory, wish=None)
     if first is not None and behind is not None and now - behind >= DONOR_S:
         return Decision(Action.HAND_OVER, first, "it is not Synced", memory)
+    if seen.following is not None:
+        return Decision(Action.NOTHING if seen.read_only else Action.FENCE, None, "another cluster is followed", memory)
     return Decision(
         Action.OPEN if seen.read_only else Action.NOTHING, None, f"it is the writer of term {row.term}", memory
     )
