@@ -274,6 +274,10 @@ def test_a_reader_backs_up_and_restores_and_does_a_drill(lab: Lab, address: str,
     well("07")
     well("08")
     well("30")
+    alone = ran("28")
+    assert "UsageError" in alone and "standby_of" in alone and "Traceback" not in alone, (
+        "there is no second cluster here"
+    )
 
 
 def test_destroying_wants_the_word_in_its_box(lab: Lab, address: str, page: Any) -> None:
