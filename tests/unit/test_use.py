@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pymysql
 import pytest
 from click.testing import CliRunner
 
 from swarmbook.application.accounts import TOTAL
 from swarmbook.application.oracle import Verdict
+from swarmbook.application.session import Failed, Session
 from swarmbook.application.tally import Commit, Read, Seen
 from swarmbook.base.codes import Code
 from swarmbook.book.book import Book
@@ -21,7 +23,7 @@ from swarmbook.model.phases import PHASES, Kind
 from swarmbook.params import Params
 from swarmbook.phases.use.doors import Direct, ThroughSsh, login_of, of_role
 from swarmbook.phases.use.folder import claimed, keep_figures, last, made
-from swarmbook.phases.use.step import _rows, figures_table, picture
+from swarmbook.phases.use.step import _rows, _who, figures_table, picture
 from swarmbook.testing.errors import raises
 
 SEEN = Seen(
@@ -116,3 +118,49 @@ def test_it_goes_by_the_published_port_or_through_ssh(open_book: Callable[..., B
 def test_without_a_user_it_says_so(open_book: Callable[..., Book]) -> None:
     with raises(Code.USAGE, "mariadb_user"):
         login_of(open_book("09", mariadb_user="", mariadb_database=""))
+
+
+class _Connection:
+    def __init__(self, lost: bool) -> None:
+        self._lost = lost
+
+    def cursor(self) -> _Connection:
+        return self
+
+    def __enter__(self) -> _Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def execute(self, sql: str, values: object = None) -> None:
+        self._sql = sql
+        if self._lost:
+            raise pymysql.OperationalError(2013, "Lost connection to MySQL server during query")
+
+    def fetchall(self) -> list[tuple[str, str]]:
+        return [("galera-sw1", "TLSv1.3")]
+
+    def close(self) -> None:
+        return None
+
+
+class _Shut:
+    """A door that is closed at first, then loses a session, and then lets one in."""
+
+    name = "sw1 through SSH"
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    def open(self) -> Session:
+        self.opened += 1
+        if self.opened == 1:
+            raise Failed("it does not let the application in", where=self.name, seen="Lost connection")
+        return Session(_Connection(lost=self.opened == 2), self.name)
+
+
+def test_a_session_that_is_lost_at_the_endpoint_is_opened_again() -> None:
+    """HAProxy cuts a session whose member was late with its word: on a busy computer, just while the book logs in."""
+    door = _Shut()
+    assert _who(door) == ("galera-sw1", "TLSv1.3") and door.opened == 3

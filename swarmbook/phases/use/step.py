@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 from swarmbook.application import accounts
 from swarmbook.application.accounts import TOTAL
@@ -14,7 +15,7 @@ from swarmbook.application.application import Application
 from swarmbook.application.figures import Figures, columns, figures, gaps, writers
 from swarmbook.application.journal import Journal, journals
 from swarmbook.application.oracle import Verdict, judge
-from swarmbook.application.session import Client, Door
+from swarmbook.application.session import Client, Door, Session
 from swarmbook.application.tally import Seen
 from swarmbook.base.errors import SwarmbookError
 from swarmbook.base.wait import wait_for
@@ -36,6 +37,8 @@ __all__ = ["Ran", "clean", "figures_table", "held", "picture", "prove", "reach",
 _BACK_S = 90.0
 #: What a live picture shows, seconds: what went before moves out of it.
 _LIVE_S = 60.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,39 @@ def reach(book: Book) -> CheckTable:
 
 
 def _who(door: Door) -> tuple[str, str]:
-    session = door.open()
-    try:
+    def ask(session: Session) -> tuple[str, str]:
         member = str(session.ask("SELECT @@wsrep_node_name")[0][0])
         return member, str(session.ask("SHOW SESSION STATUS LIKE 'Ssl_version'")[0][1])
-    finally:
-        session.close()
+
+    return _patiently(door, ask)
+
+
+def _patiently(door: Door, ask: Callable[[Session], T]) -> T:
+    """Ask behind a door; where the session is lost, or the door is closed just now, try again, as every application has to.
+
+    Raises:
+        WaitTimeout: No try came to its end; carries what the last one met.
+    """
+
+    def attempt() -> tuple[bool, T | str]:
+        try:
+            session = door.open()
+            try:
+                return True, ask(session)
+            finally:
+                session.close()
+        except SwarmbookError as error:
+            return False, error.seen or error.what
+
+    found = wait_for(
+        f"{door.name} answers",
+        attempt,
+        timeout_s=_BACK_S,
+        where=door.name,
+        next="swarmbook status PARAMS",
+        first_s=0.2,
+    )
+    return cast("T", found)
 
 
 def run_it(book: Book, seconds: float, heard: Callable[[Seen], None], *, stoppable: bool) -> Ran:
@@ -228,26 +258,8 @@ def _totals(reads: int, wrong: int) -> str:
 
 def _of_member(door: Door, kept: Sequence[Journal]) -> Verdict | str:
     """Ask a member, as soon as it is back; and say why it does not answer."""
-
-    def attempt() -> tuple[bool, Verdict | str]:
-        try:
-            session = door.open()
-            try:
-                return True, judge(kept, accounts.read_bank(session))
-            finally:
-                session.close()
-        except SwarmbookError as error:
-            return False, error.seen or error.what
-
     try:
-        return wait_for(
-            "the member answers",
-            attempt,
-            timeout_s=_BACK_S,
-            where=door.name,
-            next="swarmbook status PARAMS",
-            first_s=0.2,
-        )
+        return _patiently(door, lambda session: judge(kept, accounts.read_bank(session)))
     except SwarmbookError as error:
         return error.seen or error.what
 
